@@ -1,0 +1,197 @@
+/* epoll, through the readiness adaptor.
+ *
+ * A descriptor is registered once, edge-triggered in both directions, when an operation on it
+ * would block for the first time, and stays so until it is closed: one epoll_ctl in its life. An
+ * event carries the entry's number and generation, never a pointer, so one for a descriptor that
+ * was closed, or whose number was used again, finds nothing.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "xev/backends/readiness.h"
+#include "xev/os/os.h"
+
+#define EVENTS 1024
+#define WAKE_TAG UINT64_MAX
+
+struct epoll {
+    struct xev__readiness ready;
+    int fd;
+    xev_fd wake;
+    bool no_pwait2; /* kernel before 5.11, or a filter that does not know it: milliseconds only */
+    struct epoll_event events[EVENTS];
+};
+
+static int arm(xev_loop *loop, struct xev__fd *e) {
+    struct epoll *ep = loop->backend;
+    struct epoll_event ev = {
+        .events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET,
+        .data.u64 = (uint64_t)e->gen << 32 | e->index,
+    };
+    xev__count(&loop->count.syscalls, 1);
+    if (epoll_ctl(ep->fd, EPOLL_CTL_ADD, e->fd, &ev) < 0) {
+        if (errno != EEXIST) {
+            return -errno;
+        }
+        /* Left from before this descriptor came to us with a new entry. */
+        if (epoll_ctl(ep->fd, EPOLL_CTL_MOD, e->fd, &ev) < 0) {
+            return -errno;
+        }
+    }
+    e->registered = true;
+    return 0;
+}
+
+static int failed(int code, const char *step, char *why, size_t why_len) {
+    snprintf(why, why_len, "epoll: %s: %s", step, xev_strerror(code));
+    return code;
+}
+
+static int epoll_init(xev_loop *loop, char *why, size_t why_len) {
+    const xev_allocator *a = &loop->options.allocator;
+    struct epoll *ep = xev__alloc_zeroed(a, sizeof *ep, _Alignof(max_align_t));
+    if (ep == NULL) {
+        return failed(XEV_ENOMEM, "state", why, why_len);
+    }
+    ep->ready.arm = arm;
+    ep->fd = epoll_create1(EPOLL_CLOEXEC);
+    if (ep->fd < 0) {
+        int rc = -errno;
+        xev__free(a, ep, sizeof *ep);
+        return failed(rc, "epoll_create1", why, why_len);
+    }
+    int rc = xev__os_wake_open(&ep->wake);
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u64 = WAKE_TAG};
+    if (rc == 0 && epoll_ctl(ep->fd, EPOLL_CTL_ADD, ep->wake, &ev) < 0) {
+        rc = -errno;
+        (void)close(ep->wake);
+    }
+    if (rc < 0) {
+        (void)close(ep->fd);
+        xev__free(a, ep, sizeof *ep);
+        return failed(rc, "wake descriptor", why, why_len);
+    }
+    loop->backend = ep;
+    return 0;
+}
+
+static void epoll_deinit(xev_loop *loop) {
+    struct epoll *ep = loop->backend;
+    (void)close(ep->wake);
+    (void)close(ep->fd);
+    xev__free(&loop->options.allocator, ep, sizeof *ep);
+}
+
+static uint32_t epoll_features(const xev_loop *loop) {
+    (void)loop;
+    return 0;
+}
+
+static void epoll_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+    struct epoll *ep = loop->backend;
+    if (c->op == XEV__OP_POLL) {
+        c->slot = e->edge - 1; /* has not looked yet */
+        xev__readiness_list(&ep->ready, e);
+    } else if (e->ready[xev__dir(c)]) {
+        xev__readiness_list(&ep->ready, e);
+    }
+}
+
+static void epoll_cancel(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+    (void)e;
+    xev__pend(loop, c, XEV_ECANCELED);
+}
+
+static void epoll_forget(xev_loop *loop, struct xev__fd *e) {
+    struct epoll *ep = loop->backend;
+    if (e->registered) {
+        /* close alone would leave it registered where the file has another descriptor. */
+        (void)epoll_ctl(ep->fd, EPOLL_CTL_DEL, e->fd, NULL);
+        e->registered = false;
+    }
+}
+
+static int wait_for_events(struct epoll *ep, uint64_t timeout_ns) {
+    struct timespec ts = {
+        .tv_sec = (time_t)(timeout_ns / 1000000000u),
+        .tv_nsec = (long)(timeout_ns % 1000000000u),
+    };
+    bool for_ever = timeout_ns == UINT64_MAX;
+    if (!ep->no_pwait2) {
+        int n = epoll_pwait2(ep->fd, ep->events, EVENTS, for_ever ? NULL : &ts, NULL);
+        if (n >= 0 || (errno != ENOSYS && errno != EPERM)) {
+            return n >= 0 ? n : -errno;
+        }
+        ep->no_pwait2 = true;
+    }
+    /* Rounded up, so as not to wake before the timer; the core looks again after a shorter wait. */
+    uint64_t ms = timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
+    int limit = for_ever ? -1 : ms > INT32_MAX ? INT32_MAX : (int)ms;
+    int n = epoll_wait(ep->fd, ep->events, EVENTS, limit);
+    return n >= 0 ? n : -errno;
+}
+
+static int epoll_poll(xev_loop *loop, uint64_t timeout_ns) {
+    struct epoll *ep = loop->backend;
+    int n = wait_for_events(ep, ep->ready.head != NULL ? 0 : timeout_ns);
+    xev__woke(loop);
+    xev__count(&loop->count.syscalls, 1);
+    if (n < 0 && n != XEV_EINTR) {
+        return n;
+    }
+    for (int i = 0; i < n; i++) {
+        const struct epoll_event *ev = &ep->events[i];
+        if (ev->data.u64 == WAKE_TAG) {
+            xev__os_wake_drain(ep->wake);
+            continue;
+        }
+        uint32_t gen = (uint32_t)(ev->data.u64 >> 32);
+        struct xev__fd *e = xev__fds_at(loop->fds, (uint32_t)ev->data.u64, gen);
+        if (e != NULL) {
+            bool both = (ev->events & (EPOLLERR | EPOLLHUP)) != 0;
+            bool hangup = both || (ev->events & EPOLLRDHUP) != 0;
+            xev__readiness_event(&ep->ready, e, hangup || (ev->events & EPOLLIN) != 0,
+                                 both || (ev->events & EPOLLOUT) != 0, hangup);
+        }
+    }
+    xev__readiness_run(loop, &ep->ready);
+    return 0;
+}
+
+static bool epoll_prepare(xev_loop *loop) {
+    const struct epoll *ep = loop->backend;
+    return ep->ready.head != NULL;
+}
+
+static xev_fd epoll_descriptor(xev_loop *loop) { return ((struct epoll *)loop->backend)->fd; }
+
+static void epoll_wake(xev_loop *loop) {
+    struct epoll *ep = loop->backend;
+    xev__os_wake_signal(ep->wake);
+}
+
+static void epoll_buffer_back(xev_loop *loop, uint32_t id) { xev__buffers_put(loop->buffers, id); }
+
+static uint32_t epoll_buffers_free(const xev_loop *loop) {
+    return xev__buffers_left(loop->buffers);
+}
+
+const struct xev_backend_ops xev__epoll_ops = {
+    .name = "epoll",
+    .kind = XEV_BACKEND_EPOLL,
+    .how = XEV__HOW_BY_READINESS,
+    .init = epoll_init,
+    .deinit = epoll_deinit,
+    .features = epoll_features,
+    .start = epoll_start,
+    .cancel = epoll_cancel,
+    .forget = epoll_forget,
+    .poll = epoll_poll,
+    .prepare = epoll_prepare,
+    .descriptor = epoll_descriptor,
+    .wake = epoll_wake,
+    .buffer_back = epoll_buffer_back,
+    .buffers_free = epoll_buffers_free,
+};

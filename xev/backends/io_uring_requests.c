@@ -1,0 +1,165 @@
+/* io_uring: submissions. Each takes a place in the submission queue and fills it in; what finds
+ * none is for the caller to remember. */
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "xev/backends/io_uring.h"
+#include "xev/os/os.h"
+#include "xev/os/udp.h"
+
+static uint64_t tag(const struct xev__uring *u, enum xev__uring_kind kind, uint32_t slot) {
+    uint64_t gen = u->slots[slot].gen & XEV__URING_GEN_MASK;
+    return (uint64_t)kind << 62 | gen << 32 | slot;
+}
+
+static struct io_uring_sqe *get_sqe(struct xev__uring *u) {
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+    if (sqe == NULL && u->owner != 0) {
+        (void)io_uring_submit(&u->ring);
+        sqe = io_uring_get_sqe(&u->ring);
+    }
+    return sqe;
+}
+
+static struct msghdr *vec_header(struct xev__uring *u, const struct io_uring_sqe *sqe,
+                                 const xev_completion *c) {
+    uint64_t *header = u->headers[sqe - u->ring.sq.sqes];
+    xev__os_msg_init(header, c->arg.io.buf, c->arg.io.aux);
+    return (struct msghdr *)(void *)header;
+}
+
+static void prepare_recv(struct xev__uring *u, struct io_uring_sqe *sqe, xev_completion *c) {
+    if (c->arg.io.aux > 0) {
+        io_uring_prep_recvmsg(sqe, c->fd, vec_header(u, sqe, c), 0);
+        return;
+    }
+    if ((c->flags & XEV__F_LOAN) == 0) {
+        io_uring_prep_recv(sqe, c->fd, c->arg.io.buf, c->arg.io.len_bytes, 0);
+        return;
+    }
+    if ((c->flags & XEV__F_MULTI) != 0 && (c->flags & XEV__F_ONE_SHOT) == 0 &&
+        xev__uring_has(u, XEV_FEATURE_MULTISHOT_RECV)) {
+        io_uring_prep_recv_multishot(sqe, c->fd, NULL, 0, 0);
+    } else {
+        io_uring_prep_recv(sqe, c->fd, NULL, 0, 0);
+    }
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = XEV__URING_BUFFER_GROUP;
+}
+
+static void prepare_udp_recv(struct xev__uring *u, struct io_uring_sqe *sqe, xev_completion *c) {
+    xev_datagram *d = c->arg.io.buf;
+    if ((c->flags & XEV__F_LOAN) == 0) {
+        xev__os_udp_prepare_recv(d, d->buf, d->capacity_bytes);
+        io_uring_prep_recvmsg(sqe, c->fd, (struct msghdr *)(void *)d->priv.msg, 0);
+        return;
+    }
+    bool multishot =
+        (c->flags & XEV__F_ONE_SHOT) == 0 && xev__uring_has(u, XEV_FEATURE_MULTISHOT_RECV);
+    u->slots[c->slot].headed = multishot;
+    /* No length: the whole of a buffer, which then has the kernel's header in front. */
+    xev__os_udp_prepare_recv(d, NULL, multishot ? 0 : xev__udp_room(c->loop));
+    io_uring_prep_recvmsg(sqe, c->fd, (struct msghdr *)(void *)d->priv.msg, 0);
+    sqe->ioprio |= multishot ? IORING_RECV_MULTISHOT : 0;
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = XEV__URING_BUFFER_GROUP;
+}
+
+static void prepare(struct xev__uring *u, struct io_uring_sqe *sqe, xev_completion *c) {
+    if ((c->flags & XEV__F_POLLED) != 0) {
+        bool read = xev__dir(c) == XEV__READ;
+        io_uring_prep_poll_add(sqe, c->fd, read ? POLLIN | POLLRDHUP : POLLOUT);
+        return;
+    }
+    int flags = MSG_NOSIGNAL | ((c->flags & XEV__F_WAIT_ALL) != 0 ? MSG_WAITALL : 0);
+    switch ((enum xev__op)c->op) {
+    case XEV__OP_ACCEPT:
+        if ((c->flags & XEV__F_MULTI) != 0 && (c->flags & XEV__F_ONE_SHOT) == 0 &&
+            xev__uring_has(u, XEV_FEATURE_MULTISHOT_ACCEPT)) {
+            io_uring_prep_multishot_accept(sqe, c->fd, NULL, NULL, SOCK_CLOEXEC);
+        } else {
+            io_uring_prep_accept(sqe, c->fd, NULL, NULL, SOCK_CLOEXEC);
+        }
+        break;
+    case XEV__OP_RECV:
+        prepare_recv(u, sqe, c);
+        break;
+    case XEV__OP_SEND:
+        if (c->arg.io.aux > 0) {
+            io_uring_prep_sendmsg(sqe, c->fd, vec_header(u, sqe, c), (unsigned)flags);
+            break;
+        }
+        io_uring_prep_send(sqe, c->fd, c->arg.io.buf, c->arg.io.len_bytes, flags);
+        break;
+    case XEV__OP_SENDMSG:
+        /* We wait, and not the kernel (6.18): it repeats what a full Unix datagram socket turned
+         * away with an iterator that is used up, and sends an empty message. */
+        io_uring_prep_sendmsg(sqe, c->fd, c->arg.io.buf, (unsigned)flags | MSG_DONTWAIT);
+        break;
+    case XEV__OP_RECVMSG:
+        io_uring_prep_recvmsg(sqe, c->fd, c->arg.io.buf, MSG_CMSG_CLOEXEC);
+        break;
+    case XEV__OP_UDP_RECV:
+        prepare_udp_recv(u, sqe, c);
+        break;
+    case XEV__OP_UDP_SEND: {
+        xev_datagram *d = c->arg.io.buf;
+        xev__os_udp_prepare_send(d);
+        /* Polled for when it would wait. A datagram that waits in Linux 6.18 itself may have been
+         * copied by the failed attempt already, and goes out empty at the next (Unix sockets). */
+        io_uring_prep_sendmsg(sqe, c->fd, (struct msghdr *)(void *)d->priv.msg,
+                              MSG_NOSIGNAL | MSG_DONTWAIT);
+        break;
+    }
+    case XEV__OP_READ:
+        if (c->arg.io.aux > 0) {
+            io_uring_prep_readv(sqe, c->fd, c->arg.io.buf, c->arg.io.aux, (uint64_t)-1);
+            break;
+        }
+        io_uring_prep_read(sqe, c->fd, c->arg.io.buf, c->arg.io.len_bytes, (uint64_t)-1);
+        break;
+    case XEV__OP_WRITE:
+        if (c->arg.io.aux > 0) {
+            io_uring_prep_writev(sqe, c->fd, c->arg.io.buf, c->arg.io.aux, (uint64_t)-1);
+            break;
+        }
+        io_uring_prep_write(sqe, c->fd, c->arg.io.buf, c->arg.io.len_bytes, (uint64_t)-1);
+        break;
+    case XEV__OP_POLL:
+        if ((c->flags & (XEV__F_MULTI | XEV__F_PROBING)) != 0) {
+            io_uring_prep_poll_multishot(sqe, c->fd, xev__os_poll_mask(c->arg.io.aux));
+        } else {
+            io_uring_prep_poll_add(sqe, c->fd, xev__os_poll_mask(c->arg.io.aux));
+        }
+        break;
+    default:
+        io_uring_prep_nop(sqe); /* a shutdown: see on_operation in io_uring.c */
+    }
+}
+
+bool xev__uring_request(struct xev__uring *u, uint32_t i) {
+    struct io_uring_sqe *sqe = get_sqe(u);
+    if (sqe == NULL) {
+        return false;
+    }
+    struct xev__uring_slot *s = &u->slots[i];
+    if (s->submitted) {
+        io_uring_prep_cancel64(sqe, tag(u, XEV__URING_OP, i), 0);
+        io_uring_sqe_set_data64(sqe, tag(u, XEV__URING_CANCEL, i));
+    } else {
+        prepare(u, sqe, s->c);
+        io_uring_sqe_set_data64(sqe, tag(u, XEV__URING_OP, i));
+        s->submitted = true;
+    }
+    return true;
+}
+
+void xev__uring_arm_wake(struct xev__uring *u) {
+    struct io_uring_sqe *sqe = get_sqe(u);
+    if (sqe != NULL) {
+        /* Polled, not read through the ring: such reads hung on a kernel. */
+        io_uring_prep_poll_multishot(sqe, u->wake, POLLIN);
+        io_uring_sqe_set_data64(sqe, (uint64_t)XEV__URING_WAKE << 62);
+        u->wake_armed = true;
+    }
+}

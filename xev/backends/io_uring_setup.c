@@ -1,0 +1,191 @@
+/* io_uring: the ring, made with what the kernel has of it and the options leave on, and ended. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "mpsc/handoff.h"
+#include "xev/backends/io_uring.h"
+#include "xev/os/os.h"
+
+/* For ThreadSanitizer: liburing maps by bare system calls, so it takes a ring at an address where
+ * another thread's used to be for that one's memory. */
+static char ring_memory __attribute__((unused));
+
+static void destroy_ring(struct xev__uring *u) {
+    XEV_HANDOFF_RELEASE(&ring_memory);
+    io_uring_queue_exit(&u->ring);
+}
+
+static int create_ring(xev_loop *loop, struct xev__uring *u) {
+    struct io_uring_params p;
+    int rc;
+    for (int attempt = 0;; attempt++) {
+        memset(&p, 0, sizeof p);
+        p.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+        p.cq_entries = loop->options.cq_entries;
+        if (xev__uring_has(u, XEV_FEATURE_SUBMIT_ALL)) {
+            p.flags |= IORING_SETUP_SUBMIT_ALL;
+        }
+        if (xev__uring_has(u, XEV_FEATURE_DEFER_TASKRUN)) {
+            p.flags |= IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+                       IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED;
+        }
+        rc = io_uring_queue_init_params(loop->options.entries, &u->ring, &p);
+        XEV_HANDOFF_ACQUIRE(&ring_memory);
+        if (rc == XEV_EINVAL && xev__uring_has(u, XEV_FEATURE_DEFER_TASKRUN)) {
+            u->features &= ~(uint32_t)XEV_FEATURE_DEFER_TASKRUN;
+        } else if (rc == XEV_EINVAL && xev__uring_has(u, XEV_FEATURE_SUBMIT_ALL)) {
+            u->features &= ~(uint32_t)XEV_FEATURE_SUBMIT_ALL;
+        } else if (rc == XEV_ENOMEM && attempt < 30) {
+            xev__os_sleep_ms(10); /* rings closed a moment ago give their memory back late */
+        } else {
+            break;
+        }
+    }
+    const uint32_t needed = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE;
+    if (rc == 0 && (p.features & needed) != needed) {
+        destroy_ring(u);
+        rc = XEV_ENOSYS;
+    }
+    return rc;
+}
+
+static int probe(xev_loop *loop, struct xev__uring *u, const char **step) {
+    static const int needed[] = {IORING_OP_ACCEPT,  IORING_OP_RECV,     IORING_OP_SEND,
+                                 IORING_OP_SENDMSG, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL};
+    enum { OPS = 256 };
+    const size_t bytes = sizeof(struct io_uring_probe) + OPS * sizeof(struct io_uring_probe_op);
+    const xev_allocator *a = &loop->options.allocator;
+    struct io_uring_probe *p = xev__alloc_zeroed(a, bytes, _Alignof(max_align_t));
+    if (p == NULL) {
+        return XEV_ENOMEM;
+    }
+    *step = "io_uring_register";
+    int rc = io_uring_register_probe(&u->ring, p, OPS);
+    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
+        rc = rc < 0 || io_uring_opcode_supported(p, needed[i]) ? rc : XEV_ENOSYS;
+    }
+    xev__free(a, p, bytes);
+    if (rc < 0) {
+        return rc;
+    }
+    /* A filter may let a ring be made and not be entered. A disabled one answers EBADFD. */
+    *step = "io_uring_enter";
+    rc = io_uring_enter((unsigned)u->ring.ring_fd, 0, 0, 0, NULL);
+    return rc == -EBADFD ? 0 : rc;
+}
+
+static size_t buffer_ring_bytes(const xev_loop *loop) {
+    return loop->options.buffers * sizeof(struct io_uring_buf);
+}
+
+static void create_buffer_ring(xev_loop *loop, struct xev__uring *u) {
+    const xev_allocator *a = &loop->options.allocator;
+    size_t bytes = buffer_ring_bytes(loop);
+    void *memory = xev__alloc_zeroed(a, bytes, 4096); /* the kernel wants whole pages */
+    if (memory == NULL) {
+        return;
+    }
+    struct io_uring_buf_reg reg = {
+        .ring_addr = (uintptr_t)memory,
+        .ring_entries = loop->options.buffers,
+        .bgid = XEV__URING_BUFFER_GROUP,
+    };
+    if (io_uring_register_buf_ring(&u->ring, &reg, 0) != 0) {
+        xev__free(a, memory, bytes);
+        return;
+    }
+    u->buffers = memory;
+    io_uring_buf_ring_init(u->buffers);
+    xev__uring_offer_more(loop);
+}
+
+static int failed(xev_loop *loop, struct xev__uring *u, int code, const char *step, char *why,
+                  size_t why_len) {
+    bool policy = code == XEV_EPERM || code == XEV_EACCES;
+    snprintf(why, why_len, "io_uring: %s: %s%s", step, xev_strerror(code),
+             policy ? " (seccomp filter, or kernel.io_uring_disabled)" : "");
+    xev__free(&loop->options.allocator, u, sizeof *u);
+    return code;
+}
+
+int xev__uring_init(xev_loop *loop, char *why, size_t why_len) {
+    struct xev__uring *u =
+        xev__alloc_zeroed(&loop->options.allocator, sizeof *u, _Alignof(max_align_t));
+    if (u == NULL) {
+        return failed(loop, u, XEV_ENOMEM, "state", why, why_len);
+    }
+    u->features = XEV_FEATURE_ALL & ~loop->options.disable;
+    u->host = u->ring_signal = XEV_INVALID_FD;
+    u->free_slot = u->wait_head = u->wait_tail = XEV__URING_NONE;
+    int rc = create_ring(loop, u);
+    if (rc < 0) {
+        return failed(loop, u, rc, "io_uring_setup", why, why_len);
+    }
+    const char *step = "state";
+    rc = probe(loop, u, &step);
+    if (rc < 0) {
+        destroy_ring(u);
+        return failed(loop, u, rc, step, why, why_len);
+    }
+    rc = xev__os_wake_open(&u->wake);
+    if (rc < 0) {
+        destroy_ring(u);
+        return failed(loop, u, rc, "wake descriptor", why, why_len);
+    }
+    u->headers =
+        xev__alloc_zeroed(&loop->options.allocator, u->ring.sq.ring_entries * sizeof *u->headers,
+                          _Alignof(max_align_t));
+    if (u->headers == NULL) {
+        (void)xev__os_close(u->wake);
+        destroy_ring(u);
+        return failed(loop, u, XEV_ENOMEM, "state", why, why_len);
+    }
+    loop->backend = u;
+    if (xev__uring_has(u, XEV_FEATURE_BUFFER_RING)) {
+        create_buffer_ring(loop, u);
+    }
+    if (u->buffers == NULL) {
+        u->features &= ~(uint32_t)(XEV_FEATURE_BUFFER_RING | XEV_FEATURE_MULTISHOT_RECV);
+    }
+    return 0;
+}
+
+int xev__uring_attach(struct xev__uring *u) {
+    if (xev__uring_has(u, XEV_FEATURE_DEFER_TASKRUN)) {
+        /* liburing 2.3 declares io_uring_enable_rings and does not export it. */
+        if (syscall(__NR_io_uring_register, u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL,
+                    0) < 0) {
+            return -errno;
+        }
+    }
+    u->owner = xev__os_thread_id();
+    if (xev__uring_has(u, XEV_FEATURE_REGISTERED_RING) &&
+        io_uring_register_ring_fd(&u->ring) != 1) {
+        u->features &= ~(uint32_t)XEV_FEATURE_REGISTERED_RING;
+    }
+    return 0;
+}
+
+void xev__uring_deinit(xev_loop *loop) {
+    struct xev__uring *u = loop->backend;
+    if (xev__uring_is_foreign(loop)) {
+        /* The registered number is one of the other thread's table; in ours it may be another
+         * loop's. This one is refused. */
+        u->ring.enter_ring_fd = -1;
+    }
+    size_t headers_bytes = u->ring.sq.ring_entries * sizeof *u->headers;
+    destroy_ring(u);
+    (void)xev__os_close(u->wake);
+    if (u->host != XEV_INVALID_FD) {
+        (void)xev__os_close(u->host);
+        (void)xev__os_close(u->ring_signal);
+    }
+    const xev_allocator *a = &loop->options.allocator;
+    xev__free(a, u->buffers, buffer_ring_bytes(loop));
+    xev__free(a, u->headers, headers_bytes);
+    xev__free(a, u->slots, u->slots_len * sizeof *u->slots);
+    xev__free(a, u, sizeof *u);
+}

@@ -1,0 +1,277 @@
+/* Readiness to completions: see readiness.h. */
+#include "xev/backends/readiness.h"
+
+#include "xev/os/os.h"
+#include "xev/os/unix.h"
+#include "xev/os/process.h"
+#include "xev/os/udp.h"
+
+/* How often one descriptor is tried in a row before the others get their turn. */
+#define TRIES_IN_A_ROW 16
+/* Rounds over the list per poll: what the first round's callbacks submit need not wait for another
+ * system call, but I/O must not keep timers waiting for long. */
+#define ROUNDS 4
+
+static int make_nonblocking(struct xev__fd *e) {
+    int rc = e->nonblocking ? 0 : xev__os_set_nonblocking(e->fd, true);
+    e->nonblocking = rc == 0;
+    return rc;
+}
+
+static int try_udp_recv(xev_loop *loop, xev_completion *c, uint32_t *buffer) {
+    xev_datagram *d = c->arg.io.buf;
+    if ((c->flags & XEV__F_LOAN) == 0) {
+        return xev__os_udp_recv(c->fd, d, d->buf, d->capacity_bytes);
+    }
+    *buffer = xev__buffers_alloc(loop->buffers);
+    if (*buffer == UINT32_MAX) {
+        return XEV__NO_BUFFER;
+    }
+    void *buf = xev__buffers_at(loop->buffers, *buffer);
+    int rc = xev__os_udp_recv(c->fd, d, buf, xev__udp_room(loop));
+    if (rc < 0) {
+        xev__buffers_put(loop->buffers, *buffer);
+        *buffer = UINT32_MAX;
+    } else {
+        d->buf = rc > 0 ? buf : NULL;
+    }
+    return rc;
+}
+
+int xev__try(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32_t *buffer) {
+    *buffer = UINT32_MAX;
+    xev__count(&loop->count.syscalls, 1);
+    switch ((enum xev__op)c->op) {
+    case XEV__OP_ACCEPT:
+        if (!e->nonblocking) {
+            int rc = make_nonblocking(e);
+            if (rc < 0) {
+                return rc;
+            }
+        }
+        return xev__os_accept(e->fd);
+    case XEV__OP_RECV: {
+        void *buf = c->arg.io.buf;
+        uint32_t len = c->arg.io.len_bytes;
+        if ((c->flags & XEV__F_LOAN) != 0) {
+            *buffer = xev__buffers_alloc(loop->buffers);
+            if (*buffer == UINT32_MAX) {
+                return XEV__NO_BUFFER;
+            }
+            buf = xev__buffers_at(loop->buffers, *buffer);
+            len = loop->buffers->size_bytes;
+        }
+        int rc = c->arg.io.aux > 0 ? xev__os_recvv(e->fd, buf, c->arg.io.aux)
+                                   : xev__os_recv(e->fd, buf, len);
+        if (rc <= 0 && *buffer != UINT32_MAX) {
+            xev__buffers_put(loop->buffers, *buffer);
+            *buffer = UINT32_MAX;
+        }
+        /* A stream that gave less than there was room for is drained; the next byte is announced
+         * by an edge, and so is the end, unless it came with the edge we are working on. */
+        if (rc > 0 && (uint32_t)rc < len && e->registered && !e->hangup) {
+            e->ready[XEV__READ] = false;
+        }
+        return rc == 0 ? XEV_EOF : rc;
+    }
+    case XEV__OP_RECVMSG:
+        return xev__os_recvmsg(e->fd, c->arg.io.buf);
+    case XEV__OP_UDP_RECV:
+        return try_udp_recv(loop, c, buffer);
+    case XEV__OP_UDP_RECV_BATCH:
+        return xev__os_udp_recv_batch(e->fd, c->arg.io.buf, c->arg.io.len_bytes);
+    case XEV__OP_UDP_SEND:
+        return xev__os_udp_send(e->fd, c->arg.io.buf);
+    case XEV__OP_UDP_SEND_BATCH:
+        return xev__os_udp_send_batch(e->fd, c->arg.io.buf, c->arg.io.len_bytes);
+    case XEV__OP_READ:
+    case XEV__OP_WRITE: {
+        int rc = make_nonblocking(e);
+        if (rc < 0) {
+            return rc;
+        }
+        void *buf = c->arg.io.buf;
+        uint32_t len = c->arg.io.len_bytes, count = c->arg.io.aux;
+        if (c->op == XEV__OP_WRITE) {
+            return count > 0 ? xev__os_writev(e->fd, buf, count) : xev__os_write(e->fd, buf, len);
+        }
+        rc = count > 0 ? xev__os_readv(e->fd, buf, count) : xev__os_read(e->fd, buf, len);
+        return rc == 0 ? XEV_EOF : rc;
+    }
+    case XEV__OP_PROCESS:
+        return xev__os_process_wait(e->fd);
+    case XEV__OP_POLL:
+        return xev__os_poll_now(e->fd, c->arg.io.aux);
+    case XEV__OP_CONNECT:
+        return xev__os_connect_result(e->fd);
+    case XEV__OP_SEND:
+        return c->arg.io.aux > 0 ? xev__os_sendv(e->fd, c->arg.io.buf, c->arg.io.aux)
+                                 : xev__os_send(e->fd, c->arg.io.buf, c->arg.io.len_bytes);
+    case XEV__OP_SENDMSG:
+        return xev__os_sendmsg(e->fd, c->arg.io.buf);
+    case XEV__OP_SHUTDOWN:
+        return xev__os_shutdown_write(e->fd);
+    case XEV__OP_SENDFILE:
+        return xev__sendfile_writable(loop, e, c);
+    default:
+        return XEV_ENOTSUP;
+    }
+}
+
+bool xev__is_unannounced(const xev_completion *c) {
+    return c->op == XEV__OP_SENDMSG && xev__os_msg_is_to_unix(c->arg.io.buf);
+}
+
+void xev__readiness_list(struct xev__readiness *r, struct xev__fd *e) {
+    if (e->listed) {
+        return;
+    }
+    e->listed = true;
+    e->next_ready = NULL;
+    if (r->tail != NULL) {
+        r->tail->next_ready = e;
+    } else {
+        r->head = e;
+    }
+    r->tail = e;
+}
+
+void xev__readiness_event(struct xev__readiness *r, struct xev__fd *e, bool read, bool write,
+                          bool hangup) {
+    e->hangup |= hangup;
+    e->ready[XEV__READ] |= read;
+    e->ready[XEV__WRITE] |= write;
+    e->edge++;
+    if (e->head[XEV__POLLS] != NULL || (read && e->head[XEV__READ] != NULL) ||
+        (write && e->head[XEV__WRITE] != NULL)) {
+        xev__readiness_list(r, e);
+    }
+}
+
+static void would_block(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
+                        enum xev__dir d, xev_completion *c) {
+    e->ready[d] = false;
+    if (!e->registered) {
+        int rc = r->arm(loop, e);
+        if (rc < 0) {
+            e->ready[d] = true; /* the next one must try for itself: nothing will be announced */
+            xev__finish(loop, c, rc, false);
+            return;
+        }
+    }
+    if (xev__is_unannounced(c)) {
+        xev__fds_pause(loop, e, c);
+    }
+}
+
+/* One attempt at the head of a direction. False: nothing more to do there now. */
+static bool step(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, enum xev__dir d) {
+    xev_completion *c = e->head[d];
+    if (c == NULL || !e->ready[d] || c->state != XEV__STARTED) {
+        return false;
+    }
+    uint32_t buffer;
+    int rc = xev__try(loop, e, c, &buffer);
+    bool multi = (c->flags & XEV__F_MULTI) != 0;
+    if (rc == XEV_EAGAIN) {
+        would_block(loop, r, e, d, c);
+        return false;
+    }
+    if (rc == XEV_EINPROGRESS) {
+        return false; /* a sendfile has gone on to the pool */
+    }
+    xev__count(&loop->count.events, 1);
+    if (rc == XEV__NO_BUFFER) {
+        xev__fds_starve(loop, e, xev__buffers_expected(loop->buffers));
+        return false;
+    }
+    if (xev__accept_outlasts(c, rc)) {
+        xev__accept_again(loop, e, c, rc);
+        return false;
+    }
+    c->flags &= (uint16_t)~XEV__F_REPORTED;
+    if (buffer != UINT32_MAX) {
+        xev__finish_loan(loop, c, buffer, rc, multi && rc >= 0);
+    } else {
+        xev__finish(loop, c, rc, multi && rc >= 0);
+    }
+    return true;
+}
+
+/* What c waits for holds, XEV_EAGAIN, or an error. */
+static int look(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, xev_completion *c) {
+    c->slot = e->edge;
+    bool multi = (c->flags & XEV__F_MULTI) != 0;
+    int rc = 0;
+    if (multi && !e->registered) {
+        rc = r->arm(loop, e); /* which also announces what holds by now */
+        return rc == 0 ? XEV_EAGAIN : rc;
+    }
+    rc = xev__os_poll_now(e->fd, c->arg.io.aux);
+    if (rc == XEV_EAGAIN && !e->registered) {
+        rc = r->arm(loop, e);
+        return rc == 0 ? XEV_EAGAIN : rc;
+    }
+    return rc;
+}
+
+/* Every poll looks once per event; with several waiting, callbacks may take any of them away. What
+ * callbacks add waits for the next round: a repeated poll of what is ready would never end. */
+static void try_polls(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e) {
+    uint32_t gen = e->gen, left = 0;
+    for (xev_completion *c = e->head[XEV__POLLS]; c != NULL; c = c->at.link.next) {
+        left += c->slot != e->edge;
+    }
+    xev_completion *c = e->head[XEV__POLLS];
+    while (c != NULL && left > 0) {
+        if (c->slot == e->edge) {
+            c = c->at.link.next;
+            continue;
+        }
+        left--;
+        int rc = look(loop, r, e, c);
+        if (rc == XEV_EAGAIN) {
+            c = c->at.link.next;
+            continue;
+        }
+        xev__count(&loop->count.events, 1);
+        xev__finish(loop, c, rc, rc >= 0 && (c->flags & XEV__F_MULTI) != 0);
+        if (e->gen != gen) {
+            return;
+        }
+        c = e->head[XEV__POLLS];
+    }
+}
+
+static void try_all(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e) {
+    uint32_t gen = e->gen; /* callbacks may close the descriptor */
+    try_polls(loop, r, e);
+    for (int d = 0; d < XEV__POLLS; d++) {
+        int tries = 0;
+        while (e->gen == gen && step(loop, r, e, (enum xev__dir)d)) {
+            if (++tries == TRIES_IN_A_ROW) {
+                xev__readiness_list(r, e);
+                break;
+            }
+        }
+    }
+}
+
+void xev__readiness_run(xev_loop *loop, struct xev__readiness *r) {
+    for (int round = 0; round < ROUNDS && r->head != NULL; round++) {
+        struct xev__fd *e, *last = r->tail;
+        do {
+            e = r->head;
+            r->head = e->next_ready;
+            if (r->head == NULL) {
+                r->tail = NULL;
+            }
+            e->listed = false;
+            if (e->fd == XEV_INVALID_FD) {
+                xev__fds_reclaim(loop->fds, e);
+            } else {
+                try_all(loop, r, e);
+            }
+        } while (e != last);
+    }
+}

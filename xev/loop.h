@@ -1,0 +1,255 @@
+/* The event loop: one per thread, complete in itself.
+ *
+ * A loop is initialised by any thread and from its first run on belongs to the thread that runs
+ * it. Only xev_loop_stop and xev_async_notify may be called from other threads.
+ *
+ * fork: the child's copy of a loop shares the kernel's side with the parent's, which goes on as if
+ * nothing had happened. In the child xev_loop_run answers XEV_EFORKED, submitting ends the program,
+ * xev_loop_stop and xev_async_notify do nothing, and xev_loop_deinit (in a callback too) gives
+ * memory and descriptors back: completions are dead then, without a callback. A child made in a
+ * callback must not return from it (it would go on with its parent's events): it ends by exec or
+ * _exit, and may run a loop of its own until then; returning ends the program. A loop made in the
+ * child is the child's own. (A child made by vfork or clone is not told apart.)
+ */
+#ifndef XEV_LOOP_H
+#define XEV_LOOP_H
+
+#include <stdio.h>
+
+#include "xev/completion.h"
+#include "xev/error.h"
+
+typedef enum {
+    XEV_RUN_NO_WAIT = 0,    /* one turn that does not block; reaps what is ready */
+    XEV_RUN_ONCE = 1,       /* turns until at least one callback has run */
+    XEV_RUN_UNTIL_DONE = 2, /* turns until nothing referenced is active, or stopped */
+} xev_run_mode_t;
+
+typedef enum {
+    XEV_BACKEND_AUTO = 0, /* the environment's XEV_BACKEND, or else the platform's best */
+    XEV_BACKEND_IO_URING = 1,
+    XEV_BACKEND_EPOLL = 2,
+} xev_backend_kind;
+
+/* Kinds of operations, as counted by xev_loop_metrics, with room for more. */
+#define XEV_OPS 32
+
+/* Features of a backend that can be switched off one by one, by xev_loop_options.disable or by the
+ * environment: XEV_DISABLE=defer_taskrun,multishot_recv (names as here, lower case). */
+enum xev_feature {
+    XEV_FEATURE_DEFER_TASKRUN = 1u << 0,   /* with SINGLE_ISSUER */
+    XEV_FEATURE_SUBMIT_ALL = 1u << 1,      /* one bad request does not stop the batch */
+    XEV_FEATURE_REGISTERED_RING = 1u << 2, /* ring descriptor registered */
+    XEV_FEATURE_MULTISHOT_ACCEPT = 1u << 3,
+    XEV_FEATURE_MULTISHOT_RECV = 1u << 4,
+    XEV_FEATURE_BUFFER_RING = 1u << 5, /* kernel picks the loaned buffer */
+    XEV_FEATURE_ALL = (1u << 6) - 1,
+};
+
+/* Where a loop's own memory comes from: its tables, rings and loaned buffers, taken by init and as
+ * they grow to the peak of what is in use, given back by deinit; no operation takes any. Called by
+ * the thread that calls init or deinit, and by the loop's. */
+typedef struct xev_allocator {
+    /* bytes (> 0) at a multiple of alignment (a power of two up to 4096), or NULL: the loop then
+     * reports XEV_ENOMEM, or does with what it has. */
+    void *(*allocate)(void *userdata, size_t bytes, size_t alignment);
+    void (*release)(void *userdata, void *memory, size_t bytes); /* as allocated; not NULL */
+    void *userdata;
+} xev_allocator;
+
+/* All zero means all defaults. */
+typedef struct xev_loop_options {
+    xev_backend_kind backend;
+    uint32_t disable;      /* XEV_FEATURE_* not to use */
+    uint32_t entries;      /* submissions per kernel entry; power of two, 1 to 4096; 256 */
+    uint32_t cq_entries;   /* completion queue; power of two, >= entries; 8 x entries */
+    uint32_t buffer_bytes; /* size of a loaned buffer, 64 to 1 MiB; 32 KiB */
+    uint32_t buffers;      /* loaned buffers offered at a time; power of two, 1 to 32768; 64 */
+    uint32_t buffers_max;  /* loaned buffers in existence at most, to 32768; 2048 */
+    uint64_t spin_ns;      /* look for work this long before sleeping; 0: sleep at once */
+    xev_threadpool *thread_pool; /* for blocking work; borrowed until deinit; NULL: none */
+    xev_allocator allocator;     /* both functions or neither: malloc and free */
+} xev_loop_options;
+
+/* What a loop has done since it was made. */
+typedef struct xev_loop_metrics {
+    uint64_t turns;
+    uint64_t callbacks;   /* the caller's */
+    uint64_t events;      /* results that came from the kernel */
+    uint64_t submissions; /* operations begun, repeats by XEV_REARM included */
+    uint64_t syscalls;    /* on the I/O path: waiting, registering, trying */
+    uint64_t sleeps;      /* waits that could block */
+    uint64_t wakes;       /* system calls other threads made to end one: at most one per sleep */
+    uint64_t asleep_ns, awake_ns; /* awake: in xev_loop_run and not asleep */
+    uint64_t longest_callback_ns; /* to the precision of the system's tick, 1 to 10 ms */
+    struct {
+        const char *name; /* "recv"; "" where there is none */
+        uint64_t count;   /* submissions */
+    } ops[XEV_OPS];
+} xev_loop_metrics;
+
+typedef enum {
+    XEV_HOOK_BEFORE_POLL = 0, /* before the loop looks for events */
+    XEV_HOOK_AFTER_POLL = 1,  /* when the turn's callbacks have run */
+} xev_hook_when;
+
+/* A callback of the loop itself, in caller-owned memory, run on every turn. */
+typedef struct xev_hook {
+    void (*callback)(xev_loop *loop, struct xev_hook *hook);
+    struct xev_hook *next, *prev;
+} xev_hook;
+
+struct xev__list {
+    xev_completion *head, *tail;
+};
+
+/* All fields are private, but for userdata, which is the caller's and starts as NULL. */
+struct xev_loop {
+    void *userdata;
+    const struct xev_backend_ops *ops;
+    void *backend; /* the backend's own state */
+    uint64_t now_ns;
+    xev_completion *timers; /* root of the timer heap */
+    uint32_t timer_seq;
+    uint32_t active;     /* completions not dead */
+    uint32_t referenced; /* of these, the ones that keep the loop going */
+    uint32_t internal;   /* ... and the loop's own */
+    bool running, deinit;
+    uint64_t sigpipe_thread; /* the thread in which SIGPIPE is blocked, 0: no need yet */
+    /* Finished, callback not yet run; and those of them whose turn it is. */
+    struct xev__list pending, delivering;
+    xev_completion *works; /* on the thread pool and without a deadline */
+    xev_watcher *asyncs;   /* watchers bound to this loop */
+    struct xev__fds *fds;
+    struct xev__buffers *buffers;
+    xev_mpsc *inbox;    /* from other threads: notified asyncs, finished work */
+    uint32_t stop;      /* atomic */
+    uint32_t notifiers; /* atomic: threads in the middle of waking us */
+    uint64_t wakes;     /* atomic */
+    struct {
+        uint64_t turns, callbacks, events, syscalls, sleeps, asleep_ns, awake_ns, longest_ns;
+        uint64_t ops[XEV_OPS];
+    } count;                    /* atomic for readers, one writer */
+    uint64_t sleeping_since_ns; /* 0: awake */
+    uint64_t awake_since_ns, callback_since_ns;
+    xev_hook hooks[2];          /* list heads, by xev_hook_when */
+    xev_hook *next_hook;        /* to call in this turn; a hook may remove any */
+    bool waited_for;            /* the inbox is parked: a host waits in our stead */
+    bool hosted;                /* ... or has done so */
+    uint32_t forks;             /* how often the process had been forked when the loop was made */
+    uint64_t thread;            /* that runs the loop, 0: none yet */
+    struct xev__starts *starts; /* debug builds: where operations were started; may be NULL */
+    xev_completion retry;       /* timer for what exhaustion of descriptors has paused */
+    xev_loop_options options;
+    char fallback[160];
+};
+
+XEV_BEGIN_DECLS
+
+/* Initialise with the defaults. 0, or a negative code: XEV_ENOMEM, XEV_EMFILE, XEV_EINVAL (bad
+ * option or environment value), or why a backend that was asked for by name cannot be had. On
+ * failure nothing needs deinit. */
+XEV_NODISCARD int xev_loop_init(xev_loop *loop);
+XEV_NODISCARD int xev_loop_init_options(xev_loop *loop, const xev_loop_options *options);
+
+/* Stop everything: each active completion gets its callback with XEV_ECANCELED (or its real result
+ * where one had arrived), from inside this call; what these callbacks submit is cancelled as well.
+ * So a callback that submits again whenever it is cancelled keeps this call from ending.
+ * Descriptors the loop was not told to close stay open. Waits for work running on the pool. By
+ * the thread that ran the loop, or by another once that thread has ended; not from a callback. */
+void xev_loop_deinit(xev_loop *loop);
+
+/* Run. Returns at once where nothing referenced is active. 0, or XEV_EBUSY for a nested run,
+ * XEV_EFORKED in a forked child, XEV_EINVAL (mode), or the code of a failed kernel wait. The
+ * calling thread is the loop's from now on. */
+int xev_loop_run(xev_loop *loop, xev_run_mode_t mode);
+
+/* End the run in progress after the callbacks of its current turn, or the next run before its
+ * first. The loop can be run again afterwards. Any thread; wakes a sleeping loop. */
+void xev_loop_stop(xev_loop *loop);
+
+/* Monotonic time as of the last turn or update, in ms and ns; above 0. Loop's thread. */
+int64_t xev_loop_now(xev_loop *loop);
+uint64_t xev_loop_now_ns(xev_loop *loop);
+void xev_loop_update_now(xev_loop *loop);
+
+/* Whether something referenced is active, that is, whether XEV_RUN_UNTIL_DONE would go on. Loop's
+ * thread. */
+bool xev_loop_alive(const xev_loop *loop);
+
+/* Number of completions that are not dead. Loop's thread. */
+uint32_t xev_loop_active(const xev_loop *loop);
+
+/* Always counted. Any thread, until deinit begins, and the one that deinitialised it afterwards,
+ * while the loop's memory is there; the counters are read one by one. */
+void xev_loop_metrics_get(const xev_loop *loop, xev_loop_metrics *out);
+
+/* "io_uring" or "epoll"; static storage. Any thread, until deinit. */
+const char *xev_loop_backend(const xev_loop *loop);
+
+/* The XEV_FEATURE_* in use. Any thread, until deinit. */
+uint32_t xev_loop_features(const xev_loop *loop);
+
+/* Why the preferred backend is not in use ("io_uring: io_uring_setup: operation not permitted
+ * ..."), or NULL where it is. Valid until deinit. */
+const char *xev_loop_fallback_reason(const xev_loop *loop);
+
+/* Call hook->callback on every turn, in order of adding. The hook does not keep the loop going; it
+ * may submit operations, and add and remove hooks. The caller owns it, at one address until it is
+ * removed; adding it twice, or removing one that is not there, is misuse. Loop's thread. */
+void xev_loop_hook_add(xev_loop *loop, xev_hook_when when, xev_hook *hook);
+void xev_loop_hook_remove(xev_loop *loop, xev_hook *hook);
+
+/* ---- inside a host's own poll loop ----
+ *
+ * A host (a GUI, a language runtime, another event library) drives the loop from its thread:
+ *
+ *     once              fd = xev_loop_backend_fd(loop);
+ *     before it waits   ns = xev_loop_prepare_wait(loop);
+ *     its wait          fd for reading, with the rest; at most ns
+ *     after it          xev_loop_run(loop, XEV_RUN_NO_WAIT);
+ *
+ * What happens between a run and the next xev_loop_prepare_wait (an operation submitted by the
+ * host, say) is noticed by that call, so it comes before every wait. The wait may end with EINTR,
+ * as any may. Hooks are called by the run, and not before the host's wait. Spinning and the times
+ * of sleep in the metrics are of the loop's own waits only.
+ */
+
+/* A descriptor that is readable (level-triggered) when a run has something to do: to be polled
+ * only, and not before xev_loop_prepare_wait. It is the loop's and stays the same until deinit. Or
+ * a code: XEV_EMFILE, XEV_ENFILE, XEV_ENOMEM, XEV_EFORKED. Loop's thread. */
+xev_fd xev_loop_backend_fd(xev_loop *loop);
+
+/* Hand what was submitted to the kernel and have other threads wake the descriptor. Returns how
+ * many ns the host may wait: 0 is not at all, UINT64_MAX without limit. Loop's thread, outside a
+ * run. */
+uint64_t xev_loop_prepare_wait(xev_loop *loop);
+
+/* ---- what keeps this loop going? ---- */
+
+typedef struct xev_active {
+    xev_completion *completion;
+    const char *op;    /* as in xev_loop_metrics: "recv" */
+    const char *state; /* "in the kernel", "on the thread pool", ... */
+    xev_fd fd;         /* XEV_INVALID_FD: on none */
+    bool referenced;
+    uint64_t due_ns; /* a timer, or an operation with a deadline: from now; UINT64_MAX: neither */
+    /* Debug builds of the library (no NDEBUG), else NULL: the call that started it
+     * ("xev_tcp_recv"), and the address of code it returned to. */
+    const char *call;
+    const void *from;
+} xev_active;
+
+typedef void (*xev_walk_cb)(const xev_active *active, void *userdata);
+
+/* Call back for each completion that is not dead, in no order; it may read but not submit, cancel
+ * or close anything. Loop's thread, from callbacks too. */
+void xev_loop_walk(const xev_loop *loop, xev_walk_cb cb, void *userdata);
+
+/* The same as text, a line each; debug builds say where it was started as FILE+OFFSET, which is
+ * what `addr2line -fie FILE OFFSET` takes. */
+void xev_loop_print_active(const xev_loop *loop, FILE *to);
+
+XEV_END_DECLS
+
+#endif

@@ -1,0 +1,55 @@
+/* POSIX: dispositions of signals. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include "xev/error.h"
+#include "xev/os/process.h"
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static sigset_t holders_mask;                    /* by the lock */
+static struct sigaction aside[XEV__SIGNALS + 1]; /* by the lock */
+
+bool xev__os_signal_valid(int number) {
+    switch (number) {
+    case SIGKILL: /* the kernel does not allow a handler */
+    case SIGSTOP:
+    case SIGSEGV: /* a fault of this program's: the instruction would be tried again, for ever */
+    case SIGBUS:
+    case SIGFPE:
+    case SIGILL:
+        return false;
+    default:
+        return number > 0 && number <= XEV__SIGNALS && number <= SIGRTMAX;
+    }
+}
+
+int xev__os_signal_catch(int number, void (*handler)(int)) {
+    struct sigaction action = {.sa_flags = SA_RESTART | SA_ONSTACK};
+    action.sa_handler = handler;
+    sigfillset(&action.sa_mask);
+    /* The C library keeps two for itself and says so. */
+    return sigaction(number, &action, &aside[number]) < 0 ? -errno : 0;
+}
+
+void xev__os_signal_restore(int number, void (*handler)(int)) {
+    struct sigaction now;
+    if (sigaction(number, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) == 0 &&
+        now.sa_handler == handler) {
+        (void)sigaction(number, &aside[number], NULL);
+    }
+}
+
+void xev__os_signals_lock(void) {
+    sigset_t all, before;
+    sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    (void)pthread_mutex_lock(&lock);
+    holders_mask = before;
+}
+
+void xev__os_signals_unlock(void) {
+    sigset_t before = holders_mask;
+    (void)pthread_mutex_unlock(&lock);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+}

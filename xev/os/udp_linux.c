@@ -1,0 +1,285 @@
+/* Linux: UDP sockets. */
+#include <errno.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "xev/os/os.h"
+#include "xev/os/udp.h"
+
+_Static_assert(sizeof(struct msghdr) <= sizeof(((xev_datagram *)0)->priv.msg), "header fits");
+_Static_assert(sizeof(struct sockaddr_in6) <= sizeof(((xev_datagram *)0)->priv.name), "fits");
+_Static_assert(offsetof(struct iovec, iov_len) == sizeof(void *), "vec is an iovec");
+
+static int result(long rc) { return rc < 0 ? -errno : (int)rc; }
+
+static int set_int(xev_fd fd, int level, int name, int value) {
+    return result(setsockopt(fd, level, name, &value, sizeof value));
+}
+
+static const struct sockaddr *csa(const xev_addr *a) {
+    return (const struct sockaddr *)(const void *)a->storage;
+}
+
+/* AF_INET, AF_INET6, or a code. */
+static int domain_of(xev_fd fd) {
+    int domain = 0;
+    socklen_t len = sizeof domain;
+    int rc = result(getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len));
+    return rc < 0 ? rc : domain == AF_INET || domain == AF_INET6 ? domain : XEV_EAFNOSUPPORT;
+}
+
+/* An option that has one name and level for each family. */
+static int set_by_family(xev_fd fd, int v4_name, int v6_name, int value) {
+    int domain = domain_of(fd);
+    return domain < 0          ? domain
+           : domain == AF_INET ? set_int(fd, IPPROTO_IP, v4_name, value)
+                               : set_int(fd, IPPROTO_IPV6, v6_name, value);
+}
+
+int xev__os_udp_socket(enum xev_family family, xev_fd *fd) {
+    int domain = family == XEV_AF_INET ? AF_INET : family == XEV_AF_INET6 ? AF_INET6 : -1;
+    *fd = socket(domain, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* blocking: see xev__os_tcp_socket */
+    if (*fd < 0) {
+        return -errno;
+    }
+    /* As created, a socket gets the groups that any socket of the host has joined. Kernels before
+     * 4.20 cannot be told otherwise for IPv6. */
+#ifndef IPV6_MULTICAST_ALL
+#define IPV6_MULTICAST_ALL 29
+#endif
+    if (domain == AF_INET) {
+        (void)set_int(*fd, IPPROTO_IP, IP_MULTICAST_ALL, 0);
+    } else {
+        (void)set_int(*fd, IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0);
+    }
+    return 0;
+}
+
+int xev__os_udp_bind(xev_fd fd, const xev_addr *addr, uint32_t flags) {
+    int rc = 0;
+    /* Not without being asked, as for TCP: it would let others take over what arrives. */
+    if ((flags & XEV_UDP_REUSE_ADDR) != 0) {
+        rc = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    }
+    if (rc == 0 && (flags & XEV_UDP_REUSE_PORT) != 0) {
+        rc = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    }
+    if (rc == 0 && xev_addr_family(addr) == XEV_AF_INET6) {
+        rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    }
+    return rc == 0 ? result(bind(fd, csa(addr), addr->len_bytes)) : rc;
+}
+
+/* Linux lets go of the port, too, where it had chosen it. */
+static int disconnect(xev_fd fd) {
+    struct sockaddr none = {.sa_family = AF_UNSPEC};
+    xev_addr before, after;
+    int rc = xev__os_local_addr(fd, &before);
+    if (rc == 0) {
+        rc = result(connect(fd, &none, sizeof none));
+    }
+    if (rc == 0) {
+        rc = xev__os_local_addr(fd, &after);
+    }
+    if (rc == 0 && xev_addr_port(&after) == 0 && xev_addr_port(&before) != 0) {
+        rc = result(bind(fd, csa(&before), before.len_bytes));
+    }
+    return rc;
+}
+
+int xev__os_udp_connect(xev_fd fd, const xev_addr *addr) {
+    return addr == NULL ? disconnect(fd) : result(connect(fd, csa(addr), addr->len_bytes));
+}
+
+/* ---- options ---- */
+
+int xev__os_udp_membership(xev_fd fd, bool join, const xev_addr *group, const xev_addr *source,
+                           uint32_t interface_index) {
+    int level = xev_addr_family(group) == XEV_AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
+    if (xev_addr_family(group) == XEV_AF_UNSPEC ||
+        (source != NULL && xev_addr_family(source) != xev_addr_family(group))) {
+        return XEV_EINVAL;
+    }
+    if (source == NULL) {
+        struct group_req req = {.gr_interface = interface_index};
+        memcpy(&req.gr_group, group->storage, group->len_bytes);
+        int name = join ? MCAST_JOIN_GROUP : MCAST_LEAVE_GROUP;
+        return result(setsockopt(fd, level, name, &req, sizeof req));
+    }
+    struct group_source_req req = {.gsr_interface = interface_index};
+    memcpy(&req.gsr_group, group->storage, group->len_bytes);
+    memcpy(&req.gsr_source, source->storage, source->len_bytes);
+    int name = join ? MCAST_JOIN_SOURCE_GROUP : MCAST_LEAVE_SOURCE_GROUP;
+    return result(setsockopt(fd, level, name, &req, sizeof req));
+}
+
+int xev__os_udp_set_multicast_interface(xev_fd fd, uint32_t interface_index) {
+    if (interface_index > INT32_MAX) {
+        return XEV_EINVAL;
+    }
+    int domain = domain_of(fd);
+    if (domain == AF_INET) {
+        struct ip_mreqn req = {.imr_ifindex = (int)interface_index};
+        return result(setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &req, sizeof req));
+    }
+    return domain < 0 ? domain : set_int(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, (int)interface_index);
+}
+
+int xev__os_udp_set_multicast_ttl(xev_fd fd, uint32_t ttl) {
+    return ttl > 255 ? XEV_EINVAL
+                     : set_by_family(fd, IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS, (int)ttl);
+}
+
+int xev__os_udp_set_multicast_loop(xev_fd fd, bool on) {
+    return set_by_family(fd, IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP, on);
+}
+
+int xev__os_udp_set_ttl(xev_fd fd, uint32_t ttl) {
+    return ttl == 0 || ttl > 255 ? XEV_EINVAL
+                                 : set_by_family(fd, IP_TTL, IPV6_UNICAST_HOPS, (int)ttl);
+}
+
+int xev__os_udp_set_broadcast(xev_fd fd, bool on) {
+    return set_int(fd, SOL_SOCKET, SO_BROADCAST, on);
+}
+
+/* Kernel 5.0. */
+int xev__os_udp_set_gro(xev_fd fd, bool on) {
+    int rc = set_int(fd, IPPROTO_UDP, UDP_GRO, on);
+    return rc == XEV_ENOPROTOOPT ? XEV_ENOTSUP : rc;
+}
+
+/* Kernel 4.18. Older ones do not mind the control message and send one big datagram. */
+bool xev__os_udp_has_gso(xev_fd fd) {
+    static _Atomic bool known;
+    int size;
+    socklen_t len = sizeof size;
+    if (!known && getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &size, &len) == 0) {
+        known = true;
+    }
+    return known;
+}
+
+/* ---- datagrams ---- */
+
+static struct msghdr *header(xev_datagram *d) { return (struct msghdr *)(void *)d->priv.msg; }
+
+static struct msghdr *prepare(xev_datagram *d, void *base, size_t len_bytes) {
+    struct msghdr *m = header(d);
+    memset(m, 0, sizeof *m);
+    d->priv.vec.base = base;
+    d->priv.vec.len_bytes = len_bytes;
+    m->msg_iov = (struct iovec *)(void *)&d->priv.vec;
+    m->msg_iovlen = 1;
+    return m;
+}
+
+void xev__os_udp_prepare_recv(xev_datagram *d, void *buf, uint32_t capacity_bytes) {
+    struct msghdr *m = prepare(d, buf, capacity_bytes);
+    m->msg_name = d->priv.name;
+    m->msg_namelen = sizeof d->priv.name;
+    m->msg_control = d->priv.control;
+    m->msg_controllen = sizeof d->priv.control;
+}
+
+void xev__os_udp_prepare_send(xev_datagram *d) {
+    struct msghdr *m = prepare(d, (void *)(uintptr_t)d->data, d->len_bytes);
+    if (d->peer.len_bytes > 0) {
+        m->msg_name = d->peer.storage;
+        m->msg_namelen = d->peer.len_bytes;
+    }
+    if (d->segment_bytes > 0) {
+        uint16_t segment = (uint16_t)d->segment_bytes;
+        memset(d->priv.control, 0, CMSG_SPACE(sizeof segment));
+        m->msg_control = d->priv.control;
+        m->msg_controllen = CMSG_SPACE(sizeof segment);
+        struct cmsghdr *cm = CMSG_FIRSTHDR(m);
+        cm->cmsg_level = IPPROTO_UDP;
+        cm->cmsg_type = UDP_SEGMENT;
+        cm->cmsg_len = CMSG_LEN(sizeof segment);
+        memcpy(CMSG_DATA(cm), &segment, sizeof segment);
+    }
+}
+
+/* The segment size of what GRO joined; 0: it did not. */
+static uint32_t segment_of(struct msghdr *m) {
+    for (struct cmsghdr *cm = CMSG_FIRSTHDR(m); cm != NULL; cm = CMSG_NXTHDR(m, cm)) {
+        if (cm->cmsg_level == IPPROTO_UDP && cm->cmsg_type == UDP_GRO) {
+            int size;
+            memcpy(&size, CMSG_DATA(cm), sizeof size);
+            return size > 0 ? (uint32_t)size : 0;
+        }
+    }
+    return 0;
+}
+
+void xev__os_udp_describe(xev_datagram *d, uint32_t len_bytes, const void *name, size_t name_bytes,
+                          const void *control, size_t control_bytes, bool truncated) {
+    d->len_bytes = len_bytes;
+    d->truncated = truncated;
+    memset(&d->peer, 0, sizeof d->peer);
+    if (name_bytes <= sizeof d->priv.name) { /* another family's, where that of IP is cut off */
+        d->peer.len_bytes = (uint32_t)name_bytes;
+        memcpy(d->peer.storage, name, name_bytes);
+    }
+    uint64_t aligned[sizeof d->priv.control / sizeof(uint64_t)];
+    control_bytes = control_bytes < sizeof aligned ? control_bytes : sizeof aligned;
+    memcpy(aligned, control, control_bytes);
+    struct msghdr m = {.msg_control = aligned, .msg_controllen = control_bytes};
+    d->segment_bytes = segment_of(&m);
+}
+
+void xev__os_udp_received(xev_datagram *d, uint32_t len_bytes) {
+    const struct msghdr *m = header(d);
+    xev__os_udp_describe(d, len_bytes, d->priv.name, m->msg_namelen, d->priv.control,
+                         m->msg_controllen, (m->msg_flags & MSG_TRUNC) != 0);
+}
+
+int xev__os_udp_recv(xev_fd fd, xev_datagram *d, void *buf, uint32_t capacity_bytes) {
+    xev__os_udp_prepare_recv(d, buf, capacity_bytes);
+    int rc = xev__os_recvmsg(fd, header(d));
+    if (rc >= 0) {
+        xev__os_udp_received(d, (uint32_t)rc);
+    }
+    return rc;
+}
+
+int xev__os_udp_send(xev_fd fd, xev_datagram *d) {
+    xev__os_udp_prepare_send(d);
+    return xev__os_sendmsg(fd, header(d));
+}
+
+int xev__os_udp_recv_batch(xev_fd fd, xev_datagram *ds, uint32_t count) {
+    struct mmsghdr vec[XEV_UDP_BATCH_MAX];
+    count = count < XEV_UDP_BATCH_MAX ? count : XEV_UDP_BATCH_MAX;
+    for (uint32_t i = 0; i < count; i++) {
+        xev__os_udp_prepare_recv(&ds[i], ds[i].buf, ds[i].capacity_bytes);
+        vec[i] = (struct mmsghdr){.msg_hdr = *header(&ds[i])};
+    }
+    int rc;
+    do {
+        rc = result(recvmmsg(fd, vec, count, MSG_DONTWAIT, NULL));
+    } while (rc == XEV_EINTR);
+    for (int i = 0; i < rc; i++) {
+        *header(&ds[i]) = vec[i].msg_hdr;
+        xev__os_udp_received(&ds[i], vec[i].msg_len);
+    }
+    return rc;
+}
+
+int xev__os_udp_send_batch(xev_fd fd, xev_datagram *ds, uint32_t count) {
+    struct mmsghdr vec[XEV_UDP_BATCH_MAX];
+    count = count < XEV_UDP_BATCH_MAX ? count : XEV_UDP_BATCH_MAX;
+    for (uint32_t i = 0; i < count; i++) {
+        xev__os_udp_prepare_send(&ds[i]);
+        vec[i] = (struct mmsghdr){.msg_hdr = *header(&ds[i])};
+    }
+    int rc;
+    do {
+        rc = result(sendmmsg(fd, vec, count, MSG_DONTWAIT | MSG_NOSIGNAL));
+    } while (rc == XEV_EINTR);
+    return rc;
+}

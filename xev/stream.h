@@ -1,0 +1,98 @@
+/* Write queue of a stream socket, pipe or terminal: requests are sent whole and in order.
+ *
+ * Several requests that wait go to the kernel in one call. Back-pressure: stop producing while
+ * xev_stream_is_full, go on when the stream says that it has drained (xev_stream_set_marks); or by
+ * marks of your own for xev_stream_queued_bytes, from a request's callback.
+ *
+ * All calls: loop's thread.
+ */
+#ifndef XEV_STREAM_H
+#define XEV_STREAM_H
+
+#include "xev/loop.h"
+#include "xev/vec.h"
+
+#define XEV_STREAM_BATCH 16
+
+typedef struct xev_stream xev_stream;
+typedef struct xev_write_req xev_write_req;
+
+/* The request is over: result is its whole length, or an error (XEV_EPIPE, XEV_ECONNRESET,
+ * XEV_ECANCELED, ...). It may be freed or written again. An error is reported to the request that
+ * met it; those behind it are still tried. Do not free the stream here: close its descriptor first
+ * and free it in the close callback. */
+typedef void (*xev_write_cb)(xev_stream *stream, xev_write_req *req, int result, void *userdata);
+
+/* A full stream has drained. It may be written to and closed here, as in a request's callback. */
+typedef void (*xev_stream_drain_cb)(xev_stream *stream, void *userdata);
+
+/* Caller-owned; fields private. */
+struct xev_write_req {
+    xev_write_req *next;
+    const void *buf;
+    uint32_t len_bytes;
+    uint32_t sent_bytes;
+    uint32_t tag; /* says "queued" in a way that uninitialised memory does not */
+    bool cancelled;
+    void *userdata;
+    xev_write_cb callback;
+};
+
+/* Caller-owned, stays at one address while a request is queued; fields private. */
+struct xev_stream {
+    xev_loop *loop;
+    xev_fd fd;
+    xev_write_req *head, *tail;
+    uint64_t queued_bytes;
+    uint32_t in_flight; /* requests in the kernel's hands */
+    bool delivering, sweep;
+    bool socket;     /* send, and not write */
+    bool one_by_one; /* until an error has found its request */
+    bool full;       /* rose above high_bytes and has not fallen to low_bytes since */
+    uint64_t low_bytes, high_bytes;
+    void *drain_userdata;
+    xev_stream_drain_cb on_drain;
+    uint64_t timeout_ns;
+    xev_completion send;
+    xev_vec vec[XEV_STREAM_BATCH];
+};
+
+XEV_BEGIN_DECLS
+
+/* A stream socket of the caller's, connected. Takes no ownership of the descriptor, and does not
+ * look at it: requests report XEV_EBADF, XEV_ENOTSOCK, XEV_EPIPE (not connected). */
+void xev_stream_init(xev_stream *stream, xev_loop *loop, xev_fd fd);
+
+/* A pipe, a terminal or another descriptor that is written to; see fd.h for what that does to it,
+ * and to SIGPIPE. */
+void xev_stream_init_fd(xev_stream *stream, xev_loop *loop, xev_fd fd);
+
+/* The longest the peer may take nothing of what is being sent; 0, as at first: for ever. Then the
+ * request that waits reports XEV_ETIMEDOUT. From the next send on. */
+void xev_stream_set_timeout(xev_stream *stream, uint64_t timeout_ns);
+
+/* Queue len_bytes (1 to INT32_MAX; any other length is misuse, as is a request that is queued) from
+ * buf; req and buf are the queue's until the callback. req needs no initialisation. */
+void xev_stream_write(xev_stream *stream, xev_write_req *req, const void *buf, size_t len_bytes,
+                      void *userdata, xev_write_cb cb);
+
+/* Take a request back that has not begun to be sent: it then reports XEV_ECANCELED. 0, or
+ * XEV_ENOENT where it is over, or XEV_EALREADY where part of it is sent: it goes on. Where the
+ * kernel has it at the moment, 0 means that this was asked for; the callback tells. */
+int xev_stream_cancel(xev_stream *stream, xev_write_req *req);
+
+/* Bytes accepted and not yet sent. */
+uint64_t xev_stream_queued_bytes(const xev_stream *stream);
+
+/* Water marks: a stream is full from the write that takes its queued bytes above high_bytes until
+ * they have fallen to low_bytes (not above high_bytes) or below. Then on_drain (NULL: none) is
+ * called, once, after the callbacks of the requests that are over by then; not where the descriptor
+ * is being closed or the loop ends. A full stream still takes what is written. At first, and with
+ * UINT64_MAX for both, it is never full. */
+void xev_stream_set_marks(xev_stream *stream, uint64_t low_bytes, uint64_t high_bytes,
+                          void *userdata, xev_stream_drain_cb on_drain);
+bool xev_stream_is_full(const xev_stream *stream);
+
+XEV_END_DECLS
+
+#endif
