@@ -1,0 +1,96 @@
+/* Internal: the runtime's and a shard's own structures. */
+#ifndef XEV_SHARD_INTERNAL_H
+#define XEV_SHARD_INTERNAL_H
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "shard/os.h"
+#include "shard/shard.h"
+
+/* Messages on their way to one shard, gathered during a turn of the sender. */
+struct xev__outbox {
+    xev_mpsc_node *first, *last;
+    struct xev__outbox *next_full; /* list of those that hold something */
+    bool listed;
+};
+
+/* What the runtime has told a shard to do next. */
+enum xev__command { XEV__NONE, XEV__INIT, XEV__SERVE, XEV__DRAIN, XEV__STOP, XEV__DEINIT };
+
+struct xev_shard {
+    /* The mailbox: written by all. */
+    xev_mpsc mail;
+    uint32_t depth; /* atomic: messages accepted and not yet handled; top bit: closed */
+    xev_watcher bell;
+
+    /* The shard's own from here on. */
+    XEV_MPSC_ALIGNED xev_loop loop;
+    struct xev__runtime *rt;
+    xev_runtime *handle;
+    uint32_t id;
+    xev_completion listen_for_mail;
+    xev_hook flush;
+    struct xev__outbox *outboxes; /* one per shard */
+    struct xev__outbox *full;
+    uint32_t awaited; /* replies to come */
+    bool has_loop, initialised, serving, draining;
+    bool ending; /* asks nothing any more */
+    xev_completion look_again;
+    int broken; /* why the loop cannot be run any more, or 0 */
+    xev_listener *listeners;
+    uint64_t accepted, sent, received, refused; /* atomic for readers */
+
+    /* Under the runtime's lock. */
+    pthread_t thread;
+    bool has_thread;
+    enum xev__command command;
+    bool done; /* with the last command */
+    bool idle; /* draining, and nothing referenced is active */
+    int result;
+
+    bool serving_known; /* the coordinator's: serving, so its loop is to be stopped for a command */
+};
+
+/* A caller's bug: ends the program, as in completion.h. */
+static inline void xev__shard_check(bool ok, const char *call, const char *what) {
+    if (!ok) {
+        fprintf(stderr, "xev: %s: %s\n", call, what);
+        abort();
+    }
+}
+
+#define XEV__MAILBOX_CLOSED 0x80000000u
+
+struct xev__runtime {
+    xev_runtime_options options;
+    xev_threadpool pool;
+    xev_shard *shards;
+    uint32_t count;
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* a command was given */
+    int wake;               /* descriptor: the coordinator is to look again */
+    uint32_t stops;         /* atomic: calls of xev_runtime_stop */
+    uint64_t drain_end_ms;  /* 0: has not begun; set before any shard is told */
+};
+
+/* mailbox.c */
+void xev__mailbox_start(xev_shard *s);
+/* Handle what is in the mailbox, at most limit messages. */
+void xev__mailbox_deliver(xev_shard *s, uint32_t limit);
+void xev__mailbox_flush(xev_shard *s);
+/* Refuse messages from now on, and handle all that were accepted. */
+void xev__mailbox_close(xev_shard *s);
+/* Messages accepted and not yet handled. */
+uint32_t xev__mailbox_depth(const xev_shard *s);
+
+/* listener.c */
+void xev__listeners_drain(xev_shard *s);
+/* After the loop's deinit: those of a start that failed, which were never drained. */
+void xev__listeners_close(xev_shard *s);
+
+/* runtime.c */
+void xev__shard_busy(xev_shard *s);
+
+#endif

@@ -1,0 +1,231 @@
+/* Mailboxes: messages, requests and replies between shards.
+ *
+ * A message to a shard takes one credit of its mailbox, in the sending call, and gives it back when
+ * its handler, and those of the messages delivered with it, have returned; so depth is also what
+ * tells the runtime that nothing is on its way. A reply travels in the node of its request and
+ * takes no credit: there are never more replies than requests that were let in.
+ */
+#include <ck_pr.h>
+
+#include "mpsc/handoff.h"
+#include "shard/internal.h"
+
+#define DELIVER_PER_TURN 1024u
+
+/* The counters have one writer each, and readers on other threads. */
+static void bump(uint64_t *counter, uint64_t by) {
+    ck_pr_store_64(counter, ck_pr_load_64(counter) + by);
+}
+
+static int refuse(uint32_t depth) {
+    if ((depth & XEV__MAILBOX_CLOSED) != 0) {
+        return XEV_ECANCELED;
+    }
+    if (xev_shard_current() != NULL) {
+        bump(&xev_shard_current()->refused, 1);
+    }
+    return XEV_EAGAIN;
+}
+
+static int take_credit(xev_shard *to) {
+    uint32_t most = to->rt->options.mailbox;
+    uint32_t before = ck_pr_load_32(&to->depth); /* to be refused should cost no exchange */
+    if (before >= most) {
+        return refuse(before);
+    }
+    before = ck_pr_faa_32(&to->depth, 1);
+    if (before < most) {
+        return 0;
+    }
+    (void)ck_pr_faa_32(&to->depth, 0u - 1u);
+    /* The drain may have looked in between, and seen a message on its way. */
+    xev__event_signal(to->rt->wake);
+    return refuse(before);
+}
+
+static void give_credits(xev_shard *s, uint32_t n) {
+    XEV_HANDOFF_RELEASE(&s->depth);
+    ck_pr_fence_memory();
+    (void)ck_pr_faa_32(&s->depth, 0u - n);
+}
+
+uint32_t xev__mailbox_depth(const xev_shard *s) {
+    uint32_t depth = ck_pr_load_32(&s->depth) & ~XEV__MAILBOX_CLOSED;
+    ck_pr_fence_memory();
+    XEV_HANDOFF_ACQUIRE(&s->depth);
+    return depth;
+}
+
+/* On its way, credit taken. A shard gathers; other threads push at once. */
+static void post(xev_shard *to, xev_message *m) {
+    xev_shard *self = xev_shard_current();
+    if (self == NULL || self->rt != to->rt) {
+        (void)xev_mpsc_push(&to->mail, &m->node);
+        (void)xev_async_notify(&to->bell);
+        return;
+    }
+    bump(&self->sent, 1);
+    struct xev__outbox *o = &self->outboxes[to->id];
+    m->node.next = NULL;
+    if (o->last != NULL) {
+        o->last->next = &m->node;
+    } else {
+        o->first = &m->node;
+    }
+    o->last = &m->node;
+    if (!o->listed) {
+        o->listed = true;
+        o->next_full = self->full;
+        self->full = o;
+    }
+}
+
+void xev__mailbox_flush(xev_shard *s) {
+    while (s->full != NULL) {
+        struct xev__outbox *o = s->full;
+        xev_shard *to = &s->rt->shards[o - s->outboxes];
+        s->full = o->next_full;
+        (void)xev_mpsc_push_batch(&to->mail, o->first, o->last);
+        *o = (struct xev__outbox){0};
+        (void)xev_async_notify(&to->bell);
+    }
+}
+
+static void deliver_reply(xev_shard *self, xev_message *m, void *arg) {
+    xev_request *r = (xev_request *)(void *)((char *)m - offsetof(xev_request, message));
+    self->awaited--;
+    r->reply(self, r, r->result, arg);
+}
+
+void xev__mailbox_deliver(xev_shard *s, uint32_t limit) {
+    uint32_t n = 0, replies = 0;
+    xev_mpsc_node *node;
+    while (n < limit && (node = xev_mpsc_pop(&s->mail)) != NULL) {
+        if (n++ == 0) {
+            xev__shard_busy(s); /* before anyone can see the credits come back */
+        }
+        xev_message *m = (xev_message *)(void *)((char *)node - offsetof(xev_message, node));
+        replies += m->handler == deliver_reply;
+        m->handler(s, m, m->arg);
+    }
+    if (n > 0) {
+        bump(&s->received, n);
+        give_credits(s, n - replies);
+    }
+}
+
+static xev_cb_action on_bell(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    xev_shard *s = userdata;
+    (void)loop;
+    (void)c;
+    if (result < 0) {
+        return XEV_DISARM;
+    }
+    xev__mailbox_deliver(s, DELIVER_PER_TURN);
+    if (!xev_mpsc_empty(&s->mail)) {
+        (void)xev_async_notify(&s->bell); /* the rest after this turn's I/O and timers */
+    }
+    return XEV_REARM;
+}
+
+static void on_turn(xev_loop *loop, xev_hook *hook) {
+    (void)loop;
+    xev__mailbox_flush((xev_shard *)(void *)((char *)hook - offsetof(xev_shard, flush)));
+}
+
+void xev__mailbox_start(xev_shard *s) {
+    xev_async_wait(&s->bell, &s->loop, &s->listen_for_mail, s, on_bell);
+    s->flush.callback = on_turn;
+    xev_loop_hook_add(&s->loop, XEV_HOOK_BEFORE_POLL, &s->flush);
+}
+
+void xev__mailbox_close(xev_shard *s) {
+    xev__mailbox_flush(s);
+    ck_pr_or_32(&s->depth, XEV__MAILBOX_CLOSED);
+    ck_pr_fence_memory();
+    /* Who has a credit is about to push. Our own handlers may still send to others. */
+    while (xev__mailbox_depth(s) > 0 || !xev_mpsc_empty(&s->mail)) {
+        xev__mailbox_deliver(s, DELIVER_PER_TURN);
+        xev__mailbox_flush(s);
+        ck_pr_stall();
+    }
+}
+
+static int send_message(xev_shard *to, xev_message *m, xev_message_fn handler, void *arg) {
+    int rc = take_credit(to);
+    if (rc == 0) {
+        m->handler = handler;
+        m->arg = arg;
+        post(to, m);
+    }
+    return rc;
+}
+
+int xev_shard_send(xev_shard *to, xev_message *m, xev_message_fn handler, void *arg) {
+    xev__shard_check(to != NULL && m != NULL && handler != NULL, "xev_shard_send",
+                     "shard, message or handler is null");
+    return send_message(to, m, handler, arg);
+}
+
+int xev_shard_broadcast(xev_runtime *rt, xev_message *messages, xev_message_fn handler, void *arg) {
+    xev__shard_check(rt != NULL && rt->impl != NULL && messages != NULL && handler != NULL,
+                     "xev_shard_broadcast",
+                     "runtime (or it is not running), messages or handler "
+                     "is null");
+    uint32_t count = rt->impl->count;
+    xev_shard *shards = rt->impl->shards;
+    for (uint32_t i = 0; i < count; i++) {
+        int rc = take_credit(&shards[i]);
+        if (rc < 0) {
+            while (i-- > 0) {
+                give_credits(&shards[i], 1);
+            }
+            xev__event_signal(rt->impl->wake); /* as in take_credit */
+            return rc;
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        messages[i].handler = handler;
+        messages[i].arg = arg;
+        post(&shards[i], &messages[i]);
+    }
+    return 0;
+}
+
+static void handle_request(xev_shard *self, xev_message *m, void *arg) {
+    xev_request *r = (xev_request *)(void *)((char *)m - offsetof(xev_request, message));
+    r->handler(self, r, arg);
+}
+
+int xev_shard_submit_to(xev_shard *to, xev_request *r, xev_request_fn handler, void *arg,
+                        xev_reply_fn reply) {
+    xev__shard_check(to != NULL && r != NULL && handler != NULL && reply != NULL,
+                     "xev_shard_submit_to", "shard, request, handler or reply is null");
+    xev_shard *self = xev_shard_current();
+    if (self == NULL || self->rt != to->rt) {
+        return XEV_EINVAL;
+    }
+    if (self->ending) {
+        return XEV_ECANCELED; /* nobody would be there for the reply */
+    }
+    r->from = self;
+    r->handler = handler;
+    r->reply = reply;
+    r->arg = arg;
+    int rc = send_message(to, &r->message, handle_request, arg);
+    if (rc == 0) {
+        self->awaited++;
+    }
+    return rc;
+}
+
+void xev_shard_reply(xev_request *r, int result) {
+    xev__shard_check(r != NULL && r->from != NULL, "xev_shard_reply",
+                     "request is null or answered already");
+    xev_shard *from = r->from;
+    r->from = NULL;
+    r->result = result;
+    r->message.handler = deliver_reply;
+    r->message.arg = r->arg;
+    post(from, &r->message);
+}

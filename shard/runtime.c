@@ -1,0 +1,459 @@
+/* The runtime: threads, start, drain and end of the shards.
+ *
+ * The calling thread coordinates: it gives each shard one command at a time and waits. A shard that
+ * serves runs its loop and looks for a command when the loop was stopped; otherwise it waits for
+ * one on the condition variable.
+ *
+ * Nothing is left to do (quiescent) when every shard is idle and every mailbox empty, seen under
+ * the lock: a shard must take the lock to cease being idle before it handles a message, and only
+ * one that is not idle sends.
+ */
+#include <ck_pr.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "shard/internal.h"
+
+static _Thread_local xev_shard *current;
+
+xev_shard *xev_shard_current(void) { return current; }
+
+uint32_t xev_cpu_count(void) {
+    uint32_t allowed = xev__cpu_allowed(), quota = xev__cpu_quota("");
+    return quota < allowed ? quota : allowed;
+}
+
+static uint64_t now_ms(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* ---- a shard's side ---- */
+
+static int set_up(xev_shard *s) {
+    const xev_runtime_options *o = &s->rt->options;
+    if (!o->no_pin) {
+        int rc = xev__cpu_pin(xev__cpu_nth(s->id));
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    xev_loop_options loop = o->loop;
+    loop.thread_pool = &s->rt->pool;
+    int rc = xev_loop_init_options(&s->loop, &loop);
+    if (rc < 0) {
+        return rc;
+    }
+    s->has_loop = true;
+    xev__mailbox_start(s);
+    return o->init != NULL ? o->init(s, o->userdata) : 0;
+}
+
+static void begin_drain(xev_shard *s) {
+    s->draining = true;
+    xev__listeners_drain(s);
+    if (s->rt->options.drain != NULL) {
+        s->rt->options.drain(s, s->rt->options.userdata);
+    }
+}
+
+static xev_cb_action look_again(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    (void)loop;
+    (void)c;
+    (void)result;
+    (void)userdata;
+    return XEV_REARM;
+}
+
+/* What does not hold the drain, an unreferenced timer or a stop callback, may have asked something
+ * since it ended. The answers come by themselves, unless the drain was cut short. */
+static void await_replies(xev_shard *s) {
+    s->ending = true;
+    if (s->awaited == 0) {
+        return;
+    }
+    xev_timer_run(NULL, &s->loop, &s->look_again, 10, NULL, look_again);
+    while (s->awaited > 0 && s->broken == 0 && now_ms() < s->rt->drain_end_ms &&
+           ck_pr_load_32(&s->rt->stops) == 1) {
+        s->broken = xev_loop_run(&s->loop, XEV_RUN_ONCE);
+        xev__mailbox_flush(s);
+    }
+}
+
+static void tear_down(xev_shard *s) {
+    if (s->has_loop) {
+        await_replies(s);
+        xev__mailbox_close(s);
+        xev_loop_deinit(&s->loop);
+        xev__mailbox_flush(s);
+        xev__listeners_close(s);
+    }
+    if (s->initialised && s->rt->options.deinit != NULL) {
+        s->rt->options.deinit(s, s->rt->options.userdata);
+        xev__mailbox_flush(s);
+    }
+}
+
+static void set_idle(xev_shard *s, bool idle) {
+    pthread_mutex_lock(&s->rt->lock);
+    s->idle = idle;
+    pthread_mutex_unlock(&s->rt->lock);
+    if (idle) {
+        xev__event_signal(s->rt->wake);
+    }
+}
+
+void xev__shard_busy(xev_shard *s) {
+    if (s->idle) { /* nobody else writes it */
+        set_idle(s, false);
+    }
+}
+
+/* Run the loop once; it returns for a command, or while draining when it has run dry. Then only
+ * messages can bring work. */
+static void serve(xev_shard *s) {
+    int rc;
+    bool alive = true;
+    if (s->draining) {
+        xev_completion_unref(&s->listen_for_mail);
+        alive = xev_loop_alive(&s->loop);
+        if (!alive) {
+            xev_completion_ref(&s->listen_for_mail);
+        }
+        if (s->idle != (!alive && s->awaited == 0)) {
+            set_idle(s, !s->idle);
+        }
+    }
+    rc = xev_loop_run(&s->loop, alive ? XEV_RUN_UNTIL_DONE : XEV_RUN_ONCE);
+    xev_completion_ref(&s->listen_for_mail);
+    xev__mailbox_flush(s);
+    if (rc < 0) {
+        /* The kernel will not wait for us any more. Nothing can be served; end in order. */
+        s->broken = rc;
+        set_idle(s, true);
+        xev_runtime_stop(s->handle);
+    }
+}
+
+static enum xev__command next_command(xev_shard *s) {
+    struct xev__runtime *rt = s->rt;
+    pthread_mutex_lock(&rt->lock);
+    while (s->command == XEV__NONE) {
+        if (s->serving && s->broken == 0) {
+            pthread_mutex_unlock(&rt->lock);
+            serve(s);
+            pthread_mutex_lock(&rt->lock);
+        } else {
+            pthread_cond_wait(&rt->changed, &rt->lock);
+        }
+    }
+    enum xev__command command = s->command;
+    s->command = XEV__NONE;
+    pthread_mutex_unlock(&rt->lock);
+    return command;
+}
+
+static void report_done(xev_shard *s, int result) {
+    pthread_mutex_lock(&s->rt->lock);
+    s->result = result;
+    s->done = true;
+    pthread_mutex_unlock(&s->rt->lock);
+    xev__event_signal(s->rt->wake);
+}
+
+static void *shard_main(void *arg) {
+    xev_shard *s = arg;
+    struct xev__runtime *rt = s->rt;
+    current = s;
+    for (;;) {
+        enum xev__command command = next_command(s);
+        int result = 0;
+        switch (command) {
+        case XEV__INIT:
+            result = set_up(s);
+            s->initialised = result == 0;
+            break;
+        case XEV__SERVE:
+            s->serving = true;
+            break;
+        case XEV__DRAIN:
+            begin_drain(s);
+            break;
+        case XEV__STOP:
+            if (rt->options.stop != NULL) {
+                rt->options.stop(s, rt->options.userdata);
+            }
+            break;
+        default:
+            tear_down(s);
+            report_done(s, s->broken);
+            return NULL;
+        }
+        xev__mailbox_flush(s); /* a shard that waits for its next command holds nothing back */
+        report_done(s, result);
+    }
+}
+
+/* ---- the coordinator's side ---- */
+
+static void give(xev_shard *s, enum xev__command command) {
+    pthread_mutex_lock(&s->rt->lock);
+    s->command = command;
+    s->done = false;
+    pthread_cond_broadcast(&s->rt->changed);
+    if (s->serving_known) {
+        xev_loop_stop(&s->loop); /* under the lock: once it is seen, DEINIT ends the loop */
+    }
+    pthread_mutex_unlock(&s->rt->lock);
+    s->serving_known = command != XEV__DEINIT && (s->serving_known || command == XEV__SERVE);
+}
+
+static int wait_done(xev_shard *s) {
+    for (;;) {
+        pthread_mutex_lock(&s->rt->lock);
+        bool done = s->done;
+        int result = s->result;
+        pthread_mutex_unlock(&s->rt->lock);
+        if (done) {
+            return result;
+        }
+        xev__wait_readable(s->rt->wake, -1, -1);
+        xev__event_drain(s->rt->wake);
+    }
+}
+
+static bool quiescent(struct xev__runtime *rt) {
+    bool yes = true;
+    pthread_mutex_lock(&rt->lock);
+    for (uint32_t i = 0; i < rt->count; i++) {
+        xev_shard *s = &rt->shards[i];
+        yes = yes && s->done && s->idle && (s->broken != 0 || xev__mailbox_depth(s) == 0);
+    }
+    pthread_mutex_unlock(&rt->lock);
+    return yes;
+}
+
+/* How often a stop was asked for, signals included. */
+static uint32_t stops(struct xev__runtime *rt, struct xev__signals *signals) {
+    while (signals != NULL && xev__signals_take(signals)) {
+        ck_pr_inc_32(&rt->stops);
+    }
+    return ck_pr_load_32(&rt->stops);
+}
+
+static int serve_and_drain(struct xev__runtime *rt, struct xev__signals *signals) {
+    int fd = signals != NULL ? signals->fd : -1;
+    for (uint32_t i = 0; i < rt->count; i++) {
+        give(&rt->shards[i], XEV__SERVE);
+        (void)wait_done(&rt->shards[i]);
+    }
+    while (stops(rt, signals) == 0) {
+        xev__wait_readable(rt->wake, fd, -1);
+        xev__event_drain(rt->wake);
+    }
+    rt->drain_end_ms = now_ms() + rt->options.drain_ms;
+    for (uint32_t i = 0; i < rt->count; i++) {
+        give(&rt->shards[i], XEV__DRAIN);
+    }
+    int rc = 0;
+    while (!quiescent(rt)) {
+        uint64_t now = now_ms();
+        if (stops(rt, signals) > 1 || now >= rt->drain_end_ms) {
+            rc = now >= rt->drain_end_ms ? XEV_ETIMEDOUT : XEV_EINTR;
+            break;
+        }
+        uint64_t left = rt->drain_end_ms - now;
+        xev__wait_readable(rt->wake, fd, left > INT32_MAX ? INT32_MAX : (int)left);
+        xev__event_drain(rt->wake);
+    }
+    for (uint32_t i = 0; i < rt->count; i++) {
+        (void)wait_done(&rt->shards[i]);
+    }
+    for (uint32_t i = rt->count; i-- > 0;) {
+        give(&rt->shards[i], XEV__STOP);
+        (void)wait_done(&rt->shards[i]);
+    }
+    return rc;
+}
+
+static int start_shard(xev_shard *s) {
+    int rc = pthread_create(&s->thread, NULL, shard_main, s);
+    if (rc != 0) {
+        return -rc;
+    }
+    s->has_thread = true;
+    give(s, XEV__INIT);
+    return wait_done(s);
+}
+
+static int end_shards(struct xev__runtime *rt) {
+    int rc = 0;
+    for (uint32_t i = rt->count; i-- > 0;) {
+        xev_shard *s = &rt->shards[i];
+        if (s->has_thread) {
+            give(s, XEV__DEINIT);
+            int result = wait_done(s);
+            rc = result < 0 ? result : rc;
+            (void)pthread_join(s->thread, NULL);
+        }
+    }
+    return rc;
+}
+
+static int run_shards(struct xev__runtime *rt, struct xev__signals *signals) {
+    int rc = 0;
+    for (uint32_t i = 0; i < rt->count && rc >= 0; i++) {
+        rc = start_shard(&rt->shards[i]);
+    }
+    if (rc >= 0) {
+        rc = serve_and_drain(rt, signals);
+    }
+    int broken = end_shards(rt);
+    return broken < 0 ? broken : rc;
+}
+
+static int make_shards(xev_runtime *handle, struct xev__runtime *rt) {
+    size_t size = rt->count * sizeof *rt->shards;
+    rt->shards = aligned_alloc(XEV_MPSC_CACHE_LINE, size);
+    if (rt->shards == NULL) {
+        return XEV_ENOMEM;
+    }
+    memset(rt->shards, 0, size);
+    for (uint32_t i = 0; i < rt->count; i++) {
+        xev_shard *s = &rt->shards[i];
+        s->rt = rt;
+        s->handle = handle;
+        s->id = i;
+        s->outboxes = calloc(rt->count, sizeof *s->outboxes);
+        if (s->outboxes == NULL) {
+            return XEV_ENOMEM;
+        }
+        xev_mpsc_init(&s->mail);
+        (void)xev_async_init(&s->bell);
+    }
+    return 0;
+}
+
+static int fill_options(struct xev__runtime *rt, const xev_runtime_options *options) {
+    rt->options = *options;
+    xev_runtime_options *o = &rt->options;
+    o->drain_ms = o->drain_ms != 0 ? o->drain_ms : 10000;
+    o->mailbox = o->mailbox != 0 ? o->mailbox : 65536;
+    rt->count = o->shards != 0 ? o->shards : xev_cpu_count();
+    if (o->shards == 0 && rt->count > XEV_SHARDS_MAX) {
+        rt->count = XEV_SHARDS_MAX;
+    }
+    return rt->count > XEV_SHARDS_MAX || o->mailbox >= XEV__MAILBOX_CLOSED / 2 ? XEV_EINVAL : 0;
+}
+
+static int run_with_pool(xev_runtime *handle, struct xev__runtime *rt) {
+    xev_threadpool_config config;
+    xev_threadpool_config_init(&config);
+    xev_threadpool_config_set_max_threads(&config, rt->options.pool_threads);
+    int rc = xev_threadpool_init(&rt->pool, &config);
+    if (rc < 0) {
+        return rc;
+    }
+    struct xev__signals signals = {.fd = -1};
+    bool catch = !rt->options.no_signals;
+    rc = catch ? xev__signals_open(&signals) : 0;
+    if (rc == 0) {
+        rc = make_shards(handle, rt);
+        if (rc == 0) {
+            rc = run_shards(rt, catch ? &signals : NULL);
+        }
+        if (catch) {
+            xev__signals_close(&signals);
+        }
+    }
+    xev_threadpool_deinit(&rt->pool);
+    return rc;
+}
+
+int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
+    xev__shard_check(handle != NULL && options != NULL, "xev_runtime_run",
+                     "runtime or options are null");
+    struct xev__runtime *rt = calloc(1, sizeof *rt);
+    if (rt == NULL) {
+        return XEV_ENOMEM;
+    }
+    handle->impl = rt;
+    pthread_mutex_init(&rt->lock, NULL);
+    pthread_cond_init(&rt->changed, NULL);
+    rt->wake = -1;
+    int rc = fill_options(rt, options);
+    if (rc == 0) {
+        rc = xev__event_open(&rt->wake);
+    }
+    if (rc == 0) {
+        rc = run_with_pool(handle, rt);
+        xev__event_close(rt->wake);
+    }
+    for (uint32_t i = 0; rt->shards != NULL && i < rt->count; i++) {
+        free(rt->shards[i].outboxes);
+    }
+    free(rt->shards);
+    pthread_cond_destroy(&rt->changed);
+    pthread_mutex_destroy(&rt->lock);
+    handle->impl = NULL;
+    free(rt);
+    return rc;
+}
+
+/* ---- the rest of shard.h ---- */
+
+static struct xev__runtime *running(const char *call, const xev_runtime *handle) {
+    xev__shard_check(handle != NULL && handle->impl != NULL, call,
+                     "runtime is null or not running");
+    return handle->impl;
+}
+
+static void check_shard(const char *call, const xev_shard *s) {
+    xev__shard_check(s != NULL, call, "shard is null");
+}
+
+void xev_runtime_stop(xev_runtime *handle) {
+    struct xev__runtime *rt = running("xev_runtime_stop", handle);
+    ck_pr_inc_32(&rt->stops);
+    xev__event_signal(rt->wake);
+}
+
+uint32_t xev_runtime_shards(const xev_runtime *handle) {
+    return running("xev_runtime_shards", handle)->count;
+}
+
+xev_shard *xev_runtime_shard(xev_runtime *handle, uint32_t id) {
+    struct xev__runtime *rt = running("xev_runtime_shard", handle);
+    return id < rt->count ? &rt->shards[id] : NULL;
+}
+
+uint32_t xev_shard_id(const xev_shard *s) {
+    check_shard("xev_shard_id", s);
+    return s->id;
+}
+
+xev_runtime *xev_shard_runtime(const xev_shard *s) {
+    check_shard("xev_shard_runtime", s);
+    return s->handle;
+}
+
+xev_loop *xev_shard_loop(xev_shard *s) {
+    check_shard("xev_shard_loop", s);
+    return &s->loop;
+}
+
+void xev_shard_count(xev_shard *s, xev_shard_counters *out) {
+    xev__shard_check(s != NULL && out != NULL, "xev_shard_count", "shard or counters are null");
+    xev_loop_metrics loop;
+    xev_loop_metrics_get(&s->loop, &loop);
+    *out = (xev_shard_counters){
+        .accepted = ck_pr_load_64(&s->accepted),
+        .messages_sent = ck_pr_load_64(&s->sent),
+        .messages_received = ck_pr_load_64(&s->received),
+        .messages_refused = ck_pr_load_64(&s->refused),
+        .sleeps = loop.sleeps,
+        .wakes = loop.wakes,
+    };
+}
