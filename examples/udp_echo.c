@@ -1,0 +1,83 @@
+/* A UDP echo server: every datagram is received into a buffer that the loop lends, and goes back
+ * from it. With all replies under way the next one is dropped, as UDP may. Usage: udp_echo [PORT]
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "xev/xev.h"
+
+#define REPLIES 64
+
+struct reply {
+    xev_completion c;
+    xev_datagram datagram;
+    xev_buf buf; /* lent until it is sent */
+};
+
+static struct server {
+    xev_udp udp;
+    xev_completion c;
+    xev_datagram incoming;
+    struct reply replies[REPLIES];
+} server;
+
+static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    struct reply *r = userdata;
+    (void)c;
+    (void)result; /* nobody there, say: the next sender may be */
+    xev_buf_release(loop, r->buf);
+    return XEV_DISARM;
+}
+
+static void answer(xev_loop *loop, int len) {
+    for (int i = 0; i < REPLIES; i++) {
+        struct reply *r = &server.replies[i];
+        if (xev_completion_state(&r->c) == XEV_COMPLETION_DEAD) {
+            r->buf = xev_buf_take(loop);
+            r->datagram.data = r->buf.data;
+            r->datagram.len_bytes = (uint32_t)len;
+            r->datagram.segment_bytes = 0;
+            r->datagram.peer = server.incoming.peer;
+            xev_udp_send(server.udp, loop, &r->c, &r->datagram, r, on_sent);
+            return;
+        }
+    }
+}
+
+static xev_cb_action on_datagram(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    (void)userdata;
+    if (result > 0) {
+        answer(loop, result);
+    }
+    if (!xev_completion_more(c)) {
+        fprintf(stderr, "udp_echo: receive: %s\n", xev_strerror(result));
+        return result == XEV_ECONNREFUSED ? XEV_REARM : XEV_DISARM; /* of an earlier reply */
+    }
+    return XEV_REARM;
+}
+
+static int failed(const char *what, int rc) {
+    fprintf(stderr, "udp_echo: %s: %s\n", what, xev_strerror(rc));
+    return 1;
+}
+
+int main(int argc, char **argv) {
+    xev_loop loop;
+    xev_addr addr;
+    char text[XEV_ADDR_TEXT_BYTES];
+    int rc = xev_addr_parse(&addr, "127.0.0.1", argc > 1 ? (uint32_t)atoi(argv[1]) : 7000);
+    if (rc < 0 || (rc = xev_loop_init(&loop)) < 0) {
+        return failed("start", rc);
+    }
+    if ((rc = xev_udp_init(&server.udp, XEV_AF_INET)) < 0 ||
+        (rc = xev_udp_bind(server.udp, &addr, 0)) < 0 ||
+        (rc = xev_udp_local_addr(server.udp, &addr)) < 0) {
+        return failed("bind", rc);
+    }
+    (void)xev_addr_format(&addr, text, sizeof text);
+    printf("listening on %s\n", text);
+    fflush(stdout);
+    xev_udp_recv_multi(server.udp, &loop, &server.c, &server.incoming, &server, on_datagram);
+    rc = xev_loop_run(&loop, XEV_RUN_UNTIL_DONE);
+    return rc < 0 ? failed("run", rc) : 0;
+}
