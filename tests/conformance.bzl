@@ -1,0 +1,54 @@
+"""conformance_test: one source, one test per backend (and per io_uring feature switched off)."""
+
+load("@rules_cc//cc:defs.bzl", "cc_test")
+
+# Each rung of the io_uring ladder, as XEV_DISABLE names it; "all" is every one at once.
+LADDER = [
+    "defer_taskrun",
+    "submit_all",
+    "registered_ring",
+    "multishot_accept",
+    "multishot_recv",
+    "buffer_ring",
+    "all",
+]
+
+def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kwargs):
+    """Makes <name>_io_uring and <name>_epoll, and with ladder <name>_io_uring_no_<feature>.
+
+    The backend is asked for by name, so that one that cannot be had fails instead of being skipped
+    or replaced.
+
+    Args:
+      name: the unit, e.g. "timer_test".
+      srcs: of every test made.
+      deps: besides the harness and //xev.
+      ladder: also run on io_uring with each feature switched off in turn.
+      size: of every test made.
+      **kwargs: for every cc_test; env is added to.
+    """
+    env = kwargs.pop("env", {})
+    variants = [("epoll", {"XEV_BACKEND": "epoll"}), ("io_uring", {"XEV_BACKEND": "io_uring"})]
+    if ladder:
+        variants += [
+            ("io_uring_no_" + rung, {"XEV_BACKEND": "io_uring", "XEV_DISABLE": rung})
+            for rung in LADDER
+        ]
+    for suffix, variant_env in variants:
+        test_env = dict(env)
+        test_env.update(variant_env)
+        cc_test(
+            name = name + "_" + suffix,
+            size = size,
+            srcs = srcs,
+            env = test_env,
+            target_compatible_with = [] if suffix == "epoll" else select({
+                "//:no_io_uring": ["//tools:incompatible"],
+                "//conditions:default": [],
+            }),
+            deps = deps + [
+                "//tests:harness",
+                "//xev",
+            ],
+            **kwargs
+        )

@@ -1,0 +1,80 @@
+/* The death that misuse must bring, in a child process. */
+#ifndef TESTS_DEATH_H
+#define TESTS_DEATH_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/test.h"
+
+/* A process that must end by SIGABRT, with one line on stderr: "xev: <call>: ...". */
+struct death {
+    int out;
+    pid_t pid;
+};
+
+/* True in the child, which does what must not be done and then calls death_missed. */
+static inline bool death_begins(struct death *d) {
+    int out[2];
+    CHECK_EQ(pipe(out), 0);
+    d->pid = fork();
+    CHECK_GE(d->pid, 0);
+    if (d->pid == 0) {
+        dup2(out[1], STDERR_FILENO);
+        signal(SIGABRT, SIG_DFL);
+        return true;
+    }
+    close(out[1]);
+    d->out = out[0];
+    return false;
+}
+
+_Noreturn static inline void death_missed(void) { _exit(0); }
+
+/* what: of the call's misuses, for the report. */
+static inline void death_check(const struct death *d, const char *call, const char *what) {
+    char text[512] = "";
+    size_t len = 0;
+    for (ssize_t n; (n = read(d->out, text + len, sizeof text - 1 - len)) > 0;) {
+        len += (size_t)n;
+    }
+    close(d->out);
+    int status = 0;
+    CHECK_EQ(waitpid(d->pid, &status, 0), d->pid);
+    char wanted[96];
+    snprintf(wanted, sizeof wanted, "xev: %s: ", call);
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT ||
+        strncmp(text, wanted, strlen(wanted)) != 0) {
+        CHECK_FAIL("%s (%s) did not end the program by \"%s\" (status %x): %s", call, what, wanted,
+                   (unsigned)status, text);
+    }
+    CHECK(strchr(text, '\n') == text + len - 1);
+}
+
+static inline void check_dies(void (*fn)(void), const char *call) {
+    struct death d;
+    if (death_begins(&d)) {
+        fn();
+        death_missed();
+    }
+    death_check(&d, call, "misuse");
+}
+
+/* A row of a table of misuse: function(values...) ends the program, for argument's sake. prepare()
+ * is called before, in the child. */
+#define DIES_AFTER(prepare, function, argument, ...)                                               \
+    do {                                                                                           \
+        struct death death;                                                                        \
+        if (death_begins(&death)) {                                                                \
+            prepare;                                                                               \
+            function(__VA_ARGS__);                                                                 \
+            death_missed();                                                                        \
+        }                                                                                          \
+        death_check(&death, #function, #argument);                                                 \
+    } while (0)
+
+#endif

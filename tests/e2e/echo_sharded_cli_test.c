@@ -1,0 +1,199 @@
+/* examples/echo_sharded: its flags, what it refuses and how, what it falls back to. */
+#include "tests/e2e/server.h"
+
+#include <linux/audit.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+
+/* Exactly one line, and that begins with the program's name. */
+static void check_one_line(const char *text) {
+    size_t len = strlen(text);
+    if (strncmp(text, "echo_sharded: ", 14) != 0 || strchr(text, '\n') != text + len - 1) {
+        CHECK_FAIL("not one line of the program's: %s", text);
+    }
+}
+
+/* Ends with code, one line on stderr that names what is wrong, nothing on stdout. */
+static void check_refused(const char *const *args, int code, const char *names,
+                          void (*setup)(void)) {
+    struct server s;
+    server_exec(&s, args, setup);
+    server_wait_end(&s);
+    check_exit(&s, code);
+    check_one_line(s.err_text);
+    CHECK_STR_EQ(s.out_text, "");
+    if (strstr(s.err_text, names) == NULL) {
+        CHECK_FAIL("%s is not named: %s", names, s.err_text);
+    }
+}
+
+TEST(flags_that_are_wrong) {
+    static const char *const wrong[][5] = {
+        {"--port", "65536"},      {"--port", "-1"},
+        {"--port", "x"},          {"--port", ""},
+        {"--port", "80x"},        {"--port", " 80"},
+        {"--shards", "0"},        {"--shards", "1025"},
+        {"--shards", "two"},      {"--shards", "99999999999999999999"},
+        {"--backend", "kqueue"},  {"--backend", ""},
+        {"--host", "nowhere"},    {"--host", ""},
+        {"--host", "1.2.3"},      {"--spin-us", "-5"},
+        {"--spin-us", "1000001"}, {"--drain-ms", "0"},
+        {"--drain-ms", "x"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        const char *args[] = {"--port", "0", wrong[i][0], wrong[i][1], NULL};
+        check_refused(args, 2, wrong[i][0], NULL);
+    }
+}
+
+TEST(flags_that_are_not_there) {
+    static const char *const unknown[] = {"--prot", "0", NULL}, *const word[] = {"7000", NULL},
+                             *const missing[] = {"--port", NULL},
+                             *const letter[] = {"-p", "1", NULL},
+                             *const value[] = {"--no-pin=3", NULL};
+    check_refused(unknown, 2, "--prot", NULL);
+    check_refused(word, 2, "7000", NULL);
+    check_refused(missing, 2, "port", NULL);
+    check_refused(letter, 2, "p", NULL);
+    check_refused(value, 2, "no-pin", NULL);
+}
+
+TEST(help) {
+    static const char *const args[] = {"--help", NULL};
+    static const char *const flags[] = {"--host",   "--port",    "--shards",   "--backend",
+                                        "--no-pin", "--spin-us", "--drain-ms", "--help"};
+    struct server s;
+    server_exec(&s, args, NULL);
+    server_wait_end(&s);
+    check_exit(&s, 0);
+    CHECK_STR_EQ(s.err_text, "");
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        CHECK(strstr(s.out_text, flags[i]) != NULL);
+    }
+}
+
+TEST(ready_and_closing_lines) {
+    for (uint32_t shards = 1; shards <= 3; shards++) {
+        struct server s;
+        server_start(&s, shards);
+        server_stop(&s);
+        CHECK_EQ(total_accepted(&s), 0);
+        CHECK_EQ(total_bytes(&s), 0);
+    }
+}
+
+TEST(one_shard_per_cpu_by_default) {
+    const char *const args[] = {"--port", "0", "--backend", backend_wanted(), NULL};
+    struct server s;
+    server_exec(&s, args, NULL);
+    server_wait_ready(&s, backend_wanted());
+    CHECK_GE(s.shards, 1);
+    CHECK_LE(s.shards, sysconf(_SC_NPROCESSORS_ONLN));
+    server_signal(&s, SIGTERM);
+    server_wait_end(&s);
+    check_exit(&s, 0);
+}
+
+static void check_port_refused(const char *port, const char *names, void (*setup)(void)) {
+    const char *const args[] = {"--port",   port, "--backend", backend_wanted(),
+                                "--shards", "2",  NULL};
+    check_refused(args, 1, names, setup);
+}
+
+TEST(a_busy_port) {
+    struct server first;
+    char port[16];
+    server_start(&first, 2);
+    snprintf(port, sizeof port, "%u", first.port);
+    check_port_refused(port, "already in use", NULL); /* though SO_REUSEPORT would let it in */
+    int fd = client(&first);
+    check_echo(fd, "mine");
+    close_fd(fd);
+    server_stop(&first);
+}
+
+TEST(a_busy_port_of_a_plain_listener) {
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof sa;
+    char port[16];
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_EQ(bind(fd, (struct sockaddr *)(void *)&sa, len), 0);
+    CHECK_EQ(listen(fd, 1), 0);
+    CHECK_EQ(getsockname(fd, (struct sockaddr *)(void *)&sa, &len), 0);
+    snprintf(port, sizeof port, "%u", ntohs(sa.sin_port));
+    check_port_refused(port, port, NULL);
+    close_fd(fd);
+}
+
+/* Whoever we are: an exec after this gives the right to low ports to nobody. */
+static void no_low_ports(void) { (void)prctl(PR_CAPBSET_DROP, CAP_NET_BIND_SERVICE, 0, 0, 0); }
+
+TEST(a_port_that_needs_permission) {
+    FILE *f = fopen("/proc/sys/net/ipv4/ip_unprivileged_port_start", "r");
+    int start = 0;
+    char port[16];
+    CHECK(f != NULL);
+    CHECK_EQ(fscanf(f, "%d", &start), 1);
+    CHECK_EQ(fclose(f), 0);
+    if (start <= 1) {
+        puts("not tested: every port is free to all here");
+        return;
+    }
+    snprintf(port, sizeof port, "%d", start - 1);
+    check_port_refused(port, "permission denied", no_low_ports);
+}
+
+TEST(an_address_that_is_not_ours) {
+    static const char *const args[] = {"--port", "0", "--host", "192.0.2.1", NULL};
+    check_refused(args, 1, "192.0.2.1", NULL);
+}
+
+/* ---- without io_uring ---- */
+
+static void refuse_io_uring(void) {
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof code / sizeof code[0], .filter = code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+        _exit(126);
+    }
+    (void)unsetenv("XEV_BACKEND");
+}
+
+/* And once is enough. */
+static bool io_uring_is_there(void) { return strcmp(backend_wanted(), "io_uring") == 0; }
+
+TEST(without_io_uring_it_says_so_and_serves_by_epoll) {
+    static const char *const args[] = {"--port", "0", "--shards", "2", NULL};
+    struct server s;
+    if (!io_uring_is_there()) {
+        return;
+    }
+    server_exec(&s, args, refuse_io_uring);
+    server_wait_ready(&s, "epoll");
+    int fd = client(&s);
+    check_echo(fd, "hello");
+    close_fd(fd);
+    server_signal(&s, SIGTERM);
+    server_wait_end(&s);
+    check_exit(&s, 0);
+    check_one_line(s.err_text);
+    CHECK(strstr(s.err_text, "epoll") != NULL);
+    CHECK(strstr(s.err_text, "io_uring") != NULL);
+    CHECK(strstr(s.err_text, "not permitted") != NULL);
+}
+
+TEST(io_uring_asked_for_by_name_and_refused) {
+    static const char *const args[] = {"--port", "0", "--backend", "io_uring", NULL};
+    if (io_uring_is_there()) {
+        check_refused(args, 1, "not permitted", refuse_io_uring);
+    }
+}

@@ -1,0 +1,43 @@
+/* Failures in the middle of the library: the test's target is linked with -Wl,--wrap=NAME, and its
+ * __wrap_NAME asks inject whether this call is the one to fail. Counted over all threads, and only
+ * while a plan is armed. */
+#ifndef TESTS_INJECT_H
+#define TESTS_INJECT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+enum { INJECT_ONCE, INJECT_FROM_THERE_ON };
+
+struct inject {
+    atomic_int calls; /* seen while armed */
+    atomic_int hits;  /* failed of these */
+    int at;           /* the first to fail; 1 is the first call */
+    int mode;
+    atomic_bool armed;
+};
+
+static struct inject inject;
+
+static inline void inject_plan(int at, int mode) {
+    atomic_store(&inject.calls, 0);
+    atomic_store(&inject.hits, 0);
+    inject.at = at;
+    inject.mode = mode;
+    atomic_store(&inject.armed, true);
+}
+
+static inline void inject_arm(bool on) { atomic_store(&inject.armed, on); }
+
+/* Whether this call is to fail. */
+static inline bool inject_now(void) {
+    if (!atomic_load(&inject.armed)) {
+        return false;
+    }
+    int n = atomic_fetch_add(&inject.calls, 1) + 1;
+    bool now = n == inject.at || (n > inject.at && inject.mode == INJECT_FROM_THERE_ON);
+    atomic_fetch_add(&inject.hits, now);
+    return now;
+}
+
+#endif

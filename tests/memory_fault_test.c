@@ -1,0 +1,260 @@
+/* Memory that runs out at every allocation the library makes: each in turn fails, alone and with
+ * all after it. Then the call says so or does without, nothing leaks, and the loop goes on. Linked
+ * with --wrap for the allocating functions, so only calls from the project's own objects fail. */
+#include "tests/inject.h"
+#include "tests/net_scene.h"
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__real_aligned_alloc(size_t align, size_t size);
+int __real_posix_memalign(void **out, size_t align, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+void *__wrap_aligned_alloc(size_t align, size_t size);
+int __wrap_posix_memalign(void **out, size_t align, size_t size);
+
+static void *none(void) {
+    errno = ENOMEM;
+    return NULL;
+}
+
+void *__wrap_malloc(size_t size) { return inject_now() ? none() : __real_malloc(size); }
+
+void *__wrap_calloc(size_t n, size_t size) {
+    return inject_now() ? none() : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t size) {
+    return inject_now() ? none() : __real_realloc(p, size);
+}
+
+void *__wrap_aligned_alloc(size_t align, size_t size) {
+    return inject_now() ? none() : __real_aligned_alloc(align, size);
+}
+
+int __wrap_posix_memalign(void **out, size_t align, size_t size) {
+    return inject_now() ? ENOMEM : __real_posix_memalign(out, align, size);
+}
+
+static const int modes[] = {INJECT_ONCE, INJECT_FROM_THERE_ON};
+#define EACH_MODE(m) for (const int *m = modes; m < modes + 2; m++)
+
+/* ---- init ---- */
+
+static void recv_works(struct net *n, bool loan) {
+    struct op op;
+    int fd[2];
+    char buf[8];
+    local_pair(fd);
+    op_new(&op, n);
+    if (loan) {
+        xev_tcp_recv_loan(xev_tcp_from_fd(fd[0]), &n->loop, &op.c, &op, op_called);
+    } else {
+        xev_tcp_recv(xev_tcp_from_fd(fd[0]), &n->loop, &op.c, buf, sizeof buf, &op, op_called);
+    }
+    settle(n);
+    plain_send(fd[1], "work", 4);
+    run_op(&op);
+    CHECK_EQ(op.result, 4);
+    close_fd(n, fd[0]);
+    CHECK_EQ(close(fd[1]), 0);
+}
+
+TEST_TIMEOUT(init_without_memory_says_so_or_does_without, 60) {
+    EACH_MODE(mode) {
+        int at = 1, refused = 0;
+        for (bool failed = true; failed; at++) {
+            struct net n = {.fds_before = open_fds()};
+            inject_plan(at, *mode);
+            int rc = xev_loop_init(&n.loop);
+            inject_arm(false);
+            failed = inject.hits > 0;
+            if (rc < 0) {
+                CHECK(failed);
+                CHECK_EQ(rc, XEV_ENOMEM); /* never another backend for it */
+                CHECK_EQ(open_fds(), n.fds_before);
+                refused++;
+                continue;
+            }
+            CHECK_STR_EQ(xev_loop_backend(&n.loop), getenv("XEV_BACKEND"));
+            CHECK(xev_loop_fallback_reason(&n.loop) == NULL);
+            recv_works(&n, false);
+            recv_works(&n, true);
+            net_close(&n);
+        }
+        CHECK_GE(refused, 4);
+        CHECK_LT(at, 50);
+    }
+}
+
+/* ---- growth ---- */
+
+enum { FDS = 100, PER_FD = 3 };
+
+static int plain_dup(int fd) {
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 64);
+    CHECK_GE(copy, 0);
+    return copy;
+}
+
+/* More descriptors than fit a chunk and more operations than there are slots at first. */
+static bool operations_grow(int at, int mode) {
+    static struct op op[FDS * PER_FD], closing[FDS];
+    struct net n;
+    int pair[2], fd[FDS], ready = 0;
+    net_open(&n, NULL);
+    local_pair(pair);
+    for (int i = 0; i < FDS; i++) {
+        fd[i] = plain_dup(pair[0]);
+    }
+    inject_plan(at, mode);
+    for (int i = 0; i < FDS * PER_FD; i++) {
+        op_new(&op[i], &n);
+        xev_fd_poll(fd[i % FDS], &n.loop, &op[i].c, XEV_POLL_IN, &op[i], op_called);
+    }
+    for (int i = 0; i < 4; i++) {
+        CHECK_EQ(xev_loop_run(&n.loop, XEV_RUN_NO_WAIT), 0);
+    }
+    inject_arm(false);
+    int hits = inject.hits;
+    for (int i = 0; i < FDS * PER_FD; i++) {
+        if (op[i].ends == 1) {
+            CHECK_EQ(op[i].result, XEV_ENOMEM);
+            CHECK_GT(hits, 0);
+        }
+    }
+    plain_send(pair[1], "x", 1);
+    for (int i = 0; i < FDS * PER_FD; i++) {
+        if (op[i].ends == 0) {
+            run_op(&op[i]);
+        }
+        CHECK(op[i].result == XEV_POLL_IN || op[i].result == XEV_ENOMEM);
+        ready += op[i].result == XEV_POLL_IN;
+        CHECK_EQ(op[i].calls, 1);
+    }
+    CHECK(ready == FDS * PER_FD || hits > 0);
+    recv_works(&n, true);
+    /* A close without room to note it is refused, and the descriptor is still the caller's. */
+    inject_plan(hits > 0 ? 1 : 1000, INJECT_FROM_THERE_ON);
+    for (int i = 0; i < FDS; i++) {
+        op_new(&closing[i], &n);
+        xev_fd_close(fd[i], &n.loop, &closing[i].c, &closing[i], op_called);
+    }
+    inject_arm(false);
+    for (int i = 0; i < FDS; i++) {
+        run_op(&closing[i]);
+        if (closing[i].result != 0) {
+            CHECK_EQ(closing[i].result, XEV_ENOMEM);
+            CHECK_EQ(close(fd[i]), 0);
+        }
+    }
+    CHECK_EQ(close(pair[0]), 0);
+    CHECK_EQ(close(pair[1]), 0);
+    net_close(&n);
+    return hits > 0;
+}
+
+TEST_TIMEOUT(operations_without_memory_end_with_enomem, 60) {
+    EACH_MODE(mode) {
+        int at = 1;
+        while (operations_grow(at, *mode)) {
+            at++;
+        }
+        CHECK_GT(at, 2);
+    }
+}
+
+/* A loaning receive waits for memory, neither for ever nor in a spin. */
+static bool loans_grow(int at, int mode, bool multi) {
+    enum { RECEIVERS = 40 };
+    static const xev_loop_options few = {.buffers = 1, .buffers_max = 64, .buffer_bytes = 64};
+    static struct op op[RECEIVERS];
+    struct net n;
+    int fd[RECEIVERS][2];
+    for (int i = 0; i < RECEIVERS; i++) {
+        local_pair(fd[i]);
+        plain_send(fd[i][1], "x", 1);
+    }
+    inject_plan(at, mode);
+    inject_arm(false);
+    net_open(&n, &few);
+    inject_arm(true);
+    for (int i = 0; i < RECEIVERS; i++) {
+        op_new(&op[i], &n);
+        xev_tcp tcp = xev_tcp_from_fd(fd[i][0]);
+        if (multi) {
+            xev_tcp_recv_multi(tcp, &n.loop, &op[i].c, &op[i], op_called);
+        } else {
+            xev_tcp_recv_loan(tcp, &n.loop, &op[i].c, &op[i], op_called);
+        }
+    }
+    settle(&n);
+    uint64_t turns = run_for(&n, 60);
+    inject_arm(false);
+    CHECK_LT(turns, 40);
+    for (int i = 0; i < RECEIVERS; i++) {
+        run_until(&n, &op[i].calls, 1);
+        CHECK(op[i].result == 1 || (op[i].result == XEV_ENOMEM && inject.hits > 0));
+    }
+    for (int i = 0; i < RECEIVERS; i++) {
+        close_fd(&n, fd[i][0]);
+        CHECK_EQ(op[i].ends, 1);
+        CHECK_EQ(close(fd[i][1]), 0);
+    }
+    xev_loop_deinit(&n.loop);
+    CHECK_EQ(open_fds(), n.fds_before - 2 * RECEIVERS);
+    return inject.hits > 0;
+}
+
+static void loans(bool multi) {
+    EACH_MODE(mode) {
+        int at = 1;
+        while (loans_grow(at, *mode, multi)) {
+            at++;
+        }
+        CHECK_LT(at, 20);
+    }
+}
+
+TEST_TIMEOUT(loaning_receives_wait_for_memory, 60) { loans(false); }
+
+TEST_TIMEOUT(repeated_loaning_receives_wait_for_memory, 60) { loans(true); }
+
+/* The buffer ring is there and no buffer for it. */
+TEST_TIMEOUT(a_loop_that_began_without_buffers_gets_them_later, 60) {
+    for (int at = 1; at < 50; at++) {
+        struct net n = {.fds_before = open_fds()};
+        struct op op;
+        int fd[2];
+        inject_plan(at, INJECT_FROM_THERE_ON);
+        int rc = xev_loop_init(&n.loop);
+        if (rc < 0) {
+            inject_arm(false);
+            continue;
+        }
+        n.loop.userdata = &n;
+        n.hook.callback = count_turn;
+        xev_loop_hook_add(&n.loop, XEV_HOOK_BEFORE_POLL, &n.hook);
+        local_pair(fd);
+        plain_send(fd[1], "x", 1);
+        inject_arm(false);
+        op_new(&op, &n);
+        recv_works(&n, false); /* makes the entries and slots */
+        inject_arm(true);
+        xev_tcp_recv_multi(xev_tcp_from_fd(fd[0]), &n.loop, &op.c, &op, op_called);
+        uint64_t turns = run_for(&n, 60);
+        inject_arm(false);
+        CHECK_LT(turns, 40);
+        run_until(&n, &op.calls, 1);
+        CHECK_EQ(op.result, 1);
+        close_fd(&n, fd[0]);
+        CHECK_EQ(close(fd[1]), 0);
+        net_close(&n);
+        if (inject.hits == 0) {
+            return;
+        }
+    }
+    CHECK_FAIL("it never stopped failing");
+}

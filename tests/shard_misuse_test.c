@@ -1,0 +1,143 @@
+/* Misuse of the runtime ends the program, as in misuse_test.c; bad numbers and addresses do not. */
+#include "tests/death.h"
+#include "tests/shard_scene.h"
+
+/* Of calls that must not return. */
+#pragma GCC diagnostic ignored "-Wunused-result"
+
+#define DIES(function, argument, ...) DIES_AFTER((void)0, function, argument, __VA_ARGS__)
+#define REFUSES(function, argument, code, ...) CHECK_EQ(function(__VA_ARGS__), code)
+#define TAKES(function, argument, ...) function(__VA_ARGS__)
+
+static xev_runtime ended; /* runs not */
+static const xev_runtime_options options;
+static _Alignas(XEV_MPSC_CACHE_LINE) char memory[4096];
+static xev_shard *const shard = (xev_shard *)(void *)memory; /* not looked at */
+static xev_shard_counters counters;
+static xev_listener listener;
+static xev_message message;
+static xev_request request;
+static xev_addr addr;
+
+static void on_connection(xev_listener *l, int result, void *userdata) {
+    (void)l;
+    (void)result;
+    (void)userdata;
+}
+
+static void on_message(xev_shard *self, xev_message *m, void *arg) {
+    (void)self;
+    (void)m;
+    (void)arg;
+}
+
+static void on_request(xev_shard *self, xev_request *r, void *arg) {
+    (void)self;
+    (void)arg;
+    TAKES(xev_shard_reply, result, r, INT32_MIN);
+}
+
+static void on_reply(xev_shard *self, xev_request *r, int result, void *arg) {
+    (void)r;
+    (void)arg;
+    CHECK_EQ(result, INT32_MIN);
+    stop_all(self);
+}
+
+TEST(misuse_of_a_runtime_is_caught) {
+    DIES(xev_runtime_run, rt, NULL, &options);
+    DIES(xev_runtime_run, options, &ended, NULL);
+    DIES(xev_runtime_stop, rt, NULL);
+    DIES(xev_runtime_stop, rt, &ended);
+    DIES(xev_runtime_shards, rt, NULL);
+    DIES(xev_runtime_shards, rt, &ended);
+    DIES(xev_runtime_shard, rt, NULL, 0);
+    DIES(xev_runtime_shard, rt, &ended, 0);
+}
+
+TEST(misuse_of_shards_is_caught) {
+    DIES(xev_shard_id, shard, NULL);
+    DIES(xev_shard_runtime, shard, NULL);
+    DIES(xev_shard_loop, shard, NULL);
+    DIES(xev_shard_count, shard, NULL, &counters);
+    DIES(xev_shard_count, out, shard, NULL);
+    DIES(xev_shard_listen, shard, NULL, &listener, &addr, 0, NULL, on_connection);
+    DIES(xev_shard_listen, listener, shard, NULL, &addr, 0, NULL, on_connection);
+    DIES(xev_shard_listen, callback, shard, &listener, &addr, 0, NULL, NULL);
+    DIES(xev_listener_addr, listener, NULL, &addr);
+    DIES(xev_listener_addr, addr, &listener, NULL);
+    DIES(xev_listener_shard, listener, NULL);
+}
+
+TEST(misuse_of_messages_is_caught) {
+    DIES(xev_shard_send, to, NULL, &message, on_message, NULL);
+    DIES(xev_shard_send, message, shard, NULL, on_message, NULL);
+    DIES(xev_shard_send, handler, shard, &message, NULL, NULL);
+    DIES(xev_shard_broadcast, rt, NULL, &message, on_message, NULL);
+    DIES(xev_shard_broadcast, rt, &ended, &message, on_message, NULL);
+    DIES(xev_shard_broadcast, messages, &ended, NULL, on_message, NULL);
+    DIES(xev_shard_broadcast, handler, &ended, &message, NULL, NULL);
+    DIES(xev_shard_submit_to, to, NULL, &request, on_request, NULL, on_reply);
+    DIES(xev_shard_submit_to, request, shard, NULL, on_request, NULL, on_reply);
+    DIES(xev_shard_submit_to, handler, shard, &request, NULL, NULL, on_reply);
+    DIES(xev_shard_submit_to, reply, shard, &request, on_request, NULL, NULL);
+    DIES(xev_shard_reply, request, NULL, 0);
+}
+
+static void on_request_reply_twice(xev_shard *self, xev_request *r, void *arg) {
+    (void)self;
+    (void)arg;
+    xev_shard_reply(r, 0);
+    xev_shard_reply(r, 0);
+}
+
+static void ask_for_two_replies(xev_shard *self) {
+    CHECK_EQ(xev_shard_submit_to(self, &request, on_request_reply_twice, NULL, on_reply), 0);
+}
+
+TEST(a_second_reply_is_caught) {
+    struct death death;
+    if (death_begins(&death)) {
+        sc.body = ask_for_two_replies;
+        CHECK_EQ(scene_run(1), 0);
+        death_missed();
+    }
+    death_check(&death, "xev_shard_reply", "twice");
+}
+
+static void bad_arguments(xev_shard *self) {
+    xev_addr bad;
+    memset(&bad, 0xff, sizeof bad);
+    CHECK_EQ(xev_addr_parse(&addr, "127.0.0.1", 0), 0);
+    CHECK(TAKES(xev_runtime_shard, id, &sc.rt, 1) == NULL);
+    CHECK(TAKES(xev_runtime_shard, id, &sc.rt, UINT32_MAX) == NULL);
+    uint32_t before = descriptors();
+    REFUSES(xev_shard_listen, addr, XEV_EAFNOSUPPORT, self, &listener, NULL, 0, NULL,
+            on_connection);
+    REFUSES(xev_shard_listen, addr, XEV_EAFNOSUPPORT, self, &listener, &bad, 0, NULL,
+            on_connection);
+    REFUSES(xev_shard_listen, backlog, XEV_EINVAL, self, &listener, &addr, -1, NULL, on_connection);
+    CHECK_EQ(descriptors(), before);
+    CHECK_EQ(xev_shard_submit_to(self, &request, on_request, NULL, on_reply), 0);
+}
+
+TEST(bad_arguments_of_shards_are_refused) {
+    sc.body = bad_arguments;
+    CHECK_EQ(scene_run(1), 0);
+}
+
+TEST(bad_options_of_a_runtime_are_refused) {
+    xev_runtime rt;
+    const xev_runtime_options bad[] = {
+        {.shards = XEV_SHARDS_MAX + 1}, {.shards = UINT32_MAX},
+        {.mailbox = UINT32_MAX},        {.pool_threads = XEV_THREADPOOL_MAX_THREADS + 1},
+        {.loop = {.entries = 3}},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        REFUSES(xev_runtime_run, options, XEV_EINVAL, &rt, &bad[i]);
+    }
+}
+
+TEST(a_request_from_outside_is_refused) {
+    REFUSES(xev_shard_submit_to, to, XEV_EINVAL, shard, &request, on_request, NULL, on_reply);
+}

@@ -1,0 +1,432 @@
+/* TCP sockets: options, addresses, binding. */
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+
+#include "tests/net_scene.h"
+
+static xev_addr loopback(const char *host) {
+    xev_addr a;
+    CHECK_EQ(xev_addr_parse(&a, host, 0), 0);
+    return a;
+}
+
+/* A listener made by xev, and where it listens. */
+static xev_tcp xev_listener(const char *host, xev_addr *where) {
+    xev_addr any = loopback(host);
+    xev_tcp tcp;
+    CHECK_EQ(xev_tcp_init(&tcp, xev_addr_family(&any)), 0);
+    CHECK_EQ(xev_tcp_bind(tcp, &any, false), 0);
+    CHECK_EQ(xev_tcp_listen(tcp, 16), 0);
+    CHECK_EQ(xev_tcp_local_addr(tcp, where), 0);
+    CHECK_GT(xev_addr_port(where), 0);
+    return tcp;
+}
+
+static void do_recv(struct op *op, struct net *n, int fd, void *buf, size_t len) {
+    op_new(op, n);
+    xev_tcp_recv(xev_tcp_from_fd(fd), &n->loop, &op->c, buf, len, op, op_called);
+}
+
+static int option(int fd, int level, int name) {
+    int value = -1;
+    socklen_t len = sizeof value;
+    CHECK_EQ(getsockopt(fd, level, name, &value, &len), 0);
+    return value;
+}
+
+TEST(options_are_set_on_the_socket) {
+    int fd[2];
+    tcp_pair(fd);
+    xev_tcp tcp = xev_tcp_from_fd(fd[0]);
+    for (int on = 1; on >= 0; on--) {
+        CHECK_EQ(xev_tcp_set_nodelay(tcp, on != 0), 0);
+        CHECK_EQ(option(fd[0], IPPROTO_TCP, TCP_NODELAY), on);
+        CHECK_EQ(xev_tcp_set_keepalive(tcp, on ? 30 : 0), 0);
+        CHECK_EQ(option(fd[0], SOL_SOCKET, SO_KEEPALIVE), on);
+        struct linger l;
+        socklen_t len = sizeof l;
+        CHECK_EQ(xev_tcp_set_reset_on_close(tcp, on != 0), 0);
+        CHECK_EQ(getsockopt(fd[0], SOL_SOCKET, SO_LINGER, &l, &len), 0);
+        CHECK_EQ(l.l_onoff, on);
+        CHECK(!on || l.l_linger == 0);
+        CHECK_EQ(xev_tcp_set_linger(tcp, on ? 7 : 0), 0);
+        CHECK_EQ(getsockopt(fd[0], SOL_SOCKET, SO_LINGER, &l, &len), 0);
+        CHECK_EQ(l.l_onoff, on);
+        CHECK(!on || l.l_linger == 7);
+    }
+    CHECK_EQ(xev_tcp_set_linger(tcp, (uint32_t)INT32_MAX + 1), XEV_EINVAL);
+    CHECK_EQ(xev_tcp_set_linger(tcp, INT32_MAX), 0);
+    CHECK_EQ(xev_tcp_set_linger(tcp, 0), 0);
+    CHECK_EQ(xev_tcp_set_keepalive(tcp, 32768), XEV_EINVAL);
+    CHECK_EQ(option(fd[0], IPPROTO_TCP, TCP_KEEPIDLE), 30);
+    CHECK_EQ(xev_tcp_set_keepalive(tcp, 32767), 0);
+    CHECK_EQ(option(fd[0], IPPROTO_TCP, TCP_KEEPIDLE), 32767);
+    CHECK_EQ(xev_tcp_set_keepalive(tcp, 30), 0);
+    CHECK_EQ(xev_tcp_set_buffers(tcp, (uint32_t)INT32_MAX + 1, 0), XEV_EINVAL);
+    CHECK_EQ(xev_tcp_set_buffers(tcp, 0, (uint32_t)INT32_MAX + 1), XEV_EINVAL);
+    CHECK_EQ(option(fd[0], IPPROTO_TCP, TCP_KEEPIDLE), 30);
+    CHECK_EQ(option(fd[0], IPPROTO_TCP, TCP_KEEPINTVL), 30);
+    int before = option(fd[0], SOL_SOCKET, SO_SNDBUF);
+    CHECK_EQ(xev_tcp_set_buffers(tcp, 0, 65536), 0);
+    CHECK_GE(option(fd[0], SOL_SOCKET, SO_RCVBUF), 65536);
+    CHECK_EQ(option(fd[0], SOL_SOCKET, SO_SNDBUF), before);
+    CHECK_EQ(xev_tcp_set_buffers(tcp, 65536, 0), 0);
+    CHECK_GE(option(fd[0], SOL_SOCKET, SO_SNDBUF), 65536);
+    CHECK_EQ(xev_tcp_unread_bytes(tcp), 0);
+    plain_send(fd[1], "12345", 5);
+    wait_readable(fd[0]);
+    CHECK_EQ(xev_tcp_unread_bytes(tcp), 5);
+    CHECK_EQ(xev_tcp_close_now(tcp), 0);
+    CHECK_EQ(xev_tcp_close_now(tcp), XEV_EBADF);
+    CHECK_EQ(close(fd[1]), 0);
+}
+
+static void set_all(xev_tcp tcp, const int expected[5]) {
+    CHECK_EQ(xev_tcp_set_nodelay(tcp, true), expected[0]);
+    CHECK_EQ(xev_tcp_set_keepalive(tcp, 1), expected[1]);
+    CHECK_EQ(xev_tcp_set_buffers(tcp, 4096, 4096), expected[2]);
+    CHECK_EQ(xev_tcp_set_reset_on_close(tcp, false), expected[3]);
+    CHECK_EQ(xev_tcp_set_linger(tcp, 1), expected[4]);
+}
+
+TEST(options_of_what_is_not_a_tcp_socket_report_errors) {
+    static const int not_open[] = {XEV_EBADF, XEV_EBADF, XEV_EBADF, XEV_EBADF, XEV_EBADF};
+    static const int no_socket[] = {XEV_ENOTSOCK, XEV_ENOTSOCK, XEV_ENOTSOCK, XEV_ENOTSOCK,
+                                    XEV_ENOTSOCK};
+    static const int no_tcp[] = {XEV_ENOTSUP, XEV_ENOTSUP, 0, 0, 0};
+    int local[2];
+    local_pair(local);
+    int file = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    set_all(xev_tcp_from_fd(-1), not_open);
+    set_all(xev_tcp_from_fd(1000), not_open);
+    set_all(xev_tcp_from_fd(file), no_socket);
+    set_all(xev_tcp_from_fd(local[0]), no_tcp);
+    CHECK_EQ(xev_tcp_set_keepalive(xev_tcp_from_fd(local[0]), 0), 0);
+    CHECK_EQ(close(file), 0);
+    CHECK_EQ(close(local[0]), 0);
+    CHECK_EQ(close(local[1]), 0);
+}
+
+TEST(reset_on_close_resets) {
+    struct net n;
+    struct op received;
+    int fd[2];
+    char buf[4];
+    net_open(&n, NULL);
+    tcp_pair(fd);
+    do_recv(&received, &n, fd[1], buf, 4);
+    settle(&n);
+    CHECK_EQ(xev_tcp_set_reset_on_close(xev_tcp_from_fd(fd[0]), true), 0);
+    close_fd(&n, fd[0]);
+    run_op(&received);
+    CHECK_EQ(received.result, XEV_ECONNRESET);
+    close_fd(&n, fd[1]);
+    net_close(&n);
+}
+
+/* ---- lingering ---- */
+
+static void do_close(struct op *op, struct net *n, int fd) {
+    op_new(op, n);
+    xev_tcp_close(xev_tcp_from_fd(fd), &n->loop, &op->c, op, op_called);
+}
+
+/* Unsent data that nobody takes, as much as there is room for. */
+static void stuff(int fd[2]) {
+    tcp_pair(fd);
+    (void)fill(fd[0]);
+}
+
+static xev_cb_action tick(struct op *op, int result) {
+    if (result < 0) {
+        return XEV_DISARM;
+    }
+    op->ends = 0; /* it starts over */
+    return XEV_REARM;
+}
+
+static xev_cb_action file_closed(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    struct op *op = userdata;
+    (void)loop;
+    (void)c;
+    op->result = result;
+    op->ends++;
+    return XEV_DISARM;
+}
+
+/* The kernel would block in close for a second, on a non-blocking descriptor as well. */
+TEST(a_lingering_close_does_not_block_the_loop_and_then_resets) {
+    for (int nonblocking = 0; nonblocking < 2; nonblocking++) {
+        struct net n;
+        struct op closing, ticking, received;
+        static char sink[1 << 16];
+        int fd[2];
+        net_open(&n, NULL);
+        stuff(fd);
+        if (nonblocking) {
+            CHECK_EQ(fcntl(fd[0], F_SETFL, O_NONBLOCK), 0);
+        }
+        CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 1), 0);
+        op_new(&ticking, &n);
+        ticking.then = tick;
+        uint64_t start = clock_ns();
+        xev_timer_run(NULL, &n.loop, &ticking.c, 5, &ticking, op_called);
+        do_close(&closing, &n, fd[0]);
+        CHECK_EQ(closing.calls, 0);
+        run_op(&closing);
+        CHECK_GE(clock_ns() - start, 1000 * MS);
+        CHECK_EQ(closing.result, XEV_ETIMEDOUT);
+        CHECK(!is_open(fd[0]));
+        CHECK_GT(ticking.calls, 5); /* of 200: the loop went on */
+        CHECK_LT(n.turns, 2000);
+        cancel_op(&ticking, 0);
+        do { /* what had been sent, and no proper end */
+            do_recv(&received, &n, fd[1], sink, sizeof sink);
+            run_op(&received);
+        } while (received.result > 0);
+        CHECK_EQ(received.result, XEV_ECONNRESET);
+        close_fd(&n, fd[1]);
+        net_close(&n);
+    }
+}
+
+TEST(every_close_of_a_loop_lingers) {
+    enum { WAYS = 4 };
+    struct net n;
+    struct op op[WAYS];
+    xev_file_req req;
+    xev_threadpool pool;
+    int fd[WAYS][2];
+    CHECK_EQ(xev_threadpool_init(&pool, NULL), 0);
+    const xev_loop_options options = {.thread_pool = &pool};
+    net_open(&n, &options);
+    for (int i = 0; i < WAYS; i++) {
+        stuff(fd[i]);
+        CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[i][0]), 1), 0);
+        op_new(&op[i], &n);
+    }
+    xev_tcp_close(xev_tcp_from_fd(fd[0][0]), &n.loop, &op[0].c, &op[0], op_called);
+    xev_unix_close(xev_unix_from_fd(fd[1][0]), &n.loop, &op[1].c, &op[1], op_called);
+    xev_fd_close(fd[2][0], &n.loop, &op[2].c, &op[2], op_called);
+    xev_file_close(fd[3][0], &n.loop, &req, &op[3], file_closed);
+    for (int i = 0; i < WAYS; i++) {
+        if (op[i].ends == 0) {
+            run_op(&op[i]);
+        }
+        CHECK_EQ(op[i].result, XEV_ETIMEDOUT);
+        CHECK(!is_open(fd[i][0]));
+        CHECK_EQ(close(fd[i][1]), 0);
+    }
+    net_close(&n);
+    xev_threadpool_deinit(&pool);
+}
+
+TEST(a_lingering_close_reports_when_the_peer_has_all) {
+    struct net n;
+    struct op closing, received;
+    static char sink[1 << 16];
+    int fd[2];
+    net_open(&n, NULL);
+    stuff(fd);
+    CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 100), 0);
+    do_close(&closing, &n, fd[0]);
+    (void)run_for(&n, 50);
+    CHECK_EQ(closing.ends, 0);
+    CHECK(is_open(fd[0]));
+    /* No operation any more, and no second close. */
+    do_recv(&received, &n, fd[0], sink, 1);
+    run_op(&received);
+    CHECK_EQ(received.result, XEV_ECANCELED);
+    do_close(&received, &n, fd[0]);
+    run_op(&received);
+    CHECK_EQ(received.result, XEV_EBADF);
+    CHECK_EQ(closing.ends, 0);
+    do {
+        do_recv(&received, &n, fd[1], sink, sizeof sink);
+        run_op(&received);
+    } while (received.result > 0);
+    CHECK_EQ(received.result, XEV_EOF); /* need not wait for the close */
+    if (closing.ends == 0) {
+        run_op(&closing);
+    }
+    CHECK_EQ(closing.result, 0);
+    CHECK(!is_open(fd[0]));
+    close_fd(&n, fd[1]);
+    net_close(&n);
+}
+
+TEST(a_lingering_close_has_nothing_to_wait_for_where_all_is_acknowledged) {
+    struct net n;
+    struct op closing;
+    char buf[4];
+    int fd[2], local[2];
+    net_open(&n, NULL);
+    tcp_pair(fd);
+    plain_send(fd[0], "sent", 4);
+    plain_recv(fd[1], buf, 4);
+    for (int left = 1; left > 0;) {
+        CHECK_EQ(ioctl(fd[0], SIOCOUTQ, &left), 0);
+    }
+    CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 100), 0);
+    do_close(&closing, &n, fd[0]);
+    settle(&n);
+    CHECK_EQ(closing.ends, 1);
+    CHECK_EQ(closing.result, 0);
+    CHECK_EQ(recv(fd[1], buf, 4, 0), 0);
+    close_fd(&n, fd[1]);
+    /* What is no TCP does not linger, and what does not connect has nothing to send. */
+    local_pair(local);
+    (void)fill(local[0]);
+    xev_tcp fresh;
+    CHECK_EQ(xev_tcp_init(&fresh, XEV_AF_INET), 0);
+    int others[] = {local[0], local[1], plain_listener(1), fresh.fd};
+    for (int i = 0; i < 4; i++) {
+        CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(others[i]), 100), 0);
+        do_close(&closing, &n, others[i]);
+        settle(&n);
+        CHECK_EQ(closing.ends, 1);
+        CHECK_EQ(closing.result, 0);
+    }
+    net_close(&n);
+}
+
+TEST(a_lingering_close_reports_that_the_connection_broke) {
+    struct net n;
+    struct op closing;
+    int fd[2];
+    net_open(&n, NULL);
+    stuff(fd);
+    CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 100), 0);
+    do_close(&closing, &n, fd[0]);
+    (void)run_for(&n, 20);
+    CHECK_EQ(closing.ends, 0);
+    reset_close(fd[1]);
+    run_op(&closing);
+    /* What the kernel says of a reset depends on what was unread on either side. */
+    CHECK(closing.result == XEV_ECONNRESET || closing.result == XEV_EPIPE);
+    net_close(&n);
+}
+
+TEST(a_lingering_close_cannot_be_cancelled_and_ends_with_its_loop) {
+    struct net n;
+    struct op closing, cancel, received;
+    char sink[1 << 12];
+    int fd[2];
+    net_open(&n, NULL);
+    stuff(fd);
+    CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 100), 0);
+    do_recv(&received, &n, fd[0], sink, sizeof sink);
+    do_close(&closing, &n, fd[0]);
+    settle(&n);
+    CHECK_EQ(received.result, XEV_ECANCELED); /* is not kept waiting */
+    xev_cancel(&n.loop, &closing.c, &op_new(&cancel, &n)->c, &cancel, op_called);
+    (void)run_for(&n, 30);
+    CHECK_EQ(closing.ends, 0);
+    xev_loop_deinit(&n.loop);
+    CHECK_EQ(closing.ends, 1);
+    CHECK_EQ(closing.result, XEV_ECANCELED);
+    CHECK_EQ(cancel.result, XEV_ENOENT);
+    CHECK_LT(closing.at, cancel.at);
+    CHECK(!is_open(fd[0]));
+    /* The system sends the rest. */
+    ssize_t got;
+    do {
+        got = recv(fd[1], sink, sizeof sink, 0);
+    } while (got > 0);
+    CHECK_EQ(got, 0);
+    CHECK_EQ(close(fd[1]), 0);
+    CHECK_EQ(open_fds(), n.fds_before);
+}
+
+/* ---- addresses ---- */
+
+TEST(addresses_parse_and_format) {
+    static const char *const good[][2] = {
+        {"127.0.0.1", "127.0.0.1:80"},
+        {"::1", "[::1]:80"},
+        {"[::1]", "[::1]:80"},
+        {"::", "[::]:80"},
+        {"fe80::1%1", "[fe80::1%1]:80"},
+        {"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:80"},
+        {"::ffff:1.2.3.4", "[::ffff:1.2.3.4]:80"},
+    };
+    static const char *const bad[] = {"",      "localhost",  "1.2.3",     "1.2.3.4.5",
+                                      "[::1",  "::1]",       "[]",        "fe80::1%",
+                                      "::1::", "1.2.3.4:80", "[1.2.3.4]", "fe80::1%none"};
+    xev_addr a;
+    char text[XEV_ADDR_TEXT_BYTES];
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        CHECK_EQ(xev_addr_parse(&a, good[i][0], 80), 0);
+        CHECK_EQ(xev_addr_format(&a, text, sizeof text), 0);
+        CHECK_STR_EQ(text, good[i][1]);
+        CHECK_EQ(xev_addr_port(&a), 80);
+        CHECK_EQ(xev_addr_format(&a, text, 4), XEV_EINVAL);
+        CHECK_EQ(strlen(text), 3);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        if (xev_addr_parse(&a, bad[i], 80) != XEV_EINVAL) {
+            CHECK_FAIL("parsed: %s", bad[i]);
+        }
+    }
+    CHECK_EQ(xev_addr_parse(&a, "127.0.0.1", 65536), XEV_EINVAL);
+    CHECK_EQ(xev_addr_parse(&a, "127.0.0.1", 65535), 0);
+    CHECK_EQ(xev_addr_port(&a), 65535);
+    a = (xev_addr){0};
+    CHECK_EQ(xev_addr_family(&a), XEV_AF_UNSPEC);
+    CHECK_EQ(xev_addr_format(&a, text, sizeof text), XEV_EINVAL);
+}
+
+TEST(bind_and_listen_report_errors) {
+    xev_tcp a, b;
+    xev_addr where, foreign;
+    a = xev_listener("127.0.0.1", &where);
+    CHECK_EQ(xev_tcp_init(&b, XEV_AF_INET), 0);
+    CHECK_EQ(xev_tcp_bind(b, &where, false), XEV_EADDRINUSE);
+    CHECK_EQ(xev_addr_parse(&foreign, "192.0.2.1", 0), 0);
+    CHECK_EQ(xev_tcp_bind(b, &foreign, false), XEV_EADDRNOTAVAIL);
+    CHECK_EQ(xev_tcp_listen(b, 0), XEV_EINVAL);
+    CHECK_EQ(xev_tcp_close_now(a), 0);
+    CHECK_EQ(xev_tcp_close_now(b), 0);
+    CHECK_EQ(xev_tcp_init(&b, XEV_AF_UNSPEC), XEV_EAFNOSUPPORT);
+    CHECK_EQ(b.fd, XEV_INVALID_FD);
+    struct hoard hoard;
+    limit_fds();
+    exhaust_fds(&hoard);
+    CHECK_EQ(xev_tcp_init(&b, XEV_AF_INET), XEV_EMFILE);
+    CHECK_EQ(b.fd, XEV_INVALID_FD);
+    restore_fds(&hoard);
+}
+
+TEST(reuse_port_listeners_share_an_address) {
+    xev_addr any = loopback("127.0.0.1"), where;
+    xev_tcp a, b;
+    CHECK_EQ(xev_tcp_init(&a, XEV_AF_INET), 0);
+    CHECK_EQ(xev_tcp_bind(a, &any, true), 0);
+    CHECK_EQ(xev_tcp_listen(a, 4), 0);
+    CHECK_EQ(xev_tcp_local_addr(a, &where), 0);
+    CHECK_EQ(xev_tcp_init(&b, XEV_AF_INET), 0);
+    CHECK_EQ(xev_tcp_bind(b, &where, true), 0);
+    CHECK_EQ(xev_tcp_listen(b, 4), 0);
+    CHECK_EQ(xev_tcp_close_now(a), 0);
+    CHECK_EQ(xev_tcp_close_now(b), 0);
+}
+
+TEST(an_ipv6_address_takes_ipv6_only) {
+    int rc = XEV_EADDRINUSE;
+    /* The same port is free for IPv4, unless just then some other program's connection has it. */
+    for (int attempt = 0; rc == XEV_EADDRINUSE && attempt < 100; attempt++) {
+        xev_addr any = loopback("::"), where;
+        xev_tcp a, b;
+        CHECK_EQ(xev_tcp_init(&a, XEV_AF_INET6), 0);
+        CHECK_EQ(xev_tcp_bind(a, &any, false), 0);
+        CHECK_EQ(xev_tcp_listen(a, 4), 0);
+        CHECK_EQ(xev_tcp_local_addr(a, &where), 0);
+        CHECK_EQ(xev_addr_parse(&any, "0.0.0.0", xev_addr_port(&where)), 0);
+        CHECK_EQ(xev_tcp_init(&b, XEV_AF_INET), 0);
+        rc = xev_tcp_bind(b, &any, false);
+        CHECK_EQ(xev_tcp_close_now(a), 0);
+        CHECK_EQ(xev_tcp_close_now(b), 0);
+    }
+    CHECK_EQ(rc, 0);
+}

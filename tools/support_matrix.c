@@ -1,0 +1,202 @@
+/* Prints docs/support.md: how each backend carries out what can be asked for. Every call is made,
+ * with a descriptor that is none, to see which operation it begins; how that is done stands in the
+ * backends' own tables. */
+#include <stdio.h>
+#include <string.h>
+
+#include "xev/core.h"
+#include "xev/xev.h"
+
+static xev_loop loop;
+static union {
+    xev_completion c;
+    xev_file_req file;
+    xev_dns_req dns;
+    xev_dial_req dial;
+} at;
+static const xev_completion *begun; /* where the operation stands, if not in at.c */
+
+static xev_cb_action done(xev_loop *l, xev_completion *c, int result, void *userdata) {
+    (void)l;
+    (void)c;
+    (void)result;
+    (void)userdata;
+    return XEV_DISARM;
+}
+
+static void written(xev_stream *s, xev_write_req *req, int result, void *userdata) {
+    (void)s;
+    (void)req;
+    (void)result;
+    (void)userdata;
+}
+
+static int no_work(void *userdata) {
+    (void)userdata;
+    return 0;
+}
+
+/* What the calls are given. */
+static const xev_tcp tcp = {XEV_INVALID_FD};
+static const xev_udp udp = {XEV_INVALID_FD};
+static const xev_unix un = {XEV_INVALID_FD};
+static const xev_process process = {.fd = XEV_INVALID_FD};
+static const xev_fd fd = XEV_INVALID_FD;
+static xev_fs_event fs = {.fd = XEV_INVALID_FD};
+static xev_addr addr, addrs[1];
+static _Alignas(8) char buf[4096];
+static xev_datagram datagram;
+static xev_unix_msg msg;
+static const xev_vec vec = {buf, 1};
+static const xev_vec pieces = {buf, 1};
+static xev_watcher async;
+static xev_signal sig;
+static xev_stream stream;
+static xev_write_req write_req;
+static xev_completion target;
+
+#define L &loop, &at.c
+#define F &loop, &at.file
+#define END NULL, done
+#define ROW(name, ...)                                                                             \
+    static void call_##name(void) { name(__VA_ARGS__); }
+#include "tools/support_matrix.h"
+#undef ROW
+
+static void call_write(void) {
+    xev_stream_init(&stream, &loop, fd);
+    xev_stream_write(&stream, &write_req, buf, 1, NULL, written);
+    begun = &stream.send;
+}
+
+static const struct {
+    const char *name;
+    void (*call)(void);
+} rows[] = {
+#define ROW(name, ...) {#name, call_##name},
+#include "tools/support_matrix.h"
+#undef ROW
+    {"xev_stream_write", call_write},
+};
+
+static const struct xev_backend_ops *const backends[] = {&xev__io_uring_ops, &xev__epoll_ops};
+
+static const char *how_of(const struct xev_backend_ops *backend, int op, bool multi) {
+    switch ((enum xev__how)backend->how[op]) {
+    case XEV__HOW_REQUEST:
+        return "ring";
+    case XEV__HOW_MULTI:
+        return multi ? "ring, multishot" : "ring";
+    case XEV__HOW_READY:
+        return "ready, then call";
+    case XEV__HOW_CALL:
+        return "call";
+    case XEV__HOW_NOT:
+        break;
+    }
+    return "XEV_ENOTSUP";
+}
+
+static const char *how(const struct xev_backend_ops *backend, const xev_completion *c,
+                       const char *call) {
+    static const char *const lanes[] = {[XEV_LANE_CPU] = "thread pool, as asked",
+                                        [XEV_LANE_FS] = "thread pool, fs",
+                                        [XEV_LANE_FSYNC] = "thread pool, fsync",
+                                        [XEV_LANE_DNS] = "thread pool, dns"};
+    switch ((enum xev__op)c->op) {
+    case XEV__OP_WORK:
+    case XEV__OP_REQUEST:
+        return c->slot < XEV_LANE_COUNT ? lanes[c->slot] : "loop";
+    case XEV__OP_CLOSE:
+        return c->arg.close.step != NULL ? "thread pool, fs" : "loop";
+    case XEV__OP_SENDFILE:
+        return "ready, then thread pool, fs";
+    case XEV__OP_DIAL:
+        return how_of(backend, XEV__OP_CONNECT, false);
+    case XEV__OP_TIMER:
+    case XEV__OP_ASYNC:
+    case XEV__OP_CANCEL:
+        return "loop";
+    default:
+        return how_of(backend, c->op, strstr(call, "_multi") != NULL);
+    }
+}
+
+#if !defined(NDEBUG)
+struct started {
+    const char *call;
+    bool found;
+};
+
+static void see(const xev_active *active, void *userdata) {
+    struct started *started = userdata;
+    if (active->completion == begun) {
+        started->found = active->call != NULL && strcmp(active->call, started->call) == 0 &&
+                         (active->from != NULL || begun == &stream.send);
+    }
+}
+#endif
+
+/* Debug builds know which call began it. */
+static bool is_known(const char *call) {
+#if !defined(NDEBUG)
+    struct started started = {.call = call};
+    xev_loop_walk(&loop, see, &started);
+    return started.found;
+#else
+    (void)call;
+    return true;
+#endif
+}
+
+int main(void) {
+    xev_threadpool pool;
+    xev_loop_options options = {.backend = XEV_BACKEND_EPOLL, .thread_pool = &pool};
+    if (xev_threadpool_init(&pool, NULL) < 0 || xev_loop_init_options(&loop, &options) < 0 ||
+        xev_async_init(&async) < 0 || xev_addr_parse(&addr, "127.0.0.1", 1) < 0 ||
+        xev_signal_init(&sig, 10) < 0) {
+        fputs("support_matrix: cannot make a loop\n", stderr);
+        return 1;
+    }
+    printf("<!-- Made by `bazel run //tools:support_matrix`; //tools:support_test compares. -->\n"
+           "# Support matrix\n\n"
+           "Everything works on every backend, with the same results; this is how.\n\n"
+           "| | |\n|---|---|\n"
+           "| ring | the kernel does it, as one request |\n"
+           "| ring, multishot | ... which stays and brings one result after the other |\n"
+           "| ready, then call | when the descriptor will not block, the system call is made |\n"
+           "| call | the system call, which does not block, in its turn |\n"
+           "| thread pool, LANE | on a thread of the pool: XEV_ENOPOOL without one |\n"
+           "| loop | in the loop itself |\n\n"
+           "Features of the ring may be missing or switched off, see backends.md: a multishot is "
+           "then one request\nper result, and a receive into a loaned buffer \"ready, then "
+           "call\".\n\n"
+           "| call | counted as | io_uring | epoll |\n|---|---|---|---|\n");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        memset(&at, 0, sizeof at);
+        begun = &at.c;
+        rows[i].call();
+        if (!is_known(rows[i].name)) {
+            fprintf(stderr, "%s: not written down by XEV__CALL\n", rows[i].name);
+            return 1;
+        }
+        printf("| %s | %s |", rows[i].name, xev__op_name(begun->op));
+        for (size_t b = 0; b < sizeof backends / sizeof backends[0]; b++) {
+            printf(" %s |", how(backends[b], begun, rows[i].name));
+        }
+        printf("\n");
+        while (xev_loop_active(&loop) > 0) {
+            if (xev_completion_state(&at.c) == XEV_COMPLETION_ACTIVE && at.c.op == XEV__OP_ASYNC) {
+                (void)xev_async_notify(at.c.arg.watcher);
+            }
+            if (xev_loop_run(&loop, XEV_RUN_ONCE) < 0) {
+                return 1;
+            }
+        }
+    }
+    xev_signal_deinit(&sig);
+    xev_async_deinit(&async);
+    xev_loop_deinit(&loop);
+    xev_threadpool_deinit(&pool);
+    return 0;
+}
