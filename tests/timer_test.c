@@ -122,6 +122,39 @@ TEST(equal_deadlines_are_cancelled_and_reset_without_harm) {
     xev_loop_deinit(&loop);
 }
 
+/* Of one deadline to the ns. The loop's time is put ahead of the clock, and nothing is armed for
+ * before that, so all of them are for the ns after it. A reset arms anew. */
+TEST(timers_of_one_deadline_fire_in_arming_order) {
+    enum { N = 3000 };
+    static struct op o[N], cancel[N];
+    loop_start(&loop);
+    loop.now_ns += 200 * MS_NS; /* private: the clock does not give one ns to many arms */
+    for (int i = 0; i < N; i++) {
+        xev_timer_run_ns(NULL, &loop, &o[i].c, 0, &o[i], op_cb);
+    }
+    CHECK_EQ(o[0].c.deadline_ns, loop.now_ns + 1); /* private */
+    for (int i = 0; i < N; i++) {
+        if (i % 5 == 0) {
+            xev_cancel(&loop, &o[i].c, &cancel[i].c, &cancel[i], op_cb);
+        } else if (i % 7 == 0) {
+            xev_timer_reset(NULL, &loop, &o[i].c, NULL, 0, &o[i], op_cb);
+        }
+    }
+    run_done(&loop);
+    uint32_t last = 0;
+    for (int pass = 0; pass < 2; pass++) { /* as they were armed, then the reset ones */
+        for (int i = 0; i < N; i++) {
+            CHECK_EQ(o[i].calls, 1);
+            CHECK_EQ(o[i].result, i % 5 == 0 ? XEV_ECANCELED : 0);
+            if (i % 5 != 0 && (i % 7 == 0) == (pass == 1)) {
+                CHECK_LT(last, o[i].order);
+                last = o[i].order;
+            }
+        }
+    }
+    xev_loop_deinit(&loop);
+}
+
 struct sample {
     xev_completion c;
     uint64_t not_before, not_after; /* what its deadline lies between */
