@@ -81,6 +81,29 @@ TEST(notify_between_waits_is_remembered_once) {
     xev_loop_deinit(&loop);
 }
 
+/* The loop has taken it in before anybody asks. */
+TEST(notify_that_a_turn_saw_without_a_waiter_is_remembered_once) {
+    start();
+    struct op first = {0}, second = {0}, third = {0};
+    wait_for(&first); /* the watcher is the loop's from here on */
+    notify(&w);
+    run_done(&loop);
+    CHECK_EQ(first.calls, 1);
+    struct op timer = {0};
+    notify(&w);
+    xev_timer_run(NULL, &loop, &timer.c, 1, &timer, op_cb); /* or there were no turn */
+    run_done(&loop);
+    wait_for(&second);
+    run_done(&loop);
+    CHECK_EQ(second.calls, 1);
+    CHECK_EQ(second.result, 0);
+    wait_for(&third);
+    turns(5);
+    CHECK_EQ(third.calls, 0);
+    xev_loop_deinit(&loop);
+    CHECK_EQ(third.result, XEV_ECANCELED);
+}
+
 TEST(notifies_coalesce_to_one_callback) {
     start();
     struct op o = {.rearm = 100};
