@@ -192,6 +192,50 @@ TEST(partial_writes_are_continued_to_the_last_byte) {
     scene_end(&s);
 }
 
+/* Both at once: many wait for their turn while each goes out in pieces. */
+TEST(queued_partial_writes_keep_their_order) {
+    enum { N = 60, TOTAL = N * (N + 1) / 2 };
+    static struct freq f[N];
+    static char bytes[TOTAL], back[TOTAL];
+    struct scene s;
+    scene_start(&s);
+    xev_loop_deinit(&s.loop);
+    xev_threadpool_deinit(&s.pool);
+    CHECK_EQ(xev_threadpool_init(&s.pool, NULL), 0); /* several threads */
+    xev_loop_options options = {.thread_pool = &s.pool};
+    loop_start_options(&s.loop, &options);
+    for (int i = 0; i < TOTAL; i++) {
+        bytes[i] = (char)(i * 7 + i / 256);
+    }
+    for (int by_vec = 0; by_vec < 2; by_vec++) {
+        int fd = create_in(&s, "queue");
+        xev_vec vec[N][2];
+        uint32_t at = 0;
+        memset(f, 0, sizeof f);
+        atomic_store(&write_limit, 7);
+        for (uint32_t i = 0; i < N; at += ++i) {
+            vec[i][0] = (xev_vec){bytes + at, i / 2};
+            vec[i][1] = (xev_vec){bytes + at + i / 2, i + 1 - i / 2};
+            if (by_vec) {
+                xev_file_writev(fd, &s.loop, &f[i].r, vec[i], 2, &f[i], freq_cb);
+            } else {
+                xev_file_write(fd, &s.loop, &f[i].r, bytes + at, i + 1, &f[i], freq_cb);
+            }
+        }
+        run_done(&s.loop);
+        atomic_store(&write_limit, 0);
+        for (uint32_t i = 0; i < N; i++) {
+            CHECK_EQ(f[i].calls, 1);
+            CHECK_EQ(f[i].result, i + 1);
+            CHECK(i == 0 || f[i - 1].order < f[i].order);
+        }
+        CHECK_EQ(pread(fd, back, sizeof back, 0), TOTAL);
+        CHECK_MEM_EQ(back, bytes, TOTAL);
+        close_file(&s, fd);
+    }
+    scene_end(&s);
+}
+
 TEST(partial_write_goes_on_and_says_what_was_written_before_the_error) {
     struct scene s;
     struct freq f;
