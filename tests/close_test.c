@@ -398,3 +398,40 @@ TEST(a_number_closed_by_another_loop_starts_afresh_with_connect) {
     xev_loop_deinit(&n.loop);
     CHECK_EQ(open_fds(), n.fds_before);
 }
+
+/* A duplicate, in another process or this one, keeps the file open when its number is closed. What
+ * happens to it is nobody's business here any more. */
+TEST(a_closed_descriptor_that_lives_on_elsewhere_wakes_nobody) {
+    struct net n;
+    struct op received, closing;
+    int fd[2];
+    net_open(&n, NULL);
+    tcp_pair(fd);
+    int elsewhere = fcntl(fd[0], F_DUPFD_CLOEXEC, 0);
+    CHECK_GE(elsewhere, 0);
+    submit(RECV, &received, &n, fd[0], NULL);
+    settle(&n);
+    submit_close(&closing, &n, fd[0]);
+    run_op(&closing);
+    CHECK_EQ(received.result, XEV_ECANCELED);
+    settle(&n);
+    CHECK_EQ(xev_loop_active(&n.loop), 0);
+    struct pollfd host = {.fd = xev_loop_backend_fd(&n.loop), .events = POLLIN};
+    CHECK_GE(host.fd, 0);
+    while (xev_loop_prepare_wait(&n.loop) == 0) { /* the host's first look */
+        CHECK_EQ(xev_loop_run(&n.loop, XEV_RUN_NO_WAIT), 0);
+    }
+    for (int i = 0; i < 3; i++) {
+        plain_send(fd[1], "x", 1);
+        wait_readable(elsewhere);
+        CHECK_EQ(poll(&host, 1, 0), 0);
+    }
+    CHECK_EQ(close(fd[1]), 0);
+    char byte[4];
+    plain_recv(elsewhere, byte, 3);
+    CHECK_EQ(recv(elsewhere, byte, 1, 0), 0);
+    CHECK_EQ(poll(&host, 1, 0), 0);
+    CHECK_EQ(close(elsewhere), 0);
+    xev_loop_deinit(&n.loop);
+    CHECK_EQ(open_fds(), n.fds_before);
+}
