@@ -115,6 +115,48 @@ static void membership(const char *any, const char *group, const char *host) {
 TEST(multicast_join_and_leave_v4) { membership("0.0.0.0", "239.255.71.1", "127.0.0.1"); }
 TEST(multicast_join_and_leave_v6) { membership("::", "ff11::7101", "::1"); }
 
+/* The users of an IPv6 group on the loopback interface, as the kernel counts them. */
+static int users_of(const char *group_in_hex) {
+    FILE *f = fopen("/proc/net/igmp6", "re");
+    char line[256], name[32], group[64];
+    int users = 0, n = 0;
+    CHECK(f != NULL);
+    while (fgets(line, sizeof line, f) != NULL) {
+        if (sscanf(line, "%*u %31s %63s %d", name, group, &n) == 3 && strcmp(name, "lo") == 0 &&
+            strcmp(group, group_in_hex) == 0) {
+            users += n;
+        }
+    }
+    fclose(f);
+    return users;
+}
+
+/* Where only the loopback interface is, it has no route for IPv6 multicast, and nothing arrives
+ * that would tell members from others. */
+TEST(multicast_v6_join_and_leave_reach_the_interface) {
+    struct net n;
+    xev_addr at;
+    xev_udp udp[2];
+    char text[64], hex[64];
+    unsigned pid = (unsigned)getpid(); /* a group of our own */
+    net_open(&n, NULL);
+    snprintf(text, sizeof text, "ff11::7105:%x:%x", pid >> 16, pid & 0xffff);
+    snprintf(hex, sizeof hex, "ff1100000000000000007105%04x%04x", pid >> 16, pid & 0xffff);
+    xev_addr group = address(text, 0);
+    CHECK_EQ(users_of(hex), 0);
+    for (int i = 0; i < 2; i++) {
+        udp[i] = bound("::", &at);
+        CHECK_EQ(xev_udp_join(udp[i], &group, NULL, loopback_interface()), 0);
+        CHECK_EQ(users_of(hex), i + 1);
+    }
+    CHECK_EQ(xev_udp_leave(udp[0], &group, NULL, loopback_interface()), 0);
+    CHECK_EQ(users_of(hex), 1);
+    close_fd(&n, udp[1].fd); /* leaves too */
+    CHECK_EQ(users_of(hex), 0);
+    close_fd(&n, udp[0].fd);
+    net_close(&n);
+}
+
 TEST(only_members_get_multicast) {
     static const char *const any[] = {"0.0.0.0", "::"};
     static const char *const group[] = {"239.255.71.2", "ff11::7102"};
