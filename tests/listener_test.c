@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -315,6 +316,37 @@ TEST(a_failed_start_closes_the_listeners) {
     int fd = client_socket();
     CHECK_EQ(try_connect(fd, xev_addr_port(&addr)), -ECONNREFUSED);
     CHECK_EQ(close(fd), 0);
+}
+
+/* ---- the backlog ---- */
+
+static uint32_t backlog_of(const xev_listener *l) {
+    struct tcp_info info;
+    socklen_t len = sizeof info;
+    CHECK_EQ(getsockopt(l->tcp.fd, IPPROTO_TCP, TCP_INFO, &info, &len), 0); /* private: tcp */
+    return info.tcpi_sacked; /* of a listener: what its backlog holds at most */
+}
+
+static int listen_with_backlogs(xev_shard *self) {
+    uint32_t most = 0;
+    FILE *f = fopen("/proc/sys/net/core/somaxconn", "re");
+    CHECK(f != NULL);
+    CHECK_EQ(fscanf(f, "%u", &most), 1);
+    fclose(f);
+    CHECK_GE(most, 7);
+    CHECK_EQ(xev_shard_listen(self, &listeners[0], &addr, -1, &accepts, serve), XEV_EINVAL);
+    CHECK_EQ(xev_shard_listen(self, &listeners[0], &addr, 7, &accepts, serve), 0);
+    CHECK_EQ(backlog_of(&listeners[0]), 7);
+    CHECK_EQ(xev_shard_listen(self, &others[0], &addr, 0, &accepts, serve), 0);
+    CHECK_EQ(backlog_of(&others[0]), most < 4096 ? most : 4096);
+    stop_all(self);
+    return 0;
+}
+
+TEST(the_backlog_is_the_one_asked_for) {
+    any_port("127.0.0.1");
+    sc.init = listen_with_backlogs;
+    CHECK_EQ(scene_run(1), 0);
 }
 
 /* ---- drain ---- */
