@@ -364,6 +364,28 @@ TEST(copy_stops_between_pieces_and_removes_what_it_made) {
     scene_end(&s);
 }
 
+/* The copy was done, and not reported yet, when it was cancelled: that is no reason to stop the
+ * next one. */
+TEST(copy_that_was_cancelled_too_late_is_repeated) {
+    struct scene s;
+    scene_start(&s);
+    struct freq f = {.rearm = 1};
+    struct op cancel;
+    xev_threadpool_counters n;
+    put_file(&s, "a", "abc", 3);
+    xev_file_copy(&s.loop, &f.r, path_in(&s, "a"), path_in(&s, "b"), 0, &f, freq_cb);
+    do {
+        sched_yield();
+        xev_threadpool_stats(&s.pool, &n);
+    } while (n.lane[XEV_LANE_FS].finished == 0);
+    cancel_op(&s, &f.r.c, &cancel);
+    CHECK_EQ(wait_calls(&s, &f, 2), 0);
+    CHECK_EQ(f.r.done_bytes, 3);
+    run_for(&s.loop, &cancel, 1);
+    CHECK_EQ(cancel.result, XEV_ENOENT);
+    scene_end(&s);
+}
+
 TEST(teardown_ends_every_request_and_leaks_no_descriptor) {
     struct scene s;
     scene_start(&s);
