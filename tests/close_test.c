@@ -435,3 +435,38 @@ TEST(a_closed_descriptor_that_lives_on_elsewhere_wakes_nobody) {
     xev_loop_deinit(&n.loop);
     CHECK_EQ(open_fds(), n.fds_before);
 }
+
+/* And where it goes on to a connection that is accepted. */
+TEST(a_number_closed_by_another_loop_starts_afresh_with_accept) {
+    for (int multi = 0; multi < 2; multi++) {
+        struct net n, other;
+        struct op accepted, received;
+        int fd[2];
+        net_open(&n, NULL);
+        net_open(&other, NULL);
+        tcp_pair(fd);
+        int listener = plain_listener(4), client = plain_connect(listener);
+        submit(RECV, &received, &n, fd[0], NULL);
+        settle(&n);
+        plain_send(fd[1], "first", 5);
+        run_op(&received);
+        CHECK_EQ(received.result, 5);
+        close_fd(&other, fd[0]);
+        submit(multi ? ACCEPT_MULTI : ACCEPT, &accepted, &n, listener, NULL);
+        run_until(&n, &accepted.calls, 1);
+        CHECK_EQ(accepted.result, fd[0]);
+        submit(RECV, &received, &n, fd[0], NULL);
+        settle(&n);
+        CHECK_EQ(received.calls, 0);
+        plain_send(client, "second", 6);
+        run_op(&received);
+        CHECK_EQ(received.result, 6);
+        close_fd(&n, listener);
+        CHECK_EQ(accepted.ends, 1);
+        close_fd(&n, fd[0]);
+        CHECK_EQ(close(fd[1]), 0);
+        CHECK_EQ(close(client), 0);
+        xev_loop_deinit(&other.loop);
+        net_close(&n);
+    }
+}
