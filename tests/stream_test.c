@@ -445,6 +445,7 @@ struct marks {
     uint64_t queued;    /* then */
     struct req *more;   /* to write then */
     struct op *closing; /* to close by then */
+    struct req *back;   /* to take back then */
 };
 
 static void drained(xev_stream *stream, void *userdata) {
@@ -464,6 +465,10 @@ static void drained(xev_stream *stream, void *userdata) {
         xev_tcp_close(xev_tcp_from_fd(stream->fd), &m->net->loop, &m->closing->c, m->closing,
                       op_called);
         m->closing = NULL;
+    }
+    if (m->back != NULL) {
+        CHECK_EQ(xev_stream_cancel(stream, &m->back->r), 0);
+        m->back = NULL;
     }
 }
 
@@ -533,6 +538,21 @@ TEST(a_drained_stream_may_be_closed_at_once) {
     free(sc.in.data);
     CHECK_EQ(close(sc.fd[1]), 0);
     net_close(&sc.n);
+}
+
+TEST(a_drained_stream_gives_requests_back_at_once) {
+    struct scene sc;
+    struct marks m;
+    fill_up(&sc, &m);
+    m.back = &pieces[PIECES - 1];
+    pump(&sc.n, &sc.in, &m.drained, 1);
+    CHECK_EQ(pieces[PIECES - 1].calls, 1); /* though the peer reads no more */
+    CHECK_EQ(pieces[PIECES - 1].result, XEV_ECANCELED);
+    pump(&sc.n, &sc.in, &pieces[PIECES - 2].calls, 1);
+    CHECK_EQ(pieces[PIECES - 2].result, PIECE);
+    CHECK_EQ(m.drained, 1);
+    CHECK_EQ(xev_stream_queued_bytes(&sc.s), 0);
+    close_scene(&sc);
 }
 
 TEST(a_full_stream_that_is_closed_or_torn_down_does_not_drain) {

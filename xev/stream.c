@@ -152,13 +152,14 @@ static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void
             complete_head(s, (int)r->len_bytes);
         }
     }
-    while (s->sweep) {
-        s->sweep = false;
-        sweep_cancelled(s);
-    }
-    if (s->full && s->queued_bytes <= s->low_bytes && !is_closing(s) && !loop->deinit) {
-        s->full = false;
-        if (s->on_drain != NULL) {
+    for (bool drained = true; drained;) { /* its callback may have requests taken back */
+        while (s->sweep) {
+            s->sweep = false;
+            sweep_cancelled(s);
+        }
+        drained = s->full && s->queued_bytes <= s->low_bytes && !is_closing(s) && !loop->deinit;
+        s->full &= !drained;
+        if (drained && s->on_drain != NULL) {
             s->on_drain(s, s->drain_userdata);
             xev__check_fork(loop);
         }
