@@ -68,6 +68,9 @@ int xev_shard_listen(xev_shard *s, xev_listener *l, const xev_addr *addr, int ba
     xev__shard_check(s != NULL && l != NULL && callback != NULL, "xev_shard_listen",
                      "shard, listener or callback is null");
     *l = (xev_listener){.shard = s, .callback = callback, .userdata = userdata};
+    if (s->draining) {
+        return XEV_ECANCELED; /* nothing would close it */
+    }
     int rc = backlog < 0 ? XEV_EINVAL : s->id == 0 ? check_free(addr) : 0;
     if (rc == 0) {
         rc = xev_tcp_init(&l->tcp, xev_addr_family(addr));

@@ -139,7 +139,7 @@ void xev_shard_count(xev_shard *shard, xev_shard_counters *out);
  * it, with SO_REUSEPORT or not, is XEV_EADDRINUSE. Port 0 on shard 0 takes any; the others then
  * use the port of xev_listener_addr. backlog: above 0; 0 means 4096. The listener closes when the
  * drain begins. Shard's thread. 0 or a code: XEV_EINVAL (backlog), XEV_EAFNOSUPPORT (no address,
- * NULL included), ... */
+ * NULL included), XEV_ECANCELED (the drain has begun), ... */
 XEV_NODISCARD int xev_shard_listen(xev_shard *shard, xev_listener *listener, const xev_addr *addr,
                                    int backlog, void *userdata, xev_listener_fn callback);
 /* Where it listens, as xev_tcp_local_addr; and on which shard. Any thread. */

@@ -420,6 +420,21 @@ TEST(after_the_drain_nobody_listens) {
     CHECK_EQ(scene_run(3), 0);
 }
 
+static void listen_too_late(xev_shard *self) {
+    any_port("127.0.0.1");
+    CHECK_EQ(listen_in(self, &listeners[0], &addr), XEV_ECANCELED);
+}
+
+TEST(from_the_drain_on_nobody_starts_to_listen) {
+    uint32_t fds = descriptors();
+    sc.o.drain_ms = HOUR_MS; /* nothing holds it */
+    sc.body = zero_stops_all;
+    sc.drain = listen_too_late;
+    sc.stop = listen_too_late;
+    CHECK_EQ(scene_run(1), 0);
+    CHECK_EQ(descriptors(), fds);
+}
+
 /* ---- exhaustion of descriptors ---- */
 
 enum { FEW = 200 };
