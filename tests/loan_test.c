@@ -228,6 +228,37 @@ TEST(taken_buffers_stay_intact_until_released) {
     net_close(&n);
 }
 
+static void keep_state(const xev_active *active, void *userdata) {
+    if (strcmp(active->op, "recv") == 0) {
+        snprintf(userdata, 64, "%s", active->state);
+    }
+}
+
+TEST(a_receive_that_waits_for_a_buffer_says_so) {
+    struct net n;
+    struct op op;
+    int fd[2];
+    char state[64] = "";
+    net_open(&n, &one_buffer);
+    tcp_pair(fd);
+    recv_multi(&op, &n, fd[0]);
+    struct sink *sink = sink_new(&op, true);
+    plain_send(fd[1], "held", 4);
+    run_until_sum(&op, 4);
+    plain_send(fd[1], "wait", 4);
+    settle(&n);
+    xev_loop_walk(&n.loop, keep_state, state);
+    CHECK_STR_EQ(state, "waits for a loaned buffer");
+    xev_buf_release(&n.loop, sink->taken[0]);
+    sink->take = false;
+    run_until_sum(&op, 8);
+    cancel_op(&op, 0);
+    free(sink);
+    close_fd(&n, fd[0]);
+    CHECK_EQ(close(fd[1]), 0);
+    net_close(&n);
+}
+
 TEST(receives_wait_without_spinning_while_all_buffers_are_taken) {
     for (int multi = 0; multi < 2; multi++) {
         struct net n;

@@ -135,7 +135,8 @@ static const char *state_name(const xev_completion *c) {
     case XEV__STARTED:
         return "waits for the kernel";
     case XEV__STARVED:
-        return "waits for a buffer or a descriptor";
+        return (c->flags & XEV__F_LOAN) != 0 ? "waits for a loaned buffer"
+                                             : "waits for descriptors, memory or room";
     case XEV__TIMER:
         return "waits for its time";
     case XEV__ASYNC:
