@@ -14,7 +14,9 @@
  *
  * Messages travel in memory of their sender's, by a lock-free queue per shard. What one turn of a
  * loop sends to one shard goes there in one piece, at the turn's end; a shard that is awake is not
- * woken, one that sleeps is woken once.
+ * woken, one that sleeps is woken once. Init callbacks may send to any shard: it waits there until
+ * all shards serve. Where the start fails it is delivered to those that began it, also to the one
+ * whose init failed, and never to the others.
  *
  * Misuse (a null pointer where the call does not say what NULL means, userdata and arg excepted; a
  * runtime that does not run) ends the program, as in completion.h.

@@ -19,7 +19,7 @@ enum xev_fs_change_kind {
     XEV_FS_REMOVED = 8,    /* with RENAMED: moved away from here */
     XEV_FS_RENAMED = 16,   /* alone: what is watched has itself been moved; it is still watched */
     XEV_FS_OVERFLOW = 32,  /* changes were lost, there were too many: look for yourself */
-    XEV_FS_ENDED = 64,     /* the last one: what was watched is gone */
+    XEV_FS_ENDED = 64,     /* the last one: what was watched is gone; a wait after it has no end */
     XEV_FS_FOLDER = 128,   /* it is about a folder */
 };
 

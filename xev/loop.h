@@ -153,9 +153,10 @@ XEV_NODISCARD int xev_loop_init(xev_loop *loop);
 XEV_NODISCARD int xev_loop_init_options(xev_loop *loop, const xev_loop_options *options);
 
 /* Stop everything: each active completion gets its callback with XEV_ECANCELED (or its real result
- * where one had arrived), from inside this call; what these callbacks submit is cancelled as well.
- * So a callback that submits again whenever it is cancelled keeps this call from ending.
- * Descriptors the loop was not told to close stay open. Waits for work running on the pool. By
+ * where one had arrived), from inside this call; what these callbacks submit is cancelled as well,
+ * but a close is carried out. So a callback that submits again whenever it is cancelled keeps this
+ * call from ending. Descriptors the loop was not told to close stay open, for xev_tcp_close_now and
+ * its like. Waits for work running on the pool. By
  * the thread that ran the loop, or by another once that thread has ended; not from a callback. */
 void xev_loop_deinit(xev_loop *loop);
 

@@ -2,7 +2,14 @@
  *
  * Several requests that wait go to the kernel in one call. Back-pressure: stop producing while
  * xev_stream_is_full, go on when the stream says that it has drained (xev_stream_set_marks); or by
- * marks of your own for xev_stream_queued_bytes, from a request's callback.
+ * marks of your own for xev_stream_queued_bytes, from a request's callback. The marks count bytes,
+ * and a request that sends from a loaned buffer (buffer.h) keeps all of it, however little is in
+ * it: limit the number of those too (examples/echo_conn.c), or one peer that reads nothing may keep
+ * every buffer of the loop.
+ *
+ * What else is to be done to the descriptor after the queued requests (xev_tcp_shutdown,
+ * xev_file_sendfile) is submitted when xev_stream_queued_bytes is 0, from the last one's callback:
+ * it would overtake those that are not in the kernel's hands yet.
  *
  * All calls: loop's thread.
  */
@@ -87,8 +94,8 @@ uint64_t xev_stream_queued_bytes(const xev_stream *stream);
 /* Water marks: a stream is full from the write that takes its queued bytes above high_bytes until
  * they have fallen to low_bytes (not above high_bytes) or below. Then on_drain (NULL: none) is
  * called, once, after the callbacks of the requests that are over by then; not where the descriptor
- * is being closed or the loop ends. A full stream still takes what is written. At first, and with
- * UINT64_MAX for both, it is never full. */
+ * is being closed or the loop ends. A full stream still takes what is written. New marks say at
+ * once whether it is full, without a call. At first, and with UINT64_MAX for both, it never is. */
 void xev_stream_set_marks(xev_stream *stream, uint64_t low_bytes, uint64_t high_bytes,
                           void *userdata, xev_stream_drain_cb on_drain);
 bool xev_stream_is_full(const xev_stream *stream);

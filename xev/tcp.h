@@ -95,8 +95,9 @@ void xev_tcp_shutdown(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *user
  * sending in the background; for another way see xev_tcp_set_linger. Never blocks the loop. */
 void xev_tcp_close(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb);
 
-/* Close a descriptor that no operation was ever submitted on. 0 or XEV_EBADF. Any thread, which the
- * system holds up for the time of xev_tcp_set_linger, if there is one. */
+/* Close a descriptor that no operation was ever submitted on, or that its loop's deinit left open.
+ * 0 or XEV_EBADF. Any thread, which the system holds up for the time of xev_tcp_set_linger, if
+ * there is one. */
 int xev_tcp_close_now(xev_tcp tcp);
 
 /* Options. Any thread. 0, XEV_EBADF, XEV_ENOTSOCK, or what the option says. */

@@ -16,10 +16,10 @@ struct xev__request_link {
 XEV_BEGIN_DECLS
 
 /* Run fn(userdata) on a thread of the loop's pool, in lane (below XEV_LANE_COUNT, else misuse), and
- * then call back on the loop with
- * fn's return value (>= 0, or a negative code of the caller's choice). What fn wrote is visible to
- * the callback. XEV_ENOPOOL: the loop has no pool. XEV_ECANCELED: cancelled while queued, or the
- * pool is shut down. XEV_EAGAIN: no thread could be started. Loop's thread. */
+ * then call back on the loop with fn's return value (>= 0, or a negative code of the caller's
+ * choice). What fn wrote is visible to the callback. XEV_ENOPOOL: the loop has no pool.
+ * XEV_ECANCELED: cancelled while queued, or the pool is shut down. XEV_EAGAIN: no thread could be
+ * started. Loop's thread. */
 void xev_work_submit(xev_loop *loop, xev_completion *c, enum xev_threadpool_lane lane,
                      xev_work_fn fn, void *userdata, xev_cb cb);
 
