@@ -421,6 +421,33 @@ TEST(send_batch_stops_before_an_error) {
     net_close(&n);
 }
 
+TEST(batches_stop_before_a_bad_datagram) {
+    struct net n;
+    struct op op;
+    char buf[2][8];
+    net_open(&n, NULL);
+    struct pair p = pair_at("127.0.0.1");
+    xev_datagram out[] = {out_of("one", 3, &p.in_at), out_of("two", 3, &p.in_at),
+                          out_of(NULL, 3, &p.in_at), out_of("never", 5, &p.in_at)};
+    xev_datagram in[] = {into(buf[0], 8), into(NULL, 8), into(buf[1], 8)};
+    do_send_batch(&op, &n, p.out, out, 4);
+    run_op(&op);
+    CHECK_EQ(op.result, 2);
+    do_send_batch(&op, &n, p.out, out + 2, 2);
+    run_op(&op);
+    CHECK_EQ(op.result, XEV_EINVAL);
+    do_recv_batch(&op, &n, p.in, in, 3);
+    run_op(&op);
+    CHECK_EQ(op.result, 1);
+    CHECK_MEM_EQ(buf[0], "one", 3);
+    do_recv_batch(&op, &n, p.in, in + 1, 2);
+    run_op(&op);
+    CHECK_EQ(op.result, XEV_EINVAL);
+    expect(&n, p.in, "two", &p.out_at);
+    pair_close(&n, &p);
+    net_close(&n);
+}
+
 /* ---- segments ---- */
 
 enum { SEGMENT = 1000, SEGMENTED = 3 * SEGMENT + 200 };

@@ -452,7 +452,8 @@ static inline bool xev__is_addr(const xev_addr *addr) {
 }
 
 /* ---- udp.c ---- */
-/* Begin the UDP receive or send c on c->fd of c->arg.io.len_bytes datagrams at c->arg.io.buf. */
+/* Begin the UDP receive or send c on c->fd of c->arg.io.len_bytes datagrams at c->arg.io.buf, of
+ * which c->arg.io.aux can be moved at once. */
 void xev__udp_start(xev_loop *loop, xev_completion *c);
 /* How much of a loaned buffer a datagram may fill. */
 uint32_t xev__udp_room(const xev_loop *loop);

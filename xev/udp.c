@@ -34,22 +34,28 @@ static bool send_valid(const xev_datagram *d) {
            d->peer.len_bytes <= sizeof d->peer.storage && d->segment_bytes <= UINT16_MAX;
 }
 
+static int check_datagram(const xev_completion *c, const xev_datagram *d) {
+    if (xev__dir(c) != XEV__WRITE) {
+        return recv_valid(d) ? 0 : XEV_EINVAL;
+    }
+    bool lacks_gso = d->segment_bytes > 0 && !xev__os_udp_has_gso(c->fd) && xev__os_is_open(c->fd);
+    return !send_valid(d) ? XEV_EINVAL : lacks_gso ? XEV_ENOTSUP : 0;
+}
+
+/* What is to be moved, c->arg.io.aux, ends before a datagram that cannot be. */
 static int check(xev_loop *loop, xev_completion *c) {
     const xev_datagram *d = c->arg.io.buf;
     if ((c->flags & XEV__F_LOAN) != 0) {
         return loop->options.buffer_bytes > XEV_DATAGRAM_OVERHEAD ? 0 : XEV_EINVAL;
     }
-    if (c->arg.io.len_bytes == 0) {
-        return XEV_EINVAL;
+    int rc = XEV_EINVAL;
+    uint32_t n = 0;
+    while (n < c->arg.io.len_bytes && n < XEV_UDP_BATCH_MAX &&
+           (rc = check_datagram(c, &d[n])) == 0) {
+        n++;
     }
-    bool sends = xev__dir(c) == XEV__WRITE, segments = false;
-    for (uint32_t i = 0; i < c->arg.io.len_bytes && i < XEV_UDP_BATCH_MAX; i++) {
-        if (!(sends ? send_valid(&d[i]) : recv_valid(&d[i]))) {
-            return XEV_EINVAL;
-        }
-        segments = segments || (sends && d[i].segment_bytes > 0);
-    }
-    return segments && !xev__os_udp_has_gso(c->fd) && xev__os_is_open(c->fd) ? XEV_ENOTSUP : 0;
+    c->arg.io.aux = n;
+    return n > 0 ? 0 : rc;
 }
 
 uint32_t xev__udp_room(const xev_loop *loop) {

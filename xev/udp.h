@@ -95,8 +95,9 @@ void xev_udp_recv_multi(xev_udp udp, xev_loop *loop, xev_completion *c, xev_data
                         void *userdata, xev_cb cb);
 
 /* Receive what there is, at least one datagram, into ds[0] and following; each as by xev_udp_recv.
- * count: above 0, else XEV_EINVAL; at most XEV_UDP_BATCH_MAX are received. Result: how many. One
- * system call where the platform has one for it. */
+ * count: above 0, else XEV_EINVAL; at most XEV_UDP_BATCH_MAX are received, and those before one
+ * that xev_udp_recv would refuse. Result: how many. One system call where the platform has one for
+ * it. */
 void xev_udp_recv_batch(xev_udp udp, xev_loop *loop, xev_completion *c, xev_datagram *ds,
                         uint32_t count, void *userdata, xev_cb cb);
 

@@ -79,11 +79,11 @@ int xev__try(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32_t *buf
     case XEV__OP_UDP_RECV:
         return try_udp_recv(loop, c, buffer);
     case XEV__OP_UDP_RECV_BATCH:
-        return xev__os_udp_recv_batch(e->fd, c->arg.io.buf, c->arg.io.len_bytes);
+        return xev__os_udp_recv_batch(e->fd, c->arg.io.buf, c->arg.io.aux);
     case XEV__OP_UDP_SEND:
         return xev__os_udp_send(e->fd, c->arg.io.buf);
     case XEV__OP_UDP_SEND_BATCH:
-        return xev__os_udp_send_batch(e->fd, c->arg.io.buf, c->arg.io.len_bytes);
+        return xev__os_udp_send_batch(e->fd, c->arg.io.buf, c->arg.io.aux);
     case XEV__OP_READ:
     case XEV__OP_WRITE: {
         int rc = make_nonblocking(e);
