@@ -75,7 +75,8 @@ void xev_stream_init(xev_stream *stream, xev_loop *loop, xev_fd fd);
 void xev_stream_init_fd(xev_stream *stream, xev_loop *loop, xev_fd fd);
 
 /* The longest the peer may take nothing of what is being sent; 0, as at first: for ever. Then the
- * request that waits reports XEV_ETIMEDOUT. From the next send on. */
+ * request that waits reports XEV_ETIMEDOUT. A part of it may have been sent, and those behind it
+ * would follow on that: close the descriptor in its callback. From the next send on. */
 void xev_stream_set_timeout(xev_stream *stream, uint64_t timeout_ns);
 
 /* Queue len_bytes (1 to INT32_MAX; any other length is misuse, as is a request that is queued) from
