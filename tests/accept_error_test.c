@@ -251,6 +251,7 @@ TEST(accept_now_passes_over_them_too) {
         CHECK_EQ(close(plain_connect(listener)), 0);
     }
     int client = plain_connect(listener);
+    wait_connections(listener, 4);
     int fd = xev_tcp_accept_now(tcp);
     check_connected(client, fd);
     CHECK_EQ(errors_left, 0);
@@ -259,6 +260,7 @@ TEST(accept_now_passes_over_them_too) {
     errors_left = 1000;
     connection_stays = true;
     int other = plain_connect(listener);
+    wait_connections(listener, 1);
     CHECK_EQ(xev_tcp_accept_now(tcp), XEV_EAGAIN); /* and does not try for ever */
     errors_left = 0;
     connection_stays = false;

@@ -406,6 +406,7 @@ static void full_listener(void) {
         (void)connect(fd, (const struct sockaddr *)(const void *)address.storage,
                       address.len_bytes);
     }
+    wait_connections(listening, 2);
     CHECK_EQ(xev_tcp_init(&connecting, XEV_AF_INET), 0);
 }
 

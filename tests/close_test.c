@@ -75,6 +75,7 @@ static void blocked(struct scene *s, enum pending kind) {
             (void)connect(fd, (struct sockaddr *)(void *)&sa, sizeof sa);
             s->extra[s->extra_count++] = fd;
         }
+        wait_connections(s->peer, 2);
         CHECK_EQ(xev_tcp_local_addr(xev_tcp_from_fd(s->peer), &s->addr), 0);
         s->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     } else {

@@ -72,6 +72,7 @@ static xev_addr dig(struct hole *h) {
         h->fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         (void)connect(h->fds[i], (struct sockaddr *)(void *)&sa, sizeof sa);
     }
+    wait_connections(h->listener, 2);
     return addr_of(h->listener);
 }
 
@@ -147,6 +148,7 @@ TEST(addresses_are_tried_in_order_until_one_connects) {
         dial(&d, &n, addrs, 6, staggers[i]);
         run_dial(&d);
         check_peer(d.result, &addrs[3]);
+        wait_connections(first, 1);
         CHECK(was_connected_to(first));
         CHECK(!was_connected_to(second));
         CHECK_EQ(xev_loop_active(&n.loop), 0);

@@ -6,6 +6,8 @@
 #define TESTS_LOOP_SCENE_H
 
 #include <dirent.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -154,6 +156,17 @@ static inline xev_tcp listener(xev_addr *at, int backlog) {
     CHECK_EQ(xev_tcp_listen(tcp, backlog), 0);
     CHECK_EQ(xev_tcp_local_addr(tcp, at), 0);
     return tcp;
+}
+
+/* Until so many connections wait at a listener. A connect returns before the other end has heard of
+ * it: where the kernel is busy, its network threads bring the last step of the handshake later. */
+static inline void wait_connections(xev_tcp at, uint32_t count) {
+    struct tcp_info info;
+    do {
+        socklen_t len = sizeof info;
+        CHECK_EQ(getsockopt(at.fd, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+        usleep(info.tcpi_unacked < count ? 100 : 0);
+    } while (info.tcpi_unacked < count);
 }
 
 /* --- what a process has --- */

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -238,6 +239,17 @@ static inline void plain_recv(int fd, void *data, size_t len) {
 static inline void wait_readable(int fd) {
     struct pollfd p = {.fd = fd, .events = POLLIN};
     CHECK_EQ(poll(&p, 1, 10000), 1);
+}
+
+/* Until so many connections wait at a listener. A connect returns before the other end has heard of
+ * it: where the kernel is busy, its network threads bring the last step of the handshake later. */
+static inline void wait_connections(int listener, uint32_t count) {
+    struct tcp_info info;
+    do {
+        socklen_t len = sizeof info;
+        CHECK_EQ(getsockopt(listener, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+        usleep(info.tcpi_unacked < count ? 100 : 0);
+    } while (info.tcpi_unacked < count);
 }
 
 /* The next close of fd resets the connection. */

@@ -134,13 +134,14 @@ TEST(connection_refused) {
     net_close(&n);
 }
 
-/* Connections that fill the backlog of 1. */
+/* Connections that fill the backlog of 1: two wait, and there is no answer for any other. */
 static void fill_backlog(int listener, int fds[4]) {
     struct sockaddr_in sa = address_of(listener);
     for (int i = 0; i < 4; i++) {
         fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         (void)connect(fds[i], (struct sockaddr *)(void *)&sa, sizeof sa);
     }
+    wait_connections(listener, 2);
 }
 
 static void close_all(const int *fds, int count) {
