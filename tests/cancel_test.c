@@ -676,12 +676,15 @@ TEST(multishot_keeps_its_deadline_until_it_ends) {
     xev_tcp_recv_multi(pair[0], &loop, &target.c, &target, op_cb);
     xev_completion_timeout(&loop, &target.c, 30 * MS_NS);
     put_bytes(pair[1], "1", 1);
-    run_once(&loop);
-    CHECK_EQ(target.calls, 1);
-    CHECK_EQ(target.result, 1);
-    put_bytes(pair[1], "2", 1);
-    run_once(&loop);
+    run_once(&loop); /* may take long, then the deadline passes in it, but not before the data */
+    if (is_active(&target)) {
+        CHECK_EQ(target.calls, 1);
+        CHECK_EQ(target.result, 1);
+        put_bytes(pair[1], "2", 1);
+        run_once(&loop);
+    }
     run_done(&loop);
+    CHECK_GE(target.calls, 2);
     CHECK_EQ(target.terminal, 1);
     CHECK_EQ(target.result, XEV_ETIMEDOUT);
     CHECK_GE(clock_ns() - begin, 30 * MS_NS);
