@@ -4,6 +4,8 @@
  * Both are made ready before the loop looks. Which of two events comes first is the kernel's
  * choice, so every case is run with the roles either way round, and must hold whichever it was.
  */
+#include <sys/un.h>
+
 #include "tests/net_scene.h"
 
 enum kind { RECV, RECV_MULTI, ACCEPT, ACCEPT_MULTI, SEND, KINDS };
@@ -169,10 +171,31 @@ static xev_cb_action victim_called(xev_loop *loop, xev_completion *c, int result
     return more ? XEV_REARM : XEV_DISARM;
 }
 
+/* Who has connected to this one is there when connect returns; with TCP it may take the kernel some
+ * time to notice. */
+static int local_listener(void) {
+    struct sockaddr_un any = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_GE(fd, 0);
+    CHECK_EQ(bind(fd, (struct sockaddr *)(void *)&any, sizeof any.sun_family), 0);
+    CHECK_EQ(listen(fd, 4), 0);
+    return fd;
+}
+
+static int local_connect(int listener) {
+    struct sockaddr_un sa;
+    socklen_t len = sizeof sa;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_GE(fd, 0);
+    CHECK_EQ(getsockname(listener, (struct sockaddr *)(void *)&sa, &len), 0);
+    CHECK_EQ(connect(fd, (struct sockaddr *)(void *)&sa, len), 0);
+    return fd;
+}
+
 static void make_ready(struct scene *sc, int which) {
     struct side *side = &sc->side[which];
     if (is_accept(sc)) {
-        side->peer = plain_connect(side->fd);
+        side->peer = local_connect(side->fd);
     } else if (sc->kind == SEND) {
         static char sink[1 << 20];
         CHECK_GT(recv(side->peer, sink, sizeof sink, 0), 0);
@@ -194,7 +217,7 @@ static void run_case(enum kind kind, enum deed deed, int first, bool in_kernel) 
     for (int i = 0; i < 2; i++) {
         int fd[2] = {-1, -1};
         if (is_accept(sc)) {
-            fd[0] = plain_listener(4);
+            fd[0] = local_listener();
         } else {
             local_pair(fd);
         }
