@@ -352,6 +352,7 @@ TEST(batches_move_many_datagrams) {
         CHECK_LE(op.result, XEV_UDP_BATCH_MAX);
         sent += (uint32_t)op.result;
     }
+    wait_datagrams(p.in.fd, COUNT);
     uint32_t got = 0;
     int calls = 0;
     while (got < COUNT) {

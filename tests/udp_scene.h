@@ -103,6 +103,20 @@ static inline void put(int fd, const void *data, size_t len, const xev_addr *to)
     CHECK_EQ(sendto(fd, data, len, 0, sa, to->len_bytes), (ssize_t)len);
 }
 
+/* Until so many datagrams wait at fd: where the kernel is busy, its network threads bring them some
+ * time after the send. */
+static inline void wait_datagrams(int fd, int count) {
+    int at = 0;
+    char byte;
+    CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &at, sizeof at), 0);
+    for (int i = 0; i < count; i++) {
+        wait_readable(fd);
+        CHECK_GE(recv(fd, &byte, 1, MSG_PEEK | MSG_TRUNC), 0);
+    }
+    at = -1;
+    CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &at, sizeof at), 0);
+}
+
 /* The next one says text, and comes from there, NULL: from anywhere. */
 static inline void expect(struct net *n, xev_udp udp, const char *text, const xev_addr *from) {
     char buf[256];
