@@ -132,9 +132,15 @@ static void do_close(struct op *op, struct net *n, int fd) {
     xev_tcp_close(xev_tcp_from_fd(fd), &n->loop, &op->c, op, op_called);
 }
 
-/* Unsent data that nobody takes, as much as there is room for. */
+/* Unsent data that nobody takes: there is more room for it than the other end would ever keep. */
 static void stuff(int fd[2]) {
-    tcp_pair(fd);
+    int listener = plain_listener(1), takes = 1 << 16, keeps = 1 << 19;
+    CHECK_EQ(setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &takes, sizeof takes), 0);
+    fd[0] = plain_connect(listener);
+    fd[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    CHECK_GE(fd[1], 0);
+    CHECK_EQ(close(listener), 0);
+    CHECK_EQ(setsockopt(fd[0], SOL_SOCKET, SO_SNDBUF, &keeps, sizeof keeps), 0);
     (void)fill(fd[0]);
 }
 
