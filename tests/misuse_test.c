@@ -290,10 +290,16 @@ TEST(misuse_of_streams_is_caught) {
     DIES(xev_stream_write, len_bytes, STREAM, &request, bytes, (size_t)INT32_MAX + 1, NULL,
          ignore_write);
     DIES(xev_stream_write, cb, STREAM, &request, bytes, 1, NULL, NULL);
+    DIES(xev_stream_shutdown, stream, NULL, &request, NULL, ignore_write);
+    DIES(xev_stream_shutdown, req, STREAM, NULL, NULL, ignore_write);
+    DIES(xev_stream_shutdown, cb, STREAM, &request, NULL, NULL);
     /* Queued already. */
     DIES(xev_stream_write, req,
          (xev_stream_write(STREAM, &request, bytes, 1, NULL, ignore_write), &stream), &request,
          bytes, 1, NULL, ignore_write);
+    DIES(xev_stream_shutdown, req,
+         (xev_stream_write(STREAM, &request, bytes, 1, NULL, ignore_write), &stream), &request,
+         NULL, ignore_write);
 }
 
 TEST(misuse_of_tcp_is_caught) {

@@ -69,6 +69,12 @@ static void call_write(void) {
     begun = &stream.send;
 }
 
+static void call_end(void) {
+    xev_stream_init(&stream, &loop, fd);
+    xev_stream_shutdown(&stream, &write_req, NULL, written);
+    begun = &stream.send;
+}
+
 static const struct {
     const char *name;
     void (*call)(void);
@@ -77,6 +83,7 @@ static const struct {
 #include "tools/support_matrix.h"
 #undef ROW
     {"xev_stream_write", call_write},
+    {"xev_stream_shutdown", call_end},
 };
 
 static const struct xev_backend_ops *const backends[] = {&xev__io_uring_ops, &xev__epoll_ops};

@@ -36,11 +36,23 @@ void xev_stream_init_fd(xev_stream *s, xev_loop *loop, xev_fd fd) {
     init("xev_stream_init_fd", s, loop, fd, false);
 }
 
-static void send_next(xev_stream *s) {
+static bool is_shutdown(const xev_write_req *r) { return r->buf == NULL; }
+
+/* Begin an operation for the n requests at the head. */
+static bool begin(xev_stream *s, const char *call, enum xev__op op, uint32_t n) {
+    s->in_flight = n;
+    if (!xev__begin(call, s->loop, &s->send, op, s, on_sent)) {
+        return false;
+    }
+    s->send.fd = s->fd;
+    return true;
+}
+
+static void send_head(xev_stream *s) {
     uint32_t n = 0;
     uint64_t total = 0;
     uint32_t limit = s->one_by_one ? 1 : XEV_STREAM_BATCH;
-    for (xev_write_req *r = s->head; r != NULL && n < limit; r = r->next) {
+    for (xev_write_req *r = s->head; r != NULL && n < limit && !is_shutdown(r); r = r->next) {
         uint32_t left = r->len_bytes - r->sent_bytes;
         if (n > 0 && total + left > INT32_MAX) {
             break; /* the result is an int */
@@ -50,23 +62,31 @@ static void send_next(xev_stream *s) {
         s->vec[n].len_bytes = left;
         n++;
     }
-    if (n == 0) {
+    if (begin(s, "xev_stream_write", s->socket ? XEV__OP_SEND : XEV__OP_WRITE, n)) {
+        s->send.flags |= XEV__F_WAIT_ALL;
+        s->send.arg.io.buf = n == 1 ? s->vec[0].base : s->vec;
+        s->send.arg.io.len_bytes = (uint32_t)total;
+        s->send.arg.io.aux = n == 1 ? 0 : n;
+        xev__submit(s->loop, &s->send);
+        if (s->timeout_ns > 0) {
+            xev_completion_timeout(s->loop, &s->send, s->timeout_ns);
+        }
+    }
+}
+
+static void next(xev_stream *s) {
+    if (s->head == NULL) {
         s->one_by_one = false;
-        return;
-    }
-    s->in_flight = n;
-    enum xev__op op = s->socket ? XEV__OP_SEND : XEV__OP_WRITE;
-    if (!xev__begin("xev_stream_write", s->loop, &s->send, op, s, on_sent)) {
-        return;
-    }
-    s->send.fd = s->fd;
-    s->send.flags |= XEV__F_WAIT_ALL;
-    s->send.arg.io.buf = n == 1 ? s->vec[0].base : s->vec;
-    s->send.arg.io.len_bytes = (uint32_t)total;
-    s->send.arg.io.aux = n == 1 ? 0 : n;
-    xev__submit(s->loop, &s->send);
-    if (s->timeout_ns > 0) {
-        xev_completion_timeout(s->loop, &s->send, s->timeout_ns);
+    } else if (s->broken) {
+        if (begin(s, "xev_stream_write", XEV__OP_SEND, 1)) {
+            xev__pend(s->loop, &s->send, XEV_EPIPE);
+        }
+    } else if (is_shutdown(s->head)) {
+        if (begin(s, "xev_stream_shutdown", XEV__OP_SHUTDOWN, 1)) {
+            xev__submit(s->loop, &s->send);
+        }
+    } else {
+        send_head(s);
     }
 }
 
@@ -113,10 +133,10 @@ static void sweep_cancelled(xev_stream *s) {
 }
 
 /* End everything queued by now. */
-static void cancel_all(xev_stream *s) {
+static void end_all(xev_stream *s, int result) {
     for (xev_write_req *last = s->tail, *done = NULL; s->head != NULL && done != last;) {
         done = s->head;
-        complete_head(s, XEV_ECANCELED);
+        complete_head(s, result);
     }
 }
 
@@ -137,9 +157,15 @@ static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void
         s->one_by_one &= result >= 0;
     }
     if (result == XEV_ECANCELED && !s->sweep) {
-        cancel_all(s); /* the descriptor is closing or the loop ends */
+        end_all(s, XEV_ECANCELED); /* the descriptor is closing or the loop ends */
     } else if (result < 0 && result != XEV_ECANCELED && !s->one_by_one) {
+        s->broken |= s->head->sent_bytes > 0;
         complete_head(s, result);
+        if (s->broken) {
+            end_all(s, XEV_EPIPE);
+        }
+    } else if (result == 0 && is_shutdown(s->head)) {
+        complete_head(s, 0);
     }
     for (uint64_t left = result > 0 ? (uint64_t)result : 0; left > 0;) {
         xev_write_req *r = s->head;
@@ -165,23 +191,17 @@ static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void
         }
     }
     if (is_closing(s)) {
-        cancel_all(s); /* here, to be before the close's own callback */
+        end_all(s, XEV_ECANCELED); /* here, to be before the close's own callback */
     }
     s->delivering = false;
-    send_next(s);
+    next(s);
     return XEV_DISARM;
 }
 
-void xev_stream_write(xev_stream *s, xev_write_req *req, const void *buf, size_t len_bytes,
-                      void *userdata, xev_write_cb cb) {
-    if (s == NULL || req == NULL || buf == NULL || cb == NULL) {
-        xev__misuse("xev_stream_write", "stream, request, buffer or callback is null", req);
-    }
-    if (len_bytes == 0 || len_bytes > INT32_MAX) {
-        xev__misuse("xev_stream_write", "length is 0 or above INT32_MAX", req);
-    }
+static void enqueue(const char *call, xev_stream *s, xev_write_req *req, const void *buf,
+                    size_t len_bytes, void *userdata, xev_write_cb cb) {
     if (is_queued(req)) {
-        xev__misuse("xev_stream_write", "the request is queued already", req);
+        xev__misuse(call, "the request is queued already", req);
     }
     *req = (xev_write_req){.buf = buf,
                            .len_bytes = (uint32_t)len_bytes,
@@ -200,8 +220,28 @@ void xev_stream_write(xev_stream *s, xev_write_req *req, const void *buf, size_t
         xev__block_sigpipe(s->loop);
     }
     if (s->in_flight == 0 && !s->delivering) {
-        send_next(s);
+        next(s);
     }
+}
+
+void xev_stream_write(xev_stream *s, xev_write_req *req, const void *buf, size_t len_bytes,
+                      void *userdata, xev_write_cb cb) {
+    const char *call = "xev_stream_write";
+    if (s == NULL || req == NULL || buf == NULL || cb == NULL) {
+        xev__misuse(call, "stream, request, buffer or callback is null", req);
+    }
+    if (len_bytes == 0 || len_bytes > INT32_MAX) {
+        xev__misuse(call, "length is 0 or above INT32_MAX", req);
+    }
+    enqueue(call, s, req, buf, len_bytes, userdata, cb);
+}
+
+void xev_stream_shutdown(xev_stream *s, xev_write_req *req, void *userdata, xev_write_cb cb) {
+    const char *call = "xev_stream_shutdown";
+    if (s == NULL || req == NULL || cb == NULL) {
+        xev__misuse(call, "stream, request or callback is null", req);
+    }
+    enqueue(call, s, req, NULL, 0, userdata, cb);
 }
 
 int xev_stream_cancel(xev_stream *s, xev_write_req *req) {

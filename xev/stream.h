@@ -7,9 +7,10 @@
  * it: limit the number of those too (examples/echo_conn.c), or one peer that reads nothing may keep
  * every buffer of the loop.
  *
- * What else is to be done to the descriptor after the queued requests (xev_tcp_shutdown,
- * xev_file_sendfile) is submitted when xev_stream_queued_bytes is 0, from the last one's callback:
- * it would overtake those that are not in the kernel's hands yet.
+ * What else is to be done to the descriptor after the queued requests (xev_file_sendfile, say) is
+ * submitted when xev_stream_queued_bytes is 0, from the last one's callback: it would overtake
+ * those that are not in the kernel's hands yet. The end of the stream has a request of its own
+ * (xev_stream_shutdown).
  *
  * All calls: loop's thread.
  */
@@ -24,10 +25,11 @@
 typedef struct xev_stream xev_stream;
 typedef struct xev_write_req xev_write_req;
 
-/* The request is over: result is its whole length, or an error (XEV_EPIPE, XEV_ECONNRESET,
- * XEV_ECANCELED, ...). It may be freed or written again. An error is reported to the request that
- * met it; those behind it are still tried. Do not free the stream here: close its descriptor first
- * and free it in the close callback. */
+/* The request is over: result is its whole length (of a shutdown: 0), or an error (XEV_EPIPE,
+ * XEV_ECONNRESET, XEV_ECANCELED, ...). It may be freed or written again. An error is reported to
+ * the request that met it. Where nothing of that was sent, those behind it are still tried; where a
+ * part was, they report XEV_EPIPE, as does all that is written later: not one byte follows a gap.
+ * Do not free the stream here: close its descriptor first and free it in the close callback. */
 typedef void (*xev_write_cb)(xev_stream *stream, xev_write_req *req, int result, void *userdata);
 
 /* A full stream has drained. It may be written to and closed here, as in a request's callback. */
@@ -55,6 +57,7 @@ struct xev_stream {
     bool delivering, sweep;
     bool socket;     /* send, and not write */
     bool one_by_one; /* until an error has found its request */
+    bool broken;     /* ended within a request */
     bool full;       /* rose above high_bytes and has not fallen to low_bytes since */
     uint64_t low_bytes, high_bytes;
     void *drain_userdata;
@@ -75,14 +78,18 @@ void xev_stream_init(xev_stream *stream, xev_loop *loop, xev_fd fd);
 void xev_stream_init_fd(xev_stream *stream, xev_loop *loop, xev_fd fd);
 
 /* The longest the peer may take nothing of what is being sent; 0, as at first: for ever. Then the
- * request that waits reports XEV_ETIMEDOUT. A part of it may have been sent, and those behind it
- * would follow on that: close the descriptor in its callback. From the next send on. */
+ * request that waits reports XEV_ETIMEDOUT. From the next send on. */
 void xev_stream_set_timeout(xev_stream *stream, uint64_t timeout_ns);
 
 /* Queue len_bytes (1 to INT32_MAX; any other length is misuse, as is a request that is queued) from
  * buf; req and buf are the queue's until the callback. req needs no initialisation. */
 void xev_stream_write(xev_stream *stream, xev_write_req *req, const void *buf, size_t len_bytes,
                       void *userdata, xev_write_cb cb);
+
+/* Queue the end of the stream: once what is queued before it is sent, the peer finds no more to
+ * read (SHUT_WR), and what is written later reports XEV_EPIPE. req as above; it is 0 bytes long. On
+ * what is no socket XEV_ENOTSOCK: close the descriptor. */
+void xev_stream_shutdown(xev_stream *stream, xev_write_req *req, void *userdata, xev_write_cb cb);
 
 /* Take a request back that has not begun to be sent: it then reports XEV_ECANCELED. 0, or
  * XEV_ENOENT where it is over, or XEV_EALREADY where part of it is sent: it goes on. Where the
