@@ -32,11 +32,13 @@ struct echo_conn {
     echo_conn *next, *prev;
     xev_tcp tcp;
     xev_stream out;
-    xev_completion recv, cancel, shutdown, close;
+    xev_write_req end;
+    xev_completion recv, cancel, close;
     bool reading;   /* recv is active */
     bool peer_done; /* end of stream seen */
     bool done;      /* everything that is to be echoed has been read */
-    bool ended;     /* our side is closed, or about to be */
+    bool ended;     /* the end of our side is queued, */
+    bool flushed;   /* ... and sent */
     bool closing;
     int left;   /* draining: bytes still to be read, -1: not yet known */
     int writes; /* queued or being sent */
@@ -144,12 +146,13 @@ static xev_cb_action on_recv(xev_loop *loop, xev_completion *c, int result, void
     return XEV_DISARM;
 }
 
-static xev_cb_action on_shutdown(xev_loop *loop, xev_completion *c, int result, void *userdata) {
-    (void)loop;
-    (void)c;
+static void on_ended(xev_stream *stream, xev_write_req *req, int result, void *userdata) {
+    echo_conn *k = userdata;
+    (void)stream;
+    (void)req;
     (void)result; /* fails where the peer is gone: the receive says so too */
-    advance(userdata);
-    return XEV_DISARM;
+    k->flushed = true;
+    advance(k);
 }
 
 /* Take the next step that is due. */
@@ -164,18 +167,18 @@ static void advance(echo_conn *k) {
         }
         k->done = k->left <= 0;
     }
-    if (k->done && queued == 0 && !k->ended) {
+    if (k->done && !k->ended) {
         k->ended = true;
-        xev_tcp_shutdown(k->tcp, k->pool->loop, &k->shutdown, k, on_shutdown);
+        xev_stream_shutdown(&k->out, &k->end, k, on_ended); /* after what is queued */
     }
-    if (k->ended && k->peer_done && xev_completion_state(&k->shutdown) == XEV_COMPLETION_DEAD) {
+    if (k->flushed && k->peer_done) {
         close_conn(k);
         return;
     }
     /* Closing with bytes unread would reset the connection and destroy what the peer has not yet
      * received from us: once our side is closed, read on until the peer closes its own. */
     bool wanted =
-        k->ended ? !k->peer_done : !k->done && queued < LOW_WATER && k->writes < WRITES_MAX / 2;
+        k->flushed ? !k->peer_done : !k->done && queued < LOW_WATER && k->writes < WRITES_MAX / 2;
     if (wanted && !k->reading) {
         k->reading = true;
         xev_tcp_recv_multi(k->tcp, k->pool->loop, &k->recv, k, on_recv);
