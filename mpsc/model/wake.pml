@@ -6,7 +6,8 @@
  * SPIN's "invalid end state": everybody else is done and the consumer waits for ever), each node
  * is popped once and in the order of the exchanges, and no call of park yields two wakes.
  *
- * Run, in an empty directory (Debian: apt-get install spin); takes 40 s and 1.4 GB:
+ * //tests:mpsc_model_test runs it with PUSHES=1. The larger one by hand, in an empty directory; it
+ * takes 40 s and 1.4 GB:
  *
  *     spin -a wake.pml && gcc -O2 -DCOLLAPSE -o pan pan.c && ./pan -m100000 | grep errors
  *     -> errors: 0          (26.5 million states)
