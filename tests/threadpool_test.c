@@ -307,12 +307,16 @@ TEST(idle_threads_use_no_cpu) {
     gate_open(s);
     while (stats_of(s).idle != N) {
     }
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
-    nanosleep(&wall, NULL); /* what is measured, not a way to wait for something */
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
-    int64_t used_ns =
-        (int64_t)(after.tv_sec - before.tv_sec) * 1000000000 + (after.tv_nsec - before.tv_nsec);
-    CHECK_LT(used_ns, wall.tv_nsec / 2); /* one spinning thread would use all of it */
+    int64_t least_ns = INT64_MAX;
+    for (int i = 0; i < 5; i++) { /* at times we are charged with what others do: hypervisors */
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+        nanosleep(&wall, NULL); /* what is measured, not a way to wait for something */
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+        int64_t used_ns =
+            (int64_t)(after.tv_sec - before.tv_sec) * 1000000000 + (after.tv_nsec - before.tv_nsec);
+        least_ns = used_ns < least_ns ? used_ns : least_ns;
+    }
+    CHECK_LT(least_ns, wall.tv_nsec / 2); /* one spinning thread would use all of each */
     xev_threadpool_deinit(&s->pool);
 }
 
