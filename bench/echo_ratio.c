@@ -92,6 +92,7 @@ struct options {
     int server_cpu;
     int load_cpu;
     const char *seconds;
+    const char *requests; /* to end after instead; 0: after seconds */
     const char *warmup;
     const char *connections;
     const char *size;
@@ -220,6 +221,8 @@ static void run_load(const struct options *options, const char *name, int port, 
         pid_text,
         "--seconds",
         options->seconds,
+        "--requests",
+        options->requests,
         "--warmup",
         options->warmup,
         "--connections",
@@ -431,7 +434,7 @@ static void parse_options(struct options *options, int argc, char **argv) {
         if (strcmp(flag, "--size-small") == 0) {
             options->rounds = 1;
             options->retries = 0;
-            options->seconds = "0.2";
+            options->requests = "2000"; /* a short time may pass without one */
             options->warmup = "0.05";
             continue;
         }
@@ -473,6 +476,7 @@ int main(int argc, char **argv) {
                 .server_cpu = -1,
                 .load_cpu = -1,
                 .seconds = "3",
+                .requests = "0",
                 .warmup = "0.5",
                 .connections = "64",
                 .size = "1024",
