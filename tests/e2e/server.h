@@ -21,6 +21,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/test.h"
@@ -117,14 +118,16 @@ static inline const char *backend_wanted(void) {
     return name;
 }
 
-/* On any port, on the backend under test, with more flags (NULL-terminated, or NULL). */
+/* On any port, on the backend under test, with more flags (NULL-terminated, or NULL). Without one
+ * of these its drain has an hour: what a slow machine takes is no deadline of these tests. */
 static inline void server_start_with(struct server *s, uint32_t shards, const char *const *more,
                                      void (*setup)(void)) {
     char number[16];
-    const char *args[ARGS_MAX] = {"--port", "0", "--backend", backend_wanted(), "--shards", number};
+    const char *args[ARGS_MAX] = {"--port",   "0",    "--backend",  backend_wanted(),
+                                  "--shards", number, "--drain-ms", "3600000"};
     snprintf(number, sizeof number, "%u", shards);
     for (int i = 0; more != NULL && more[i] != NULL; i++) {
-        args[6 + i] = more[i];
+        args[8 + i] = more[i];
     }
     server_exec(s, args, setup);
     server_wait_ready(s, backend_wanted());
