@@ -537,24 +537,31 @@ TEST(no_wake_without_push_is_lost) {
 
 /* Two threads start each round as near to the same moment as they can, shifted at random by a few
  * dozen instructions, and the round's outcome is judged when both are through. No sleeps, no
- * system calls: the window of a missing fence or re-check is some nanoseconds wide. */
+ * system calls: the window of a missing fence or re-check is some nanoseconds wide. Where they have
+ * to share a CPU with others each round costs time slices: then there are as many as DUEL_S has. */
+enum { DUEL_S = 5 };
+#define DUEL_IS_OVER UINT32_MAX
+
 struct duel {
     xev_mpsc q;
-    XEV_MPSC_ALIGNED atomic_uint go;   /* round the producer may begin */
+    XEV_MPSC_ALIGNED atomic_uint go;   /* round the producer may begin, or DUEL_IS_OVER */
     XEV_MPSC_ALIGNED atomic_uint over; /* round the producer has ended */
     XEV_MPSC_ALIGNED unsigned int flag;
     xev_mpsc_node node;
-    uint32_t rounds;
     bool pushes; /* else sets the flag and calls wake */
     bool answer; /* the producer's, valid when over */
 };
 
-static void spin_until(atomic_uint *a, uint32_t value) {
-    for (uint32_t spins = 0; atomic_load_explicit(a, memory_order_acquire) != value; spins++) {
+/* Until it is no longer value; returns what it is. */
+static uint32_t spin_while(atomic_uint *a, uint32_t value) {
+    uint32_t now;
+    for (uint32_t spins = 0; (now = atomic_load_explicit(a, memory_order_acquire)) == value;
+         spins++) {
         if (spins % 4096 == 4095) {
             sched_yield(); /* the other one may want this CPU */
         }
     }
+    return now;
 }
 
 static void dawdle(uint32_t *seed) {
@@ -566,8 +573,7 @@ static void dawdle(uint32_t *seed) {
 static void *dueller_main(void *arg) {
     struct duel *d = arg;
     uint32_t seed = 7;
-    for (uint32_t i = 1; i <= d->rounds; i++) {
-        spin_until(&d->go, i);
+    for (uint32_t i = 0; (i = spin_while(&d->go, i)) != DUEL_IS_OVER;) {
         /* Have the line at hand: the load that must not be early is then as early as can be. */
         (void)ck_pr_load_uint(&d->q.parked);
         dawdle(&seed);
@@ -588,7 +594,7 @@ static void duel_round(struct duel *d, uint32_t i, uint32_t *seed) {
     dawdle(seed);
     bool parked = xev_mpsc_park(&d->q);
     bool saw_flag = ck_pr_load_uint(&d->flag) != 0;
-    spin_until(&d->over, i);
+    CHECK_EQ(spin_while(&d->over, i - 1), i);
     if (d->pushes) {
         CHECK(!parked || d->answer); /* else: asleep with a node in the queue */
     } else {
@@ -603,16 +609,24 @@ static void duel_round(struct duel *d, uint32_t i, uint32_t *seed) {
     CHECK(xev_mpsc_pop(&d->q) == (d->pushes ? &d->node : NULL));
 }
 
+static time_t now_s(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
 static void run_duel(bool pushes) {
     static struct duel d;
-    d = (struct duel){.rounds = scaled(150000), .pushes = pushes};
+    d = (struct duel){.pushes = pushes};
     pthread_t other;
-    uint32_t seed = 1;
+    uint32_t seed = 1, rounds = scaled(150000);
+    time_t end = now_s() + DUEL_S;
     xev_mpsc_init(&d.q);
     CHECK_EQ(pthread_create(&other, NULL, dueller_main, &d), 0);
-    for (uint32_t i = 1; i <= d.rounds; i++) {
+    for (uint32_t i = 1; i <= rounds && (i % 64 != 0 || now_s() < end); i++) {
         duel_round(&d, i, &seed);
     }
+    atomic_store(&d.go, DUEL_IS_OVER);
     pthread_join(other, NULL);
 }
 
