@@ -14,7 +14,7 @@ LADDER = [
 ]
 
 def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kwargs):
-    """Makes <name>_io_uring and <name>_epoll, and with ladder <name>_io_uring_no_<feature>.
+    """Makes <name>_epoll, <name>_io_uring, <name>_io_uring_no_all; with ladder, a no_ per feature.
 
     The backend is asked for by name, so that one that cannot be had fails instead of being skipped
     or replaced.
@@ -23,17 +23,16 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
       name: the unit, e.g. "timer_test".
       srcs: of every test made.
       deps: besides the harness and //xev.
-      ladder: also run on io_uring with each feature switched off in turn.
+      ladder: also run on io_uring with each feature switched off in turn, not only with all.
       size: of every test made.
       **kwargs: for every cc_test; env is added to.
     """
     env = kwargs.pop("env", {})
     variants = [("epoll", {"XEV_BACKEND": "epoll"}), ("io_uring", {"XEV_BACKEND": "io_uring"})]
-    if ladder:
-        variants += [
-            ("io_uring_no_" + rung, {"XEV_BACKEND": "io_uring", "XEV_DISABLE": rung})
-            for rung in LADDER
-        ]
+    variants += [
+        ("io_uring_no_" + rung, {"XEV_BACKEND": "io_uring", "XEV_DISABLE": rung})
+        for rung in (LADDER if ladder else ["all"])
+    ]
     for suffix, variant_env in variants:
         test_env = dict(env)
         test_env.update(variant_env)
