@@ -1,6 +1,41 @@
 /* Names on both backends. No network: names come from /etc/hosts, literals and "invalid". */
+#include <dlfcn.h>
+#include <netdb.h>
+
 #include "tests/file_scene.h"
 #include "xev/dns.h"
+
+/* The system's resolver, but where there is no /etc/hosts (a bare container), what it would say. */
+static bool bare(void) { return access("/etc/hosts", R_OK) != 0; }
+
+static void *systems(const char *name) {
+    void *call = dlsym(RTLD_NEXT, name);
+    CHECK(call != NULL);
+    return call;
+}
+
+int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+                struct addrinfo **list) {
+    union {
+        void *pointer;
+        int (*call)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    } real = {systems("getaddrinfo")};
+    bool known = bare() && host != NULL && strcmp(host, "localhost") == 0;
+    return real.call(known ? "127.0.0.1" : host, service, hints, list);
+}
+
+int getnameinfo(const struct sockaddr *addr, socklen_t addr_len, char *host, socklen_t host_len,
+                char *service, socklen_t service_len, int flags) {
+    union {
+        void *pointer;
+        int (*call)(const struct sockaddr *, socklen_t, char *, socklen_t, char *, socklen_t, int);
+    } real = {systems("getnameinfo")};
+    if (bare() && host_len > 0) {
+        int len = snprintf(host, host_len, "localhost");
+        return len < (int)host_len ? 0 : EAI_OVERFLOW;
+    }
+    return real.call(addr, addr_len, host, host_len, service, service_len, flags);
+}
 
 struct dns {
     xev_dns_req r;
