@@ -33,7 +33,7 @@ static void parent_start(struct parent *p) {
     CHECK_EQ(xev_async_init(&p->async), 0);
     xev_tcp_recv(p->pair[0], &p->loop, &p->recv.c, &p->bytes[0], 1, &p->recv, op_cb);
     xev_tcp_recv(p->pair[0], &p->loop, &p->second.c, &p->bytes[1], 1, &p->second, op_cb);
-    xev_timer_run(NULL, &p->loop, &p->timer.c, 1, &p->timer, op_cb);
+    xev_timer_run(NULL, &p->loop, &p->timer.c, HOUR_MS, &p->timer, op_cb);
     xev_async_wait(&p->async, &p->loop, &p->wait.c, &p->wait, op_cb);
     run_no_wait(&p->loop);
     xev_cancel(&p->loop, &p->second.c, &p->cancel.c, &p->cancel, op_cb);
@@ -43,6 +43,7 @@ static void parent_start(struct parent *p) {
 static void parent_end(struct parent *p) {
     put_bytes(p->pair[1], "x", 1);
     CHECK_EQ(xev_async_notify(&p->async), 0);
+    xev_timer_reset(NULL, &p->loop, &p->timer.c, NULL, 1, &p->timer, op_cb);
     run_done(&p->loop);
     CHECK_EQ(p->recv.result, 1);
     CHECK_EQ(p->second.result, XEV_ECANCELED);
