@@ -271,13 +271,13 @@ TEST(repeated_poll_of_a_ready_descriptor_starves_nobody) {
     do_poll(&other, &n, fd[0], XEV_POLL_HUP);
     settle(&n);
     op_new(&timer, &n);
-    xev_timer_run(NULL, &n.loop, &timer.c, 5, &timer, op_called);
     do_poll(&op, &n, fd[0], XEV_POLL_IN);
     op.then = poll_again;
     op.user = &timer.ends;
+    run_until(&n, &op.calls, 3);
+    xev_timer_run(NULL, &n.loop, &timer.c, 5, &timer, op_called);
     run_op(&timer);
     run_op(&op);
-    CHECK_GT(op.calls, 2);
     cancel_op(&other, 0);
     CHECK_EQ(close(fd[0]), 0);
     CHECK_EQ(close(fd[1]), 0);
