@@ -411,7 +411,8 @@ TEST(rearm_skips_missed_intervals) {
     CHECK_LE(calls, 4);
     arm(&after, 20);
     run_for(&loop, &after, 1);
-    CHECK_LE(beat.calls - calls, (clock_ns() - start) / (5 * MS_NS) + 1);
+    /* One that was missed before the start is told too: what stalls may have been this thread. */
+    CHECK_LE(beat.calls - calls, (clock_ns() - start) / (5 * MS_NS) + 2);
     xev_loop_deinit(&loop);
 }
 
