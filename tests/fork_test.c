@@ -179,11 +179,13 @@ TEST(grandchildren_are_told_apart) { in_child(child_with_loop, NULL); }
 /* A pool's threads are the parent's only: its work is forgotten with the rest. */
 struct work {
     struct op op;
-    sem_t go;
+    sem_t entered, go;
 };
 
 static int slow_work(void *userdata) {
-    sem_take(&((struct work *)userdata)->go);
+    struct work *w = userdata;
+    sem_post(&w->entered);
+    sem_take(&w->go);
     return 0;
 }
 
@@ -198,21 +200,27 @@ static void forget_work(void *loop) {
 
 TEST(child_forgets_work_on_the_pool) {
     xev_threadpool pool;
-    CHECK_EQ(xev_threadpool_init(&pool, NULL), 0);
+    xev_threadpool_config cfg;
+    xev_threadpool_config_init(&cfg);
+    xev_threadpool_config_set_max_threads(&cfg, 1);
+    CHECK_EQ(xev_threadpool_init(&pool, &cfg), 0);
     xev_loop_options options = {.thread_pool = &pool};
     xev_loop loop;
     loop_start_options(&loop, &options);
-    struct work works[2];
+    struct work works[2]; /* one runs, one is queued, and no thread is in the making when we fork */
     memset(works, 0, sizeof works);
     for (int i = 0; i < 2; i++) {
+        CHECK_EQ(sem_init(&works[i].entered, 0, 0), 0);
         CHECK_EQ(sem_init(&works[i].go, 0, 0), 0);
         xev_work_submit(&loop, &works[i].op.c, XEV_LANE_CPU, slow_work, &works[i], work_cb);
     }
+    sem_take(&works[0].entered);
     xev_completion_timeout(&loop, &works[1].op.c, HOUR_MS * MS_NS);
     in_child(forget_work, &loop);
     for (int i = 0; i < 2; i++) {
         sem_post(&works[i].go);
         run_for(&loop, &works[i].op, 1);
+        sem_destroy(&works[i].entered);
         sem_destroy(&works[i].go);
     }
     xev_loop_deinit(&loop);
