@@ -30,12 +30,14 @@ TEST(a_loaning_receive_is_repeated) {
 TEST(a_refused_connect_is_repeated) {
     struct net n;
     struct op op;
-    xev_tcp tcp;
+    xev_tcp deaf, tcp;
     xev_addr at;
     net_open(&n, NULL);
-    int listener = plain_listener(1);
-    CHECK_EQ(xev_tcp_local_addr(xev_tcp_from_fd(listener), &at), 0);
-    CHECK_EQ(close(listener), 0);
+    /* Bound, so that nobody else can listen there. */
+    CHECK_EQ(xev_tcp_init(&deaf, XEV_AF_INET), 0);
+    CHECK_EQ(xev_addr_parse(&at, "127.0.0.1", 0), 0);
+    CHECK_EQ(xev_tcp_bind(deaf, &at, false), 0);
+    CHECK_EQ(xev_tcp_local_addr(deaf, &at), 0);
     CHECK_EQ(xev_tcp_init(&tcp, XEV_AF_INET), 0);
     op_new(&op, &n)->then = three_times;
     xev_tcp_connect(tcp, &n.loop, &op.c, &at, &op, op_called);
@@ -45,6 +47,7 @@ TEST(a_refused_connect_is_repeated) {
         CHECK(op.results[i] == XEV_ECONNREFUSED || op.results[i] == XEV_ECONNABORTED);
     }
     close_fd(&n, tcp.fd);
+    close_fd(&n, deaf.fd);
     net_close(&n);
 }
 
