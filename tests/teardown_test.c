@@ -2,6 +2,8 @@
 #include "tests/loop_scene.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 
 /* One of every kind, all of them waiting. */
 struct everything {
@@ -62,6 +64,12 @@ static void full_backlog(struct everything *e, xev_addr *at) {
         e->fill[i] = xev_tcp_from_fd(fd);
         (void)connect(fd, (const struct sockaddr *)(const void *)at->storage, at->len_bytes);
     }
+    /* Those that wait to be accepted, and how many may. */
+    struct tcp_info info;
+    socklen_t len = sizeof info;
+    do {
+        CHECK_EQ(getsockopt(e->listening.fd, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+    } while (info.tcpi_unacked <= info.tcpi_sacked);
 }
 
 static void start_everything(struct everything *e, bool with_running_work) {
