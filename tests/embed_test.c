@@ -21,6 +21,13 @@ static bool host_wait(xev_loop *loop) {
     return n == 1;
 }
 
+/* However long it takes. */
+static void wait_ready(struct pollfd *p) {
+    while (poll(p, 1, -1) != 1) {
+        CHECK_EQ(errno, EINTR); /* likewise */
+    }
+}
+
 static void host_until(xev_loop *loop, const uint32_t *calls, uint32_t n) {
     for (int i = 0; *calls < n; i++) {
         CHECK_LT(i, 100000);
@@ -81,9 +88,7 @@ TEST(host_drives_sockets) {
         }
         pthread_t t;
         thread_start(&t, put_later, &pair[1]);
-        while (poll(&p, 1, -1) < 0) {
-            CHECK_EQ(errno, EINTR);
-        }
+        wait_ready(&p);
         thread_join(t);
         host_until(&loop, &recv.calls, i);
         CHECK_EQ(recv.result, 1);
@@ -172,9 +177,7 @@ TEST(stop_ends_a_hosts_wait) {
     struct pollfd p = {.fd = xev_loop_backend_fd(&loop), .events = POLLIN};
     CHECK(xev_loop_prepare_wait(&loop) == UINT64_MAX);
     thread_start(&t, stop_later, &loop);
-    while (poll(&p, 1, -1) < 0) {
-        CHECK_EQ(errno, EINTR);
-    }
+    wait_ready(&p);
     thread_join(t);
     xev_loop_deinit(&loop); /* while prepared */
 }
@@ -247,7 +250,7 @@ TEST(host_may_ask_for_the_descriptor_between_prepare_and_wait) {
         if (!early) {
             put_bytes(pair[1], "x", 1);
         }
-        CHECK_EQ(poll(&p, 1, -1), 1);
+        wait_ready(&p);
         host_until(&loop, &recv.calls, 1);
         check_host_rests(&loop);
         xev_loop_deinit(&loop);
@@ -279,7 +282,7 @@ TEST(host_hears_of_results_that_had_no_room) {
     while (calls < N) {
         struct pollfd p = {.fd = xev_loop_backend_fd(&loop), .events = POLLIN};
         if (xev_loop_prepare_wait(&loop) > 0) {
-            CHECK_EQ(poll(&p, 1, -1), 1);
+            wait_ready(&p);
         }
         run_no_wait(&loop);
         calls = 0;
