@@ -238,7 +238,11 @@ static inline void plain_recv(int fd, void *data, size_t len) {
 /* Until the kernel has data (or an end, or a connection) on fd. */
 static inline void wait_readable(int fd) {
     struct pollfd p = {.fd = fd, .events = POLLIN};
-    CHECK_EQ(poll(&p, 1, 10000), 1);
+    int n;
+    do { /* the kernel may do a ring's work on this thread in between */
+        n = poll(&p, 1, 10000);
+    } while (n < 0 && errno == EINTR);
+    CHECK_EQ(n, 1);
 }
 
 /* Until so many connections wait at a listener. A connect returns before the other end has heard of
