@@ -111,8 +111,7 @@ TEST(vectored_forms_gather_and_scatter) {
     for (int i = 0; i <= XEV_VEC_MAX; i++) {
         many[i] = (xev_vec){&bytes[i], 1};
     }
-    CHECK_EQ(RUN(&s, xev_file_pwritev(fd, &s.loop, &f.r, many, XEV_VEC_MAX, 0, ARG)),
-             XEV_VEC_MAX);
+    CHECK_EQ(RUN(&s, xev_file_pwritev(fd, &s.loop, &f.r, many, XEV_VEC_MAX, 0, ARG)), XEV_VEC_MAX);
     CHECK_EQ(RUN(&s, xev_file_pwritev(fd, &s.loop, &f.r, many, XEV_VEC_MAX + 1, 0, ARG)),
              XEV_EINVAL);
     close_file(&s, fd);

@@ -128,11 +128,9 @@ TEST(sendfile_ends_at_the_end_of_the_file) {
 static void start_stuck(struct scene *s, int pair[2], int file, struct freq *f) {
     memset(f, 0, sizeof *f);
     xev_file_sendfile(pair[0], &s->loop, &f->r, file, 0, LEN, f, freq_cb);
-    xev_threadpool_counters n;
-    do {
-        run_once(&s->loop); /* the callbacks of a timer, so that it comes back */
-        xev_threadpool_stats(&s->pool, &n);
-    } while (xev_loop_active(&s->loop) > 2 || f->r.done_bytes == 0);
+    while (f->r.done_bytes == 0) { /* the first piece is as much as the socket takes */
+        run_once(&s->loop);        /* the callbacks of a timer, so that it comes back */
+    }
 }
 
 static xev_cb_action tick(xev_loop *loop, xev_completion *c, int result, void *userdata) {
