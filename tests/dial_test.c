@@ -159,6 +159,58 @@ TEST(addresses_are_tried_in_order_until_one_connects) {
     }
 }
 
+static int listener_v6(void) {
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct sockaddr_in6 sa = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    CHECK_EQ(bind(fd, (struct sockaddr *)(void *)&sa, sizeof sa), 0);
+    CHECK_EQ(listen(fd, 16), 0);
+    return fd;
+}
+
+static xev_addr refusing_v6(void) {
+    int listener = listener_v6();
+    xev_addr a = addr_of(listener);
+    CHECK_EQ(close(listener), 0);
+    return a;
+}
+
+TEST(families_take_turns_while_there_are_both) {
+    struct net n;
+    net_open(&n, NULL);
+    int four = quiet_listener(), six = listener_v6();
+    const xev_addr v4 = addr_of(four), v6 = addr_of(six);
+    const xev_addr no4 = refusing(), no6 = refusing_v6();
+    const struct {
+        xev_addr addrs[6];
+        size_t count;
+        enum xev_family family; /* of the one that is reached first */
+    } lists[] = {
+        {{no4, v4, v6}, 3, XEV_AF_INET6},
+        {{no6, v6, v4}, 3, XEV_AF_INET},
+        {{no4, no4, v4, no6, v6}, 5, XEV_AF_INET6}, /* 4 6 4 6 */
+        {{no4, no6, no6, v4, v6}, 5, XEV_AF_INET},  /* 4 6 4 */
+        {{no6, v6, v6}, 3, XEV_AF_INET6},
+        {{no6, no4, no6, no6, v6}, 5, XEV_AF_INET6}, /* the last ones one after the other */
+        {{no6, no6, no6, no6, no4, v4}, 6, XEV_AF_INET},
+    };
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        struct dial d;
+        xev_addr peer;
+        dial(&d, &n, lists[i].addrs, lists[i].count, 0);
+        d.rearm = i == 0; /* in the same order again */
+        run_until(&n, &d.calls, d.rearm + 1);
+        CHECK_GE(d.result, 0);
+        CHECK_EQ(xev_tcp_peer_addr(xev_tcp_from_fd(d.result), &peer), 0);
+        if (xev_addr_family(&peer) != lists[i].family) {
+            CHECK_FAIL("list %zu: family %d", i, (int)xev_addr_family(&peer));
+        }
+        close_fd(&n, d.result);
+    }
+    CHECK_EQ(close(four), 0);
+    CHECK_EQ(close(six), 0);
+    net_close(&n);
+}
+
 TEST(more_addresses_than_attempts_at_a_time) {
     enum { COUNT = 3 * XEV_DIAL_PARALLEL };
     struct net n;

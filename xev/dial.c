@@ -35,13 +35,30 @@ static xev_completion *idle_attempt(xev_dial_req *r) {
     return NULL;
 }
 
+static bool is_other(const xev_dial_req *r, size_t i) {
+    return xev_addr_family(&r->addrs[i]) != xev_addr_family(&r->addrs[0]);
+}
+
+/* The next to be tried, of which there are some left: the families take turns. */
+static const xev_addr *take_next(xev_dial_req *r) {
+    for (;; r->other = !r->other) {
+        for (size_t *i = &r->next[r->other]; *i < r->count; ++*i) {
+            if (is_other(r, *i) == r->other) {
+                r->left--;
+                r->other = !r->other;
+                return &r->addrs[(*i)++];
+            }
+        }
+    }
+}
+
 static void try_next(xev_loop *loop, xev_dial_req *r) {
     xev_completion *c = idle_attempt(r);
     if (c == NULL) {
         return;
     }
-    while (r->next < r->count) {
-        const xev_addr *addr = &r->addrs[r->next++];
+    while (r->left > 0) {
+        const xev_addr *addr = take_next(r);
         xev_fd fd;
         int rc = xev__os_tcp_socket(xev_addr_family(addr), &fd);
         if (rc == 0) {
@@ -51,7 +68,7 @@ static void try_next(xev_loop *loop, xev_dial_req *r) {
         }
         failed(r, rc);
     }
-    if (r->next == r->count) {
+    if (r->left == 0) {
         (void)xev__stop(loop, &r->timer);
     } else if (r->stagger_ms > 0) {
         xev_timer_reset(NULL, loop, &r->timer, NULL, r->stagger_ms, r, on_timer);
@@ -137,7 +154,9 @@ bool xev__dial_stop(xev_loop *loop, xev_completion *c) {
 void xev__dial_start(xev_loop *loop, xev_completion *c) {
     xev_dial_req *r = (xev_dial_req *)(void *)c;
     c->state = XEV__STEPPING;
-    r->next = 0;
+    r->left = r->count;
+    r->next[0] = r->next[1] = 0;
+    r->other = false;
     r->fd = XEV_INVALID_FD;
     r->error = XEV_EINVAL;
     try_next(loop, r);

@@ -1,5 +1,5 @@
 /* Connecting to a host of several addresses, as xev_dns_resolve gives them: RFC 8305, "Happy
- * Eyeballs", with the order left to the caller.
+ * Eyeballs".
  *
  * The request is as in file.h: caller-owned, at one address until its terminal callback is entered,
  * req->c its completion. So xev_cancel(loop, &req->c, ...) cancels all of it, and
@@ -22,7 +22,9 @@
 typedef struct xev_dial_req {
     xev_completion c;
     const xev_addr *addrs;
-    size_t count, next; /* next: to be tried */
+    size_t count, left; /* left: still to be tried */
+    size_t next[2];     /* from where to look: for the first one's family, for others */
+    bool other;         /* whose turn it is */
     uint64_t stagger_ms;
     xev_fd fd; /* the one that is connected */
     int error; /* where none will be */
@@ -33,9 +35,10 @@ typedef struct xev_dial_req {
 XEV_BEGIN_DECLS
 
 /* Connect a new TCP socket to one of the count addresses at addrs (kept until the callback). They
- * are tried in their order: the next one when an attempt has failed, and also stagger_ms after the
- * last one began, beside those that still wait; 0: one strictly after the other, each for as long
- * as the system tries (minutes), so give it a deadline. With XEV_DIAL_PARALLEL under way the next
+ * are tried in their order, but IPv4 and IPv6 in turn while there are both, beginning with the
+ * first one's: the next one when an attempt has failed, and also stagger_ms after the last one
+ * began, beside those that still wait; 0: one strictly after the other, each for as long as the
+ * system tries (minutes), so give it a deadline. With XEV_DIAL_PARALLEL under way the next
  * one waits for one of them to fail. The first to be connected is the result: a descriptor, the
  * caller's, as of xev_tcp_init and xev_tcp_connect in this loop.
  * Where all fail, the last error: XEV_ECONNREFUSED, XEV_ETIMEDOUT (the system's, as a deadline's),
