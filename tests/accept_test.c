@@ -194,6 +194,10 @@ static void famine(bool nonblocking) {
         run_until_sum(&accepted, 3 * (round + 1));
         CHECK_EQ(accepted.calls, before + 4);
     }
+    xev_loop_metrics m;
+    xev_loop_metrics_get(&n.loop, &m);
+    CHECK_GE(m.paused, 2);
+    CHECK_EQ(m.starved, 0);
     check_all_connected(clients, servers, 6);
     CHECK_LT(run_for(&n, 50), 20);
     cancel_op(&accepted, 0);

@@ -235,6 +235,7 @@ static void keep_state(const xev_active *active, void *userdata) {
 }
 
 TEST(a_receive_that_waits_for_a_buffer_says_so) {
+    xev_loop_metrics m;
     struct net n;
     struct op op;
     int fd[2];
@@ -243,13 +244,22 @@ TEST(a_receive_that_waits_for_a_buffer_says_so) {
     tcp_pair(fd);
     recv_multi(&op, &n, fd[0]);
     struct sink *sink = sink_new(&op, true);
+    xev_loop_metrics_get(&n.loop, &m);
+    CHECK_EQ(m.buffers_taken, 0);
+    CHECK_EQ(m.starved, 0);
     plain_send(fd[1], "held", 4);
     run_until_sum(&op, 4);
     plain_send(fd[1], "wait", 4);
     settle(&n);
     xev_loop_walk(&n.loop, keep_state, state);
     CHECK_STR_EQ(state, "waits for a loaned buffer");
+    xev_loop_metrics_get(&n.loop, &m);
+    CHECK_EQ(m.buffers_taken, 1);
+    CHECK_GE(m.starved, 1);
+    CHECK_EQ(m.paused, 0);
     xev_buf_release(&n.loop, sink->taken[0]);
+    xev_loop_metrics_get(&n.loop, &m);
+    CHECK_EQ(m.buffers_taken, 0);
     sink->take = false;
     run_until_sum(&op, 8);
     cancel_op(&op, 0);

@@ -113,6 +113,7 @@ xev_buf xev_buf_take(xev_loop *loop) {
     struct xev__buffers *b = loop->buffers;
     b->taken = true;
     b->out[b->current_id] = true;
+    xev__count(&loop->count.buffers_taken, 1);
     return (xev_buf){lent(b), b->current_len, b->current_id};
 }
 
@@ -122,5 +123,6 @@ void xev_buf_release(xev_loop *loop, xev_buf buf) {
         xev__misuse("xev_buf_release", "not a taken buffer of this loop", buf.data);
     }
     loop->buffers->out[buf.id] = false;
+    xev__count(&loop->count.buffers_taken, UINT64_MAX); /* one less */
     loop->ops->buffer_back(loop, buf.id);
 }

@@ -194,11 +194,13 @@ void xev__fds_starve(xev_loop *loop, struct xev__fd *e, bool want_buffer) {
         return;
     }
     e->head[XEV__READ]->state = XEV__STARVED;
+    xev__count(&loop->count.starved, 1);
     wait_push(loop->fds, XEV__WAIT_BUFFER, e);
 }
 
 void xev__fds_pause(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     c->state = XEV__STARVED;
+    xev__count(&loop->count.paused, 1);
     wait_push(loop->fds, XEV__WAIT_TIME, e);
     if (!xev__is_active(&loop->retry)) {
         xev_timer_run(NULL, loop, &loop->retry, RETRY_MS, NULL, retry_paused);

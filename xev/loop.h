@@ -74,12 +74,15 @@ typedef struct xev_loop_options {
 /* What a loop has done since it was made. */
 typedef struct xev_loop_metrics {
     uint64_t turns;
-    uint64_t callbacks;   /* the caller's */
-    uint64_t events;      /* results that came from the kernel */
-    uint64_t submissions; /* operations begun, repeats by XEV_REARM included */
-    uint64_t syscalls;    /* on the I/O path: waiting, registering, trying */
-    uint64_t sleeps;      /* waits that could block */
-    uint64_t wakes;       /* system calls other threads made to end one: at most one per sleep */
+    uint64_t callbacks;     /* the caller's */
+    uint64_t events;        /* results that came from the kernel */
+    uint64_t submissions;   /* operations begun, repeats by XEV_REARM included */
+    uint64_t syscalls;      /* on the I/O path: waiting, registering, trying */
+    uint64_t sleeps;        /* waits that could block */
+    uint64_t wakes;         /* system calls other threads made to end one: at most one per sleep */
+    uint64_t buffers_taken; /* now: by xev_buf_take, and not released */
+    uint64_t starved;       /* times an operation had to wait for a loaned buffer */
+    uint64_t paused;        /* times one had to wait for descriptors, memory or room */
     uint64_t asleep_ns, awake_ns; /* awake: in xev_loop_run and not asleep */
     uint64_t longest_callback_ns; /* to the precision of the system's tick, 1 to 10 ms */
     struct {
@@ -128,6 +131,7 @@ struct xev_loop {
     uint64_t wakes;     /* atomic */
     struct {
         uint64_t turns, callbacks, events, syscalls, sleeps, asleep_ns, awake_ns, longest_ns;
+        uint64_t buffers_taken, starved, paused;
         uint64_t ops[XEV_OPS];
     } count;                    /* atomic for readers, one writer */
     uint64_t sleeping_since_ns; /* 0: awake */
@@ -156,8 +160,8 @@ XEV_NODISCARD int xev_loop_init_options(xev_loop *loop, const xev_loop_options *
  * where one had arrived), from inside this call; what these callbacks submit is cancelled as well,
  * but a close is carried out. So a callback that submits again whenever it is cancelled keeps this
  * call from ending. Descriptors the loop was not told to close stay open, for xev_tcp_close_now and
- * its like. Waits for work running on the pool. By
- * the thread that ran the loop, or by another once that thread has ended; not from a callback. */
+ * its like. Waits for work running on the pool. By the thread that ran the loop, or by another once
+ * that thread has ended; not from a callback. */
 void xev_loop_deinit(xev_loop *loop);
 
 /* Run. Returns at once where nothing referenced is active. 0, or XEV_EBUSY for a nested run,
