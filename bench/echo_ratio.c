@@ -22,6 +22,8 @@
 enum {
     MAX_ROUNDS = 64,
     MAX_ARGS = 16,
+    BUILT_IN = 7,
+    MAX_KINDS = 16,
     PATH_BYTES = 4096,
     LINE_BYTES = 4096,
     READY_TIMEOUT_MS = 10000,
@@ -36,7 +38,8 @@ struct server_kind {
     const char *ready_must_hold; /* e.g. the backend: a silent fallback must not be measured */
 };
 
-static const struct server_kind KINDS[] = {
+/* Those of --peer follow. */
+static struct server_kind kinds[MAX_KINDS] = {
     {"raw_uring", "raw_uring_echo", {NULL}, NULL},
     {"raw_epoll", "raw_epoll_echo", {NULL}, NULL},
     {"uv", "uv_echo", {NULL}, NULL},
@@ -52,7 +55,7 @@ static const struct server_kind KINDS[] = {
      "backend=epoll"},
 };
 
-enum { KIND_COUNT = sizeof KINDS / sizeof KINDS[0] };
+static int kind_count = BUILT_IN;
 
 static const char *const PAIRS[][2] = {
     {"xev_uring", "raw_uring"},    {"xev_epoll", "raw_epoll"}, {"xev_uring", "uv"},
@@ -104,8 +107,8 @@ struct options {
 
 struct driver {
     struct options options;
-    bool chosen[KIND_COUNT];
-    struct run runs[KIND_COUNT][MAX_ROUNDS];
+    bool chosen[MAX_KINDS];
+    struct run runs[MAX_KINDS][MAX_ROUNDS];
 };
 
 /* Starts argv pinned on a CPU, its stdout in *out_fd; it dies with this process. */
@@ -193,6 +196,15 @@ static void program_path(const struct options *options, const char *program,
     }
 }
 
+static void kind_path(const struct options *options, const struct server_kind *kind,
+                      char path[PATH_BYTES]) {
+    if (kind >= &kinds[BUILT_IN]) { /* as it was given */
+        snprintf(path, PATH_BYTES, "%s", kind->program);
+    } else {
+        program_path(options, kind->program, path);
+    }
+}
+
 static void parse_result(const char *name, const char *line, struct run *run) {
     for (int i = 0; i < FIELD_COUNT; ++i) {
         char key[64];
@@ -252,7 +264,7 @@ static void run_once(const struct options *options, const struct server_kind *ki
     char path[PATH_BYTES];
     char line[LINE_BYTES];
     const char *argv[MAX_ARGS] = {path, "--host", "127.0.0.1", "--port", "0"};
-    program_path(options, kind->program, path);
+    kind_path(options, kind, path);
     for (int i = 0; i < 6 && kind->args[i] != NULL; ++i) {
         argv[5 + i] = kind->args[i];
     }
@@ -305,7 +317,7 @@ static double median(double *values, int count) {
 static void print_server(const struct driver *driver, int kind) {
     const struct options *options = &driver->options;
     printf("{\"server\":\"%s\",\"rounds\":%d,\"connections\":%s,\"size\":%s,\"pipeline\":%s",
-           KINDS[kind].name, options->rounds, options->connections, options->size,
+           kinds[kind].name, options->rounds, options->connections, options->size,
            options->pipeline);
     for (int field = 0; field < FIELD_COUNT; ++field) {
         double values[MAX_ROUNDS];
@@ -323,8 +335,8 @@ static void print_server(const struct driver *driver, int kind) {
 }
 
 static int kind_by_name(const char *name, size_t len) {
-    for (int i = 0; i < KIND_COUNT; ++i) {
-        if (strlen(KINDS[i].name) == len && memcmp(KINDS[i].name, name, len) == 0) {
+    for (int i = 0; i < kind_count; ++i) {
+        if (strlen(kinds[i].name) == len && memcmp(kinds[i].name, name, len) == 0) {
             return i;
         }
     }
@@ -340,25 +352,35 @@ static double median_ratio(const struct driver *driver, int over, int under, int
     return median(values, driver->options.rounds);
 }
 
+static void print_ratio(const struct driver *driver, int over, int under, const char **separator) {
+    if (over < 0 || under < 0 || !driver->chosen[over] || !driver->chosen[under]) {
+        return;
+    }
+    printf("%s\"%s/%s\":{\"requests_per_s\":%.3f,\"requests_per_server_cpu_s\":%.3f}", *separator,
+           kinds[over].name, kinds[under].name, median_ratio(driver, over, under, REQUESTS_PER_S),
+           median_ratio(driver, over, under, REQUESTS_PER_SERVER_CPU_S));
+    *separator = ",";
+}
+
+static int kind_named(const char *name) { return kind_by_name(name, strlen(name)); }
+
 static void print_ratios(const struct driver *driver) {
     const char *separator = "";
     printf("{\"ratios\":{");
     for (size_t i = 0; i < sizeof PAIRS / sizeof PAIRS[0]; ++i) {
-        int over = kind_by_name(PAIRS[i][0], strlen(PAIRS[i][0]));
-        int under = kind_by_name(PAIRS[i][1], strlen(PAIRS[i][1]));
-        if (!driver->chosen[over] || !driver->chosen[under]) {
-            continue;
-        }
-        printf("%s\"%s/%s\":{\"requests_per_s\":%.3f,\"requests_per_server_cpu_s\":%.3f}",
-               separator, PAIRS[i][0], PAIRS[i][1],
-               median_ratio(driver, over, under, REQUESTS_PER_S),
-               median_ratio(driver, over, under, REQUESTS_PER_SERVER_CPU_S));
-        separator = ",";
+        print_ratio(driver, kind_named(PAIRS[i][0]), kind_named(PAIRS[i][1]), &separator);
+    }
+    for (int peer = BUILT_IN; peer < kind_count; ++peer) {
+        print_ratio(driver, kind_named("xev_uring"), peer, &separator);
+        print_ratio(driver, kind_named("xev_epoll"), peer, &separator);
     }
     printf("}}\n");
 }
 
 static void choose_servers(struct driver *driver) {
+    for (int peer = BUILT_IN; peer < kind_count; ++peer) {
+        driver->chosen[peer] = true;
+    }
     for (const char *at = driver->options.servers; *at != '\0';) {
         size_t len = strcspn(at, ",");
         int kind = kind_by_name(at, len);
@@ -380,10 +402,10 @@ static bool programs_exist(const struct driver *driver) {
         fprintf(stderr, "echo_ratio: missing load generator: %s\n", path);
         all = false;
     }
-    for (int kind = 0; kind < KIND_COUNT; ++kind) {
-        program_path(&driver->options, KINDS[kind].program, path);
+    for (int kind = 0; kind < kind_count; ++kind) {
+        kind_path(&driver->options, &kinds[kind], path);
         if (driver->chosen[kind] && access(path, X_OK) != 0) {
-            fprintf(stderr, "echo_ratio: missing server %s: %s\n", KINDS[kind].name, path);
+            fprintf(stderr, "echo_ratio: missing server %s: %s\n", kinds[kind].name, path);
             all = false;
         }
     }
@@ -428,6 +450,19 @@ static bool take_text_flag(struct options *options, const char *flag, const char
     return false;
 }
 
+/* NAME=PROGRAM, a server that is started and says it is ready as the others do. */
+static void add_peer(char *value) {
+    char *equals = strchr(value, '=');
+    if (equals == NULL || equals == value || equals[1] == '\0') {
+        bench_die("--peer is NAME=PROGRAM, not '%s'", value);
+    }
+    *equals = '\0';
+    if (kind_count == MAX_KINDS || kind_named(value) >= 0) {
+        bench_die("--peer %s: no room, or there is one of that name", value);
+    }
+    kinds[kind_count++] = (struct server_kind){.name = value, .program = equals + 1};
+}
+
 static void parse_options(struct options *options, int argc, char **argv) {
     for (int i = 1; i < argc; ++i) {
         const char *flag = argv[i];
@@ -447,6 +482,8 @@ static void parse_options(struct options *options, int argc, char **argv) {
             options->server_cpu = (int)bench_parse_int(flag, value, -1, CPU_SETSIZE - 1);
         } else if (strcmp(flag, "--load-cpu") == 0) {
             options->load_cpu = (int)bench_parse_int(flag, value, -1, CPU_SETSIZE - 1);
+        } else if (strcmp(flag, "--peer") == 0 && i < argc) {
+            add_peer(argv[i]);
         } else if (strcmp(flag, "--servers") == 0) {
             options->servers = value;
         } else if (strcmp(flag, "--echo-sharded") == 0) {
@@ -454,7 +491,7 @@ static void parse_options(struct options *options, int argc, char **argv) {
         } else if (!take_text_flag(options, flag, value)) {
             bench_die("unknown flag '%s' (known: --servers --rounds --seconds --warmup "
                       "--connections --size --pipeline --retries --server-cpu --load-cpu "
-                      "--echo-sharded --size-small)",
+                      "--echo-sharded --peer --size-small)",
                       flag);
         }
     }
@@ -492,13 +529,13 @@ int main(int argc, char **argv) {
         return 1;
     }
     for (int round = 0; round < driver.options.rounds; ++round) {
-        for (int kind = 0; kind < KIND_COUNT; ++kind) {
+        for (int kind = 0; kind < kind_count; ++kind) {
             if (driver.chosen[kind]) {
-                run_quiet(&driver.options, &KINDS[kind], &driver.runs[kind][round]);
+                run_quiet(&driver.options, &kinds[kind], &driver.runs[kind][round]);
             }
         }
     }
-    for (int kind = 0; kind < KIND_COUNT; ++kind) {
+    for (int kind = 0; kind < kind_count; ++kind) {
         if (driver.chosen[kind]) {
             print_server(&driver, kind);
         }

@@ -58,10 +58,10 @@ fi
 stop
 
 # Every field of the driver's lines, and no errors.
-"$bin/echo_ratio_raw" --size-small --servers raw_uring,raw_epoll >"$tmp/ratio" 2>"$tmp/stderr" ||
-    fail "echo_ratio"
-[ "$(wc -l <"$tmp/ratio")" -eq 3 ] || fail "echo_ratio must print three lines"
-for server in raw_uring raw_epoll; do
+"$bin/echo_ratio_raw" --size-small --servers raw_uring,raw_epoll --peer "peer=$bin/raw_epoll_echo" \
+    >"$tmp/ratio" 2>"$tmp/stderr" || fail "echo_ratio"
+[ "$(wc -l <"$tmp/ratio")" -eq 4 ] || fail "echo_ratio must print four lines"
+for server in raw_uring raw_epoll peer; do
     line=$(grep "^{\"server\":\"$server\"," "$tmp/ratio") || fail "no line for $server"
     for field in requests_per_s requests_per_server_cpu_s mb_per_s p50_us p99_us p999_us \
         server_cpu_s client_cpu_s; do
