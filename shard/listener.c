@@ -19,8 +19,23 @@ static void hand_over(xev_listener *l, int result) {
     l->callback(l, result, l->userdata);
 }
 
+static bool is_active(xev_completion *c) {
+    return xev_completion_state(c) == XEV_COMPLETION_ACTIVE;
+}
+
+/* Nothing is accepted any more, and the drain has begun. */
+static void close_listener(xev_listener *l) {
+    /* These clients are connected, whether we have seen them or not. */
+    int fd;
+    while ((fd = xev_tcp_accept_now(l->tcp)) >= 0) {
+        hand_over(l, fd);
+    }
+    xev_tcp_close(l->tcp, &l->shard->loop, &l->close, l, on_nothing);
+}
+
 static xev_cb_action on_accept(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     xev_listener *l = userdata;
+    (void)loop;
     if (result != XEV_ECANCELED) {
         hand_over(l, result);
     }
@@ -28,26 +43,63 @@ static xev_cb_action on_accept(xev_loop *loop, xev_completion *c, int result, vo
         return XEV_REARM;
     }
     if (l->draining) {
-        /* These clients are connected, whether we have seen them or not. */
-        int fd;
-        while ((fd = xev_tcp_accept_now(l->tcp)) >= 0) {
-            hand_over(l, fd);
-        }
-        xev_tcp_close(l->tcp, loop, &l->close, l, on_nothing);
+        close_listener(l);
         return XEV_DISARM;
     }
-    return XEV_REARM;
+    return l->paused || is_active(c) ? XEV_DISARM : XEV_REARM;
+}
+
+static void start(xev_listener *l) {
+    xev_tcp_accept_multi(l->tcp, &l->shard->loop, &l->accept, l, on_accept);
+}
+
+static xev_cb_action on_stopped(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    xev_listener *l = userdata;
+    (void)loop;
+    (void)c;
+    (void)result;
+    if (!l->paused && !l->draining && !is_active(&l->accept)) {
+        start(l); /* resumed in the meantime */
+    }
+    return XEV_DISARM;
+}
+
+static void stop(xev_listener *l) {
+    if (is_active(&l->accept) && !is_active(&l->cancel)) {
+        xev_cancel(&l->shard->loop, &l->accept, &l->cancel, l, on_stopped);
+    }
 }
 
 void xev__listeners_drain(xev_shard *s) {
     for (xev_listener *l = s->listeners; l != NULL; l = l->next) {
         l->draining = true;
-        xev_cancel(&s->loop, &l->accept, &l->cancel, l, on_nothing);
+        if (is_active(&l->accept)) {
+            stop(l);
+        } else {
+            close_listener(l); /* it was paused */
+        }
+    }
+}
+
+void xev_listener_pause(xev_listener *l) {
+    xev__shard_check(l != NULL, "xev_listener_pause", "listener is null");
+    l->paused = true;
+    if (!l->draining) {
+        stop(l);
+    }
+}
+
+void xev_listener_resume(xev_listener *l) {
+    xev__shard_check(l != NULL, "xev_listener_resume", "listener is null");
+    l->paused = false;
+    if (!l->draining && !is_active(&l->accept) && !is_active(&l->cancel)) {
+        start(l);
     }
 }
 
 void xev__listeners_close(xev_shard *s) {
     for (xev_listener *l = s->listeners; l != NULL && !s->draining; l = l->next) {
+        l->draining = true;
         (void)xev_tcp_close_now(l->tcp);
     }
 }
@@ -88,7 +140,7 @@ int xev_shard_listen(xev_shard *s, xev_listener *l, const xev_addr *addr, int ba
     }
     l->next = s->listeners;
     s->listeners = l;
-    xev_tcp_accept_multi(l->tcp, &s->loop, &l->accept, l, on_accept);
+    start(l);
     return 0;
 }
 

@@ -84,7 +84,7 @@ struct xev_listener {
     xev_tcp tcp;
     xev_completion accept, cancel, close;
     uint64_t accepted;
-    bool draining;
+    bool draining, paused;
     xev_listener_fn callback;
     void *userdata;
     xev_listener *next;
@@ -144,6 +144,14 @@ void xev_shard_count(xev_shard *shard, xev_shard_counters *out);
  * NULL included), XEV_ECANCELED (the drain has begun), ... */
 XEV_NODISCARD int xev_shard_listen(xev_shard *shard, xev_listener *listener, const xev_addr *addr,
                                    int backlog, void *userdata, xev_listener_fn callback);
+
+/* Accept no more on this shard, and go on. Meanwhile clients wait in the backlog; the system gives
+ * none of them to other shards. After pause the callback may still get those that had been
+ * accepted. Either may be called at any time between listening and the shard's end, also from the
+ * callback; the drain ends a pause: who waits is handed over. Shard's thread. */
+void xev_listener_pause(xev_listener *listener);
+void xev_listener_resume(xev_listener *listener);
+
 /* Where it listens, as xev_tcp_local_addr; and on which shard. Any thread. */
 XEV_NODISCARD int xev_listener_addr(const xev_listener *listener, xev_addr *addr);
 xev_shard *xev_listener_shard(const xev_listener *listener);

@@ -46,6 +46,18 @@ static int client(void) {
     return fd;
 }
 
+/* A client whose connection the listener's side has completed as well: connect returns when the
+ * last part of the handshake is sent, which the other side may take in later. */
+static int completed_client(void) {
+    int fd = client(), left = 1;
+    CHECK_EQ(send(fd, "h", 1, MSG_NOSIGNAL), 1);
+    while (left > 0) { /* not acknowledged */
+        sched_yield();
+        CHECK_EQ(ioctl(fd, SIOCOUTQ, &left), 0);
+    }
+    return fd;
+}
+
 /* The server's side says its shard's number and closes. */
 static int said(int fd) {
     unsigned char c;
@@ -352,6 +364,158 @@ TEST(the_backlog_is_the_one_asked_for) {
     CHECK_EQ(scene_run(1), 0);
 }
 
+/* ---- pause ---- */
+
+enum { GUESTS = 5, LOOKS = 10 };
+static int guests[GUESTS], looks, pauses;
+static xev_completion look;
+
+static bool accepting(void) { /* private: accept */
+    return xev_completion_state(&listeners[0].accept) == XEV_COMPLETION_ACTIVE;
+}
+
+static void invite(void) {
+    for (int i = 0; i < GUESTS; i++) {
+        guests[i] = completed_client();
+    }
+}
+
+static void check_served(void) {
+    CHECK_EQ(all_accepts, GUESTS);
+    for (int i = 0; i < GUESTS; i++) {
+        CHECK_EQ(said(guests[i]), 0);
+        CHECK_EQ(close(guests[i]), 0);
+    }
+}
+
+static void look_every_5_ms(xev_shard *self, xev_cb cb) {
+    xev_timer_run(NULL, xev_shard_loop(self), &look, 5, self, cb);
+}
+
+static xev_cb_action resume_after_looks(xev_loop *loop, xev_completion *c, int result,
+                                        void *userdata) {
+    (void)loop;
+    (void)c;
+    CHECK_EQ(result, 0);
+    if (looks == 0 && accepting()) {
+        return XEV_REARM;
+    }
+    if (looks == 0) {
+        invite();
+    }
+    if (looks < LOOKS) {
+        CHECK_EQ(all_accepts, 0);
+    } else if (looks == LOOKS) {
+        xev_listener_resume(&listeners[0]);
+    }
+    looks++;
+    if (all_accepts < GUESTS) {
+        return XEV_REARM;
+    }
+    stop_all(userdata);
+    return XEV_DISARM;
+}
+
+static void pause_and_look(xev_shard *self) {
+    xev_listener_pause(&listeners[0]);
+    xev_listener_pause(&listeners[0]);
+    look_every_5_ms(self, resume_after_looks);
+}
+
+TEST(a_paused_listener_lets_clients_wait_until_it_is_resumed) {
+    begin("127.0.0.1");
+    sc.body = pause_and_look;
+    CHECK_EQ(scene_run(1), 0);
+    check_served();
+}
+
+static void serve_and_pause(xev_listener *listener, int result, void *userdata) {
+    serve(listener, result, userdata);
+    xev_listener_pause(listener);
+    pauses++;
+    if (pauses % 2 == 0) {
+        xev_listener_resume(listener); /* before the pause has come into effect */
+        xev_listener_pause(listener);
+        xev_listener_resume(listener);
+    }
+}
+
+static int listen_and_pause(xev_shard *self) {
+    int rc = xev_shard_listen(self, &listeners[0], &addr, 0, &accepts, serve_and_pause);
+    return rc == 0 ? xev_listener_addr(&listeners[0], &addr) : rc;
+}
+
+static xev_cb_action resume_when_paused(xev_loop *loop, xev_completion *c, int result,
+                                        void *userdata) {
+    (void)loop;
+    (void)c;
+    CHECK_EQ(result, 0);
+    if (!accepting()) {
+        xev_listener_resume(&listeners[0]);
+    }
+    if (all_accepts < GUESTS) {
+        return XEV_REARM;
+    }
+    stop_all(userdata);
+    return XEV_DISARM;
+}
+
+static void invite_and_look(xev_shard *self) {
+    invite();
+    look_every_5_ms(self, resume_when_paused);
+}
+
+TEST(a_listener_may_be_paused_and_resumed_from_its_callback) {
+    begin("127.0.0.1");
+    sc.init = listen_and_pause;
+    sc.body = invite_and_look;
+    CHECK_EQ(scene_run(1), 0);
+    check_served();
+    CHECK_EQ(pauses, GUESTS);
+}
+
+static xev_cb_action stop_when_paused(xev_loop *loop, xev_completion *c, int result,
+                                      void *userdata) {
+    (void)loop;
+    (void)c;
+    CHECK_EQ(result, 0);
+    if (accepting()) {
+        return XEV_REARM;
+    }
+    invite();
+    stop_all(userdata);
+    return XEV_DISARM;
+}
+
+static void pause_and_stop_when_paused(xev_shard *self) {
+    xev_listener_pause(&listeners[0]);
+    look_every_5_ms(self, stop_when_paused);
+}
+
+static void pause_and_stop_at_once(xev_shard *self) {
+    invite();
+    xev_listener_pause(&listeners[0]);
+    stop_all(self);
+}
+
+static void drain_resumes_too_late(xev_shard *self) {
+    (void)self;
+    xev_listener_resume(&listeners[0]);
+    xev_listener_pause(&listeners[0]);
+}
+
+TEST(who_waits_at_a_paused_listener_is_handed_over_by_the_drain) {
+    uint32_t fds = descriptors();
+    for (int at_once = 0; at_once < 2; at_once++) {
+        begin("127.0.0.1");
+        sc.body = at_once ? pause_and_stop_at_once : pause_and_stop_when_paused;
+        sc.drain = sc.stop = drain_resumes_too_late;
+        CHECK_EQ(scene_run(1), 0);
+        check_served();
+        CHECK_EQ(descriptors(), fds);
+    }
+}
+
 /* ---- drain ---- */
 
 enum { WAITING = 60 };
@@ -370,18 +534,6 @@ static void hold(xev_shard *self, xev_message *message, void *arg) {
 
 static void hold_self(xev_shard *self) {
     CHECK_EQ(xev_shard_send(self, &hold_messages[xev_shard_id(self)], hold, NULL), 0);
-}
-
-/* A client whose connection the listener's side has completed as well: connect returns when the
- * last part of the handshake is sent, which the other side may take in later. */
-static int completed_client(void) {
-    int fd = client(), left = 1;
-    CHECK_EQ(send(fd, "h", 1, MSG_NOSIGNAL), 1);
-    while (left > 0) { /* not acknowledged */
-        sched_yield();
-        CHECK_EQ(ioctl(fd, SIOCOUTQ, &left), 0);
-    }
-    return fd;
 }
 
 /* Connects while no shard looks, asks for the stop, and only then lets them go on. */

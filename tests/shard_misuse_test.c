@@ -67,6 +67,8 @@ TEST(misuse_of_shards_is_caught) {
     DIES(xev_listener_addr, listener, NULL, &addr);
     DIES(xev_listener_addr, addr, &listener, NULL);
     DIES(xev_listener_shard, listener, NULL);
+    DIES(xev_listener_pause, listener, NULL);
+    DIES(xev_listener_resume, listener, NULL);
 }
 
 TEST(misuse_of_messages_is_caught) {
