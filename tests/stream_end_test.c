@@ -184,3 +184,72 @@ TEST(no_byte_follows_a_request_that_ended_within) {
     CHECK_MEM_EQ(sc.in.data, out, sc.in.len);
     close_scene(&sc);
 }
+
+static void take_back_other(struct req *req, xev_stream *stream) {
+    CHECK_EQ(xev_stream_cancel(stream, &req->other->r), 0);
+}
+
+TEST(what_is_taken_back_from_a_broken_stream_was_taken_back) {
+    enum { LEN = 1 << 20 };
+    static char out[LEN];
+    struct scene sc;
+    struct req req = {0}, taken = {0}, last = {0};
+    open_scene(&sc, true);
+    req.then = take_back_other; /* as programs do with what is left */
+    req.other = &last;
+    write_req(&sc.s, &sc.n, &req, out, LEN);
+    write_req(&sc.s, &sc.n, &taken, "taken", 5);
+    write_req(&sc.s, &sc.n, &last, "last", 4);
+    settle(&sc.n);
+    wait_readable(sc.fd[1]); /* a part is through */
+    xev_stream_set_timeout(&sc.s, 20000000);
+    CHECK_EQ(xev_stream_cancel(&sc.s, &taken.r), 0);
+    run_req(&last);
+    CHECK_EQ(req.result, XEV_ETIMEDOUT);
+    CHECK_EQ(last.result, XEV_ECANCELED);
+    write_req(&sc.s, &sc.n, &last, "last", 4);
+    CHECK_EQ(xev_stream_cancel(&sc.s, &last.r), 0);
+    run_req(&last);
+    CHECK_EQ(last.result, XEV_ECANCELED);
+    CHECK_EQ(xev_stream_queued_bytes(&sc.s), 0);
+    close_scene(&sc);
+}
+
+/* ---- by a close ---- */
+
+struct reuse {
+    int calls, fd[2];
+};
+
+static xev_cb_action open_others(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    struct reuse *reuse = userdata;
+    (void)loop;
+    (void)c;
+    CHECK_EQ(result, 0);
+    reuse->calls++;
+    local_pair(reuse->fd);
+    return XEV_DISARM;
+}
+
+TEST(what_is_written_behind_a_close_goes_nowhere_even_if_some_is_taken_back) {
+    struct scene sc;
+    struct reuse reuse = {0};
+    struct req taken = {0}, other = {0};
+    xev_completion closing = {0};
+    char byte;
+    open_scene(&sc, true);
+    xev_tcp_close(xev_tcp_from_fd(sc.fd[0]), &sc.n.loop, &closing, &reuse, open_others);
+    write_req(&sc.s, &sc.n, &taken, "taken", 5);
+    write_req(&sc.s, &sc.n, &other, "other", 5);
+    CHECK_EQ(xev_stream_cancel(&sc.s, &taken.r), 0);
+    run_until(&sc.n, &reuse.calls, 1);
+    run_req(&other);
+    CHECK_EQ(taken.result, XEV_ECANCELED);
+    CHECK_EQ(other.result, XEV_ECANCELED);
+    CHECK_EQ(reuse.fd[0], sc.fd[0]); /* the number is in use again */
+    CHECK_EQ(recv(sc.fd[1], &byte, 1, MSG_DONTWAIT), 0);
+    CHECK_EQ(recv(reuse.fd[1], &byte, 1, MSG_DONTWAIT), -1);
+    sc.fd[0] = reuse.fd[0];
+    CHECK_EQ(close(reuse.fd[1]), 0);
+    close_scene(&sc);
+}

@@ -136,7 +136,7 @@ static void sweep_cancelled(xev_stream *s) {
 static void end_all(xev_stream *s, int result) {
     for (xev_write_req *last = s->tail, *done = NULL; s->head != NULL && done != last;) {
         done = s->head;
-        complete_head(s, result);
+        complete_head(s, done->cancelled && done->sent_bytes == 0 ? XEV_ECANCELED : result);
     }
 }
 
@@ -148,7 +148,8 @@ static bool is_closing(const xev_stream *s) {
 static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     xev_stream *s = userdata;
     (void)c;
-    bool in_company = s->in_flight > 1;
+    bool in_company = s->in_flight > 1, ours = s->stopped;
+    s->stopped = false;
     s->in_flight = 0;
     s->delivering = true; /* what callbacks write is sent below, together */
     if (result == XEV_EFAULT && in_company) {
@@ -156,11 +157,13 @@ static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void
     } else {
         s->one_by_one &= result >= 0;
     }
-    if (result == XEV_ECANCELED && !s->sweep) {
+    if (result == XEV_ECANCELED && !ours) {
         end_all(s, XEV_ECANCELED); /* the descriptor is closing or the loop ends */
     } else if (result < 0 && result != XEV_ECANCELED && !s->one_by_one) {
-        s->broken |= s->head->sent_bytes > 0;
-        complete_head(s, result);
+        if (!s->broken) {
+            s->broken = s->head->sent_bytes > 0;
+            complete_head(s, result);
+        }
         if (s->broken) {
             end_all(s, XEV_EPIPE);
         }
@@ -260,7 +263,7 @@ int xev_stream_cancel(xev_stream *s, xev_write_req *req) {
     /* Bring the send to an end, so that the answer comes even where the peer never reads; the
      * others in it are sent again. While callbacks are being delivered there is none. */
     if (s->in_flight > 0) {
-        (void)xev__stop(s->loop, &s->send);
+        s->stopped |= xev__stop(s->loop, &s->send);
     }
     return 0;
 }

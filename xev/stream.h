@@ -28,8 +28,10 @@ typedef struct xev_write_req xev_write_req;
 /* The request is over: result is its whole length (of a shutdown: 0), or an error (XEV_EPIPE,
  * XEV_ECONNRESET, XEV_ECANCELED, ...). It may be freed or written again. An error is reported to
  * the request that met it. Where nothing of that was sent, those behind it are still tried; where a
- * part was, they report XEV_EPIPE, as does all that is written later: not one byte follows a gap.
- * Do not free the stream here: close its descriptor first and free it in the close callback. */
+ * part was, they report XEV_EPIPE, as does all that is written later: no byte follows a part.
+ * Do not free the stream here: close its descriptor first and free it in the close callback; but
+ * what is written once the close was asked for may be reported after that, and the stream must last
+ * until it is. */
 typedef void (*xev_write_cb)(xev_stream *stream, xev_write_req *req, int result, void *userdata);
 
 /* A full stream has drained. It may be written to and closed here, as in a request's callback. */
@@ -55,6 +57,7 @@ struct xev_stream {
     uint64_t queued_bytes;
     uint32_t in_flight; /* requests in the kernel's hands */
     bool delivering, sweep;
+    bool stopped;    /* what is in flight, by a cancel */
     bool socket;     /* send, and not write */
     bool one_by_one; /* until an error has found its request */
     bool broken;     /* ended within a request */
