@@ -30,6 +30,9 @@ static void close_listener(xev_listener *l) {
     while ((fd = xev_tcp_accept_now(l->tcp)) >= 0) {
         hand_over(l, fd);
     }
+    if (fd != XEV_EAGAIN) {
+        hand_over(l, fd); /* why there may be more of them */
+    }
     xev_tcp_close(l->tcp, &l->shard->loop, &l->close, l, on_nothing);
 }
 

@@ -74,7 +74,8 @@ struct xev_request {
 };
 
 /* Result: a connection's descriptor, the callee's from now on; or why none could be had (XEV_EMFILE
- * and the like: reported once until it works again). */
+ * and the like: reported once until it works again or is resumed; and by the drain, where it leaves
+ * clients of the backlog without one). */
 typedef void (*xev_listener_fn)(xev_listener *listener, int result, void *userdata);
 
 /* Caller-owned until the shard's deinit callback or, where its init callback failed after
@@ -148,7 +149,8 @@ XEV_NODISCARD int xev_shard_listen(xev_shard *shard, xev_listener *listener, con
 /* Accept no more on this shard, and go on. Meanwhile clients wait in the backlog; the system gives
  * none of them to other shards. After pause the callback may still get those that had been
  * accepted. Either may be called at any time between listening and the shard's end, also from the
- * callback; the drain ends a pause: who waits is handed over. Shard's thread. */
+ * callback; the drain ends a pause: who waits is handed over, as far as there are descriptors.
+ * Shard's thread. */
 void xev_listener_pause(xev_listener *listener);
 void xev_listener_resume(xev_listener *listener);
 

@@ -364,6 +364,15 @@ TEST(the_backlog_is_the_one_asked_for) {
     CHECK_EQ(scene_run(1), 0);
 }
 
+/* ---- descriptors ---- */
+
+enum { FEW = 200, MORE = 300 };
+
+static void limit_fds(rlim_t limit) {
+    struct rlimit files = {limit, MORE};
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &files), 0);
+}
+
 /* ---- pause ---- */
 
 enum { GUESTS = 5, LOOKS = 10 };
@@ -516,6 +525,34 @@ TEST(who_waits_at_a_paused_listener_is_handed_over_by_the_drain) {
     }
 }
 
+static xev_cb_action stop_without_descriptors(xev_loop *loop, xev_completion *c, int result,
+                                              void *userdata) {
+    if (stop_when_paused(loop, c, result, userdata) == XEV_REARM) {
+        return XEV_REARM;
+    }
+    int next = dup(guests[0]);
+    CHECK_EQ(close(next), 0);
+    limit_fds((rlim_t)next);
+    return XEV_DISARM;
+}
+
+static void pause_and_stop_without_descriptors(xev_shard *self) {
+    xev_listener_pause(&listeners[0]);
+    look_every_5_ms(self, stop_without_descriptors);
+}
+
+TEST(a_drain_that_cannot_hand_over_who_waits_says_why) {
+    begin("127.0.0.1");
+    sc.body = pause_and_stop_without_descriptors;
+    CHECK_EQ(scene_run(1), 0);
+    CHECK_EQ(failures, 1);
+    CHECK_EQ(all_accepts, 0);
+    for (int i = 0; i < GUESTS; i++) {
+        CHECK_EQ(said(guests[i]), -1);
+        CHECK_EQ(close(guests[i]), 0);
+    }
+}
+
 /* ---- drain ---- */
 
 enum { WAITING = 60 };
@@ -603,13 +640,6 @@ TEST(from_the_drain_on_nobody_starts_to_listen) {
 }
 
 /* ---- exhaustion of descriptors ---- */
-
-enum { FEW = 200, MORE = 300 };
-
-static void limit_fds(rlim_t limit) {
-    struct rlimit files = {limit, MORE};
-    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &files), 0);
-}
 
 static void *exhaust_and_recover(void *arg) {
     int hoard[FEW], clients[3], count = 0;
