@@ -35,17 +35,17 @@ static xev_completion *idle_attempt(xev_dial_req *r) {
     return NULL;
 }
 
-static bool is_other(const xev_dial_req *r, size_t i) {
-    return xev_addr_family(&r->addrs[i]) != xev_addr_family(&r->addrs[0]);
+static bool is_ipv6(const xev_dial_req *r, size_t i) {
+    return xev_addr_family(&r->addrs[i]) == XEV_AF_INET6;
 }
 
 /* The next to be tried, of which there are some left: the families take turns. */
 static const xev_addr *take_next(xev_dial_req *r) {
-    for (;; r->other = !r->other) {
-        for (size_t *i = &r->next[r->other]; *i < r->count; ++*i) {
-            if (is_other(r, *i) == r->other) {
+    for (;; r->ipv6 = !r->ipv6) {
+        for (size_t *i = &r->next[r->ipv6]; *i < r->count; ++*i) {
+            if (is_ipv6(r, *i) == r->ipv6) {
                 r->left--;
-                r->other = !r->other;
+                r->ipv6 = !r->ipv6;
                 return &r->addrs[(*i)++];
             }
         }
@@ -156,7 +156,7 @@ void xev__dial_start(xev_loop *loop, xev_completion *c) {
     c->state = XEV__STEPPING;
     r->left = r->count;
     r->next[0] = r->next[1] = 0;
-    r->other = false;
+    r->ipv6 = r->count > 0 && is_ipv6(r, 0);
     r->fd = XEV_INVALID_FD;
     r->error = XEV_EINVAL;
     try_next(loop, r);

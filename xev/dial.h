@@ -23,8 +23,8 @@ typedef struct xev_dial_req {
     xev_completion c;
     const xev_addr *addrs;
     size_t count, left; /* left: still to be tried */
-    size_t next[2];     /* from where to look: for the first one's family, for others */
-    bool other;         /* whose turn it is */
+    size_t next[2];     /* from where to look for it: IPv4, IPv6 */
+    bool ipv6;          /* whose turn it is */
     uint64_t stagger_ms;
     xev_fd fd; /* the one that is connected */
     int error; /* where none will be */

@@ -82,7 +82,7 @@ typedef struct xev_loop_metrics {
     uint64_t wakes;         /* system calls other threads made to end one: at most one per sleep */
     uint64_t buffers_taken; /* now: by xev_buf_take, and not released */
     uint64_t starved;       /* times an operation had to wait for a loaned buffer */
-    uint64_t paused;        /* times one had to wait for descriptors, memory or room */
+    uint64_t paused;        /* times one waited a little: no descriptors, memory or room */
     uint64_t asleep_ns, awake_ns; /* awake: in xev_loop_run and not asleep */
     uint64_t longest_callback_ns; /* to the precision of the system's tick, 1 to 10 ms */
     struct {
