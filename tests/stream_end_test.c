@@ -139,6 +139,15 @@ TEST(close_and_teardown_cancel_a_queued_shutdown) {
 
 /* ---- within a request ---- */
 
+/* The first request, once a part of it is through. What is sent next has a deadline: it is sent, in
+ * part again, when one of the others is taken back. */
+static void time_out_within(struct scene *sc, struct req *taken) {
+    settle(&sc->n);
+    wait_readable(sc->fd[1]);
+    xev_stream_set_timeout(&sc->s, 20000000);
+    CHECK_EQ(xev_stream_cancel(&sc->s, &taken->r), 0);
+}
+
 static void write_late(struct req *req, xev_stream *stream) {
     write_req(stream, req->net, req->other, "late", 4);
 }
@@ -156,11 +165,7 @@ TEST(no_byte_follows_a_request_that_ended_within) {
     behind.other = &late;
     write_req(&sc.s, &sc.n, &behind, "behind", 6);
     shut(&sc, &end);
-    settle(&sc.n);
-    wait_readable(sc.fd[1]); /* a part is through */
-    /* What is sent next has a deadline: it is, when one of them is taken back. */
-    xev_stream_set_timeout(&sc.s, 20000000);
-    CHECK_EQ(xev_stream_cancel(&sc.s, &taken.r), 0);
+    time_out_within(&sc, &taken);
     run_req(&taken);
     CHECK_EQ(taken.result, XEV_ECANCELED);
     run_req(&late);
@@ -200,10 +205,7 @@ TEST(what_is_taken_back_from_a_broken_stream_was_taken_back) {
     write_req(&sc.s, &sc.n, &req, out, LEN);
     write_req(&sc.s, &sc.n, &taken, "taken", 5);
     write_req(&sc.s, &sc.n, &last, "last", 4);
-    settle(&sc.n);
-    wait_readable(sc.fd[1]); /* a part is through */
-    xev_stream_set_timeout(&sc.s, 20000000);
-    CHECK_EQ(xev_stream_cancel(&sc.s, &taken.r), 0);
+    time_out_within(&sc, &taken);
     run_req(&last);
     CHECK_EQ(req.result, XEV_ETIMEDOUT);
     CHECK_EQ(last.result, XEV_ECANCELED);
