@@ -1,8 +1,8 @@
 /* Write queue of a stream.
  *
- * At most one send (a write, where it is no socket) is in the kernel's hands: a plain one for a
- * single request, a vectored one for several. Its result is dealt out to the requests in order;
- * what remains is sent next.
+ * At most one send (a write, where it is no socket) or shutdown is in the kernel's hands: a plain
+ * send for a single request, a vectored one for several. Its result is dealt out to the requests in
+ * order; what remains is sent next.
  */
 #include "xev/stream.h"
 
