@@ -27,6 +27,7 @@ static struct {
     int peek_nothing;  /* times */
     int fail_buffered; /* times: what came with a buffer is an error */
     uint32_t flags_refused, features_hidden;
+    int no_buffer_ring; /* times: no memory for it */
 } script;
 
 /* NOTHING: no more results. */
@@ -145,6 +146,20 @@ int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
     int rc = __real_io_uring_queue_init_params(entries, ring, p);
     p->features &= ~script.features_hidden;
     return rc;
+}
+
+int __real_io_uring_register_buf_ring(struct io_uring *ring, struct io_uring_buf_reg *reg,
+                                      unsigned flags);
+int __wrap_io_uring_register_buf_ring(struct io_uring *ring, struct io_uring_buf_reg *reg,
+                                      unsigned flags);
+
+int __wrap_io_uring_register_buf_ring(struct io_uring *ring, struct io_uring_buf_reg *reg,
+                                      unsigned flags) {
+    if (script.no_buffer_ring > 0) {
+        script.no_buffer_ring--;
+        return -ENOMEM;
+    }
+    return __real_io_uring_register_buf_ring(ring, reg, flags);
 }
 
 /* ---- requests ---- */
@@ -682,4 +697,18 @@ TEST(without_a_buffer_ring_loans_are_polled_for) {
     refuse_arg(SYS_io_uring_register, 1, IORING_REGISTER_PBUF_RING, EINVAL);
     stage_open(&s, &by_io_uring);
     works_by(&s, "io_uring", XEV_FEATURE_BUFFER_RING | XEV_FEATURE_MULTISHOT_RECV);
+}
+
+/* The kernel gives the locked memory of rings that were closed back a little later. */
+TEST(a_buffer_ring_waits_for_memory_that_is_coming_back) {
+    struct stage s;
+    memset(&script, 0, sizeof script);
+    stage_open(&s, &by_io_uring);
+    uint32_t usual = xev_loop_features(&s.n.loop);
+    stage_close(&s);
+    script.no_buffer_ring = 3;
+    stage_open(&s, &by_io_uring);
+    CHECK_EQ(script.no_buffer_ring, (usual & XEV_FEATURE_BUFFER_RING) != 0 ? 0 : 3);
+    CHECK_EQ(xev_loop_features(&s.n.loop), usual);
+    stage_close(&s);
 }

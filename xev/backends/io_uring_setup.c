@@ -18,10 +18,19 @@ static void destroy_ring(struct xev__uring *u) {
     io_uring_queue_exit(&u->ring);
 }
 
+/* Rings closed a moment ago give their locked memory back late. True: it is worth another try. */
+static bool memory_may_come_back(int rc, int *tries) {
+    if (rc != XEV_ENOMEM || ++*tries > 30) {
+        return false;
+    }
+    xev__os_sleep_ms(10);
+    return true;
+}
+
 static int create_ring(xev_loop *loop, struct xev__uring *u) {
     struct io_uring_params p;
-    int rc;
-    for (int attempt = 0;; attempt++) {
+    int rc, tries = 0;
+    for (;;) {
         memset(&p, 0, sizeof p);
         p.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
         p.cq_entries = loop->options.cq_entries;
@@ -38,9 +47,7 @@ static int create_ring(xev_loop *loop, struct xev__uring *u) {
             u->features &= ~(uint32_t)XEV_FEATURE_DEFER_TASKRUN;
         } else if (rc == XEV_EINVAL && xev__uring_has(u, XEV_FEATURE_SUBMIT_ALL)) {
             u->features &= ~(uint32_t)XEV_FEATURE_SUBMIT_ALL;
-        } else if (rc == XEV_ENOMEM && attempt < 30) {
-            xev__os_sleep_ms(10); /* rings closed a moment ago give their memory back late */
-        } else {
+        } else if (!memory_may_come_back(rc, &tries)) {
             break;
         }
     }
@@ -93,7 +100,11 @@ static void create_buffer_ring(xev_loop *loop, struct xev__uring *u) {
         .ring_entries = loop->options.buffers,
         .bgid = XEV__URING_BUFFER_GROUP,
     };
-    if (io_uring_register_buf_ring(&u->ring, &reg, 0) != 0) {
+    int rc, tries = 0;
+    do {
+        rc = io_uring_register_buf_ring(&u->ring, &reg, 0);
+    } while (memory_may_come_back(rc, &tries));
+    if (rc != 0) {
         xev__free(a, memory, bytes);
         return;
     }
