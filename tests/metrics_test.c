@@ -1,5 +1,6 @@
 /* What a loop counts of itself. */
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -101,6 +102,69 @@ TEST(operations_and_callbacks_are_counted) {
     xev_loop_deinit(&loop);
     CHECK_EQ(close(fds[0]), 0);
     CHECK_EQ(close(fds[1]), 0);
+}
+
+/* What a stream brought, one call at a time. */
+struct stream {
+    int results[4], len;
+};
+
+static xev_cb_action on_stream(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    struct stream *s = userdata;
+    (void)loop;
+    CHECK_LT(s->len, 4);
+    s->results[s->len++] = result;
+    return xev_completion_more(c) ? XEV_REARM : XEV_DISARM;
+}
+
+/* By epoll: the wait, the receive and the registration; what the socket holds is known by then. By
+ * io_uring one call does it all. */
+TEST(a_stream_that_was_emptied_is_not_tried_in_vain) {
+    xev_loop loop;
+    xev_completion recv;
+    xev_loop_metrics m;
+    int fds[2];
+    struct stream s = {0};
+    loop_start(&loop);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    CHECK_EQ(write(fds[1], "abc", 3), 3);
+    xev_tcp_recv_multi(xev_tcp_from_fd(fds[0]), &loop, &recv, &s, on_stream);
+    while (s.len < 1) {
+        CHECK_EQ(xev_loop_run(&loop, XEV_RUN_ONCE), 0);
+    }
+    xev_loop_metrics_get(&loop, &m);
+    CHECK_LE(m.syscalls, 3);
+    CHECK_EQ(write(fds[1], "de", 2), 2);
+    while (s.len < 2) {
+        CHECK_EQ(xev_loop_run(&loop, XEV_RUN_ONCE), 0);
+    }
+    CHECK_EQ(close(fds[1]), 0);
+    CHECK_EQ(xev_loop_run(&loop, XEV_RUN_UNTIL_DONE), 0);
+    CHECK_EQ(s.len, 3);
+    CHECK_EQ(s.results[0], 3);
+    CHECK_EQ(s.results[1], 2);
+    CHECK_EQ(s.results[2], XEV_EOF);
+    xev_loop_deinit(&loop);
+    CHECK_EQ(close(fds[0]), 0);
+}
+
+/* The end came with the data, before the descriptor was registered: its edge is the same. */
+TEST(the_end_of_a_stream_that_came_with_its_data_is_not_missed) {
+    xev_loop loop;
+    xev_completion recv;
+    int fds[2];
+    struct stream s = {0};
+    loop_start(&loop);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    CHECK_EQ(write(fds[1], "abc", 3), 3);
+    CHECK_EQ(close(fds[1]), 0);
+    xev_tcp_recv_multi(xev_tcp_from_fd(fds[0]), &loop, &recv, &s, on_stream);
+    CHECK_EQ(xev_loop_run(&loop, XEV_RUN_UNTIL_DONE), 0);
+    CHECK_EQ(s.len, 2);
+    CHECK_EQ(s.results[0], 3);
+    CHECK_EQ(s.results[1], XEV_EOF);
+    xev_loop_deinit(&loop);
+    CHECK_EQ(close(fds[0]), 0);
 }
 
 TEST(sleep_is_told_from_being_awake) {

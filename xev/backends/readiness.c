@@ -68,8 +68,10 @@ int xev__try(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32_t *buf
             *buffer = UINT32_MAX;
         }
         /* A stream that gave less than there was room for is drained; the next byte is announced
-         * by an edge, and so is the end, unless it came with the edge we are working on. */
-        if (rc > 0 && (uint32_t)rc < len && e->registered && !e->hangup) {
+         * by an edge, and so is the end, unless it came with the edge we are working on. Where
+         * there are no edges yet, who goes on reading is worth registering for: see step. */
+        if (rc > 0 && (uint32_t)rc < len && !e->hangup &&
+            (e->registered || (c->flags & XEV__F_MULTI) != 0)) {
             e->ready[XEV__READ] = false;
         }
         return rc == 0 ? XEV_EOF : rc;
@@ -148,16 +150,20 @@ void xev__readiness_event(struct xev__readiness *r, struct xev__fd *e, bool read
     }
 }
 
+/* A direction that is not ready is announced when it is. 0 or a code: the next one must try for
+ * itself, nothing will be announced. */
+static int await(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, enum xev__dir d) {
+    int rc = e->registered ? 0 : r->arm(loop, e);
+    e->ready[d] = rc < 0;
+    return rc;
+}
+
 static void would_block(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
                         enum xev__dir d, xev_completion *c) {
-    e->ready[d] = false;
-    if (!e->registered) {
-        int rc = r->arm(loop, e);
-        if (rc < 0) {
-            e->ready[d] = true; /* the next one must try for itself: nothing will be announced */
-            xev__finish(loop, c, rc, false);
-            return;
-        }
+    int rc = await(loop, r, e, d);
+    if (rc < 0) {
+        xev__finish(loop, c, rc, false);
+        return;
     }
     if (xev__is_unannounced(c)) {
         xev__fds_pause(loop, e, c);
@@ -188,6 +194,9 @@ static bool step(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, en
     if (xev__accept_outlasts(c, rc)) {
         xev__accept_again(loop, e, c, rc);
         return false;
+    }
+    if (!e->ready[d]) {
+        (void)await(loop, r, e, d); /* an error is found again when there is nothing to read */
     }
     c->flags &= (uint16_t)~XEV__F_REPORTED;
     if (buffer != UINT32_MAX) {
