@@ -200,7 +200,6 @@ void echo_conn_start(echo_pool *pool, int fd) {
     pool->live = k;
     xev_stream_init(&k->out, pool->loop, fd);
     xev_stream_set_timeout(&k->out, STALL_NS);
-    (void)!xev_tcp_set_nodelay(k->tcp, true); /* fails on a connection that is gone already */
     advance(k);
 }
 

@@ -135,6 +135,9 @@ int xev_shard_listen(xev_shard *s, xev_listener *l, const xev_addr *addr, int ba
     }
     rc = xev_tcp_bind(l->tcp, addr, true);
     if (rc == 0) {
+        rc = xev_tcp_set_nodelay(l->tcp, true); /* which its connections inherit */
+    }
+    if (rc == 0) {
         rc = xev_tcp_listen(l->tcp, backlog > 0 ? backlog : 4096);
     }
     if (rc < 0) {

@@ -73,9 +73,9 @@ struct xev_request {
     int result;
 };
 
-/* Result: a connection's descriptor, the callee's from now on; or why none could be had (XEV_EMFILE
- * and the like: reported once until it works again or is resumed; and by the drain, where it leaves
- * clients of the backlog without one). */
+/* Result: a connection's descriptor, the callee's from now on, with TCP_NODELAY set; or why none
+ * could be had (XEV_EMFILE and the like: reported once until it works again or is resumed; and by
+ * the drain, where it leaves clients of the backlog without one). */
 typedef void (*xev_listener_fn)(xev_listener *listener, int result, void *userdata);
 
 /* Caller-owned until the shard's deinit callback or, where its init callback failed after

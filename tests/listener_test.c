@@ -82,6 +82,9 @@ static void serve(xev_listener *listener, int result, void *userdata) {
     unsigned char id = (unsigned char)xev_shard_id(self), hello;
     (void)recv(result, &hello, 1, MSG_DONTWAIT); /* if any; unread it would reset the connection */
     CHECK((fcntl(result, F_GETFD) & FD_CLOEXEC) != 0);
+    int no_delay = 0;
+    CHECK_EQ(getsockopt(result, IPPROTO_TCP, TCP_NODELAY, &no_delay, &(socklen_t){sizeof(int)}), 0);
+    CHECK_EQ(no_delay, 1);
     CHECK_EQ(send(result, &id, 1, MSG_NOSIGNAL), 1);
     CHECK_EQ(xev_tcp_close_now(xev_tcp_from_fd(result)), 0);
     accepts[id]++;
