@@ -28,6 +28,7 @@ static struct {
     int fail_buffered; /* times: what came with a buffer is an error */
     uint32_t flags_refused, features_hidden;
     int no_buffer_ring; /* times: no memory for it */
+    int64_t waited_ns;  /* how long the last wait with a limit may take */
 } script;
 
 /* NOTHING: no more results. */
@@ -110,6 +111,9 @@ int __wrap_io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uri
                                             unsigned n, struct __kernel_timespec *ts,
                                             sigset_t *mask) {
     tamper(ring);
+    if (ts != NULL) {
+        script.waited_ns = ts->tv_sec * 1000000000 + ts->tv_nsec;
+    }
     return submit_fails() ? script.submit
                           : __real_io_uring_submit_and_wait_timeout(ring, cqe, n, ts, mask);
 }
@@ -711,4 +715,34 @@ TEST(a_buffer_ring_waits_for_memory_that_is_coming_back) {
     CHECK_EQ(script.no_buffer_ring, (usual & XEV_FEATURE_BUFFER_RING) != 0 ? 0 : 3);
     CHECK_EQ(xev_loop_features(&s.n.loop), usual);
     stage_close(&s);
+}
+
+static void stop_after_a_turn(xev_loop *loop, xev_hook *hook) {
+    (void)hook;
+    xev_loop_stop(loop);
+}
+
+/* Timers that are due within a thread's slack of each other share a wake, as they do by epoll. */
+TEST(a_wait_may_take_the_threads_timer_slack_longer) {
+    static const int64_t slacks_ns[] = {1, 2000000000}, hour_ns = 3600 * 1000000000ll;
+    for (int i = 0; i < 2; i++) {
+        struct net n;
+        struct op timer;
+        xev_hook hook = {.callback = stop_after_a_turn};
+        memset(&script, 0, sizeof script);
+        script.submit = -ETIME; /* instead of the wait */
+        script.submit_times = 1;
+        CHECK_EQ(prctl(PR_SET_TIMERSLACK, slacks_ns[i]), 0);
+        net_open(&n, &by_io_uring);
+        xev_loop_hook_add(&n.loop, XEV_HOOK_AFTER_POLL, &hook);
+        int64_t begin = (int64_t)clock_ns();
+        xev_timer_run_ns(NULL, &n.loop, &op_new(&timer, &n)->c, (uint64_t)hour_ns, &timer,
+                         op_called);
+        CHECK_EQ(xev_loop_run(&n.loop, XEV_RUN_UNTIL_DONE), 0);
+        int64_t took = (int64_t)clock_ns() - begin;
+        CHECK_LE(script.waited_ns, hour_ns + slacks_ns[i]);
+        CHECK_GE(script.waited_ns, hour_ns + slacks_ns[i] - took);
+        net_close(&n);
+        CHECK_EQ(timer.result, XEV_ECANCELED);
+    }
 }

@@ -521,6 +521,7 @@ static int enter(xev_loop *loop, uint64_t timeout_ns) {
     xev__count(&loop->count.syscalls, 1);
     struct io_uring_cqe *cqe;
     bool for_ever = timeout_ns > INT64_MAX / 2; /* Linux 6.1 adds its clock to it unchecked */
+    timeout_ns += u->slack_ns; /* which the kernel gives to every wait but a ring's (6.18) */
     struct __kernel_timespec ts = {
         .tv_sec = (int64_t)(timeout_ns / 1000000000u),
         .tv_nsec = (int64_t)(timeout_ns % 1000000000u),

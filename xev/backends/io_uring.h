@@ -41,7 +41,8 @@ struct xev__uring {
     struct io_uring_buf_ring *buffers; /* NULL: not in use */
     uint32_t offered;                  /* buffers in the ring */
     uint32_t features;
-    uint64_t owner; /* thread the ring is bound to, 0: not yet enabled */
+    uint64_t owner;    /* thread the ring is bound to, 0: not yet enabled */
+    uint64_t slack_ns; /* of that thread's timers */
     bool foreign;   /* that thread is gone, and another ends the loop */
     bool wake_armed;
     xev_fd wake;

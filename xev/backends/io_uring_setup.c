@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -173,6 +174,8 @@ int xev__uring_attach(struct xev__uring *u) {
         }
     }
     u->owner = xev__os_thread_id();
+    int slack_ns = prctl(PR_GET_TIMERSLACK);
+    u->slack_ns = slack_ns > 0 ? (uint64_t)slack_ns : 0;
     if (xev__uring_has(u, XEV_FEATURE_REGISTERED_RING) &&
         io_uring_register_ring_fd(&u->ring) != 1) {
         u->features &= ~(uint32_t)XEV_FEATURE_REGISTERED_RING;
