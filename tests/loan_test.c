@@ -114,6 +114,46 @@ TEST(recv_multi_goes_on_until_the_end_of_the_stream) {
     }
 }
 
+/* However many receives come before it: one of them is the last that a turn tries in a row. */
+TEST(the_end_of_one_stream_leaves_others_alone) {
+    static const xev_loop_options small = {.buffer_bytes = 64};
+    static const char data[33 * 64];
+    for (size_t full = 1; full <= 33; full++) {
+        struct net n;
+        struct op ended, received[2];
+        int fd[2], others[2][2];
+        char text[2][8];
+        net_open(&n, &small);
+        local_pair(fd);
+        plain_send(fd[1], data, full * 64);
+        CHECK_EQ(close(fd[1]), 0);
+        recv_multi(&ended, &n, fd[0]);
+        run_op(&ended);
+        CHECK_EQ(ended.result, XEV_EOF);
+        settle(&n);
+        for (int i = 0; i < 2; i++) {
+            local_pair(others[i]);
+            xev_tcp_recv(xev_tcp_from_fd(others[i][0]), &n.loop, &op_new(&received[i], &n)->c,
+                         text[i], sizeof text[i], &received[i], op_called);
+        }
+        settle(&n);
+        plain_send(others[0][1], "one", 3);
+        plain_send(others[1][1], "three", 5);
+        run_op(&received[0]);
+        run_op(&received[1]);
+        CHECK_EQ(received[0].result, 3);
+        CHECK_EQ(received[1].result, 5);
+        CHECK_MEM_EQ(text[0], "one", 3);
+        CHECK_MEM_EQ(text[1], "three", 5);
+        for (int i = 0; i < 2; i++) {
+            close_fd(&n, others[i][0]);
+            CHECK_EQ(close(others[i][1]), 0);
+        }
+        CHECK_EQ(close(fd[0]), 0);
+        net_close(&n);
+    }
+}
+
 TEST(recv_multi_reports_a_reset_after_the_data) {
     struct net n;
     struct op op;

@@ -257,11 +257,11 @@ static void try_all(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e)
     try_polls(loop, r, e);
     for (int d = 0; d < XEV__POLLS; d++) {
         int tries = 0;
-        while (e->gen == gen && step(loop, r, e, (enum xev__dir)d)) {
-            if (++tries == TRIES_IN_A_ROW) {
-                xev__readiness_list(r, e);
-                break;
-            }
+        while (e->gen == gen && tries < TRIES_IN_A_ROW && step(loop, r, e, (enum xev__dir)d)) {
+            tries++;
+        }
+        if (e->gen == gen && tries == TRIES_IN_A_ROW) {
+            xev__readiness_list(r, e);
         }
     }
 }
