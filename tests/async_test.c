@@ -460,6 +460,44 @@ TEST_TIMEOUT(notify_from_8_threads_loses_none, 60) {
     xev_async_deinit(&w);
 }
 
+static xev_watcher itself;
+
+/* userdata: struct op of a receive that is to come to its end all the same. */
+static xev_cb_action notify_itself(xev_loop *l, xev_completion *c, int result, void *userdata) {
+    static uint32_t times;
+    (void)l;
+    (void)c;
+    CHECK_EQ(result, 0);
+    CHECK_LT(times++, 100);
+    if (((struct op *)userdata)->calls > 0) {
+        return XEV_DISARM;
+    }
+    CHECK_EQ(xev_async_notify(&itself), 0);
+    return XEV_REARM;
+}
+
+TEST(a_loop_that_spins_does_io_although_its_inbox_is_never_empty) {
+    xev_loop_options options = {.spin_ns = 50000};
+    xev_completion wait;
+    xev_tcp pair[2];
+    struct op recv = {0};
+    char byte;
+    loop_start_options(&loop, &options);
+    socket_pair(pair);
+    CHECK_EQ(xev_async_init(&itself), 0);
+    xev_tcp_recv(pair[0], &loop, &recv.c, &byte, 1, &recv, op_cb);
+    run_no_wait(&loop);
+    xev_async_wait(&itself, &loop, &wait, &recv, notify_itself);
+    CHECK_EQ(xev_async_notify(&itself), 0);
+    put_bytes(pair[1], "x", 1);
+    run_done(&loop);
+    CHECK_EQ(recv.result, 1);
+    xev_async_deinit(&itself);
+    close_in(&loop, pair[0]);
+    CHECK_EQ(close(pair[1].fd), 0);
+    xev_loop_deinit(&loop);
+}
+
 /* One at a time, each seen before the next: the loop falls asleep in between. */
 struct ping {
     xev_watcher to_loop;

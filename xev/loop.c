@@ -98,7 +98,7 @@ static void check_thread(const char *call, xev_loop *loop) {
 
 static bool stop_wanted(xev_loop *loop) { return ck_pr_load_32(&loop->stop) != 0; }
 
-/* Look for work for a while before sleeping. True: there is some. */
+/* Look for work for a while before sleeping. True: the kernel was asked, and there is some. */
 static bool spin(xev_loop *loop, uint64_t timeout_ns, int *rc) {
     uint64_t now = xev__os_now_ns();
     uint64_t limit = timeout_ns < loop->options.spin_ns ? timeout_ns : loop->options.spin_ns;
@@ -106,7 +106,7 @@ static bool spin(xev_loop *loop, uint64_t timeout_ns, int *rc) {
     uint64_t callbacks = loop->count.callbacks;
     for (; now < end; now = xev__os_now_ns()) {
         if (!xev_mpsc_empty(loop->inbox) || stop_wanted(loop)) {
-            return true;
+            return false; /* the kernel is asked as well, or a full inbox would keep I/O out */
         }
         if (loop->ops->peek == NULL || loop->ops->peek(loop)) {
             *rc = loop->ops->poll(loop, 0);
