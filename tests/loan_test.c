@@ -114,6 +114,60 @@ TEST(recv_multi_goes_on_until_the_end_of_the_stream) {
     }
 }
 
+/* All that there is comes with one edge, and a receive ends within it. */
+static void check_all_arrives(int fd[2], void (*special)(int fd), int64_t bytes) {
+    struct net n;
+    struct op op;
+    net_open(&n, NULL);
+    recv_multi(&op, &n, fd[0]);
+    struct sink *sink = sink_new(&op, false);
+    settle(&n);
+    plain_send(fd[1], "abc", 3);
+    special(fd[1]);
+    plain_send(fd[1], "efg", 3);
+    run_until_sum(&op, bytes);
+    CHECK_EQ(op.sum, bytes);
+    CHECK_MEM_EQ(sink->data, "abc", 3);
+    CHECK_MEM_EQ(sink->data + bytes - 3, "efg", 3);
+    free(sink);
+    close_fd(&n, fd[0]);
+    CHECK_EQ(close(fd[1]), 0);
+    n.fds_before -= 2; /* the pair */
+    net_close(&n);
+}
+
+static void send_urgent(int fd) { CHECK_EQ(send(fd, "d", 1, MSG_OOB), 1); }
+
+static void send_with_descriptor(int fd) {
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {0};
+    struct iovec byte = {(void *)(uintptr_t)"d", 1};
+    struct msghdr msg = {.msg_iov = &byte,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
+                         .msg_controllen = sizeof control.bytes};
+    struct cmsghdr *h = CMSG_FIRSTHDR(&msg);
+    h->cmsg_level = SOL_SOCKET;
+    h->cmsg_type = SCM_RIGHTS;
+    h->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(h), &fd, sizeof fd);
+    CHECK_EQ(sendmsg(fd, &msg, MSG_NOSIGNAL), 1);
+}
+
+TEST(data_behind_an_urgent_byte_is_received) {
+    int fd[2];
+    tcp_pair(fd);
+    check_all_arrives(fd, send_urgent, 6);
+}
+
+TEST(data_behind_a_descriptor_nobody_asked_for_is_received) {
+    int fd[2];
+    local_pair(fd);
+    check_all_arrives(fd, send_with_descriptor, 7);
+}
+
 /* However many receives come before it: one of them is the last that a turn tries in a row. */
 TEST(the_end_of_one_stream_leaves_others_alone) {
     static const xev_loop_options small = {.buffer_bytes = 64};

@@ -125,7 +125,7 @@ struct xev__fd {
     bool registered;  /* the kernel reports on it */
     bool nonblocking; /* O_NONBLOCK was set */
     bool ready[2];    /* worth trying: not known to be exhausted */
-    bool hangup;      /* the end of the stream was announced and will not be again */
+    enum { XEV__SHORT_NOT_KNOWN, XEV__SHORT_IS_EMPTY, XEV__SHORT_IS_NOTHING } short_read : 8;
     bool listed;      /* in the ready list */
     uint32_t edge;    /* counts events; a poll's slot is the last one it looked at */
     struct xev__fd *next_ready;

@@ -153,7 +153,8 @@ static int epoll_poll(xev_loop *loop, uint64_t timeout_ns) {
             bool both = (ev->events & (EPOLLERR | EPOLLHUP)) != 0;
             bool hangup = both || (ev->events & EPOLLRDHUP) != 0;
             xev__readiness_event(&ep->ready, e, hangup || (ev->events & EPOLLIN) != 0,
-                                 both || (ev->events & EPOLLOUT) != 0, hangup);
+                                 both || (ev->events & EPOLLOUT) != 0,
+                                 hangup || (ev->events & EPOLLPRI) != 0);
         }
     }
     xev__readiness_run(loop, &ep->ready);

@@ -38,6 +38,16 @@ static int try_udp_recv(xev_loop *loop, xev_completion *c, uint32_t *buffer) {
     return rc;
 }
 
+/* A TCP stream that gave less than there was room for is empty, and the next byte will be announced
+ * by an edge; so will the end, unless it came with the edge we are working on. Not so where a
+ * receive may stop early: at an urgent byte; by Unix sockets, between senders and at descriptors. */
+static bool is_empty_after_short_read(struct xev__fd *e) {
+    if (e->short_read == XEV__SHORT_NOT_KNOWN) {
+        e->short_read = xev__os_is_tcp(e->fd) ? XEV__SHORT_IS_EMPTY : XEV__SHORT_IS_NOTHING;
+    }
+    return e->short_read == XEV__SHORT_IS_EMPTY;
+}
+
 int xev__try(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32_t *buffer) {
     *buffer = UINT32_MAX;
     xev__count(&loop->count.syscalls, 1);
@@ -67,11 +77,9 @@ int xev__try(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32_t *buf
             xev__buffers_put(loop->buffers, *buffer);
             *buffer = UINT32_MAX;
         }
-        /* A stream that gave less than there was room for is drained; the next byte is announced
-         * by an edge, and so is the end, unless it came with the edge we are working on. Where
-         * there are no edges yet, who goes on reading is worth registering for: see step. */
-        if (rc > 0 && (uint32_t)rc < len && !e->hangup &&
-            (e->registered || (c->flags & XEV__F_MULTI) != 0)) {
+        /* Where there are no edges yet, who goes on reading is worth registering for: see step. */
+        if (rc > 0 && (uint32_t)rc < len && (e->registered || (c->flags & XEV__F_MULTI) != 0) &&
+            is_empty_after_short_read(e)) {
             e->ready[XEV__READ] = false;
         }
         return rc == 0 ? XEV_EOF : rc;
@@ -139,8 +147,10 @@ void xev__readiness_list(struct xev__readiness *r, struct xev__fd *e) {
 }
 
 void xev__readiness_event(struct xev__readiness *r, struct xev__fd *e, bool read, bool write,
-                          bool hangup) {
-    e->hangup |= hangup;
+                          bool more) {
+    if (more) {
+        e->short_read = XEV__SHORT_IS_NOTHING;
+    }
     e->ready[XEV__READ] |= read;
     e->ready[XEV__WRITE] |= write;
     e->edge++;

@@ -468,6 +468,12 @@ int xev__os_check_endpoint(xev_fd fd) {
     return rc == 0 && listens != 0 ? XEV_ENOTCONN : rc;
 }
 
+bool xev__os_is_tcp(xev_fd fd) {
+    int protocol = 0;
+    socklen_t len = sizeof protocol;
+    return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 && protocol == IPPROTO_TCP;
+}
+
 int xev__os_unread_bytes(xev_fd fd) {
     int n = 0;
     int rc = xev__os_check_endpoint(fd); /* of a file the kernel would say something, too */

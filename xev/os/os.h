@@ -71,6 +71,7 @@ void xev__os_block_sigpipe(void);
 int xev__os_shutdown_write(xev_fd fd);
 /* 0; or it is no socket, or XEV_ENOTCONN: a listener, on which no data will ever come or go. */
 int xev__os_check_endpoint(xev_fd fd);
+bool xev__os_is_tcp(xev_fd fd);
 int xev__os_unread_bytes(xev_fd fd);
 int xev__os_set_nodelay(xev_fd fd, bool on);
 int xev__os_set_keepalive(xev_fd fd, uint32_t idle_s);
