@@ -393,12 +393,14 @@ static bool lingers(xev_loop *loop, xev_completion *c, int *result) {
 static void deliver_close(xev_loop *loop, xev_completion *c) {
     int result = c->result;
     struct xev__fd *e = c->fd < 0 ? NULL : xev__fds_find(loop->fds, c->fd);
-    if (e != NULL && e->closer == c) {
+    if (e != NULL ? e->closer == c : c->fd >= 0 && result == 0) {
         if (lingers(loop, c, &result)) {
             return;
         }
-        loop->ops->forget(loop, e);
-        xev__fds_drop(loop->fds, e);
+        if (e != NULL) {
+            loop->ops->forget(loop, e);
+            xev__fds_drop(loop->fds, e);
+        }
         c->result = result;
         if (xev__file_close_start(loop, c)) {
             return;
@@ -541,8 +543,12 @@ void xev__close(const char *call_name, xev_loop *loop, xev_completion *c, xev_fd
         return;
     }
     struct xev__fd *e = xev__fds_get(loop->fds, fd);
+    if (e == NULL && no_entry(fd) == XEV_ENOMEM) {
+        xev__pend(loop, c, 0); /* there is no room to know it, and so no operation on it */
+        return;
+    }
     if (e == NULL || e->closer != NULL) {
-        xev__pend(loop, c, e == NULL ? no_entry(fd) : XEV_EBADF);
+        xev__pend(loop, c, XEV_EBADF);
         return;
     }
     e->closer = c;

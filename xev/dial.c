@@ -105,9 +105,8 @@ static void end_if_over(xev_loop *loop, xev_dial_req *r) {
 
 static xev_cb_action on_closed(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     xev_dial_req *r = userdata;
-    if (result == XEV_ENOMEM) {
-        (void)xev__os_close(c->fd); /* the loop has no room to know it, and no operation on it */
-    }
+    (void)c;
+    (void)result;
     if (!is_decided(loop, r)) {
         try_next(loop, r);
     }
