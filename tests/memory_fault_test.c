@@ -256,3 +256,52 @@ TEST_TIMEOUT(a_loop_that_began_without_buffers_gets_them_later, 60) {
     }
     CHECK_FAIL("it never stopped failing");
 }
+
+/* ---- accept ---- */
+
+/* What it waits for comes back, and then it finds no memory to go on with. */
+TEST(an_accept_that_waits_for_descriptors_outlasts_a_lack_of_memory) {
+    enum { OTHERS = 256 }; /* as many operations as there is room for at first, with the accept */
+    static struct op others[OTHERS];
+    struct net n;
+    struct op accepted;
+    struct hoard hoard;
+    int pair[2], listener = plain_listener(4);
+    net_open(&n, NULL);
+    n.fds_before--; /* the listener */
+    int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_GE(client, 0);
+    local_pair(pair);
+    limit_fds();
+    op_new(&accepted, &n);
+    xev_tcp_accept_multi(xev_tcp_from_fd(listener), &n.loop, &accepted.c, &accepted, op_called);
+    for (int i = 0; i < OTHERS - 1; i++) {
+        op_new(&others[i], &n);
+        xev_fd_poll(pair[0], &n.loop, &others[i].c, XEV_POLL_IN, &others[i], op_called);
+    }
+    settle(&n);
+    exhaust_fds(&hoard);
+    plain_connect_fd(client, listener);
+    run_until(&n, &accepted.calls, 1);
+    CHECK_EQ(accepted.result, XEV_EMFILE);
+    op_new(&others[OTHERS - 1], &n);
+    inject_plan(1, INJECT_FROM_THERE_ON);
+    xev_fd_poll(pair[0], &n.loop, &others[OTHERS - 1].c, XEV_POLL_IN, &others[OTHERS - 1],
+                op_called);
+    CHECK_GT(run_for(&n, 50), 0); /* it is tried again meanwhile */
+    CHECK_EQ(accepted.ends, 0);
+    inject_arm(false);
+    restore_fds(&hoard);
+    run_until(&n, &accepted.calls, 2);
+    CHECK_GE(accepted.result, 0);
+    CHECK_EQ(close(accepted.result), 0);
+    plain_send(pair[1], "x", 1);
+    for (int i = 0; i < OTHERS; i++) {
+        run_until(&n, &others[i].ends, 1);
+    }
+    CHECK_EQ(close(client), 0);
+    close_fd(&n, listener);
+    close_fd(&n, pair[0]);
+    CHECK_EQ(close(pair[1]), 0);
+    net_close(&n);
+}

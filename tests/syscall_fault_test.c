@@ -670,6 +670,35 @@ TEST(a_registration_that_cannot_be_renewed_is_an_error) {
     net_close(&n);
 }
 
+/* A listener goes on, whatever is short when it is registered. */
+TEST(an_accept_outlasts_a_lack_of_room_for_its_registration) {
+    static const int errors[] = {ENOMEM, ENOSPC};
+    static const xev_loop_options by_epoll = {.backend = XEV_BACKEND_EPOLL};
+    for (int i = 0; i < 2; i++) {
+        struct net n;
+        struct op op;
+        int listener = plain_listener(4);
+        net_open(&n, &by_epoll);
+        target = "epoll_ctl";
+        error = errors[i];
+        inject_plan(1, INJECT_ONCE);
+        op_new(&op, &n);
+        xev_tcp_accept_multi(xev_tcp_from_fd(listener), &n.loop, &op.c, &op, op_called);
+        run_until(&n, &op.calls, 1);
+        CHECK_EQ(op.result, -errors[i]);
+        CHECK_EQ(op.ends, 0);
+        int client = plain_connect(listener);
+        run_until(&n, &op.calls, 2);
+        inject_arm(false);
+        CHECK_GE(op.result, 0);
+        CHECK_EQ(close(op.result), 0);
+        CHECK_EQ(close(client), 0);
+        close_fd(&n, listener);
+        n.fds_before--; /* the listener */
+        net_close(&n);
+    }
+}
+
 /* ---- names ---- */
 
 static xev_cb_action dns_called(xev_loop *loop, xev_completion *c, int result, void *userdata) {

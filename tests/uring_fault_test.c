@@ -746,3 +746,50 @@ TEST(a_wait_may_take_the_threads_timer_slack_longer) {
         CHECK_EQ(timer.result, XEV_ECANCELED);
     }
 }
+
+/* A thread of the kernel's is at the request, on a disk that does not answer, say. */
+TEST(a_cancel_that_the_kernel_cannot_carry_out_yet_does_not_spin) {
+    struct stage s;
+    struct op op, cancel;
+    stage_open(&s, &by_io_uring);
+    plain_recv(s.stream[0], s.buf, 4);
+    start(&s, &op, RECV);
+    settle(&s.n);
+    TAMPER(CANCELS, -EALREADY, -EALREADY, -EALREADY);
+    uint64_t begin = clock_ns();
+    xev_cancel(&s.n.loop, &op.c, &op_new(&cancel, &s.n)->c, &cancel, op_called);
+    for (int i = 0; i < 20; i++) {
+        CHECK_EQ(xev_loop_run(&s.n.loop, XEV_RUN_NO_WAIT), 0);
+        CHECK_LE(script.next, 1 + (int)((clock_ns() - begin) / 10000000));
+    }
+    CHECK_GE(script.next, 1);
+    run_op(&cancel);
+    CHECK_EQ(cancel.result, 0);
+    CHECK_EQ(op.result, XEV_ECANCELED);
+    stage_close(&s);
+}
+
+TEST(a_loop_that_nobody_could_wake_does_not_sleep_for_long) {
+    enum { ENTRIES = 8 };
+    static const xev_loop_options few = {.backend = XEV_BACKEND_IO_URING, .entries = ENTRIES};
+    struct net n;
+    struct op ops[ENTRIES];
+    xev_hook hook = {.callback = stop_after_a_turn};
+    int fds[2];
+    memset(&script, 0, sizeof script);
+    net_open(&n, &few);
+    local_pair(fds);
+    xev_loop_hook_add(&n.loop, XEV_HOOK_AFTER_POLL, &hook);
+    for (int i = 0; i < ENTRIES; i++) {
+        xev_fd_poll(fds[0], &n.loop, &op_new(&ops[i], &n)->c, XEV_POLL_IN, &ops[i], op_called);
+    }
+    script.submit = -EAGAIN; /* what would make room for the poll of the wake */
+    script.submit_times = 1;
+    CHECK_EQ(xev_loop_run(&n.loop, XEV_RUN_UNTIL_DONE), 0);
+    CHECK_EQ(script.submit_times, 0);
+    CHECK_GT(script.waited_ns, 0);
+    CHECK_LE(script.waited_ns, 1000000000);
+    close_fd(&n, fds[0]);
+    CHECK_EQ(close(fds[1]), 0);
+    net_close(&n);
+}

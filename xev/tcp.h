@@ -4,8 +4,8 @@
  * operation is submitted, and from then on is to be closed by xev_tcp_close in that loop. Every
  * asynchronous call is made on the loop's thread, takes a dead completion, and reports through cb
  * only. Operations of one direction (accept, recv; connect, send, shutdown) on one descriptor
- * complete in the order of submission; any number may be queued. No SIGPIPE is ever raised.
- * Sockets are close-on-exec.
+ * complete in the order of submission, but for those that are stopped; any number may be queued. No
+ * SIGPIPE is ever raised. Sockets are close-on-exec.
  *
  * Results common to all: XEV_ECANCELED (cancelled, or its descriptor closed), XEV_ETIMEDOUT (see
  * xev_completion_timeout), XEV_EBADF (not open), XEV_ENOTSOCK, XEV_ENOMEM.
@@ -42,9 +42,10 @@ XEV_NODISCARD int xev_tcp_listen(xev_tcp tcp, int backlog);
 
 /* Accept one connection, result: its descriptor, the caller's; or on and on, xev_completion_more
  * being true. Exhaustion (XEV_EMFILE, XEV_ENFILE, XEV_ENOBUFS, XEV_ENOMEM) ends a single accept;
- * a multishot one reports it once, with more to come, and goes on by itself when it is over. What
- * is wrong with one connection only (it broke before it was accepted, a firewall forbids it) is
- * passed over in silence. XEV_EINVAL: it does not listen. XEV_ENOTSUP: it cannot. */
+ * a multishot one reports it once, with more to come, and goes on by itself when it is over (where
+ * memory is short for the loop's own record of it, without a word). What is wrong with one
+ * connection only (it broke before it was accepted, a firewall forbids it) is passed over in
+ * silence. XEV_EINVAL: it does not listen. XEV_ENOTSUP: it cannot. */
 void xev_tcp_accept(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb);
 void xev_tcp_accept_multi(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata,
                           xev_cb cb);

@@ -10,6 +10,9 @@
 #include "xev/os/os.h"
 #include "xev/os/udp.h"
 
+/* How soon to try again what nothing announces. */
+#define LOOK_AGAIN_NS 10000000u
+
 /* ---- slots ---- */
 
 static uint32_t slot_new(xev_loop *loop, xev_completion *c) {
@@ -159,7 +162,11 @@ static void uring_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     }
     c->slot = slot_new(loop, c);
     if (c->slot == XEV__URING_NONE) {
-        xev__pend(loop, c, XEV_ENOMEM);
+        if (xev__accept_outlasts(c, XEV_ENOMEM)) {
+            xev__fds_pause(loop, xev__fds_find(loop->fds, c->fd), c);
+        } else {
+            xev__pend(loop, c, XEV_ENOMEM);
+        }
         return;
     }
     request_or_wait(u, c->slot);
@@ -455,11 +462,32 @@ static void on_event(xev_loop *loop, uint64_t data, int res, uint32_t cqe_flags)
     }
     if (kind == XEV__URING_OP) {
         on_operation(loop, i, res, cqe_flags);
+    } else if (res == XEV_EALREADY) {
+        /* A thread of the kernel's is at it, told to stop, and may not be able to for long. */
+        u->stuck = u->slots[i].stuck = true;
+        u->stuck_until_ns = xev__os_now_ns() + LOOK_AGAIN_NS;
     } else if (res < 0) {
-        /* Not found, or too late to stop: it was changing hands. If it did not end by itself, the
-         * next request will find it. */
+        /* Not found: it was changing hands. If it did not end by itself, the next request will
+         * find it. */
         request_or_wait(u, i);
     }
+}
+
+/* Ask once more to cancel what could not be. Returns how long to wait at most, given a limit. */
+static uint64_t cancel_stuck(struct xev__uring *u, uint64_t timeout_ns) {
+    uint64_t now = xev__os_now_ns();
+    if (now < u->stuck_until_ns) {
+        return timeout_ns < u->stuck_until_ns - now ? timeout_ns : u->stuck_until_ns - now;
+    }
+    u->stuck = false;
+    for (uint32_t i = 0; i < u->slots_len; i++) {
+        bool stuck = u->slots[i].stuck;
+        u->slots[i].stuck = false;
+        if (stuck && u->slots[i].c != NULL) {
+            request_or_wait(u, i);
+        }
+    }
+    return timeout_ns;
 }
 
 /* ---- poll ---- */
@@ -606,12 +634,17 @@ static int uring_poll(xev_loop *loop, uint64_t timeout_ns) {
         xev__os_wake_drain(u->wake);
         return 0;
     }
+    if (u->stuck) {
+        timeout_ns = cancel_stuck(u, timeout_ns);
+    }
     rc = make_ready(loop);
     if (rc < 0) {
         return rc;
     }
     if (io_uring_cq_ready(&u->ring) > 0 || u->wait_head != XEV__URING_NONE) {
         timeout_ns = 0;
+    } else if (!u->wake_armed && timeout_ns > LOOK_AGAIN_NS) {
+        timeout_ns = LOOK_AGAIN_NS; /* nobody could end the wait */
     }
     rc = enter(loop, timeout_ns);
     xev__woke(loop);

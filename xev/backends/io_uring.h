@@ -34,6 +34,7 @@ struct xev__uring_slot {
     bool waiting;   /* in the list: has a request to be made */
     bool submitted; /* the kernel has it, so the waiting request is a cancel */
     bool headed;    /* datagrams come with a header before them */
+    bool stuck;     /* could not be cancelled yet */
 };
 
 struct xev__uring {
@@ -45,6 +46,8 @@ struct xev__uring {
     uint64_t slack_ns; /* of that thread's timers */
     bool foreign;   /* that thread is gone, and another ends the loop */
     bool wake_armed;
+    bool stuck; /* some slot is, and is tried again from then on: */
+    uint64_t stuck_until_ns;
     xev_fd wake;
     /* For somebody else to wait for: an epoll of wake and of what the ring signals, or none yet. */
     xev_fd host, ring_signal;

@@ -171,6 +171,10 @@ static int await(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, en
 static void would_block(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
                         enum xev__dir d, xev_completion *c) {
     int rc = await(loop, r, e, d);
+    if (xev__accept_outlasts(c, rc)) {
+        xev__accept_again(loop, e, c, rc);
+        return;
+    }
     if (rc < 0) {
         xev__finish(loop, c, rc, false);
         return;

@@ -118,7 +118,8 @@ int xev__os_set_nonblocking(xev_fd fd, bool on) {
 }
 
 bool xev__os_exhausted(int code) {
-    return code == XEV_EMFILE || code == XEV_ENFILE || code == XEV_ENOBUFS || code == XEV_ENOMEM;
+    return code == XEV_EMFILE || code == XEV_ENFILE || code == XEV_ENOBUFS || code == XEV_ENOMEM ||
+           code == XEV_ENOSPC; /* epoll's limit per user */
 }
 
 /* ---- addresses ---- */
