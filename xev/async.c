@@ -14,6 +14,7 @@
 #include <ck_pr.h>
 
 #include "mpsc/handoff.h"
+#include "mpsc/visit.h"
 #include "xev/core.h"
 
 static xev_loop *bound_loop(void *word) { return (xev_loop *)((uintptr_t)word & ~(uintptr_t)1); }
@@ -37,8 +38,7 @@ int xev_async_notify(xev_watcher *w) {
     if (is_notified(ck_pr_load_ptr(&w->word))) {
         return 0;
     }
-    ck_pr_inc_32(&w->notifiers);
-    ck_pr_fence_memory();
+    xev__visit_begin(&w->notifiers);
     void *word = ck_pr_load_ptr(&w->word);
     while (!is_notified(word)) {
         if (ck_pr_cas_ptr_value(&w->word, word, (char *)word + 1, &word)) {
@@ -50,19 +50,8 @@ int xev_async_notify(xev_watcher *w) {
             break;
         }
     }
-    XEV_HANDOFF_RELEASE(&w->notifiers);
-    ck_pr_fence_memory();
-    ck_pr_dec_32(&w->notifiers);
+    xev__visit_end(&w->notifiers);
     return 0;
-}
-
-static void wait_for_notifiers(xev_watcher *w) {
-    ck_pr_fence_memory();
-    while (ck_pr_load_32(&w->notifiers) != 0) {
-        ck_pr_stall();
-    }
-    ck_pr_fence_memory();
-    XEV_HANDOFF_ACQUIRE(&w->notifiers);
 }
 
 void xev__async_notified(xev_loop *loop, xev_watcher *w) {
@@ -156,7 +145,7 @@ void xev_async_deinit(xev_watcher *w) {
         xev__async_forget(w);
         return;
     }
-    wait_for_notifiers(w);
+    xev__visits_wait(&w->notifiers);
     if (loop == NULL) {
         return;
     }
@@ -178,7 +167,7 @@ void xev__async_unbind_all(xev_loop *loop) {
         }
         unlink_async(loop, w);
         (void)ck_pr_fas_ptr(&w->word, NULL);
-        wait_for_notifiers(w);
+        xev__visits_wait(&w->notifiers);
         w->remembered = false;
     }
     while (xev_mpsc_pop(loop->inbox) != NULL) {

@@ -4,7 +4,7 @@
 #include <ck_pr.h>
 #include <string.h>
 
-#include "mpsc/handoff.h"
+#include "mpsc/visit.h"
 #include "xev/core.h"
 #include "xev/os/os.h"
 
@@ -259,15 +259,12 @@ void xev__signal(xev_loop *loop) {
 void xev_loop_stop(xev_loop *loop) {
     xev__check_loop("xev_loop_stop", loop);
     /* The count lets a deinit that this stop brings about wait for us to be out of the loop. */
-    ck_pr_inc_32(&loop->notifiers);
-    ck_pr_fence_memory();
+    xev__visit_begin(&loop->notifiers);
     ck_pr_store_32(&loop->stop, 1);
     if (xev_mpsc_wake(loop->inbox)) {
         xev__signal(loop);
     }
-    XEV_HANDOFF_RELEASE(&loop->notifiers);
-    ck_pr_fence_memory();
-    ck_pr_dec_32(&loop->notifiers);
+    xev__visit_end(&loop->notifiers);
 }
 
 /* ---- teardown ---- */
@@ -305,15 +302,6 @@ static void stop_everything(xev_loop *loop) {
     }
 }
 
-static void wait_for_notifiers(xev_loop *loop) {
-    ck_pr_fence_memory();
-    while (ck_pr_load_32(&loop->notifiers) != 0) {
-        ck_pr_stall();
-    }
-    ck_pr_fence_memory();
-    XEV_HANDOFF_ACQUIRE(&loop->notifiers);
-}
-
 void xev_loop_deinit(xev_loop *loop) {
     xev__check_loop("xev_loop_deinit", loop);
     if ((loop->running && !xev__forked(loop)) || loop->deinit) {
@@ -342,7 +330,7 @@ void xev_loop_deinit(xev_loop *loop) {
         xev__deliver_pending(loop);
     }
     xev__async_unbind_all(loop);
-    wait_for_notifiers(loop);
+    xev__visits_wait(&loop->notifiers);
     loop->ops->deinit(loop);
     free_parts(loop);
 }

@@ -15,7 +15,7 @@
 #include <ck_pr.h>
 #include <errno.h>
 
-#include "mpsc/handoff.h"
+#include "mpsc/visit.h"
 #include "xev/core.h"
 #include "xev/os/process.h"
 
@@ -24,25 +24,13 @@ static uint32_t handlers;                      /* atomic: threads in the handler
 
 static void handler(int number) {
     int error = errno;
-    ck_pr_inc_32(&handlers);
-    ck_pr_fence_memory();
+    xev__visit_begin(&handlers);
     for (xev_signal *s = ck_pr_load_ptr(&watchers[number]); s != NULL;
          s = ck_pr_load_ptr(&s->next)) {
         (void)xev_async_notify(&s->async);
     }
-    XEV_HANDOFF_RELEASE(&handlers);
-    ck_pr_fence_memory();
-    ck_pr_dec_32(&handlers);
+    xev__visit_end(&handlers);
     errno = error;
-}
-
-static void wait_for_handlers(void) {
-    ck_pr_fence_memory();
-    while (ck_pr_load_32(&handlers) != 0) {
-        ck_pr_stall();
-    }
-    ck_pr_fence_memory();
-    XEV_HANDOFF_ACQUIRE(&handlers);
 }
 
 static void unlink_watcher(xev_signal *s) {
@@ -51,7 +39,7 @@ static void unlink_watcher(xev_signal *s) {
         link = &(*link)->next;
     }
     ck_pr_store_ptr(link, s->next);
-    wait_for_handlers();
+    xev__visits_wait(&handlers);
 }
 
 int xev_signal_init(xev_signal *s, int signal_number) {

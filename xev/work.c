@@ -3,7 +3,7 @@
 
 #include <ck_pr.h>
 
-#include "mpsc/handoff.h"
+#include "mpsc/visit.h"
 #include "xev/core.h"
 #include "xev/os/os.h"
 
@@ -45,14 +45,11 @@ static void run(xev_threadpool_task *task) {
     xev_loop *loop = c->loop;
     c->result = c->arg.work(argument(c));
     /* The loop may finish c and be gone as soon as c is pushed, but for this count. */
-    ck_pr_inc_32(&loop->notifiers);
-    ck_pr_fence_memory();
+    xev__visit_begin(&loop->notifiers);
     if (xev_mpsc_push(loop->inbox, &c->at.inbox.node)) {
         xev__signal(loop);
     }
-    XEV_HANDOFF_RELEASE(&loop->notifiers);
-    ck_pr_fence_memory();
-    ck_pr_dec_32(&loop->notifiers);
+    xev__visit_end(&loop->notifiers);
 }
 
 static void schedule(xev_loop *loop, xev_completion *c) {
