@@ -140,6 +140,9 @@ int xev_shard_listen(xev_shard *s, xev_listener *l, const xev_addr *addr, int ba
     if (rc == 0) {
         rc = xev_tcp_listen(l->tcp, backlog > 0 ? backlog : 4096);
     }
+    if (rc == 0) {
+        rc = xev_tcp_local_addr(l->tcp, &l->addr);
+    }
     if (rc < 0) {
         (void)xev_tcp_close_now(l->tcp);
         return rc;
@@ -152,7 +155,8 @@ int xev_shard_listen(xev_shard *s, xev_listener *l, const xev_addr *addr, int ba
 
 int xev_listener_addr(const xev_listener *l, xev_addr *addr) {
     xev__shard_check(l != NULL && addr != NULL, "xev_listener_addr", "listener or room is null");
-    return xev_tcp_local_addr(l->tcp, addr);
+    *addr = l->addr;
+    return 0;
 }
 
 xev_shard *xev_listener_shard(const xev_listener *l) {

@@ -8,9 +8,9 @@
  *     drain   when a stop is asked for: the shard's listeners have been told to close, what their
  *             backlog held is still accepted. Begin to finish what is there, take on nothing new.
  *     stop    N-1 .. 0, when no shard has referenced operations or messages left, or the drain's
- *             deadline has passed. Mailboxes are open: the last word to other shards. Every
- *             message sent by now is delivered before the receiver's deinit.
- *     deinit  N-1 .. 0, after the shard's loop is gone and all its callbacks have run: free.
+ *             deadline has passed. Mailboxes are open: the last word to other shards.
+ *             (N-1 .. 0: the shard handles every message it was sent, and its loop ends)
+ *     deinit  N-1 .. 0, after all loops are gone and all callbacks have run: free.
  *
  * Messages travel in memory of their sender's, by a lock-free queue per shard. What one turn of a
  * loop sends to one shard goes there in one piece, at the turn's end; a shard that is awake is not
@@ -39,7 +39,7 @@ typedef void (*xev_shard_fn)(xev_shard *shard, void *userdata);
 /* All zero means all defaults. */
 typedef struct xev_runtime_options {
     uint32_t shards;       /* 1 to XEV_SHARDS_MAX; 0: xev_cpu_count() */
-    bool no_pin;           /* leave placement to the system */
+    bool no_pin;           /* leave placement to the system even where: see xev_runtime_run */
     bool no_signals;       /* leave SIGINT and SIGTERM alone; call xev_runtime_stop */
     uint32_t drain_ms;     /* drain's deadline; 0: 10 000 */
     uint32_t mailbox;      /* messages a shard holds before it refuses more; 0: 65 536 */
@@ -85,6 +85,7 @@ struct xev_listener {
     xev_tcp tcp;
     xev_completion accept, cancel, close;
     uint64_t accepted;
+    xev_addr addr;
     bool draining, paused;
     xev_listener_fn callback;
     void *userdata;
@@ -105,9 +106,11 @@ XEV_BEGIN_DECLS
 /* CPUs this process may use: its affinity, limited by its cgroup's quota (rounded down). >= 1. */
 uint32_t xev_cpu_count(void);
 
-/* Run the shards; returns when all have ended. 0: stopped in order. XEV_ETIMEDOUT: the drain's
- * deadline passed and what was left was cancelled. XEV_EINTR: a second signal, or a second
- * xev_runtime_stop, cut the drain short. Or the code that an init callback or the set-up of a
+/* Run the shards; returns when all have ended. Where there are as many of them as CPUs or more, each
+ * is bound to one; fewer are placed by the system, which knows what else runs here. 0: stopped in
+ * order. XEV_ETIMEDOUT: the drain's deadline passed and what was left was cancelled, or a request
+ * of a stop callback has no answer yet. XEV_EINTR: the same by a second signal or a second
+ * xev_runtime_stop. Or the code that an init callback or the set-up of a
  * loop, thread or mailbox gave; what had been started was ended in order. rt is initialised here
  * (before the first callback), and belongs to the caller. One thread; not from a shard. While it
  * runs, SIGINT and SIGTERM are blocked in all threads it makes and in the caller (unless
@@ -115,7 +118,8 @@ uint32_t xev_cpu_count(void);
  * range. */
 XEV_NODISCARD int xev_runtime_run(xev_runtime *rt, const xev_runtime_options *options);
 
-/* Start the drain; when it has begun, end it at once. Any thread, any time while rt runs. */
+/* Start the drain; a second time, end it at once. Any thread, any time while rt runs; xev_runtime_run
+ * does not return while a thread is in here, or in a send. */
 void xev_runtime_stop(xev_runtime *rt);
 
 /* How many they are. Any thread, while rt runs, as for all calls below. */
@@ -154,7 +158,7 @@ XEV_NODISCARD int xev_shard_listen(xev_shard *shard, xev_listener *listener, con
 void xev_listener_pause(xev_listener *listener);
 void xev_listener_resume(xev_listener *listener);
 
-/* Where it listens, as xev_tcp_local_addr; and on which shard. Any thread. */
+/* Where it listens, or did (0); and on which shard. Any thread. */
 XEV_NODISCARD int xev_listener_addr(const xev_listener *listener, xev_addr *addr);
 xev_shard *xev_listener_shard(const xev_listener *listener);
 
@@ -174,8 +178,8 @@ XEV_NODISCARD int xev_shard_broadcast(xev_runtime *rt, xev_message *messages,
  * reply needs no room in a mailbox: it cannot fail and cannot deadlock. A shard is not drained
  * while it waits for one. From a thread of the same runtime's shards, else XEV_EINVAL. XEV_EAGAIN,
  * XEV_ECANCELED as for send; XEV_ECANCELED too where the asking shard is about to end. A drain that
- * was cut short (XEV_ETIMEDOUT, XEV_EINTR) may leave requests unanswered: their memory must then
- * last until xev_runtime_run returns. */
+ * was cut short (XEV_ETIMEDOUT, XEV_EINTR) may leave requests unanswered: where a deinit callback
+ * may still answer one, its memory must last until xev_runtime_run returns. */
 XEV_NODISCARD int xev_shard_submit_to(xev_shard *to, xev_request *request, xev_request_fn handler,
                                       void *arg, xev_reply_fn reply);
 

@@ -118,7 +118,10 @@ static void zero_is_up(xev_shard *self) {
 
 static void check_counters(xev_shard *self) {
     uint32_t id = xev_shard_id(self);
+    xev_addr was;
     CHECK_EQ(counters_of(self).accepted, accepts[id]);
+    CHECK_EQ(xev_listener_addr(&listeners[id], &was), 0); /* closed by now */
+    CHECK_EQ(xev_addr_port(&was), xev_addr_port(&addr));
 }
 
 static void begin(const char *host) {
