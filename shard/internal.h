@@ -17,7 +17,15 @@ struct xev__outbox {
 };
 
 /* What the runtime has told a shard to do next. */
-enum xev__command { XEV__NONE, XEV__INIT, XEV__SERVE, XEV__DRAIN, XEV__STOP, XEV__DEINIT };
+enum xev__command {
+    XEV__NONE,
+    XEV__INIT,
+    XEV__SERVE,
+    XEV__DRAIN,
+    XEV__STOP,
+    XEV__END, /* its loop */
+    XEV__DEINIT
+};
 
 struct xev_shard {
     /* The mailbox: written by all. */
@@ -71,7 +79,9 @@ struct xev__runtime {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* a command was given */
     int wake;               /* descriptor: the coordinator is to look again */
-    uint32_t stops;         /* atomic: calls of xev_runtime_stop */
+    uint32_t stops;         /* atomic: calls of xev_runtime_stop, and signals */
+    struct xev__signals signals;
+    uint32_t visits;        /* calls of threads that are no shard of it; see mpsc/visit.h */
     uint64_t drain_end_ms;  /* 0: has not begun; set before any shard is told */
 };
 
@@ -92,5 +102,9 @@ void xev__listeners_close(xev_shard *s);
 
 /* runtime.c */
 void xev__shard_busy(xev_shard *s);
+/* A call that others may answer by ending rt: it goes on until the visit is over. A shard needs
+ * none, since it is itself waited for. */
+bool xev__runtime_visit(struct xev__runtime *rt);
+void xev__runtime_leave(struct xev__runtime *rt, bool visiting);
 
 #endif

@@ -152,12 +152,15 @@ void xev__mailbox_close(xev_shard *s) {
 }
 
 static int send_message(xev_shard *to, xev_message *m, xev_message_fn handler, void *arg) {
+    struct xev__runtime *rt = to->rt;
+    bool visiting = xev__runtime_visit(rt);
     int rc = take_credit(to);
     if (rc == 0) {
         m->handler = handler;
         m->arg = arg;
         post(to, m);
     }
+    xev__runtime_leave(rt, visiting);
     return rc;
 }
 
@@ -167,20 +170,18 @@ int xev_shard_send(xev_shard *to, xev_message *m, xev_message_fn handler, void *
     return send_message(to, m, handler, arg);
 }
 
-int xev_shard_broadcast(xev_runtime *rt, xev_message *messages, xev_message_fn handler, void *arg) {
-    xev__shard_check(rt != NULL && rt->impl != NULL && messages != NULL && handler != NULL,
-                     "xev_shard_broadcast",
-                     "runtime (or it is not running), messages or handler "
-                     "is null");
-    uint32_t count = rt->impl->count;
-    xev_shard *shards = rt->impl->shards;
+/* To all: all or none. */
+static int send_to_all(struct xev__runtime *rt, xev_message *messages, xev_message_fn handler,
+                       void *arg) {
+    uint32_t count = rt->count;
+    xev_shard *shards = rt->shards;
     for (uint32_t i = 0; i < count; i++) {
         int rc = take_credit(&shards[i]);
         if (rc < 0) {
             while (i-- > 0) {
                 give_credits(&shards[i], 1);
             }
-            xev__event_signal(rt->impl->wake); /* as in take_credit */
+            xev__event_signal(rt->wake); /* as in take_credit */
             return rc;
         }
     }
@@ -190,6 +191,18 @@ int xev_shard_broadcast(xev_runtime *rt, xev_message *messages, xev_message_fn h
         post(&shards[i], &messages[i]);
     }
     return 0;
+}
+
+int xev_shard_broadcast(xev_runtime *rt, xev_message *messages, xev_message_fn handler, void *arg) {
+    xev__shard_check(rt != NULL && rt->impl != NULL && messages != NULL && handler != NULL,
+                     "xev_shard_broadcast",
+                     "runtime (or it is not running), messages or handler "
+                     "is null");
+    struct xev__runtime *impl = rt->impl;
+    bool visiting = xev__runtime_visit(impl);
+    int rc = send_to_all(impl, messages, handler, arg);
+    xev__runtime_leave(impl, visiting);
+    return rc;
 }
 
 static void handle_request(xev_shard *self, xev_message *m, void *arg) {

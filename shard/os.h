@@ -19,7 +19,7 @@ int xev__cpu_pin(int cpu);
 /* Block SIGINT and SIGTERM in the calling thread and those it makes, and report them by a
  * descriptor. close takes what is pending and restores what was. */
 struct xev__signals {
-    int fd;
+    int fd; /* -1: none are caught */
     uint64_t old_mask[16];
 };
 int xev__signals_open(struct xev__signals *s);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "mpsc/visit.h"
 #include "shard/internal.h"
 
 static _Thread_local xev_shard *current;
@@ -22,6 +23,20 @@ xev_shard *xev_shard_current(void) { return current; }
 uint32_t xev_cpu_count(void) {
     uint32_t allowed = xev__cpu_allowed(), quota = xev__cpu_quota("");
     return quota < allowed ? quota : allowed;
+}
+
+bool xev__runtime_visit(struct xev__runtime *rt) {
+    bool visiting = current == NULL || current->rt != rt;
+    if (visiting) {
+        xev__visit_begin(&rt->visits);
+    }
+    return visiting;
+}
+
+void xev__runtime_leave(struct xev__runtime *rt, bool visiting) {
+    if (visiting) {
+        xev__visit_end(&rt->visits);
+    }
 }
 
 static uint64_t now_ms(void) {
@@ -34,11 +49,8 @@ static uint64_t now_ms(void) {
 
 static int set_up(xev_shard *s) {
     const xev_runtime_options *o = &s->rt->options;
-    if (!o->no_pin) {
-        int rc = xev__cpu_pin(xev__cpu_nth(s->id));
-        if (rc < 0) {
-            return rc;
-        }
+    if (!o->no_pin && s->rt->count >= xev__cpu_allowed()) {
+        (void)xev__cpu_pin(xev__cpu_nth(s->id)); /* forbidden here and there, and no need */
     }
     xev_loop_options loop = o->loop;
     loop.thread_pool = &s->rt->pool;
@@ -82,17 +94,14 @@ static void await_replies(xev_shard *s) {
     }
 }
 
-static void tear_down(xev_shard *s) {
+static void end_loop(xev_shard *s) {
+    s->serving = false;
     if (s->has_loop) {
         await_replies(s);
         xev__mailbox_close(s);
         xev_loop_deinit(&s->loop);
         xev__mailbox_flush(s);
         xev__listeners_close(s);
-    }
-    if (s->initialised && s->rt->options.deinit != NULL) {
-        s->rt->options.deinit(s, s->rt->options.userdata);
-        xev__mailbox_flush(s);
     }
 }
 
@@ -186,9 +195,16 @@ static void *shard_main(void *arg) {
                 rt->options.stop(s, rt->options.userdata);
             }
             break;
+        case XEV__END:
+            end_loop(s);
+            result = s->broken;
+            break;
         default:
-            tear_down(s);
-            report_done(s, s->broken);
+            if (s->initialised && rt->options.deinit != NULL) {
+                rt->options.deinit(s, rt->options.userdata);
+                xev__mailbox_flush(s);
+            }
+            report_done(s, 0);
             return NULL;
         }
         xev__mailbox_flush(s); /* a shard that waits for its next command holds nothing back */
@@ -204,14 +220,29 @@ static void give(xev_shard *s, enum xev__command command) {
     s->done = false;
     pthread_cond_broadcast(&s->rt->changed);
     if (s->serving_known) {
-        xev_loop_stop(&s->loop); /* under the lock: once it is seen, DEINIT ends the loop */
+        xev_loop_stop(&s->loop); /* under the lock: once it is seen, END ends the loop */
     }
     pthread_mutex_unlock(&s->rt->lock);
-    s->serving_known = command != XEV__DEINIT && (s->serving_known || command == XEV__SERVE);
+    s->serving_known = command < XEV__END && (s->serving_known || command == XEV__SERVE);
+}
+
+/* How often a stop was asked for, signals included. */
+static uint32_t stops(struct xev__runtime *rt) {
+    while (rt->signals.fd >= 0 && xev__signals_take(&rt->signals)) {
+        ck_pr_inc_32(&rt->stops);
+    }
+    return ck_pr_load_32(&rt->stops);
+}
+
+/* Until a shard has something to say, or somebody asks for a stop. */
+static void wait_for_news(struct xev__runtime *rt, int timeout_ms) {
+    xev__wait_readable(rt->wake, rt->signals.fd, timeout_ms);
+    xev__event_drain(rt->wake);
 }
 
 static int wait_done(xev_shard *s) {
     for (;;) {
+        (void)stops(s->rt); /* a shard that waits for replies looks at their number */
         pthread_mutex_lock(&s->rt->lock);
         bool done = s->done;
         int result = s->result;
@@ -219,8 +250,7 @@ static int wait_done(xev_shard *s) {
         if (done) {
             return result;
         }
-        xev__wait_readable(s->rt->wake, -1, -1);
-        xev__event_drain(s->rt->wake);
+        wait_for_news(s->rt, -1);
     }
 }
 
@@ -235,23 +265,13 @@ static bool quiescent(struct xev__runtime *rt) {
     return yes;
 }
 
-/* How often a stop was asked for, signals included. */
-static uint32_t stops(struct xev__runtime *rt, struct xev__signals *signals) {
-    while (signals != NULL && xev__signals_take(signals)) {
-        ck_pr_inc_32(&rt->stops);
-    }
-    return ck_pr_load_32(&rt->stops);
-}
-
-static int serve_and_drain(struct xev__runtime *rt, struct xev__signals *signals) {
-    int fd = signals != NULL ? signals->fd : -1;
+static int serve_and_drain(struct xev__runtime *rt) {
     for (uint32_t i = 0; i < rt->count; i++) {
         give(&rt->shards[i], XEV__SERVE);
         (void)wait_done(&rt->shards[i]);
     }
-    while (stops(rt, signals) == 0) {
-        xev__wait_readable(rt->wake, fd, -1);
-        xev__event_drain(rt->wake);
+    while (stops(rt) == 0) {
+        wait_for_news(rt, -1);
     }
     rt->drain_end_ms = now_ms() + rt->options.drain_ms;
     for (uint32_t i = 0; i < rt->count; i++) {
@@ -260,13 +280,12 @@ static int serve_and_drain(struct xev__runtime *rt, struct xev__signals *signals
     int rc = 0;
     while (!quiescent(rt)) {
         uint64_t now = now_ms();
-        if (stops(rt, signals) > 1 || now >= rt->drain_end_ms) {
+        if (stops(rt) > 1 || now >= rt->drain_end_ms) {
             rc = now >= rt->drain_end_ms ? XEV_ETIMEDOUT : XEV_EINTR;
             break;
         }
         uint64_t left = rt->drain_end_ms - now;
-        xev__wait_readable(rt->wake, fd, left > INT32_MAX ? INT32_MAX : (int)left);
-        xev__event_drain(rt->wake);
+        wait_for_news(rt, left > INT32_MAX ? INT32_MAX : (int)left);
     }
     for (uint32_t i = 0; i < rt->count; i++) {
         (void)wait_done(&rt->shards[i]);
@@ -288,30 +307,42 @@ static int start_shard(xev_shard *s) {
     return wait_done(s);
 }
 
-static int end_shards(struct xev__runtime *rt) {
-    int rc = 0;
-    for (uint32_t i = rt->count; i-- > 0;) {
-        xev_shard *s = &rt->shards[i];
-        if (s->has_thread) {
-            give(s, XEV__DEINIT);
-            int result = wait_done(s);
-            rc = result < 0 ? result : rc;
-            (void)pthread_join(s->thread, NULL);
+/* Those that were begun. Their loops first, all of them: when the deinit callbacks free what
+ * messages and requests are made of, every one has been handled. */
+static int end_shards(struct xev__runtime *rt, int rc) {
+    int broken = 0;
+    for (enum xev__command command = XEV__END; command <= XEV__DEINIT; command++) {
+        for (uint32_t i = rt->count; i-- > 0;) {
+            xev_shard *s = &rt->shards[i];
+            if (s->has_thread) {
+                give(s, command);
+                int result = wait_done(s);
+                broken = result < 0 ? result : broken;
+            }
         }
     }
-    return rc;
+    bool unanswered = false;
+    for (uint32_t i = rt->count; i-- > 0;) {
+        if (rt->shards[i].has_thread) {
+            (void)pthread_join(rt->shards[i].thread, NULL);
+            unanswered |= rt->shards[i].awaited > 0;
+        }
+    }
+    if (rc == 0 && unanswered) { /* by what was asked at the very end */
+        rc = ck_pr_load_32(&rt->stops) > 1 ? XEV_EINTR : XEV_ETIMEDOUT;
+    }
+    return broken < 0 ? broken : rc;
 }
 
-static int run_shards(struct xev__runtime *rt, struct xev__signals *signals) {
+static int run_shards(struct xev__runtime *rt) {
     int rc = 0;
     for (uint32_t i = 0; i < rt->count && rc >= 0; i++) {
         rc = start_shard(&rt->shards[i]);
     }
     if (rc >= 0) {
-        rc = serve_and_drain(rt, signals);
+        rc = serve_and_drain(rt);
     }
-    int broken = end_shards(rt);
-    return broken < 0 ? broken : rc;
+    return end_shards(rt, rc);
 }
 
 static int make_shards(xev_runtime *handle, struct xev__runtime *rt) {
@@ -356,16 +387,16 @@ static int run_with_pool(xev_runtime *handle, struct xev__runtime *rt) {
     if (rc < 0) {
         return rc;
     }
-    struct xev__signals signals = {.fd = -1};
     bool catch = !rt->options.no_signals;
-    rc = catch ? xev__signals_open(&signals) : 0;
+    rt->signals.fd = -1;
+    rc = catch ? xev__signals_open(&rt->signals) : 0;
     if (rc == 0) {
         rc = make_shards(handle, rt);
         if (rc == 0) {
-            rc = run_shards(rt, catch ? &signals : NULL);
+            rc = run_shards(rt);
         }
         if (catch) {
-            xev__signals_close(&signals);
+            xev__signals_close(&rt->signals);
         }
     }
     xev_threadpool_deinit(&rt->pool);
@@ -389,6 +420,7 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     }
     if (rc == 0) {
         rc = run_with_pool(handle, rt);
+        xev__visits_wait(&rt->visits);
         xev__event_close(rt->wake);
     }
     for (uint32_t i = 0; rt->shards != NULL && i < rt->count; i++) {
@@ -416,8 +448,10 @@ static void check_shard(const char *call, const xev_shard *s) {
 
 void xev_runtime_stop(xev_runtime *handle) {
     struct xev__runtime *rt = running("xev_runtime_stop", handle);
+    bool visiting = xev__runtime_visit(rt);
     ck_pr_inc_32(&rt->stops);
     xev__event_signal(rt->wake);
+    xev__runtime_leave(rt, visiting);
 }
 
 uint32_t xev_runtime_shards(const xev_runtime *handle) {

@@ -1,6 +1,8 @@
 /* Requests between shards, and their replies. */
 #include "tests/shard_scene.h"
 
+#include <signal.h>
+
 static atomic_int left;
 
 struct question {
@@ -303,6 +305,46 @@ TEST(what_stop_asks_is_answered_before_deinit) {
         memset(tickers, 0, sizeof tickers);
         CHECK_EQ(scene_run(3), 0);
     }
+}
+
+static xev_request asked_at_last;
+
+static void not_answered(xev_shard *self, xev_request *request, int result, void *arg) {
+    (void)self;
+    (void)request;
+    (void)arg;
+    CHECK_FAIL("answered with %d", result);
+}
+
+static bool signal_too;
+
+static void keep_quiet(xev_shard *self, xev_request *request, void *arg) {
+    (void)self;
+    (void)arg;
+    CHECK(request == &asked_at_last);
+    CHECK_EQ(signal_too ? kill(getpid(), SIGTERM) : 0, 0);
+}
+
+static void one_asks_at_last(xev_shard *self) {
+    if (xev_shard_id(self) == 1) {
+        CHECK_EQ(xev_shard_submit_to(shard_number(self, 0), &asked_at_last, keep_quiet, NULL,
+                                     not_answered),
+                 0);
+    }
+}
+
+TEST(a_second_signal_ends_the_wait_for_an_answer_to_stop) {
+    signal_too = true;
+    sc.body = zero_stops_all;
+    sc.stop = one_asks_at_last;
+    CHECK_EQ(scene_run(2), XEV_EINTR);
+}
+
+TEST(what_stop_asks_in_vain_is_told) {
+    sc.o.drain_ms = 100;
+    sc.body = zero_stops_all;
+    sc.stop = one_asks_at_last;
+    CHECK_EQ(scene_run(2), XEV_ETIMEDOUT);
 }
 
 /* ---- counters ---- */

@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <sys/syscall.h>
 
+#include "tests/refuse.h"
+
 /* ---- order and threads ---- */
 
 TEST(init_runs_in_order_stop_and_deinit_in_reverse) {
@@ -573,6 +575,31 @@ TEST(shards_are_bound_to_the_allowed_cpus_in_turn) {
     }
     CHECK_EQ(sched_getaffinity(0, sizeof after, &after), 0);
     CHECK(CPU_EQUAL(&allowed, &after));
+}
+
+/* Other processes here may have the same idea of which CPUs come first. */
+TEST(fewer_shards_than_cpus_are_placed_by_the_system) {
+    cpu_set_t allowed;
+    CHECK_EQ(sched_getaffinity(0, sizeof allowed, &allowed), 0);
+    uint32_t shards = (uint32_t)CPU_COUNT(&allowed) - 1;
+    if (shards > 0 && shards <= SCENE_SHARDS) {
+        sc.init = note_cpus;
+        sc.body = zero_stops_all;
+        CHECK_EQ(scene_run(shards), 0);
+        for (uint32_t i = 0; i < shards; i++) {
+            CHECK(CPU_EQUAL(&placed[i], &allowed));
+        }
+    }
+}
+
+TEST(shards_that_may_not_be_bound_run_all_the_same) {
+    cpu_set_t allowed;
+    CHECK_EQ(sched_getaffinity(0, sizeof allowed, &allowed), 0);
+    refuse(SYS_sched_setaffinity, EPERM);
+    sc.init = note_cpus;
+    sc.body = zero_stops_all;
+    CHECK_EQ(scene_run(SCENE_SHARDS), 0);
+    CHECK(CPU_EQUAL(&placed[0], &allowed));
 }
 
 TEST(no_pin_leaves_the_shards_where_they_are) {
