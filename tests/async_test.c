@@ -460,6 +460,30 @@ TEST_TIMEOUT(notify_from_8_threads_loses_none, 60) {
     xev_async_deinit(&w);
 }
 
+static xev_cb_action deinit_async(xev_loop *l, xev_completion *c, int result, void *userdata) {
+    (void)l;
+    (void)c;
+    CHECK_EQ(result, 0);
+    xev_async_deinit(userdata);
+    memset(userdata, 0x5a, sizeof(xev_watcher));
+    return XEV_DISARM;
+}
+
+/* It is taken from the inbox before the timers of a turn run, and its waiter called after them. */
+TEST(a_waiter_whose_callback_is_due_hears_of_the_deinit) {
+    start();
+    struct op wait = {.rearm = 1};
+    xev_completion timer;
+    xev_async_wait(&w, &loop, &wait.c, &wait, op_cb);
+    run_no_wait(&loop);
+    xev_timer_run(NULL, &loop, &timer, 0, &w, deinit_async);
+    CHECK_EQ(xev_async_notify(&w), 0);
+    run_done(&loop);
+    CHECK_EQ(wait.calls, 2); /* what had come, and the end when it waited on */
+    CHECK_EQ(wait.result, XEV_ECANCELED);
+    xev_loop_deinit(&loop);
+}
+
 static xev_watcher itself;
 
 /* userdata: struct op of a receive that is to come to its end all the same. */

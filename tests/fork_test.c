@@ -3,6 +3,7 @@
 #include "tests/loop_scene.h"
 
 #include <errno.h>
+#include <signal.h>
 
 /* body in a forked child, whose checks are checked. */
 static void in_child(void (*body)(void *), void *arg) {
@@ -172,6 +173,105 @@ static void child_with_loop(void *arg) {
     run_done(&loop);
     CHECK_EQ(timer.calls, 1);
     xev_loop_deinit(&loop);
+}
+
+/* ---- signals ---- */
+
+/* What a child that runs body ends by; 0: it exits. */
+static int ended_by(void (*body)(struct parent *, xev_signal *), struct parent *p, xev_signal *s) {
+    pid_t pid = fork();
+    CHECK_GE(pid, 0);
+    if (pid == 0) {
+        body(p, s);
+        CHECK_EQ(raise(SIGTERM), 0);
+        _exit(0);
+    }
+    int status;
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+static void do_nothing(struct parent *p, xev_signal *s) {
+    (void)p;
+    (void)s;
+}
+
+static void free_loop(struct parent *p, xev_signal *s) {
+    xev_loop_deinit(&p->loop);
+    memset(s, 0x5a, sizeof *s);
+}
+
+static void free_watcher(struct parent *p, xev_signal *s) {
+    (void)p;
+    xev_signal_deinit(s);
+    memset(s, 0x5a, sizeof *s);
+}
+
+static void watch_itself(struct parent *p, xev_signal *s) {
+    xev_loop loop;
+    xev_signal own;
+    struct op wait = {0};
+    (void)p;
+    (void)s;
+    loop_start(&loop);
+    CHECK_EQ(xev_signal_init(&own, SIGTERM), 0);
+    xev_signal_wait(&own, &loop, &wait.c, &wait, op_cb);
+    CHECK_EQ(raise(SIGTERM), 0);
+    run_done(&loop);
+    CHECK_EQ(wait.result, SIGTERM);
+    xev_signal_deinit(&own);
+    xev_loop_deinit(&loop);
+}
+
+TEST(a_child_gets_the_signals_that_its_parent_watches) {
+    static void (*const bodies[])(struct parent *, xev_signal *) = {do_nothing, free_loop,
+                                                                   free_watcher, watch_itself};
+    struct parent p;
+    xev_signal s;
+    struct op wait = {0};
+    parent_start(&p);
+    CHECK_EQ(xev_signal_init(&s, SIGTERM), 0);
+    xev_signal_wait(&s, &p.loop, &wait.c, &wait, op_cb);
+    run_no_wait(&p.loop);
+    for (int i = 0; i < 4; i++) {
+        CHECK_EQ(ended_by(bodies[i], &p, &s), SIGTERM);
+    }
+    CHECK_EQ(raise(SIGTERM), 0);
+    run_for(&p.loop, &wait, 1);
+    CHECK_EQ(wait.result, SIGTERM);
+    parent_end(&p);
+    xev_signal_deinit(&s);
+}
+
+static atomic_bool over;
+
+static void *watch_on_and_on(void *arg) {
+    (void)arg;
+    while (!atomic_load(&over)) {
+        xev_signal s;
+        CHECK_EQ(xev_signal_init(&s, SIGUSR1), 0);
+        xev_signal_deinit(&s);
+    }
+    return NULL;
+}
+
+static void watch_once(void *arg) {
+    xev_signal s;
+    (void)arg;
+    alarm(60); /* instead of a wait for a thread that is not there */
+    CHECK_EQ(xev_signal_init(&s, SIGUSR2), 0);
+    CHECK_EQ(raise(SIGUSR2), 0);
+    xev_signal_deinit(&s);
+}
+
+TEST(a_child_may_watch_whatever_its_parents_threads_were_at) {
+    pthread_t t;
+    thread_start(&t, watch_on_and_on, NULL);
+    for (uint32_t i = 0; i < rounds(300); i++) {
+        in_child(watch_once, NULL);
+    }
+    atomic_store(&over, true);
+    thread_join(t);
 }
 
 TEST(grandchildren_are_told_apart) { in_child(child_with_loop, NULL); }

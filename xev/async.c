@@ -94,6 +94,10 @@ static void bind(xev_loop *loop, xev_watcher *w) {
 
 void xev__async_start(xev_loop *loop, xev_completion *c) {
     xev_watcher *w = c->arg.watcher;
+    if (w == NULL) {
+        xev__pend(loop, c, XEV_ECANCELED);
+        return;
+    }
     bind(loop, w);
     if (w->waiter != NULL) {
         xev__pend(loop, c, XEV_EBUSY);
@@ -135,6 +139,15 @@ void xev__async_forget(xev_watcher *w) {
     w->remembered = false;
 }
 
+/* Waiters whose callback is due hear of it when they want to wait again. */
+static void take_from_waiters(struct xev__list *list, const xev_watcher *w) {
+    for (xev_completion *c = list->head; c != NULL; c = c->at.link.next) {
+        if (c->op == XEV__OP_ASYNC && c->arg.watcher == w) {
+            c->arg.watcher = NULL;
+        }
+    }
+}
+
 void xev_async_deinit(xev_watcher *w) {
     if (w == NULL) {
         xev__misuse("xev_async_deinit", "watcher is null", w);
@@ -155,6 +168,8 @@ void xev_async_deinit(xev_watcher *w) {
     if (w->waiter != NULL) {
         (void)xev__stop(loop, w->waiter);
     }
+    take_from_waiters(&loop->pending, w);
+    take_from_waiters(&loop->delivering, w);
     unlink_async(loop, w);
     ck_pr_store_ptr(&w->word, NULL);
 }

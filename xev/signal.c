@@ -42,6 +42,20 @@ static void unlink_watcher(xev_signal *s) {
     xev__visits_wait(&handlers);
 }
 
+/* In a forked child, which has one thread: its watchers are dead, and catch nothing. */
+static void forget_all(void) {
+    xev__os_signals_forked();
+    ck_pr_store_32(&handlers, 0);
+    for (int number = 1; number <= XEV__SIGNALS; number++) {
+        if (watchers[number] != NULL) {
+            xev__os_signal_restore(number, handler);
+        }
+        for (; watchers[number] != NULL; watchers[number] = watchers[number]->next) {
+            watchers[number]->watching = false;
+        }
+    }
+}
+
 int xev_signal_init(xev_signal *s, int signal_number) {
     if (s == NULL) {
         xev__misuse("xev_signal_init", "watcher is null", s);
@@ -53,6 +67,10 @@ int xev_signal_init(xev_signal *s, int signal_number) {
         return XEV_EINVAL;
     }
     xev__os_signals_lock();
+    if (xev__os_in_forked_child(forget_all) < 0) {
+        xev__os_signals_unlock();
+        return XEV_ENOMEM;
+    }
     /* Into the list before the handler is there: what it catches finds somebody. */
     bool first = watchers[signal_number] == NULL;
     s->next = watchers[signal_number];

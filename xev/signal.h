@@ -13,8 +13,9 @@
  * handler takes no lock and allocates nothing; it writes to the loop's wake descriptor if the loop
  * sleeps. Interrupted system calls of other threads are restarted (SA_RESTART).
  *
- * Children of xev_process_spawn start with the default. After fork, the child's watchers are dead:
- * it must not run the loops it has inherited.
+ * Children of xev_process_spawn start with the default. After fork, the child's watchers are dead
+ * and its dispositions are those that had been put aside; it may have watchers and loops of its
+ * own, and must not run those it has inherited.
  */
 #ifndef XEV_SIGNAL_H
 #define XEV_SIGNAL_H
@@ -30,7 +31,7 @@ typedef struct xev_signal {
 
 XEV_BEGIN_DECLS
 
-/* Catch a signal from now on. 0 or XEV_EINVAL: not a signal, or one that cannot be caught (SIGKILL,
+/* Catch a signal from now on. 0 or XEV_ENOMEM, or XEV_EINVAL: not a signal, or one that cannot be caught (SIGKILL,
  * SIGSTOP), or that must not be returned from (SIGSEGV, SIGBUS, SIGFPE, SIGILL). Nothing needs
  * deinit then. Any thread. */
 XEV_NODISCARD int xev_signal_init(xev_signal *s, int signal_number);

@@ -53,7 +53,14 @@ uint64_t xev__os_thread_id(void) {
 uint32_t xev__os_forks;
 static int fork_watch_failed;
 
-static void count_fork(void) { xev__os_forks++; }
+static void (*in_child)(void);
+
+static void count_fork(void) {
+    xev__os_forks++;
+    if (in_child != NULL) {
+        in_child();
+    }
+}
 
 static void watch_forks(void) { fork_watch_failed = pthread_atfork(NULL, NULL, count_fork); }
 
@@ -61,6 +68,11 @@ int xev__os_watch_forks(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, watch_forks);
     return -fork_watch_failed;
+}
+
+int xev__os_in_forked_child(void (*fn)(void)) {
+    in_child = fn;
+    return xev__os_watch_forks();
 }
 
 void xev__os_code_place(const void *code, char *text, size_t len_bytes) {

@@ -27,6 +27,8 @@ void xev__os_signal_restore(int number, void (*handler)(int));
 /* A lock during which the thread that holds it runs no handler. */
 void xev__os_signals_lock(void);
 void xev__os_signals_unlock(void);
+/* In a forked child: whoever held it, it is free. */
+void xev__os_signals_forked(void);
 
 int xev__os_fs_event_open(const char *path, xev_fd *fd);
 bool xev__os_fs_event_next(const void *buffer, size_t len_bytes, size_t *at, xev_fs_change *change);

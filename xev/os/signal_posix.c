@@ -53,3 +53,5 @@ void xev__os_signals_unlock(void) {
     (void)pthread_mutex_unlock(&lock);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
+
+void xev__os_signals_forked(void) { lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER; }
