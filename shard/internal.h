@@ -81,8 +81,8 @@ struct xev__runtime {
     int wake;               /* descriptor: the coordinator is to look again */
     uint32_t stops;         /* atomic: calls of xev_runtime_stop, and signals */
     struct xev__signals signals;
-    uint32_t visits;        /* calls of threads that are no shard of it; see mpsc/visit.h */
-    uint64_t drain_end_ms;  /* 0: has not begun; set before any shard is told */
+    uint32_t visits;       /* calls of threads that are no shard of it; see mpsc/visit.h */
+    uint64_t drain_end_ms; /* 0: has not begun; set before any shard is told */
 };
 
 /* mailbox.c */

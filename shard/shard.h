@@ -39,7 +39,7 @@ typedef void (*xev_shard_fn)(xev_shard *shard, void *userdata);
 /* All zero means all defaults. */
 typedef struct xev_runtime_options {
     uint32_t shards;       /* 1 to XEV_SHARDS_MAX; 0: xev_cpu_count() */
-    bool no_pin;           /* leave placement to the system even where: see xev_runtime_run */
+    bool no_pin;           /* bind no shard to a CPU; else see xev_runtime_run */
     bool no_signals;       /* leave SIGINT and SIGTERM alone; call xev_runtime_stop */
     uint32_t drain_ms;     /* drain's deadline; 0: 10 000 */
     uint32_t mailbox;      /* messages a shard holds before it refuses more; 0: 65 536 */
@@ -106,20 +106,20 @@ XEV_BEGIN_DECLS
 /* CPUs this process may use: its affinity, limited by its cgroup's quota (rounded down). >= 1. */
 uint32_t xev_cpu_count(void);
 
-/* Run the shards; returns when all have ended. Where there are as many of them as CPUs or more, each
- * is bound to one; fewer are placed by the system, which knows what else runs here. 0: stopped in
- * order. XEV_ETIMEDOUT: the drain's deadline passed and what was left was cancelled, or a request
- * of a stop callback has no answer yet. XEV_EINTR: the same by a second signal or a second
- * xev_runtime_stop. Or the code that an init callback or the set-up of a
- * loop, thread or mailbox gave; what had been started was ended in order. rt is initialised here
- * (before the first callback), and belongs to the caller. One thread; not from a shard. While it
- * runs, SIGINT and SIGTERM are blocked in all threads it makes and in the caller (unless
- * no_signals) and start the drain. XEV_EINVAL: shards, mailbox or an option of the loop out of
- * range. */
+/* Run the shards; returns when all have ended. 0: stopped in order. XEV_ETIMEDOUT: the drain's
+ * deadline passed and what was left was cancelled, or what a stop callback asked has no answer yet.
+ * XEV_EINTR: the same by a second signal or a second xev_runtime_stop. XEV_EINVAL: shards, mailbox
+ * or an option of the loop out of range. Or the code that an init callback or the set-up of a loop,
+ * thread or mailbox gave; what had been started was ended in order. rt is initialised here (before
+ * the first callback), and belongs to the caller. One thread; not from a shard. While it runs,
+ * SIGINT and SIGTERM are blocked in all threads it makes and in the caller (unless no_signals) and
+ * start the drain. Shards that are as many as the CPUs of the process's affinity, or more, are
+ * bound to one each, where that is allowed; fewer are placed by the system, which knows what else
+ * runs. */
 XEV_NODISCARD int xev_runtime_run(xev_runtime *rt, const xev_runtime_options *options);
 
-/* Start the drain; a second time, end it at once. Any thread, any time while rt runs; xev_runtime_run
- * does not return while a thread is in here, or in a send. */
+/* Start the drain; a second time, end it at once. Any thread, any time while rt runs;
+ * xev_runtime_run does not return while a thread is in here, or in a send. */
 void xev_runtime_stop(xev_runtime *rt);
 
 /* How many they are. Any thread, while rt runs, as for all calls below. */

@@ -225,7 +225,7 @@ static void watch_itself(struct parent *p, xev_signal *s) {
 
 TEST(a_child_gets_the_signals_that_its_parent_watches) {
     static void (*const bodies[])(struct parent *, xev_signal *) = {do_nothing, free_loop,
-                                                                   free_watcher, watch_itself};
+                                                                    free_watcher, watch_itself};
     struct parent p;
     xev_signal s;
     struct op wait = {0};

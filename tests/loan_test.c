@@ -143,7 +143,7 @@ static void send_with_descriptor(int fd) {
         char bytes[CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
     } control = {0};
-    struct iovec byte = {(void *)(uintptr_t)"d", 1};
+    struct iovec byte = {(void *)(uintptr_t) "d", 1};
     struct msghdr msg = {.msg_iov = &byte,
                          .msg_iovlen = 1,
                          .msg_control = control.bytes,

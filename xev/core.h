@@ -126,8 +126,8 @@ struct xev__fd {
     bool nonblocking; /* O_NONBLOCK was set */
     bool ready[2];    /* worth trying: not known to be exhausted */
     enum { XEV__SHORT_NOT_KNOWN, XEV__SHORT_IS_EMPTY, XEV__SHORT_IS_NOTHING } short_read : 8;
-    bool listed;      /* in the ready list */
-    uint32_t edge;    /* counts events; a poll's slot is the last one it looked at */
+    bool listed;   /* in the ready list */
+    uint32_t edge; /* counts events; a poll's slot is the last one it looked at */
     struct xev__fd *next_ready;
     uint32_t broken; /* counts accepts that failed for the connection */
     /* Requests on the pool: those side by side; those in order, and which of them has its turn. */

@@ -31,9 +31,9 @@ typedef struct xev_signal {
 
 XEV_BEGIN_DECLS
 
-/* Catch a signal from now on. 0 or XEV_ENOMEM, or XEV_EINVAL: not a signal, or one that cannot be caught (SIGKILL,
- * SIGSTOP), or that must not be returned from (SIGSEGV, SIGBUS, SIGFPE, SIGILL). Nothing needs
- * deinit then. Any thread. */
+/* Catch a signal from now on. 0 or XEV_ENOMEM, or XEV_EINVAL: not a signal, or one that cannot be
+ * caught (SIGKILL, SIGSTOP), or that must not be returned from (SIGSEGV, SIGBUS, SIGFPE, SIGILL).
+ * Nothing needs deinit then. Any thread. */
 XEV_NODISCARD int xev_signal_init(xev_signal *s, int signal_number);
 
 /* Catch it no longer. On the thread of the loop that waited on s (any thread if none ever did). A

@@ -1,6 +1,6 @@
-/* Timers: kept by the loop in user space, in ns, never early, FIFO among equal deadlines. A loop that
- * sleeps may be late by its thread's timer slack (prctl(2): 50 us unless set), so that timers which
- * are due together cost one wake; set it before the loop first runs.
+/* Timers: kept by the loop in user space, in ns, never early, FIFO among equal deadlines. A loop
+ * that sleeps may be late by its thread's timer slack (prctl(2): 50 us unless set), so that timers
+ * which are due together cost one wake; set it before the loop first runs.
  *
  * The watcher argument holds no state (libxev's C interface has it); NULL is accepted.
  */

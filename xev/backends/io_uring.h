@@ -44,7 +44,7 @@ struct xev__uring {
     uint32_t features;
     uint64_t owner;    /* thread the ring is bound to, 0: not yet enabled */
     uint64_t slack_ns; /* of that thread's timers */
-    bool foreign;   /* that thread is gone, and another ends the loop */
+    bool foreign;      /* that thread is gone, and another ends the loop */
     bool wake_armed;
     bool stuck; /* some slot is, and is tried again from then on: */
     uint64_t stuck_until_ns;

@@ -40,7 +40,7 @@ static int try_udp_recv(xev_loop *loop, xev_completion *c, uint32_t *buffer) {
 
 /* A TCP stream that gave less than there was room for is empty, and the next byte will be announced
  * by an edge; so will the end, unless it came with the edge we are working on. Not so where a
- * receive may stop early: at an urgent byte; by Unix sockets, between senders and at descriptors. */
+ * receive may stop early: at an urgent byte and, by Unix sockets, at descriptors. */
 static bool is_empty_after_short_read(struct xev__fd *e) {
     if (e->short_read == XEV__SHORT_NOT_KNOWN) {
         e->short_read = xev__os_is_tcp(e->fd) ? XEV__SHORT_IS_EMPTY : XEV__SHORT_IS_NOTHING;

@@ -43,8 +43,8 @@ bool xev__is_unannounced(const xev_completion *c);
 /* Put fd on the list of those to try. */
 void xev__readiness_list(struct xev__readiness *r, struct xev__fd *fd);
 
-/* The kernel says that fd may be ready. more: that there is something on it besides data (the end of
- * the stream, an error, an urgent byte), at which a receive may stop early. */
+/* The kernel says that fd may be ready. more: that there is something on it besides data (the end
+ * of the stream, an error, an urgent byte), at which a receive may stop early. */
 void xev__readiness_event(struct xev__readiness *r, struct xev__fd *fd, bool read, bool write,
                           bool more);
 

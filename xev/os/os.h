@@ -22,7 +22,7 @@ void xev__os_sleep_ms(uint32_t ms);
  * seen by the child. 0 or XEV_ENOMEM. */
 extern uint32_t xev__os_forks;
 int xev__os_watch_forks(void);
-/* The same, and fn is called in each forked child, before fork returns there: always the same one. */
+/* The same, and each forked child calls fn before fork returns there. There is one fn. */
 int xev__os_in_forked_child(void (*fn)(void));
 /* Where code is, for a human and for addr2line: "server+0x12ab". */
 void xev__os_code_place(const void *code, char *text, size_t len_bytes);
