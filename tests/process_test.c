@@ -2,6 +2,8 @@
  */
 #include "tests/process_scene.h"
 
+#include <sys/resource.h>
+
 /* ---- the end ---- */
 
 TEST(exit_0_is_reported) {
@@ -213,6 +215,41 @@ TEST(closing_cancels_the_wait_and_gives_the_child_up) {
         xev_loop_deinit(&loop);
     }
     CHECK_EQ(descriptors(), before);
+}
+
+/* It takes no descriptor to give a child up, once one has been. */
+TEST(a_child_is_given_up_without_descriptors_too) {
+    enum { MOST = 64 };
+    xev_loop loop;
+    struct child first, c;
+    struct rlimit before, few;
+    struct op closing = {0};
+    int hoard[MOST], held = 0;
+    loop_start(&loop);
+    start_idle(&first);
+    CHECK_EQ(xev_process_close_now(&first.process), 0);
+    start_idle(&c);
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = MOST;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+    while (held < MOST && (hoard[held] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0) {
+        held++;
+    }
+    xev_process_close(&c.process, &loop, &closing.c, &closing, op_cb);
+    run_for(&loop, &closing, 1);
+    CHECK_EQ(closing.result, 0);
+    while (held > 0) {
+        CHECK_EQ(close(hoard[--held]), 0);
+    }
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+    CHECK_EQ(close(first.process.stdio[0]), 0);
+    CHECK_EQ(close(c.process.stdio[0]), 0);
+    wait_for_zombie(first.process.pid);
+    wait_for_zombie(c.process.pid);
+    another_child();
+    check_no_children();
+    xev_loop_deinit(&loop);
 }
 
 TEST(children_closed_without_a_wait_are_collected) {

@@ -95,6 +95,7 @@ struct xev_completion {
         struct {
             xev_completion *step; /* the close of a file has one */
             uint64_t until_ns;
+            int (*by)(xev_fd fd); /* another call than the usual, or NULL */
         } close;
         xev_work_fn work;
     } arg;

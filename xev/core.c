@@ -405,7 +405,7 @@ static void deliver_close(xev_loop *loop, xev_completion *c) {
         if (xev__file_close_start(loop, c)) {
             return;
         }
-        int rc = xev__os_close(c->fd);
+        int rc = c->arg.close.by != NULL ? c->arg.close.by(c->fd) : xev__os_close(c->fd);
         result = rc < 0 ? rc : result;
     }
     xev__finish(loop, c, result, false);
@@ -538,6 +538,7 @@ void xev__close(const char *call_name, xev_loop *loop, xev_completion *c, xev_fd
     c->fd = fd;
     c->arg.close.step = NULL;
     c->arg.close.until_ns = 0;
+    c->arg.close.by = NULL;
     if (fd < 0) {
         xev__pend(loop, c, XEV_EBADF);
         return;

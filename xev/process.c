@@ -88,14 +88,12 @@ void xev_process_close(const xev_process *p, xev_loop *loop, xev_completion *c, 
         xev__misuse("xev_process_close", "process is null", p);
     }
     xev__close(XEV__CALL("xev_process_close"), loop, c, p->fd, userdata, cb);
-    if (c->result == 0) {
-        (void)xev__os_process_give_up(p->fd, true);
-    }
+    c->arg.close.by = xev__os_process_give_up;
 }
 
 int xev_process_close_now(const xev_process *p) {
     if (p == NULL) {
         xev__misuse("xev_process_close_now", "process is null", p);
     }
-    return xev__os_process_give_up(p->fd, false);
+    return xev__os_process_give_up(p->fd);
 }

@@ -12,9 +12,8 @@ int xev__os_process_check(xev_fd fd);
 /* A wait's result, or XEV_EAGAIN: it is running. */
 int xev__os_process_wait(xev_fd fd);
 int xev__os_process_kill(xev_fd fd, int signal_number);
-/* Collect the child when it has ended, if fd is one that was not collected. Takes fd, or with copy
- * leaves it to the caller and goes on with another of its own. */
-int xev__os_process_give_up(xev_fd fd, bool copy);
+/* Takes fd, and collects the child when it has ended, if it is one that was not collected. */
+int xev__os_process_give_up(xev_fd fd);
 
 #define XEV__SIGNALS 64
 

@@ -440,11 +440,6 @@ static int keep(int fd) {
     return kept ? 0 : xev__os_close(fd);
 }
 
-int xev__os_process_give_up(xev_fd fd, bool copy) {
-    bool child = xev__os_process_check(fd) == 0;
-    if (copy) {
-        int own = child ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
-        return own >= 0 ? keep(own) : 0;
-    }
-    return child ? keep(fd) : xev__os_close(fd);
+int xev__os_process_give_up(xev_fd fd) {
+    return xev__os_process_check(fd) == 0 ? keep(fd) : xev__os_close(fd);
 }
