@@ -1,72 +1,71 @@
-/* Replaces a file so that a crash leaves the old one or the new one, never a half: write a new
- * file, fsync it, rename it over the old one. Each step blocks, so it runs on the thread pool, and
- * the loop goes on. Usage: replace_file PATH TEXT */
+/* Replaces a file so that a crash leaves the old one or the new one, never a half, however many do
+ * so at once: write a file of our own beside it, fsync it, rename it over the old one. (Whoever
+ * must know which, fsyncs the directory too.) Each step blocks, so it runs on the thread pool, and
+ * the loop goes on. The old one's permissions are kept; a symbolic link is refused, for a rename
+ * would replace the link: name its target. Usage: replace_file PATH TEXT */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "xev/xev.h"
+
+enum step { LOOK, OPEN, WRITE, SYNC, RENAME, UNLINK, CLOSE, END };
 
 static struct job {
     xev_file_req req; /* one request, used by each step in turn */
     const char *path, *text;
-    char temporary[4096];
+    char temporary[4096]; /* left behind only by one that is killed */
+    uint32_t mode;
     xev_fd fd;
-    int error;
+    enum step step;
+    bool failed;
 } job;
 
-static xev_cb_action finish(const char *step, int result) {
-    fprintf(stderr, "replace_file: %s: %s\n", step, xev_strerror(result));
-    job.error = 1;
-    return XEV_DISARM;
-}
-
-static xev_cb_action on_renamed(xev_loop *loop, xev_completion *c, int result, void *userdata) {
-    (void)loop;
-    (void)c;
-    (void)userdata;
-    return result < 0 ? finish("rename", result) : XEV_DISARM;
-}
-
-static xev_cb_action on_closed(xev_loop *loop, xev_completion *c, int result, void *userdata) {
-    (void)c;
-    (void)userdata;
-    if (result < 0 || job.error) {
-        return job.error ? XEV_DISARM : finish("close", result);
+static enum step step_after(enum step step, bool failed) {
+    if (failed && step < UNLINK) {
+        return step <= OPEN ? END : UNLINK; /* what an open that failed has found is not ours */
     }
-    xev_file_rename(loop, &job.req, job.temporary, job.path, NULL, on_renamed);
-    return XEV_DISARM;
+    return step == RENAME ? CLOSE : step + 1;
 }
 
-static xev_cb_action on_synced(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+static xev_cb_action on_done(xev_loop *loop, xev_completion *c, int result, void *what) {
+    const uint32_t flags = XEV_OPEN_WRITE | XEV_OPEN_CREATE | XEV_OPEN_EXCLUSIVE;
     (void)c;
-    (void)userdata;
+    if (job.step == LOOK && result == 0) {
+        job.mode = job.req.stat.mode & 0777;
+        result = job.req.stat.type == XEV_FILE_REGULAR ? 0 : XEV_ENOTSUP;
+    } else if (job.step == LOOK && result == XEV_ENOENT) {
+        result = 0;
+    }
     if (result < 0) {
-        (void)finish("fsync", result);
+        fprintf(stderr, "replace_file: %s: %s\n", (const char *)what, xev_strerror(result));
+        job.failed = true;
     }
-    xev_file_close(job.fd, loop, &job.req, NULL, on_closed);
-    return XEV_DISARM;
-}
-
-static xev_cb_action on_written(xev_loop *loop, xev_completion *c, int result, void *userdata) {
-    (void)c;
-    (void)userdata;
-    if (result < 0) {
-        (void)finish("write", result);
-        xev_file_close(job.fd, loop, &job.req, NULL, on_closed);
-    } else {
-        xev_file_fsync(job.fd, loop, &job.req, NULL, on_synced);
+    job.step = step_after(job.step, result < 0);
+    switch (job.step) {
+    case OPEN:
+        xev_file_open(loop, &job.req, job.temporary, flags, job.mode, "open", on_done);
+        break;
+    case WRITE:
+        job.fd = result;
+        xev_file_write(job.fd, loop, &job.req, job.text, strlen(job.text), "write", on_done);
+        break;
+    case SYNC:
+        xev_file_fsync(job.fd, loop, &job.req, "fsync", on_done);
+        break;
+    case RENAME:
+        xev_file_rename(loop, &job.req, job.temporary, job.path, "rename", on_done);
+        break;
+    case UNLINK:
+        xev_file_unlink(loop, &job.req, job.temporary, "unlink", on_done);
+        break;
+    case CLOSE: /* after the fsync it has nothing left to lose */
+        xev_file_close(job.fd, loop, &job.req, "close", on_done);
+        break;
+    default:
+        break;
     }
-    return XEV_DISARM;
-}
-
-static xev_cb_action on_opened(xev_loop *loop, xev_completion *c, int result, void *userdata) {
-    (void)c;
-    (void)userdata;
-    if (result < 0) {
-        return finish("open", result);
-    }
-    job.fd = result;
-    xev_file_write(job.fd, loop, &job.req, job.text, strlen(job.text), NULL, on_written);
     return XEV_DISARM;
 }
 
@@ -75,21 +74,20 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: replace_file PATH TEXT\n");
         return 2;
     }
-    job.path = argv[1];
-    job.text = argv[2];
-    snprintf(job.temporary, sizeof job.temporary, "%s.new", job.path);
+    /* Modes are meant as they are: a new file's is masked here. */
+    job = (struct job){.path = argv[1], .text = argv[2], .mode = 0644 & ~umask(0)};
+    int len = snprintf(job.temporary, sizeof job.temporary, "%s.%d.new", job.path, getpid());
     xev_threadpool pool;
     xev_loop loop;
     xev_loop_options options = {.thread_pool = &pool};
-    int rc = xev_threadpool_init(&pool, NULL);
+    int rc = len < (int)sizeof job.temporary ? xev_threadpool_init(&pool, NULL) : XEV_ENAMETOOLONG;
     if (rc < 0 || (rc = xev_loop_init_options(&loop, &options)) < 0) {
         fprintf(stderr, "replace_file: %s\n", xev_strerror(rc));
         return 1;
     }
-    const uint32_t flags = XEV_OPEN_WRITE | XEV_OPEN_CREATE | XEV_OPEN_TRUNCATE;
-    xev_file_open(&loop, &job.req, job.temporary, flags, 0644, NULL, on_opened);
+    xev_file_lstat_path(&loop, &job.req, job.path, "look", on_done);
     rc = xev_loop_run(&loop, XEV_RUN_UNTIL_DONE);
     xev_loop_deinit(&loop);
     xev_threadpool_deinit(&pool);
-    return rc < 0 || job.error;
+    return rc < 0 || job.failed;
 }

@@ -1,6 +1,9 @@
 /* The small examples do what they say. */
 #include "tests/e2e/server.h"
 
+#include <limits.h>
+#include <sys/stat.h>
+
 static const char *const no_args[] = {NULL};
 
 /* The path of an example: EXAMPLES is the path of one of them. */
@@ -144,31 +147,256 @@ TEST(udp_echo) {
     stop_listening(&s);
 }
 
-TEST(replace_file) {
+/* ---- replace_file ---- */
+
+/* A directory of its own. */
+static const char *folder(void) {
+    static char path[400];
     const char *tmp = getenv("TEST_TMPDIR");
-    char path[512], text[16] = "", beside[520];
-    snprintf(path, sizeof path, "%s/xev.example.%d", tmp != NULL ? tmp : "/tmp", getpid());
-    snprintf(beside, sizeof beside, "%s.new", path);
-    for (int i = 0; i < 2; i++) {
-        const char *const args[] = {path, i == 0 ? "old" : "new", NULL};
-        struct server s;
-        run_example_with(&s, "replace_file", args);
-        CHECK_STR_EQ(s.out_text, "");
-        FILE *f = fopen(path, "r");
-        CHECK(f != NULL);
-        CHECK(fgets(text, sizeof text, f) != NULL);
-        fclose(f);
-        CHECK_STR_EQ(text, args[1]);
-        CHECK_EQ(access(beside, F_OK), -1);
+    snprintf(path, sizeof path, "%s/xev.example.XXXXXX", tmp != NULL ? tmp : "/tmp");
+    CHECK(mkdtemp(path) != NULL);
+    return path;
+}
+
+static const char *path_in(const char *dir, const char *name) {
+    static char path[440];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return path;
+}
+
+static void write_text(const char *path, const char *text) {
+    FILE *f = fopen(path, "w");
+    CHECK(f != NULL);
+    CHECK(fputs(text, f) >= 0);
+    CHECK_EQ(fclose(f), 0);
+}
+
+/* All that is in it, and at most 127 bytes. */
+static void check_text(const char *path, const char *wanted) {
+    char text[128];
+    FILE *f = fopen(path, "r");
+    CHECK(f != NULL);
+    text[fread(text, 1, sizeof text - 1, f)] = '\0';
+    CHECK_EQ(fclose(f), 0);
+    CHECK_STR_EQ(text, wanted);
+}
+
+static void check_mode(const char *path, unsigned mode) {
+    struct stat st;
+    CHECK_EQ(lstat(path, &st), 0);
+    CHECK_EQ(st.st_mode & 07777, mode);
+}
+
+/* That dir has these files and no others; takes them away, and dir. */
+static void clear_folder(const char *dir, const char *const *names) {
+    for (int i = 0; names[i] != NULL; i++) {
+        CHECK_EQ(unlink(path_in(dir, names[i])), 0);
     }
-    CHECK_EQ(unlink(path), 0);
-    static const char *const nowhere[] = {"/nowhere/file", "text", NULL};
+    if (rmdir(dir) != 0) {
+        CHECK_FAIL("there is more in %s: %s", dir, strerror(errno));
+    }
+}
+
+static const char *const only_file[] = {"file", NULL}, *const nothing[] = {NULL};
+
+/* Ends with 1 and one line on stderr that begins so. */
+static void check_fails(const char *name, const char *const *args, void (*setup)(void),
+                        const char *says) {
     struct server s;
-    program_exec(&s, example("replace_file"), nowhere, NULL);
+    program_exec(&s, example(name), args, setup);
     server_wait_end(&s);
     check_exit(&s, 1);
-    CHECK_STR_EQ(s.err_text, "replace_file: open: not found\n");
+    CHECK_STR_EQ(s.out_text, "");
+    if (strncmp(s.err_text, says, strlen(says)) != 0 ||
+        strchr(s.err_text, '\n') != s.err_text + strlen(s.err_text) - 1) {
+        CHECK_FAIL("it says: %s", s.err_text);
+    }
 }
+
+static void replace(const char *path, const char *text) {
+    const char *const args[] = {path, text, NULL};
+    struct server s;
+    run_example_with(&s, "replace_file", args);
+    CHECK_STR_EQ(s.out_text, "");
+}
+
+TEST(replace_file) {
+    const char *dir = folder(), *path = path_in(dir, "file");
+    replace(path, "old");
+    check_text(path, "old");
+    replace(path, "new");
+    check_text(path, "new");
+    clear_folder(dir, only_file);
+    static const char *const nowhere[] = {"/nowhere/file", "text", NULL};
+    check_fails("replace_file", nowhere, NULL, "replace_file: open: not found\n");
+}
+
+TEST(replace_file_in_the_working_directory) {
+    const char *dir = folder();
+    char program[PATH_MAX];
+    CHECK(realpath(example("replace_file"), program) != NULL);
+    CHECK_EQ(chdir(dir), 0);
+    static const char *const args[] = {"file", "text", NULL};
+    struct server s;
+    program_exec(&s, program, args, NULL);
+    server_wait_end(&s);
+    check_exit(&s, 0);
+    check_text("file", "text");
+    clear_folder(dir, only_file);
+}
+
+static void no_mask(void) { (void)umask(0); }
+static void strict_mask(void) { (void)umask(077); }
+
+TEST(replace_file_keeps_permissions) {
+    static const unsigned modes[] = {0600, 0664, 0400};
+    const char *dir = folder(), *path = path_in(dir, "file");
+    for (int i = 0; i < 3; i++) {
+        write_text(path, "old");
+        CHECK_EQ(chmod(path, modes[i]), 0);
+        const char *const args[] = {path, "new", NULL};
+        struct server s;
+        program_exec(&s, example("replace_file"), args, i % 2 == 0 ? no_mask : strict_mask);
+        server_wait_end(&s);
+        check_exit(&s, 0);
+        check_text(path, "new");
+        check_mode(path, modes[i]);
+        CHECK_EQ(unlink(path), 0);
+    }
+    const char *const args[] = {path, "new", NULL};
+    struct server s;
+    program_exec(&s, example("replace_file"), args, strict_mask);
+    server_wait_end(&s);
+    check_exit(&s, 0);
+    check_mode(path, 0600); /* a new file is as the mask wants it */
+    clear_folder(dir, only_file);
+}
+
+/* What another one is still writing, under the name that all of them once used. */
+TEST(replace_file_has_a_temporary_file_of_its_own) {
+    static const char *const both[] = {"file", "file.new", NULL};
+    const char *dir = folder();
+    char theirs[440];
+    snprintf(theirs, sizeof theirs, "%s", path_in(dir, "file.new"));
+    write_text(theirs, "another's");
+    replace(path_in(dir, "file"), "mine");
+    check_text(path_in(dir, "file"), "mine");
+    check_text(theirs, "another's");
+    clear_folder(dir, both);
+}
+
+static char taken[440]; /* by whoever had our number before, or has it in another container */
+
+static void take_temporary_name(void) {
+    char path[470];
+    snprintf(path, sizeof path, "%s.%d.new", taken, getpid());
+    write_text(path, "another's");
+}
+
+TEST(replace_file_takes_over_nobody_elses_temporary_file) {
+    const char *dir = folder();
+    snprintf(taken, sizeof taken, "%s", path_in(dir, "file"));
+    write_text(taken, "old");
+    const char *const args[] = {taken, "new", NULL};
+    struct server s;
+    program_exec(&s, example("replace_file"), args, take_temporary_name);
+    server_wait_end(&s);
+    check_exit(&s, 1);
+    CHECK_STR_EQ(s.err_text, "replace_file: open: already exists\n");
+    check_text(taken, "old");
+    char name[40];
+    snprintf(name, sizeof name, "file.%d.new", s.pid);
+    const char *const both[] = {"file", name, NULL};
+    check_text(path_in(dir, name), "another's");
+    clear_folder(dir, both);
+}
+
+TEST(replace_file_by_many_at_once) {
+    enum { RUNS = 6, ROUNDS = 10 };
+    static char text[RUNS][100 * RUNS + 1]; /* each of another length */
+    const char *dir = folder(), *path = path_in(dir, "file");
+    for (int i = 0; i < RUNS; i++) {
+        memset(text[i], 'a' + i, 100 * (size_t)(i + 1));
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        static struct server s[RUNS];
+        char last[sizeof text[0]] = "";
+        for (int i = 0; i < RUNS; i++) {
+            const char *const args[] = {path, text[i], NULL};
+            program_exec(&s[i], example("replace_file"), args, NULL);
+        }
+        for (int i = 0; i < RUNS; i++) {
+            server_wait_end(&s[i]);
+            check_exit(&s[i], 0);
+            CHECK_STR_EQ(s[i].err_text, "");
+        }
+        FILE *f = fopen(path, "r");
+        CHECK(f != NULL);
+        CHECK_GT(fread(last, 1, sizeof last - 1, f), 0);
+        CHECK_EQ(fclose(f), 0);
+        CHECK(last[0] >= 'a' && last[0] < 'a' + RUNS);
+        CHECK_STR_EQ(last, text[last[0] - 'a']);
+    }
+    clear_folder(dir, only_file);
+}
+
+/* Neither a link nor a device becomes a file. */
+TEST(replace_file_replaces_regular_files_only) {
+    static const char *const names[] = {"link", "target", "pipe", NULL};
+    const char *dir = folder();
+    char path[440];
+    struct stat st;
+    write_text(path_in(dir, "target"), "old");
+    CHECK_EQ(symlink("target", path_in(dir, "link")), 0);
+    CHECK_EQ(mkfifo(path_in(dir, "pipe"), 0600), 0);
+    for (int i = 0; i < 3; i += 2) {
+        snprintf(path, sizeof path, "%s", path_in(dir, names[i]));
+        const char *const args[] = {path, "new", NULL};
+        check_fails("replace_file", args, NULL, "replace_file: ");
+        CHECK_EQ(lstat(path, &st), 0);
+        CHECK(i == 0 ? S_ISLNK(st.st_mode) : S_ISFIFO(st.st_mode));
+    }
+    check_text(path_in(dir, "target"), "old");
+    clear_folder(dir, names);
+}
+
+static void small_files_only(void) {
+    struct rlimit limit = {3, 3};
+    (void)setrlimit(RLIMIT_FSIZE, &limit);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    (void)setenv("TMPDIR", "/nowhere", 1); /* ThreadSanitizer would write a longer one there */
+}
+
+TEST(replace_file_that_cannot_be_written_leaves_the_old_one) {
+    const char *dir = folder(), *path = path_in(dir, "file");
+    const char *const args[] = {path, "longer than the limit", NULL};
+    check_fails("replace_file", args, small_files_only, "replace_file: write: file too large\n");
+    clear_folder(dir, nothing);
+    CHECK_EQ(mkdir(dir, 0700), 0);
+    write_text(path, "old");
+    check_fails("replace_file", args, small_files_only, "replace_file: write: file too large\n");
+    check_text(path, "old");
+    clear_folder(dir, only_file);
+}
+
+/* As long as a path may be: there is no room for the temporary name. */
+TEST(replace_file_with_a_path_too_long_to_add_to) {
+    const char *dir = folder();
+    static char path[4096];
+    size_t len = (size_t)snprintf(path, sizeof path, "%s", dir);
+    while (len < sizeof path - 1 - 6) {
+        len += (size_t)snprintf(path + len, sizeof path - len, "/.");
+    }
+    memset(path + len, '/', sizeof path - 1 - 4 - len);
+    memcpy(path + sizeof path - 1 - 4, "file", 5);
+    write_text(path, "old");
+    const char *const args[] = {path, "new", NULL};
+    check_fails("replace_file", args, NULL, "replace_file: ");
+    check_text(path, "old");
+    clear_folder(dir, only_file);
+}
+
+/* ---- process ---- */
 
 TEST(process) {
     static const char *const good[] = {"sh", "-c", "echo hello; exit 42", NULL};
