@@ -10,6 +10,7 @@ struct app {
     xev_completion start;
     xev_request requests[SHARDS];
     int waiting, sum;
+    bool failed;
 };
 
 /* On the shard that is asked. It may also keep the request and reply later. */
@@ -26,8 +27,10 @@ static void on_reply(xev_shard *self, xev_request *request, int result, void *ar
     (void)request;
     app->sum += result;
     if (--app->waiting == 0) {
-        printf("sum of squares over %d shards: %d\n", SHARDS, app->sum);
-        xev_runtime_stop(&app->runtime);
+        if (!app->failed) {
+            printf("sum of squares over %d shards: %d\n", SHARDS, app->sum);
+        }
+        xev_runtime_stop(&app->runtime); /* once: a second stop would cut the drain short */
     }
 }
 
@@ -38,12 +41,15 @@ static xev_cb_action on_start(xev_loop *loop, xev_completion *c, int result, voi
     for (uint32_t i = 0; result == 0 && i < SHARDS; i++) {
         xev_shard *to = xev_runtime_shard(&app->runtime, i);
         int rc = xev_shard_submit_to(to, &app->requests[i], on_request, app, on_reply);
-        if (rc < 0) { /* XEV_EAGAIN: its mailbox is full; try again later */
+        if (rc < 0) { /* XEV_EAGAIN: its mailbox is full; a server would try again later */
             fprintf(stderr, "submit_to: shard %u: %s\n", i, xev_strerror(rc));
-            xev_runtime_stop(&app->runtime);
+            app->failed = true;
             break;
         }
         app->waiting++;
+    }
+    if (app->failed && app->waiting == 0) {
+        xev_runtime_stop(&app->runtime); /* or else the last reply does it */
     }
     return XEV_DISARM;
 }
@@ -64,5 +70,5 @@ int main(void) {
     if (rc < 0) {
         fprintf(stderr, "submit_to: %s\n", xev_strerror(rc));
     }
-    return rc < 0;
+    return rc < 0 || app.failed;
 }

@@ -1,0 +1,38 @@
+/* What the examples do when a call of the library's fails: see faults.c. */
+#include "tests/e2e/server.h"
+
+static const char *fault;
+
+static void set_fault(void) { (void)setenv("FAULT", fault, 1); }
+
+/* The program, linked with faults.c: FAULTY is the path of one of them. */
+static void exec_faulty(struct server *s, const char *name, const char *fault_name,
+                        const char *const *args) {
+    char path[512];
+    const char *one = getenv("FAULTY");
+    CHECK(one != NULL);
+    snprintf(path, sizeof path, "%.*s/%s_faulty", (int)(strrchr(one, '/') - one), one, name);
+    fault = fault_name;
+    program_exec(s, path, args, set_fault);
+}
+
+/* It says this, nothing else, and ends with 1. */
+static void check_says(const char *name, const char *fault_name, const char *const *args,
+                       const char *text) {
+    struct server s;
+    exec_faulty(&s, name, fault_name, args);
+    server_wait_end(&s);
+    CHECK_STR_EQ(s.out_text, "");
+    CHECK_STR_EQ(s.err_text, text);
+    check_exit(&s, 1);
+}
+
+static const char *const no_args[] = {NULL};
+
+/* No sum of some of the shards, and one stop: a second one would cut the drain short. */
+TEST(submit_to_refused) {
+    check_says("submit_to", "shard 0 is full", no_args,
+               "submit_to: shard 0: resource temporarily unavailable\n");
+    check_says("submit_to", "shard 2 is full", no_args,
+               "submit_to: shard 2: resource temporarily unavailable\n");
+}

@@ -1,0 +1,26 @@
+/* Between an example and the library (-Wl,--wrap): the call that the environment's FAULT names
+ * fails, as it may for reasons that a test cannot bring about from outside. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "shard/shard.h"
+
+static bool is_fault(const char *name) {
+    const char *fault = getenv("FAULT");
+    return fault != NULL && strcmp(fault, name) == 0;
+}
+
+int __real_xev_shard_submit_to(xev_shard *to, xev_request *request, xev_request_fn handler,
+                               void *arg, xev_reply_fn reply);
+
+int __wrap_xev_shard_submit_to(xev_shard *to, xev_request *request, xev_request_fn handler,
+                               void *arg, xev_reply_fn reply);
+
+int __wrap_xev_shard_submit_to(xev_shard *to, xev_request *request, xev_request_fn handler,
+                               void *arg, xev_reply_fn reply) {
+    if ((is_fault("shard 0 is full") && xev_shard_id(to) == 0) ||
+        (is_fault("shard 2 is full") && xev_shard_id(to) == 2)) {
+        return XEV_EAGAIN;
+    }
+    return __real_xev_shard_submit_to(to, request, handler, arg, reply);
+}
