@@ -1,6 +1,6 @@
-/* A UDP echo server: every datagram is received into a buffer that the loop lends, and goes back
- * from it. With all replies under way the next one is dropped, as UDP may. Usage: udp_echo [PORT]
- */
+/* A UDP echo server: every datagram is received into a buffer that the loop lends, with room for
+ * the longest there are, and goes back from it. With all replies under way the next one is dropped,
+ * as UDP may. Usage: udp_echo [PORT] */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,7 +11,7 @@
 struct reply {
     xev_completion c;
     xev_datagram datagram;
-    xev_buf buf; /* lent until it is sent */
+    xev_buf buf; /* lent until it is sent; an empty datagram has none */
 };
 
 static struct server {
@@ -19,13 +19,16 @@ static struct server {
     xev_completion c;
     xev_datagram incoming;
     struct reply replies[REPLIES];
+    int error; /* that ended the receive */
 } server;
 
 static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     struct reply *r = userdata;
     (void)c;
     (void)result; /* nobody there, say: the next sender may be */
-    xev_buf_release(loop, r->buf);
+    if (r->buf.len_bytes > 0) {
+        xev_buf_release(loop, r->buf);
+    }
     return XEV_DISARM;
 }
 
@@ -33,7 +36,7 @@ static void answer(xev_loop *loop, int len) {
     for (int i = 0; i < REPLIES; i++) {
         struct reply *r = &server.replies[i];
         if (xev_completion_state(&r->c) == XEV_COMPLETION_DEAD) {
-            r->buf = xev_buf_take(loop);
+            r->buf = len > 0 ? xev_buf_take(loop) : (xev_buf){.data = ""};
             r->datagram.data = r->buf.data;
             r->datagram.len_bytes = (uint32_t)len;
             r->datagram.segment_bytes = 0;
@@ -46,12 +49,12 @@ static void answer(xev_loop *loop, int len) {
 
 static xev_cb_action on_datagram(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     (void)userdata;
-    if (result > 0) {
+    if (result >= 0) { /* 0: an empty datagram, not the end of anything */
         answer(loop, result);
     }
     if (!xev_completion_more(c)) {
-        fprintf(stderr, "udp_echo: receive: %s\n", xev_strerror(result));
-        return result == XEV_ECONNREFUSED ? XEV_REARM : XEV_DISARM; /* of an earlier reply */
+        server.error = result;
+        return XEV_DISARM;
     }
     return XEV_REARM;
 }
@@ -65,8 +68,9 @@ int main(int argc, char **argv) {
     xev_loop loop;
     xev_addr addr;
     char text[XEV_ADDR_TEXT_BYTES];
+    xev_loop_options options = {.buffer_bytes = 65536 + XEV_DATAGRAM_OVERHEAD};
     int rc = xev_addr_parse(&addr, "127.0.0.1", argc > 1 ? (uint32_t)atoi(argv[1]) : 7000);
-    if (rc < 0 || (rc = xev_loop_init(&loop)) < 0) {
+    if (rc < 0 || (rc = xev_loop_init_options(&loop, &options)) < 0) {
         return failed("start", rc);
     }
     if ((rc = xev_udp_init(&server.udp, XEV_AF_INET)) < 0 ||
@@ -78,6 +82,9 @@ int main(int argc, char **argv) {
     printf("listening on %s\n", text);
     fflush(stdout);
     xev_udp_recv_multi(server.udp, &loop, &server.c, &server.incoming, &server, on_datagram);
-    rc = xev_loop_run(&loop, XEV_RUN_UNTIL_DONE);
-    return rc < 0 ? failed("run", rc) : 0;
+    rc = xev_loop_run(&loop, XEV_RUN_UNTIL_DONE); /* that is, until an error ends the receive */
+    rc = rc < 0 ? rc : server.error;
+    xev_loop_deinit(&loop);
+    (void)xev_udp_close_now(server.udp);
+    return failed("receive", rc);
 }

@@ -128,14 +128,19 @@ TEST(tcp_echo) {
     stop_listening(&s);
 }
 
+static int udp_client(const struct server *s) {
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in sa = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)s->port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    CHECK_EQ(connect(fd, (struct sockaddr *)(void *)&sa, sizeof sa), 0);
+    return fd;
+}
+
 TEST(udp_echo) {
     struct server s;
     start_listening(&s, "udp_echo");
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in sa = {.sin_family = AF_INET,
-                             .sin_port = htons((uint16_t)s.port),
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    CHECK_EQ(connect(fd, (struct sockaddr *)(void *)&sa, sizeof sa), 0);
+    int fd = udp_client(&s);
     for (int i = 0; i < 200; i++) {
         char out[40], in[sizeof out] = "";
         int len = snprintf(out, sizeof out, "datagram %d", i);
@@ -143,6 +148,47 @@ TEST(udp_echo) {
         CHECK_EQ(recv(fd, in, sizeof in, 0), len);
         CHECK_STR_EQ(in, out);
     }
+    close_fd(fd);
+    stop_listening(&s);
+}
+
+/* As far as IPv4 goes, and down to nothing. */
+TEST(udp_echo_of_datagrams_of_any_length) {
+    enum { LONGEST = 65535 - 20 - 8 };
+    static const int lens[] = {0, LONGEST, 1, 0, 32 * 1024 - 128, 32 * 1024, 60000, LONGEST};
+    static char out[LONGEST], in[LONGEST + 1];
+    struct server s;
+    start_listening(&s, "udp_echo");
+    int fd = udp_client(&s);
+    for (size_t i = 0; i < sizeof out; i++) {
+        out[i] = (char)(i * 31 + i / 256);
+    }
+    for (size_t i = 0; i < sizeof lens / sizeof lens[0]; i++) {
+        CHECK_EQ(send(fd, out, (size_t)lens[i], 0), lens[i]);
+        CHECK_EQ(recv(fd, in, sizeof in, 0), lens[i]);
+        CHECK_MEM_EQ(in, out, (size_t)lens[i]);
+    }
+    close_fd(fd);
+    stop_listening(&s);
+}
+
+/* More than it can answer at once: it drops some, and goes on. */
+TEST(udp_echo_of_many_empty_datagrams) {
+    struct server s;
+    start_listening(&s, "udp_echo");
+    int fd = udp_client(&s);
+    char in[8];
+    for (int i = 0; i < 1000; i++) {
+        CHECK_EQ(send(fd, "", 0, 0), 0);
+    }
+    CHECK_EQ(recv(fd, in, sizeof in, 0), 0);
+    close_fd(fd);
+    fd = udp_client(&s);
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    do { /* may be dropped too */
+        CHECK_EQ(send(fd, "last", 4, 0), 4);
+    } while (poll(&p, 1, 50) == 0);
+    CHECK_EQ(recv(fd, in, sizeof in, 0), 4);
     close_fd(fd);
     stop_listening(&s);
 }

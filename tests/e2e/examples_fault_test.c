@@ -36,3 +36,18 @@ TEST(submit_to_refused) {
     check_says("submit_to", "shard 2 is full", no_args,
                "submit_to: shard 2: resource temporarily unavailable\n");
 }
+
+/* A server that has to give up says so, also to who started it. */
+static void check_gives_up(const char *name, const char *fault_name, const char *text) {
+    static const char *const any_port[] = {"0", NULL};
+    struct server s;
+    exec_faulty(&s, name, fault_name, any_port);
+    server_wait_end(&s);
+    CHECK(strncmp(s.out_text, "listening on ", 13) == 0);
+    CHECK_STR_EQ(s.err_text, text);
+    check_exit(&s, 1);
+}
+
+TEST(udp_echo_that_cannot_receive) {
+    check_gives_up("udp_echo", "receive", "udp_echo: receive: bad or closed descriptor\n");
+}

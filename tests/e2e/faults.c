@@ -24,3 +24,17 @@ int __wrap_xev_shard_submit_to(xev_shard *to, xev_request *request, xev_request_
     }
     return __real_xev_shard_submit_to(to, request, handler, arg, reply);
 }
+
+void __real_xev_udp_recv_multi(xev_udp udp, xev_loop *loop, xev_completion *c, xev_datagram *d,
+                               void *userdata, xev_cb cb);
+
+void __wrap_xev_udp_recv_multi(xev_udp udp, xev_loop *loop, xev_completion *c, xev_datagram *d,
+                               void *userdata, xev_cb cb);
+
+void __wrap_xev_udp_recv_multi(xev_udp udp, xev_loop *loop, xev_completion *c, xev_datagram *d,
+                               void *userdata, xev_cb cb) {
+    if (is_fault("receive")) {
+        udp.fd = XEV_INVALID_FD;
+    }
+    __real_xev_udp_recv_multi(udp, loop, c, d, userdata, cb);
+}
