@@ -1,4 +1,6 @@
-/* Runs a program, takes in what it writes, and tells how it ended. Usage: process PROGRAM ARG... */
+/* Runs a program, passes on what it writes, byte for byte, and tells on standard error how it
+ * ended. Usage: process PROGRAM ARG... */
+#include <errno.h>
 #include <stdio.h>
 
 #include "xev/xev.h"
@@ -8,6 +10,7 @@ static struct child {
     xev_completion read, wait, close_pipe, close_process;
     char buf[4096];
     int result; /* of the wait */
+    int error;  /* of reading its output or of passing it on */
 } child;
 
 static xev_cb_action on_closed(xev_loop *loop, xev_completion *c, int result, void *userdata) {
@@ -22,10 +25,14 @@ static xev_cb_action on_output(xev_loop *loop, xev_completion *c, int result, vo
     (void)c;
     (void)userdata;
     if (result > 0) {
-        printf("output: %.*s", result, child.buf);
-        return XEV_REARM;
+        size_t len = (size_t)result;
+        if (fwrite(child.buf, 1, len, stdout) == len && fflush(stdout) == 0) {
+            return XEV_REARM;
+        }
+        result = -errno;
     }
-    xev_fd_close(child.process.stdio[1], loop, &child.close_pipe, NULL, on_closed); /* XEV_EOF */
+    child.error = result == XEV_EOF ? 0 : result;
+    xev_fd_close(child.process.stdio[1], loop, &child.close_pipe, NULL, on_closed);
     return XEV_DISARM;
 }
 
@@ -67,8 +74,12 @@ int main(int argc, char **argv) {
         fprintf(stderr, "process: %s\n", xev_strerror(rc < 0 ? rc : child.result));
         return 1;
     }
+    if (child.error < 0) {
+        fprintf(stderr, "process: output: %s\n", xev_strerror(child.error));
+        return 1;
+    }
     int signal = xev_process_signal(child.result);
-    printf(signal > 0 ? "ended by signal %d\n" : "exit code %d\n",
-           signal > 0 ? signal : xev_process_exit_code(child.result));
+    fprintf(stderr, signal > 0 ? "process: ended by signal %d\n" : "process: exit code %d\n",
+            signal > 0 ? signal : xev_process_exit_code(child.result));
     return 0;
 }

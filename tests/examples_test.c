@@ -444,17 +444,50 @@ TEST(replace_file_with_a_path_too_long_to_add_to) {
 
 /* ---- process ---- */
 
+static void run_program(struct server *s, const char *const *args, const char *verdict) {
+    program_exec(s, example("process"), args, NULL);
+    server_wait_end(s);
+    check_exit(s, 0);
+    CHECK_STR_EQ(s->err_text, verdict);
+}
+
 TEST(process) {
     static const char *const good[] = {"sh", "-c", "echo hello; exit 42", NULL};
     static const char *const killed[] = {"sh", "-c", "kill -9 $$", NULL};
     static const char *const none[] = {"/nowhere/program", NULL};
     struct server s;
-    run_example_with(&s, "process", good);
-    CHECK_STR_EQ(s.out_text, "output: hello\nexit code 42\n");
-    run_example_with(&s, "process", killed);
-    CHECK_STR_EQ(s.out_text, "ended by signal 9\n");
-    program_exec(&s, example("process"), none, NULL);
-    server_wait_end(&s);
-    check_exit(&s, 1);
-    CHECK_STR_EQ(s.err_text, "process: /nowhere/program: not found\n");
+    run_program(&s, good, "process: exit code 42\n");
+    CHECK_STR_EQ(s.out_text, "hello\n");
+    run_program(&s, killed, "process: ended by signal 9\n");
+    CHECK_STR_EQ(s.out_text, "");
+    check_fails("process", none, NULL, "process: /nowhere/program: not found\n");
+}
+
+/* Byte for byte, however it comes. */
+TEST(process_output_is_passed_on_as_it_is) {
+    static const char *const zeros[] = {"sh", "-c", "printf 'a\\000b\\n\\000'", NULL};
+    static const char *const pieces[] = {"sh", "-c", "printf one; sleep 0.1; printf ' two'", NULL};
+    static const char *const many[] = {"sh", "-c", "head -c 8000 /dev/zero", NULL};
+    static const char nothing_but_zeros[8000];
+    struct server s;
+    run_program(&s, zeros, "process: exit code 0\n");
+    CHECK_EQ(s.out_len, 5);
+    CHECK_MEM_EQ(s.out_text, "a\0b\n\0", 5);
+    run_program(&s, pieces, "process: exit code 0\n");
+    CHECK_STR_EQ(s.out_text, "one two");
+    run_program(&s, many, "process: exit code 0\n");
+    CHECK_EQ(s.out_len, sizeof nothing_but_zeros);
+    CHECK_MEM_EQ(s.out_text, nothing_but_zeros, sizeof nothing_but_zeros);
+}
+
+static void full_output(void) {
+    int fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0) {
+        _exit(126);
+    }
+}
+
+TEST(process_output_that_cannot_be_passed_on) {
+    static const char *const args[] = {"echo", "hello", NULL};
+    check_fails("process", args, full_output, "process: output: no space left on device\n");
 }

@@ -51,3 +51,8 @@ static void check_gives_up(const char *name, const char *fault_name, const char 
 TEST(udp_echo_that_cannot_receive) {
     check_gives_up("udp_echo", "receive", "udp_echo: receive: bad or closed descriptor\n");
 }
+
+TEST(process_output_that_cannot_be_read) {
+    static const char *const args[] = {"sh", "-c", "exit 0", NULL};
+    check_says("process", "read", args, "process: output: bad or closed descriptor\n");
+}

@@ -38,3 +38,15 @@ void __wrap_xev_udp_recv_multi(xev_udp udp, xev_loop *loop, xev_completion *c, x
     }
     __real_xev_udp_recv_multi(udp, loop, c, d, userdata, cb);
 }
+
+void __real_xev_fd_read(xev_fd fd, xev_loop *loop, xev_completion *c, void *buf, size_t len_bytes,
+                        void *userdata, xev_cb cb);
+
+void __wrap_xev_fd_read(xev_fd fd, xev_loop *loop, xev_completion *c, void *buf, size_t len_bytes,
+                        void *userdata, xev_cb cb);
+
+void __wrap_xev_fd_read(xev_fd fd, xev_loop *loop, xev_completion *c, void *buf, size_t len_bytes,
+                        void *userdata, xev_cb cb) {
+    __real_xev_fd_read(is_fault("read") ? XEV_INVALID_FD : fd, loop, c, buf, len_bytes, userdata,
+                       cb);
+}
