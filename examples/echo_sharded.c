@@ -24,7 +24,8 @@ struct server {
     xev_request report;
     bool reporting;
     xev_message last_report;
-    struct counts sent;   /* what the report on its way says */
+    struct counts sent;   /* what the report on its way says: shard 0 reads it, */
+    struct counts last;   /* ... maybe still when the last one is written */
     struct counts totals; /* what shard 0 was told */
 };
 
@@ -45,10 +46,11 @@ static struct server *server_of(xev_shard *shard) {
 
 /* ---- counts, shard to shard ---- */
 
-static void fill_counts(xev_shard *shard, struct server *s) {
+/* By now, with the message that says so. */
+static struct counts counts_of(xev_shard *shard) {
     xev_shard_counters c;
     xev_shard_count(shard, &c);
-    s->sent = (struct counts){c.accepted, s->pool.bytes, c.messages_sent + 1};
+    return (struct counts){c.accepted, server_of(shard)->pool.bytes, c.messages_sent + 1};
 }
 
 /* On shard 0. */
@@ -72,7 +74,7 @@ static xev_cb_action on_tick(xev_loop *loop, xev_completion *c, int result, void
     xev_shard *self = userdata;
     struct server *s = server_of(self);
     if (result == 0 && !s->reporting) {
-        fill_counts(self, s);
+        s->sent = counts_of(self);
         xev_shard *zero = xev_runtime_shard(xev_shard_runtime(self), 0);
         s->reporting = xev_shard_submit_to(zero, &s->report, on_report, s, on_reported) == 0;
     }
@@ -83,7 +85,7 @@ static void on_last_report(xev_shard *self, xev_message *message, void *arg) {
     (void)self;
     (void)message;
     struct server *from = arg;
-    from->totals = from->sent;
+    from->totals = from->last;
 }
 
 /* ---- the shard's callbacks ---- */
@@ -145,7 +147,7 @@ static void on_stop(xev_shard *self, void *userdata) {
     struct app *app = userdata;
     struct server *s = server_of(self);
     echo_pool_stop(&s->pool);
-    fill_counts(self, s);
+    s->last = counts_of(self);
     xev_shard *zero = xev_runtime_shard(&app->runtime, 0);
     if (xev_shard_send(zero, &s->last_report, on_last_report, s) < 0) {
         fprintf(stderr, "echo_sharded: shard %u could not report\n", xev_shard_id(self));
