@@ -35,6 +35,7 @@ struct app {
     xev_runtime runtime;
     xev_addr addr;
     struct server *servers;
+    bool ready;     /* all listen */
     bool explained; /* the reason of a failed start was printed */
 };
 
@@ -134,6 +135,7 @@ static int on_init(xev_shard *self, void *userdata) {
         (void)xev_addr_format(&app->addr, text, sizeof text);
         printf("listening on %s shards=%u backend=%s\n", text, count, xev_loop_backend(loop));
         fflush(stdout);
+        app->ready = true;
     }
     return 0;
 }
@@ -158,7 +160,7 @@ static void on_deinit(xev_shard *self, void *userdata) {
     struct app *app = userdata;
     uint32_t id = xev_shard_id(self), count = xev_runtime_shards(xev_shard_runtime(self));
     echo_pool_free(&app->servers[id].pool);
-    if (id != 0) {
+    if (id != 0 || !app->ready) {
         return;
     }
     for (uint32_t i = 0; i < count; i++) {

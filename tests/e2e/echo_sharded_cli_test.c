@@ -151,6 +151,18 @@ TEST(an_address_that_is_not_ours) {
     check_refused(args, 1, "192.0.2.1", NULL);
 }
 
+static void descriptors_for_some_shards(void) {
+    struct rlimit limit = {20, 20};
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* Nothing was served, so there is nothing to count. */
+TEST(a_start_that_fails_half_way) {
+    const char *const args[] = {"--port",   "0", "--backend", backend_wanted(),
+                                "--shards", "8", NULL};
+    check_refused(args, 1, "too many open descriptors", descriptors_for_some_shards);
+}
+
 /* ---- without io_uring ---- */
 
 static void refuse_io_uring(void) {
