@@ -74,6 +74,7 @@ static xev_cb_action on_tick(xev_loop *loop, xev_completion *c, int result, void
     (void)c;
     xev_shard *self = userdata;
     struct server *s = server_of(self);
+    echo_pool_probe(&s->pool);
     if (result == 0 && !s->reporting) {
         s->sent = counts_of(self);
         xev_shard *zero = xev_runtime_shard(xev_shard_runtime(self), 0);

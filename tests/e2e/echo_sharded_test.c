@@ -261,6 +261,57 @@ TEST(half_open_and_silent_peers) {
     CHECK_EQ(total_accepted(&s), 200);
 }
 
+/* The server's end of fd, in the kernel's list of sockets: the timer that runs there, and in how
+ * many hundredths of a second it is due. */
+static void server_end(const struct server *s, int fd, unsigned *timer, unsigned long *due) {
+    struct sockaddr_in sa;
+    socklen_t len = sizeof sa;
+    char line[512];
+    unsigned local, peer;
+    CHECK_EQ(getsockname(fd, (struct sockaddr *)(void *)&sa, &len), 0);
+    FILE *f = fopen("/proc/net/tcp", "r");
+    CHECK(f != NULL);
+    while (fgets(line, sizeof line, f) != NULL) {
+        if (sscanf(line, " %*u: %*x:%x %*x:%x %*x %*x:%*x %x:%lx", &local, &peer, timer, due) ==
+                4 &&
+            local == s->port && peer == ntohs(sa.sin_port)) {
+            CHECK_EQ(fclose(f), 0);
+            return;
+        }
+    }
+    CHECK_FAIL("the server has no such connection");
+}
+
+/* Until it is the one that asks the peer, within a minute, whether it is there. */
+static void wait_keepalive(const struct server *s, int fd) {
+    unsigned timer = 0;
+    unsigned long due = 0;
+    for (;;) {
+        server_end(s, fd, &timer, &due);
+        if (timer == 2 && due <= 60 * 100) {
+            return;
+        }
+        usleep(10000);
+    }
+}
+
+/* Or else the server would keep one that vanished without a word for ever. */
+TEST(a_peer_that_lasts_is_asked_whether_it_is_there) {
+    struct server s;
+    server_start(&s, 2);
+    int used = client(&s), silent = client(&s);
+    check_echo(used, "hello");
+    wait_keepalive(&s, used);
+    wait_keepalive(&s, silent);
+    int late = client(&s);
+    wait_keepalive(&s, late);
+    check_echo(used, "still there");
+    close_fd(used);
+    close_fd(silent);
+    close_fd(late);
+    server_stop(&s);
+}
+
 static uint64_t rss_limit_kib(uint64_t kib) {
     return test_slowdown() > 1 ? 16 * kib : kib; /* a sanitizer's shadow, and what it holds back */
 }
