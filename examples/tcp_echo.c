@@ -79,6 +79,8 @@ int main(int argc, char **argv) {
     }
     if ((rc = xev_tcp_init(&listener, XEV_AF_INET)) < 0 ||
         (rc = xev_tcp_bind(listener, &addr, false)) < 0 ||
+        (rc = xev_tcp_set_nodelay(listener, true)) < 0 ||
+        (rc = xev_tcp_set_keepalive(listener, 60)) < 0 || /* connections inherit both */
         (rc = xev_tcp_listen(listener, 1024)) < 0 ||
         (rc = xev_tcp_local_addr(listener, &addr)) < 0) {
         return failed("listen", rc);
@@ -87,6 +89,8 @@ int main(int argc, char **argv) {
     printf("listening on %s\n", text);
     fflush(stdout);
     xev_tcp_accept_multi(listener, &loop, &accept, NULL, on_accept);
-    rc = xev_loop_run(&loop, XEV_RUN_UNTIL_DONE);
-    return rc < 0 ? failed("run", rc) : 0;
+    rc = xev_loop_run(&loop, XEV_RUN_UNTIL_DONE); /* that is, until the accept has failed */
+    xev_loop_deinit(&loop);
+    (void)xev_tcp_close_now(listener);
+    return rc < 0 ? failed("run", rc) : 1;
 }

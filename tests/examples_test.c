@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 static const char *const no_args[] = {NULL};
 
@@ -25,6 +26,20 @@ static void run_example_with(struct server *s, const char *name, const char *con
 }
 
 static void run_example(struct server *s, const char *name) { run_example_with(s, name, no_args); }
+
+/* Ends with 1 and one line on stderr that begins so. */
+static void check_fails(const char *name, const char *const *args, void (*setup)(void),
+                        const char *says) {
+    struct server s;
+    program_exec(&s, example(name), args, setup);
+    server_wait_end(&s);
+    check_exit(&s, 1);
+    CHECK_STR_EQ(s.out_text, "");
+    if (strncmp(s.err_text, says, strlen(says)) != 0 ||
+        strchr(s.err_text, '\n') != s.err_text + strlen(s.err_text) - 1) {
+        CHECK_FAIL("it says: %s", s.err_text);
+    }
+}
 
 /* Until it has said where it listens. */
 static void start_listening(struct server *s, const char *name) {
@@ -124,6 +139,56 @@ TEST(tcp_echo) {
     }
     int fd = client(&s);
     check_echo(fd, "still there");
+    close_fd(fd);
+    stop_listening(&s);
+}
+
+/* The server's end of the connection that is ours at fd, as a descriptor here; or -1 where that is
+ * forbidden. */
+static int steal_server_end(const struct server *s, int fd) {
+    struct sockaddr_in ours, peer;
+    socklen_t len = sizeof ours;
+    CHECK_EQ(getsockname(fd, (struct sockaddr *)(void *)&ours, &len), 0);
+    int pidfd = (int)syscall(SYS_pidfd_open, s->pid, 0);
+    for (int i = 0; i < 64; i++) {
+        int theirs = (int)syscall(SYS_pidfd_getfd, pidfd, i, 0);
+        if (pidfd < 0 || (theirs < 0 && errno != EBADF)) {
+            printf("not tested: pidfd_getfd: %s\n", strerror(errno));
+            return -1;
+        }
+        len = sizeof peer;
+        if (theirs >= 0 && getpeername(theirs, (struct sockaddr *)(void *)&peer, &len) == 0 &&
+            peer.sin_port == ours.sin_port) {
+            close_fd(pidfd);
+            return theirs;
+        }
+        if (theirs >= 0) {
+            close_fd(theirs);
+        }
+    }
+    CHECK_FAIL("the server has no such connection");
+}
+
+static int option(int fd, int level, int name) {
+    int value = -1;
+    socklen_t len = sizeof value;
+    CHECK_EQ(getsockopt(fd, level, name, &value, &len), 0);
+    return value;
+}
+
+/* They inherit them from the listener. */
+TEST(tcp_echo_sets_the_options_of_its_connections) {
+    struct server s;
+    start_listening(&s, "tcp_echo");
+    int fd = client(&s);
+    check_echo(fd, "hello");
+    int theirs = steal_server_end(&s, fd);
+    if (theirs >= 0) {
+        CHECK_EQ(option(theirs, IPPROTO_TCP, TCP_NODELAY), 1);
+        CHECK_EQ(option(theirs, SOL_SOCKET, SO_KEEPALIVE), 1);
+        CHECK_EQ(option(theirs, IPPROTO_TCP, TCP_KEEPIDLE), 60);
+        close_fd(theirs);
+    }
     close_fd(fd);
     stop_listening(&s);
 }
@@ -244,20 +309,6 @@ static void clear_folder(const char *dir, const char *const *names) {
 }
 
 static const char *const only_file[] = {"file", NULL}, *const nothing[] = {NULL};
-
-/* Ends with 1 and one line on stderr that begins so. */
-static void check_fails(const char *name, const char *const *args, void (*setup)(void),
-                        const char *says) {
-    struct server s;
-    program_exec(&s, example(name), args, setup);
-    server_wait_end(&s);
-    check_exit(&s, 1);
-    CHECK_STR_EQ(s.out_text, "");
-    if (strncmp(s.err_text, says, strlen(says)) != 0 ||
-        strchr(s.err_text, '\n') != s.err_text + strlen(s.err_text) - 1) {
-        CHECK_FAIL("it says: %s", s.err_text);
-    }
-}
 
 static void replace(const char *path, const char *text) {
     const char *const args[] = {path, text, NULL};

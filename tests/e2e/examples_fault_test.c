@@ -70,6 +70,10 @@ static void check_gives_up(const char *name, const char *fault_name, const char 
     check_exit(&s, 1);
 }
 
+TEST(tcp_echo_that_cannot_accept) {
+    check_gives_up("tcp_echo", "accept", "tcp_echo: accept: bad or closed descriptor\n");
+}
+
 TEST(udp_echo_that_cannot_receive) {
     check_gives_up("udp_echo", "receive", "udp_echo: receive: bad or closed descriptor\n");
 }

@@ -38,6 +38,20 @@ int __wrap_xev_shard_submit_to(xev_shard *to, xev_request *request, xev_request_
     return __real_xev_shard_submit_to(to, request, handler, arg, reply);
 }
 
+void __real_xev_tcp_accept_multi(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata,
+                                 xev_cb cb);
+
+void __wrap_xev_tcp_accept_multi(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata,
+                                 xev_cb cb);
+
+void __wrap_xev_tcp_accept_multi(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata,
+                                 xev_cb cb) {
+    if (is_fault("accept")) {
+        tcp.fd = XEV_INVALID_FD;
+    }
+    __real_xev_tcp_accept_multi(tcp, loop, c, userdata, cb);
+}
+
 void __real_xev_udp_recv_multi(xev_udp udp, xev_loop *loop, xev_completion *c, xev_datagram *d,
                                void *userdata, xev_cb cb);
 
