@@ -74,16 +74,13 @@ int main(int argc, char **argv) {
     xev_addr addr;
     char text[XEV_ADDR_TEXT_BYTES];
     int rc = xev_addr_parse(&addr, "127.0.0.1", argc > 1 ? (uint32_t)atoi(argv[1]) : 7000);
-    if (rc < 0 || (rc = xev_loop_init(&loop)) < 0) {
-        return failed("start", rc);
-    }
-    if ((rc = xev_tcp_init(&listener, XEV_AF_INET)) < 0 ||
+    if (rc < 0 || (rc = xev_tcp_init(&listener, XEV_AF_INET)) < 0 ||
         (rc = xev_tcp_bind(listener, &addr, false)) < 0 ||
         (rc = xev_tcp_set_nodelay(listener, true)) < 0 ||
         (rc = xev_tcp_set_keepalive(listener, 60)) < 0 || /* connections inherit both */
         (rc = xev_tcp_listen(listener, 1024)) < 0 ||
-        (rc = xev_tcp_local_addr(listener, &addr)) < 0) {
-        return failed("listen", rc);
+        (rc = xev_tcp_local_addr(listener, &addr)) < 0 || (rc = xev_loop_init(&loop)) < 0) {
+        return failed("start", rc);
     }
     (void)xev_addr_format(&addr, text, sizeof text);
     printf("listening on %s\n", text);

@@ -70,13 +70,11 @@ int main(int argc, char **argv) {
     char text[XEV_ADDR_TEXT_BYTES];
     xev_loop_options options = {.buffer_bytes = 65536 + XEV_DATAGRAM_OVERHEAD};
     int rc = xev_addr_parse(&addr, "127.0.0.1", argc > 1 ? (uint32_t)atoi(argv[1]) : 7000);
-    if (rc < 0 || (rc = xev_loop_init_options(&loop, &options)) < 0) {
-        return failed("start", rc);
-    }
-    if ((rc = xev_udp_init(&server.udp, XEV_AF_INET)) < 0 ||
+    if (rc < 0 || (rc = xev_udp_init(&server.udp, XEV_AF_INET)) < 0 ||
         (rc = xev_udp_bind(server.udp, &addr, 0)) < 0 ||
-        (rc = xev_udp_local_addr(server.udp, &addr)) < 0) {
-        return failed("bind", rc);
+        (rc = xev_udp_local_addr(server.udp, &addr)) < 0 ||
+        (rc = xev_loop_init_options(&loop, &options)) < 0) {
+        return failed("start", rc);
     }
     (void)xev_addr_format(&addr, text, sizeof text);
     printf("listening on %s\n", text);

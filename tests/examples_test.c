@@ -258,6 +258,20 @@ TEST(udp_echo_of_many_empty_datagrams) {
     stop_listening(&s);
 }
 
+TEST(a_port_that_is_in_use) {
+    struct server tcp, udp;
+    char port[16];
+    const char *const args[] = {port, NULL};
+    start_listening(&tcp, "tcp_echo");
+    snprintf(port, sizeof port, "%u", tcp.port);
+    check_fails("tcp_echo", args, NULL, "tcp_echo: start: address already in use\n");
+    stop_listening(&tcp);
+    start_listening(&udp, "udp_echo");
+    snprintf(port, sizeof port, "%u", udp.port);
+    check_fails("udp_echo", args, NULL, "udp_echo: start: address already in use\n");
+    stop_listening(&udp);
+}
+
 /* ---- replace_file ---- */
 
 /* A directory of its own. */
