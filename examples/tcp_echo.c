@@ -73,7 +73,12 @@ int main(int argc, char **argv) {
     xev_completion accept;
     xev_addr addr;
     char text[XEV_ADDR_TEXT_BYTES];
-    int rc = xev_addr_parse(&addr, "127.0.0.1", argc > 1 ? (uint32_t)atoi(argv[1]) : 7000);
+    char *end = "";
+    unsigned long port = argc > 1 ? strtoul(argv[1], &end, 10) : 7000;
+    if (*end != '\0' || port > 65535) {
+        return failed(argv[1], XEV_EINVAL);
+    }
+    int rc = xev_addr_parse(&addr, "127.0.0.1", (uint32_t)port);
     if (rc < 0 || (rc = xev_tcp_init(&listener, XEV_AF_INET)) < 0 ||
         (rc = xev_tcp_bind(listener, &addr, false)) < 0 ||
         (rc = xev_tcp_set_nodelay(listener, true)) < 0 ||

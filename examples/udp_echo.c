@@ -69,7 +69,12 @@ int main(int argc, char **argv) {
     xev_addr addr;
     char text[XEV_ADDR_TEXT_BYTES];
     xev_loop_options options = {.buffer_bytes = 65536 + XEV_DATAGRAM_OVERHEAD};
-    int rc = xev_addr_parse(&addr, "127.0.0.1", argc > 1 ? (uint32_t)atoi(argv[1]) : 7000);
+    char *end = "";
+    unsigned long port = argc > 1 ? strtoul(argv[1], &end, 10) : 7000;
+    if (*end != '\0' || port > 65535) {
+        return failed(argv[1], XEV_EINVAL);
+    }
+    int rc = xev_addr_parse(&addr, "127.0.0.1", (uint32_t)port);
     if (rc < 0 || (rc = xev_udp_init(&server.udp, XEV_AF_INET)) < 0 ||
         (rc = xev_udp_bind(server.udp, &addr, 0)) < 0 ||
         (rc = xev_udp_local_addr(server.udp, &addr)) < 0 ||

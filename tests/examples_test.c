@@ -258,6 +258,18 @@ TEST(udp_echo_of_many_empty_datagrams) {
     stop_listening(&s);
 }
 
+TEST(a_port_that_is_none) {
+    static const char *const ports[] = {"x", "80x", "-1", "65536", "99999999999999999999"};
+    for (size_t i = 0; i < sizeof ports / sizeof ports[0]; i++) {
+        const char *const args[] = {ports[i], NULL};
+        char says[64];
+        snprintf(says, sizeof says, "tcp_echo: %s: invalid argument\n", ports[i]);
+        check_fails("tcp_echo", args, NULL, says);
+        snprintf(says, sizeof says, "udp_echo: %s: invalid argument\n", ports[i]);
+        check_fails("udp_echo", args, NULL, says);
+    }
+}
+
 TEST(a_port_that_is_in_use) {
     struct server tcp, udp;
     char port[16];
