@@ -10,6 +10,8 @@ struct job {
     int n;
 };
 
+static bool failed;
+
 /* On a pool thread: may block. */
 static int count_primes(void *userdata) {
     const struct job *job = userdata;
@@ -30,7 +32,8 @@ static xev_cb_action on_counted(xev_loop *loop, xev_completion *c, int result, v
     (void)c;
     const struct job *job = userdata;
     if (result < 0) {
-        printf("up to %d: %s\n", job->n, xev_strerror(result));
+        fprintf(stderr, "threadpool: up to %d: %s\n", job->n, xev_strerror(result));
+        failed = true;
     } else {
         printf("up to %d: %d primes\n", job->n, result);
     }
@@ -57,5 +60,5 @@ int main(void) {
     rc = xev_loop_run(&loop, XEV_RUN_UNTIL_DONE);
     xev_loop_deinit(&loop);
     xev_threadpool_deinit(&pool);
-    return rc < 0;
+    return rc < 0 || failed;
 }

@@ -37,6 +37,15 @@ TEST(submit_to_refused) {
                "submit_to: shard 2: resource temporarily unavailable\n");
 }
 
+/* What was counted is output; what could not be is none. */
+TEST(threadpool_that_takes_no_work) {
+    check_says("threadpool", "pool", no_args,
+               "threadpool: up to 10000: operation cancelled\n"
+               "threadpool: up to 20000: operation cancelled\n"
+               "threadpool: up to 30000: operation cancelled\n"
+               "threadpool: up to 40000: operation cancelled\n");
+}
+
 /* A report that shard 0 is still to read is not touched by the last one: ThreadSanitizer would say
  * so. Shard 1 sends it after a second, in the drain that a client keeps from ending; shard 0 comes
  * to read it two seconds later, when the deadline has had shard 1 send its last. */

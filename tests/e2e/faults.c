@@ -77,3 +77,15 @@ void __wrap_xev_fd_read(xev_fd fd, xev_loop *loop, xev_completion *c, void *buf,
     __real_xev_fd_read(is_fault("read") ? XEV_INVALID_FD : fd, loop, c, buf, len_bytes, userdata,
                        cb);
 }
+
+int __real_xev_threadpool_init(xev_threadpool *pool, xev_threadpool_config *cfg);
+
+int __wrap_xev_threadpool_init(xev_threadpool *pool, xev_threadpool_config *cfg);
+
+int __wrap_xev_threadpool_init(xev_threadpool *pool, xev_threadpool_config *cfg) {
+    int rc = __real_xev_threadpool_init(pool, cfg);
+    if (rc == 0 && is_fault("pool")) {
+        xev_threadpool_shutdown(pool);
+    }
+    return rc;
+}
