@@ -47,5 +47,8 @@ int main(void) {
     (void)pthread_join(thread, NULL); /* a watcher outlives those who notify it */
     xev_async_deinit(&w.done);
     xev_loop_deinit(&loop);
+    if (rc < 0) {
+        fprintf(stderr, "async: %s\n", xev_strerror(rc));
+    }
     return rc < 0;
 }

@@ -89,5 +89,8 @@ int main(int argc, char **argv) {
     rc = xev_loop_run(&loop, XEV_RUN_UNTIL_DONE);
     xev_loop_deinit(&loop);
     xev_threadpool_deinit(&pool);
+    if (rc < 0) {
+        fprintf(stderr, "replace_file: %s\n", xev_strerror(rc));
+    }
     return rc < 0 || job.failed;
 }

@@ -60,5 +60,8 @@ int main(void) {
     rc = xev_loop_run(&loop, XEV_RUN_UNTIL_DONE);
     xev_loop_deinit(&loop);
     xev_threadpool_deinit(&pool);
+    if (rc < 0) {
+        fprintf(stderr, "threadpool: %s\n", xev_strerror(rc));
+    }
     return rc < 0 || failed;
 }

@@ -45,5 +45,8 @@ int main(void) {
     xev_cancel(&loop, &late, &cancel, NULL, on_cancelled);
     rc = xev_loop_run(&loop, XEV_RUN_UNTIL_DONE);
     xev_loop_deinit(&loop);
+    if (rc < 0) {
+        fprintf(stderr, "timer: %s\n", xev_strerror(rc));
+    }
     return rc < 0;
 }

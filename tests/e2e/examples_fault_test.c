@@ -46,6 +46,23 @@ TEST(threadpool_that_takes_no_work) {
                "threadpool: up to 40000: operation cancelled\n");
 }
 
+/* Whatever else they say of what was cancelled by it. */
+TEST(a_loop_that_cannot_wait) {
+    static const char *const names[] = {"async", "embed", "replace_file", "threadpool", "timer"};
+    static const char *const args[] = {"/nowhere/file", "text", NULL};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct server s;
+        char says[64];
+        exec_faulty(&s, names[i], "wait", strcmp(names[i], "replace_file") == 0 ? args : no_args);
+        server_wait_end(&s);
+        snprintf(says, sizeof says, "%s: input/output error\n", names[i]);
+        if (strstr(s.err_text, says) == NULL) {
+            CHECK_FAIL("%s says: %s", names[i], s.err_text);
+        }
+        check_exit(&s, 1);
+    }
+}
+
 /* A report that shard 0 is still to read is not touched by the last one: ThreadSanitizer would say
  * so. Shard 1 sends it after a second, in the drain that a client keeps from ending; shard 0 comes
  * to read it two seconds later, when the deadline has had shard 1 send its last. */

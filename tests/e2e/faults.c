@@ -11,6 +11,14 @@ static bool is_fault(const char *name) {
     return fault != NULL && strcmp(fault, name) == 0;
 }
 
+int __real_xev_loop_run(xev_loop *loop, xev_run_mode_t mode);
+
+int __wrap_xev_loop_run(xev_loop *loop, xev_run_mode_t mode);
+
+int __wrap_xev_loop_run(xev_loop *loop, xev_run_mode_t mode) {
+    return is_fault("wait") ? XEV_EIO : __real_xev_loop_run(loop, mode);
+}
+
 int __real_xev_shard_submit_to(xev_shard *to, xev_request *request, xev_request_fn handler,
                                void *arg, xev_reply_fn reply);
 
