@@ -46,6 +46,32 @@ TEST(threadpool_that_takes_no_work) {
                "threadpool: up to 40000: operation cancelled\n");
 }
 
+/* The old file is as it was, and nothing is beside it. */
+TEST(replace_file_that_fails_late) {
+    static const char *const faults[][2] = {
+        {"fsync", "replace_file: fsync: bad or closed descriptor\n"},
+        {"rename", "replace_file: rename: not found\n"},
+    };
+    const char *tmp = getenv("TEST_TMPDIR");
+    char dir[400], path[420], text[8] = "";
+    snprintf(dir, sizeof dir, "%s/xev.example.XXXXXX", tmp != NULL ? tmp : "/tmp");
+    CHECK(mkdtemp(dir) != NULL);
+    snprintf(path, sizeof path, "%s/file", dir);
+    for (int i = 0; i < 2; i++) {
+        const char *const args[] = {path, "new", NULL};
+        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        CHECK_EQ(write(fd, "old", 3), 3);
+        close_fd(fd);
+        check_says("replace_file", faults[i][0], args, faults[i][1]);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        CHECK_EQ(read(fd, text, sizeof text), 3);
+        CHECK_MEM_EQ(text, "old", 3);
+        close_fd(fd);
+        CHECK_EQ(unlink(path), 0);
+    }
+    CHECK_EQ(rmdir(dir), 0);
+}
+
 /* Whatever else they say of what was cancelled by it. */
 TEST(a_loop_that_cannot_wait) {
     static const char *const names[] = {"async", "embed", "replace_file", "threadpool", "timer"};

@@ -11,6 +11,27 @@ static bool is_fault(const char *name) {
     return fault != NULL && strcmp(fault, name) == 0;
 }
 
+void __real_xev_file_fsync(xev_fd fd, xev_loop *loop, xev_file_req *req, void *userdata, xev_cb cb);
+
+void __wrap_xev_file_fsync(xev_fd fd, xev_loop *loop, xev_file_req *req, void *userdata, xev_cb cb);
+
+void __wrap_xev_file_fsync(xev_fd fd, xev_loop *loop, xev_file_req *req, void *userdata,
+                           xev_cb cb) {
+    __real_xev_file_fsync(is_fault("fsync") ? XEV_INVALID_FD : fd, loop, req, userdata, cb);
+}
+
+void __real_xev_file_rename(xev_loop *loop, xev_file_req *req, const char *from, const char *to,
+                            void *userdata, xev_cb cb);
+
+void __wrap_xev_file_rename(xev_loop *loop, xev_file_req *req, const char *from, const char *to,
+                            void *userdata, xev_cb cb);
+
+void __wrap_xev_file_rename(xev_loop *loop, xev_file_req *req, const char *from, const char *to,
+                            void *userdata, xev_cb cb) {
+    __real_xev_file_rename(loop, req, from, is_fault("rename") ? "/nowhere/file" : to, userdata,
+                           cb);
+}
+
 int __real_xev_loop_run(xev_loop *loop, xev_run_mode_t mode);
 
 int __wrap_xev_loop_run(xev_loop *loop, xev_run_mode_t mode);
