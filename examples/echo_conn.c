@@ -7,8 +7,7 @@
  *
  * The data is sent from the buffer it was received in; the loop lends it and gets it back when it
  * is sent. Peers that read nothing could keep all buffers there are, so beyond LENT_MAX of them
- * data is copied. Such a peer costs WRITES_MAX writes at most, and STALL_NS later nothing. One
- * that vanished while nothing was to be sent to it is found out by the kernel's probes.
+ * data is copied. Such a peer costs WRITES_MAX writes at most, and STALL_NS later nothing.
  */
 #include "examples/echo_conn.h"
 
@@ -20,7 +19,6 @@
 #define WRITES_MAX 8  /* each may hold a buffer, however little is in it */
 #define LENT_MAX 1024 /* of the loop's 2048 */
 #define STALL_NS (30ull * 1000000000)
-#define KEEPALIVE_S 60 /* of silence, and between probes; Linux gives up after nine */
 
 struct echo_write {
     xev_write_req req;
@@ -42,9 +40,8 @@ struct echo_conn {
     bool ended;     /* the end of our side is queued, */
     bool flushed;   /* ... and sent */
     bool closing;
-    bool probed; /* by the kernel, as are all behind it in the list */
-    int left;    /* draining: bytes still to be read, -1: not yet known */
-    int writes;  /* queued or being sent */
+    int left;   /* draining: bytes still to be read, -1: not yet known */
+    int writes; /* queued or being sent */
 };
 
 static void advance(echo_conn *k);
@@ -227,14 +224,6 @@ void echo_pool_drain(echo_pool *pool) {
         } else {
             advance(k);
         }
-    }
-}
-
-void echo_pool_probe(echo_pool *pool) {
-    for (echo_conn *k = pool->live; k != NULL && !k->probed; k = k->next) {
-        k->probed = true;
-        int rc = k->closing ? 0 : xev_tcp_set_keepalive(k->tcp, KEEPALIVE_S);
-        (void)rc; /* where it is not to be had, connections are served without */
     }
 }
 

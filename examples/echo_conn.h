@@ -9,7 +9,7 @@ typedef struct echo_conn echo_conn;
 /* What the connections of one shard have in common. Zeroed but for loop. */
 typedef struct echo_pool {
     xev_loop *loop;
-    echo_conn *live;       /* list of connections, the newest first */
+    echo_conn *live;       /* list of connections */
     echo_conn *free_conns; /* kept for the next ones: no allocation once warm */
     struct echo_write *free_writes;
     uint64_t bytes; /* echoed */
@@ -19,11 +19,6 @@ typedef struct echo_pool {
 
 /* Serve a new connection; takes the descriptor. */
 void echo_conn_start(echo_pool *pool, int fd);
-
-/* Have the kernel probe the connections there are from now on, for peers that vanish without a
- * word. To be called every second or so, and not per connection: one that is over sooner pays
- * nothing. */
-void echo_pool_probe(echo_pool *pool);
 
 /* Of every connection: echo what the kernel has received by now, say so by closing our side, and
  * close when the peer has. */

@@ -12,6 +12,8 @@
 #include "examples/echo_conn.h"
 #include "shard/shard.h"
 
+#define KEEPALIVE_S 60 /* of silence, and between probes; Linux gives up after nine */
+
 struct counts {
     uint64_t accepted, bytes, messages;
 };
@@ -74,7 +76,6 @@ static xev_cb_action on_tick(xev_loop *loop, xev_completion *c, int result, void
     (void)c;
     xev_shard *self = userdata;
     struct server *s = server_of(self);
-    echo_pool_probe(&s->pool);
     if (result == 0 && !s->reporting) {
         s->sent = counts_of(self);
         xev_shard *zero = xev_runtime_shard(xev_shard_runtime(self), 0);
@@ -120,6 +121,9 @@ static int on_init(xev_shard *self, void *userdata) {
     struct server *s = &app->servers[id];
     s->pool.loop = loop;
     int rc = xev_shard_listen(self, &s->listener, &app->addr, 0, s, on_connection);
+    if (rc == 0) { /* connections inherit it, and peers that vanish while idle are found out */
+        rc = xev_tcp_set_keepalive(xev_listener_tcp(&s->listener), KEEPALIVE_S);
+    }
     if (rc < 0) {
         fprintf(stderr, "echo_sharded: cannot listen on %s port %u: %s\n", app->host, app->port,
                 xev_strerror(rc));

@@ -153,6 +153,11 @@ int xev_shard_listen(xev_shard *s, xev_listener *l, const xev_addr *addr, int ba
     return 0;
 }
 
+xev_tcp xev_listener_tcp(const xev_listener *l) {
+    xev__shard_check(l != NULL, "xev_listener_tcp", "listener is null");
+    return l->tcp;
+}
+
 int xev_listener_addr(const xev_listener *l, xev_addr *addr) {
     xev__shard_check(l != NULL && addr != NULL, "xev_listener_addr", "listener or room is null");
     *addr = l->addr;

@@ -158,6 +158,10 @@ XEV_NODISCARD int xev_shard_listen(xev_shard *shard, xev_listener *listener, con
 void xev_listener_pause(xev_listener *listener);
 void xev_listener_resume(xev_listener *listener);
 
+/* Its socket, for the options that connections inherit from it: xev_tcp_set_nodelay (which is on),
+ * xev_tcp_set_keepalive, xev_tcp_set_buffers. Shard's thread, until the drain. */
+xev_tcp xev_listener_tcp(const xev_listener *listener);
+
 /* Where it listens, or did (0); and on which shard. Any thread. */
 XEV_NODISCARD int xev_listener_addr(const xev_listener *listener, xev_addr *addr);
 xev_shard *xev_listener_shard(const xev_listener *listener);

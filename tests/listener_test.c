@@ -19,6 +19,7 @@ static atomic_int accepts[SCENE_SHARDS]; /* callbacks with a descriptor */
 static atomic_int all_accepts;
 static atomic_int failures; /* callbacks with an error */
 static sem_t up, ended;
+static bool set_keepalive; /* on listeners, by shards one after the other */
 
 /* ---- clients: plain sockets ---- */
 
@@ -82,9 +83,12 @@ static void serve(xev_listener *listener, int result, void *userdata) {
     unsigned char id = (unsigned char)xev_shard_id(self), hello;
     (void)recv(result, &hello, 1, MSG_DONTWAIT); /* if any; unread it would reset the connection */
     CHECK((fcntl(result, F_GETFD) & FD_CLOEXEC) != 0);
-    int no_delay = 0;
+    int no_delay = 0, keeps_alive = 0;
     CHECK_EQ(getsockopt(result, IPPROTO_TCP, TCP_NODELAY, &no_delay, &(socklen_t){sizeof(int)}), 0);
     CHECK_EQ(no_delay, 1);
+    CHECK_EQ(getsockopt(result, SOL_SOCKET, SO_KEEPALIVE, &keeps_alive, &(socklen_t){sizeof(int)}),
+             0);
+    CHECK_EQ(keeps_alive, set_keepalive);
     CHECK_EQ(send(result, &id, 1, MSG_NOSIGNAL), 1);
     CHECK_EQ(xev_tcp_close_now(xev_tcp_from_fd(result)), 0);
     accepts[id]++;
@@ -95,6 +99,8 @@ static int listen_in(xev_shard *self, xev_listener *l, xev_addr *at) {
     int rc = xev_shard_listen(self, l, at, 0, &accepts, serve);
     if (rc == 0) {
         CHECK(xev_listener_shard(l) == self);
+        set_keepalive = true;
+        CHECK_EQ(xev_tcp_set_keepalive(xev_listener_tcp(l), 60), 0); /* connections inherit it */
     }
     return rc;
 }

@@ -64,6 +64,7 @@ TEST(misuse_of_shards_is_caught) {
     DIES(xev_shard_listen, shard, NULL, &listener, &addr, 0, NULL, on_connection);
     DIES(xev_shard_listen, listener, shard, NULL, &addr, 0, NULL, on_connection);
     DIES(xev_shard_listen, callback, shard, &listener, &addr, 0, NULL, NULL);
+    DIES(xev_listener_tcp, listener, NULL);
     DIES(xev_listener_addr, listener, NULL, &addr);
     DIES(xev_listener_addr, addr, &listener, NULL);
     DIES(xev_listener_shard, listener, NULL);
