@@ -81,7 +81,6 @@ struct xev__runtime {
     int wake;               /* descriptor: the coordinator is to look again */
     uint32_t stops;         /* atomic: calls of xev_runtime_stop, and signals */
     struct xev__signals signals;
-    uint32_t visits;       /* calls of threads that are no shard of it; see mpsc/visit.h */
     uint64_t drain_end_ms; /* 0: has not begun; set before any shard is told */
 };
 
@@ -102,9 +101,10 @@ void xev__listeners_close(xev_shard *s);
 
 /* runtime.c */
 void xev__shard_busy(xev_shard *s);
-/* A call that others may answer by ending rt: it goes on until the visit is over. A shard needs
- * none, since it is itself waited for. */
-bool xev__runtime_visit(struct xev__runtime *rt);
-void xev__runtime_leave(struct xev__runtime *rt, bool visiting);
+/* Around calls that other threads may answer by ending the runtime (mpsc/visit.h): begun before it
+ * is looked at, so counted for all runtimes together. of: a handle, or a shard, whose own threads
+ * need no visit, since they are themselves waited for. */
+bool xev__runtime_visit(const void *of);
+void xev__runtime_leave(bool visiting);
 
 #endif

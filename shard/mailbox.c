@@ -152,15 +152,14 @@ void xev__mailbox_close(xev_shard *s) {
 }
 
 static int send_message(xev_shard *to, xev_message *m, xev_message_fn handler, void *arg) {
-    struct xev__runtime *rt = to->rt;
-    bool visiting = xev__runtime_visit(rt);
+    bool visiting = xev__runtime_visit(to);
     int rc = take_credit(to);
     if (rc == 0) {
         m->handler = handler;
         m->arg = arg;
         post(to, m);
     }
-    xev__runtime_leave(rt, visiting);
+    xev__runtime_leave(visiting);
     return rc;
 }
 
@@ -194,14 +193,13 @@ static int send_to_all(struct xev__runtime *rt, xev_message *messages, xev_messa
 }
 
 int xev_shard_broadcast(xev_runtime *rt, xev_message *messages, xev_message_fn handler, void *arg) {
+    bool visiting = xev__runtime_visit(rt);
     xev__shard_check(rt != NULL && rt->impl != NULL && messages != NULL && handler != NULL,
                      "xev_shard_broadcast",
                      "runtime (or it is not running), messages or handler "
                      "is null");
-    struct xev__runtime *impl = rt->impl;
-    bool visiting = xev__runtime_visit(impl);
-    int rc = send_to_all(impl, messages, handler, arg);
-    xev__runtime_leave(impl, visiting);
+    int rc = send_to_all(rt->impl, messages, handler, arg);
+    xev__runtime_leave(visiting);
     return rc;
 }
 

@@ -25,17 +25,23 @@ uint32_t xev_cpu_count(void) {
     return quota < allowed ? quota : allowed;
 }
 
-bool xev__runtime_visit(struct xev__runtime *rt) {
-    bool visiting = current == NULL || current->rt != rt;
-    if (visiting) {
-        xev__visit_begin(&rt->visits);
+static uint32_t visits;
+
+bool xev__runtime_visit(const void *of) {
+    bool ours = false;
+    if (current != NULL) {
+        const xev_shard *first = current->rt->shards, *end = first + current->rt->count;
+        ours = of == current->handle || ((const xev_shard *)of >= first && of < (const void *)end);
     }
-    return visiting;
+    if (!ours) {
+        xev__visit_begin(&visits);
+    }
+    return !ours;
 }
 
-void xev__runtime_leave(struct xev__runtime *rt, bool visiting) {
+void xev__runtime_leave(bool visiting) {
     if (visiting) {
-        xev__visit_end(&rt->visits);
+        xev__visit_end(&visits);
     }
 }
 
@@ -420,7 +426,10 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     }
     if (rc == 0) {
         rc = run_with_pool(handle, rt);
-        xev__visits_wait(&rt->visits);
+    }
+    ck_pr_store_ptr(&handle->impl, NULL); /* who comes from now on finds nothing */
+    xev__visits_wait(&visits);
+    if (rt->wake >= 0) {
         xev__event_close(rt->wake);
     }
     for (uint32_t i = 0; rt->shards != NULL && i < rt->count; i++) {
@@ -429,7 +438,6 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     free(rt->shards);
     pthread_cond_destroy(&rt->changed);
     pthread_mutex_destroy(&rt->lock);
-    handle->impl = NULL;
     free(rt);
     return rc;
 }
@@ -447,11 +455,14 @@ static void check_shard(const char *call, const xev_shard *s) {
 }
 
 void xev_runtime_stop(xev_runtime *handle) {
-    struct xev__runtime *rt = running("xev_runtime_stop", handle);
-    bool visiting = xev__runtime_visit(rt);
-    ck_pr_inc_32(&rt->stops);
-    xev__event_signal(rt->wake);
-    xev__runtime_leave(rt, visiting);
+    xev__shard_check(handle != NULL, "xev_runtime_stop", "runtime is null");
+    bool visiting = xev__runtime_visit(handle);
+    struct xev__runtime *rt = ck_pr_load_ptr(&handle->impl);
+    if (rt != NULL) {
+        ck_pr_inc_32(&rt->stops);
+        xev__event_signal(rt->wake);
+    }
+    xev__runtime_leave(visiting);
 }
 
 uint32_t xev_runtime_shards(const xev_runtime *handle) {

@@ -118,8 +118,9 @@ uint32_t xev_cpu_count(void);
  * runs. */
 XEV_NODISCARD int xev_runtime_run(xev_runtime *rt, const xev_runtime_options *options);
 
-/* Start the drain; a second time, end it at once. Any thread, any time while rt runs;
- * xev_runtime_run does not return while a thread is in here, or in a send. */
+/* Start the drain; a second time, end it at once. Where rt has ended, nothing. Any thread, any time
+ * from the first callback on; xev_runtime_run does not return while a thread is in here, or in a
+ * send. */
 void xev_runtime_stop(xev_runtime *rt);
 
 /* How many they are. Any thread, while rt runs, as for all calls below. */

@@ -160,6 +160,8 @@ TEST(services_have_names) {
     if (access("/etc/services", R_OK) == 0) {
         CHECK_EQ(resolve(&s.loop, &d, "127.0.0.1", "http", XEV_AF_UNSPEC), 1);
         check_addr(&d.addrs[0], "127.0.0.1:80");
+        CHECK_EQ(resolve(&s.loop, &d, "[::1]", "http", XEV_AF_UNSPEC), 1);
+        check_addr(&d.addrs[0], "[::1]:80");
     }
     CHECK_EQ(resolve(&s.loop, &d, "127.0.0.1", "no-such-service", XEV_AF_UNSPEC), XEV_ENOSERVICE);
     scene_end(&s);

@@ -503,6 +503,26 @@ TEST(copy_copies_replaces_and_refuses) {
     scene_end(&s);
 }
 
+/* Not what would let others act as whoever copies; nor through a pipe, which may hold a thread. */
+TEST(copy_takes_no_set_user_id_along_and_no_pipe_for_a_file) {
+    struct scene s;
+    struct freq f;
+    scene_start(&s);
+    put_file(&s, "from", "text", 4);
+    const char *from = path_in(&s, "from"), *to = path_in(&s, "to"), *pipe = path_in(&s, "pipe");
+    CHECK_EQ(chmod(from, 06700), 0);
+    CHECK_EQ(RUN(&s, xev_file_copy(&s.loop, &f.r, from, to, 0, ARG)), 0);
+    CHECK_EQ(RUN(&s, xev_file_stat_path(&s.loop, &f.r, to, ARG)), 0);
+    CHECK_EQ(f.r.stat.mode, 0700);
+    CHECK_EQ(mkfifo(pipe, 0600), 0);
+    CHECK_EQ(RUN(&s, xev_file_copy(&s.loop, &f.r, from, pipe, 0, ARG)), XEV_EINVAL);
+    int reader = open(pipe, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    CHECK_GE(reader, 0);
+    CHECK_EQ(RUN(&s, xev_file_copy(&s.loop, &f.r, from, pipe, 0, ARG)), XEV_EINVAL);
+    CHECK_EQ(close(reader), 0);
+    scene_end(&s);
+}
+
 static void drop_root_s_access(void) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2];

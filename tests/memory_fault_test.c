@@ -257,6 +257,35 @@ TEST_TIMEOUT(a_loop_that_began_without_buffers_gets_them_later, 60) {
     CHECK_FAIL("it never stopped failing");
 }
 
+/* ---- close ---- */
+
+/* There was no room to note the close; an operation that found room since is stopped by it. */
+TEST(a_close_that_found_no_room_stops_what_came_after_it) {
+    struct net n;
+    struct op closing[2], poll;
+    int pair[2];
+    net_open(&n, NULL);
+    local_pair(pair);
+    inject_plan(1, INJECT_FROM_THERE_ON);
+    for (int i = 0; i < 2; i++) {
+        op_new(&closing[i], &n);
+        xev_fd_close(pair[0], &n.loop, &closing[i].c, &closing[i], op_called);
+    }
+    inject_arm(false);
+    op_new(&poll, &n);
+    xev_fd_poll(pair[0], &n.loop, &poll.c, XEV_POLL_IN, &poll, op_called);
+    run_op(&closing[0]);
+    run_op(&closing[1]);
+    CHECK_EQ(poll.ends, 1);
+    CHECK_EQ(poll.result, XEV_ECANCELED);
+    CHECK_LT(poll.at, closing[0].at);
+    CHECK_EQ(closing[0].result, 0);
+    CHECK_EQ(closing[1].result, XEV_EBADF);
+    CHECK(!is_open(pair[0]));
+    CHECK_EQ(close(pair[1]), 0);
+    net_close(&n);
+}
+
 /* ---- accept ---- */
 
 /* What it waits for comes back, and then it finds no memory to go on with. */

@@ -5,6 +5,42 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+/* ---- from a pool ---- */
+
+struct spawner {
+    struct op op;
+    int32_t pid;
+};
+
+static int spawn_and_give_up(void *userdata) {
+    xev_process_options o = {.argv = true_argv};
+    xev_process p;
+    int rc = xev_process_spawn(&p, &o);
+    ((struct spawner *)userdata)->pid = p.pid;
+    return rc < 0 ? rc : xev_process_close_now(&p);
+}
+
+TEST(a_small_stack_is_enough_to_spawn) {
+    xev_threadpool_config config;
+    xev_threadpool pool;
+    xev_loop loop;
+    struct spawner work = {0};
+    if (test_slowdown() > 1) {
+        return; /* what sanitizers need of a stack is their own affair */
+    }
+    xev_threadpool_config_init(&config);
+    xev_threadpool_config_set_stack_size(&config, 32 * 1024);
+    CHECK_EQ(xev_threadpool_init(&pool, &config), 0);
+    xev_loop_options options = {.thread_pool = &pool};
+    loop_start_options(&loop, &options);
+    xev_work_submit(&loop, &work.op.c, XEV_LANE_PROCESS, spawn_and_give_up, &work, op_cb);
+    run_for(&loop, &work.op, 1);
+    CHECK_EQ(work.op.result, 0);
+    CHECK_GT(work.pid, 0);
+    xev_loop_deinit(&loop);
+    xev_threadpool_deinit(&pool);
+}
+
 /* ---- streams ---- */
 
 struct pump {
@@ -353,6 +389,46 @@ TEST(user_0_is_refused_to_others) {
     CHECK_EQ(failure_of(&o), XEV_EPERM);
     o = (xev_process_options){.argv = true_argv, .set_gid = true, .gid = 4711};
     CHECK_EQ(failure_of(&o), XEV_EPERM);
+}
+
+static void spawn_true(void) {
+    xev_process_options o = {.argv = true_argv, .set_gid = true, .gid = getgid()};
+    xev_process p;
+    CHECK_EQ(xev_process_spawn(&p, &o), 0); /* one at a time: with a group of its own */
+    CHECK_EQ(waitpid(p.pid, NULL, 0), p.pid);
+    CHECK_EQ(close(p.fd), 0);
+}
+
+static atomic_bool over;
+
+static void *spawn_on_and_on(void *arg) {
+    (void)arg;
+    while (!atomic_load(&over)) {
+        spawn_true();
+    }
+    return NULL;
+}
+
+TEST(a_child_may_spawn_whatever_its_parents_threads_were_at) {
+    pthread_t t;
+    if (!may_change_user()) {
+        return;
+    }
+    thread_start(&t, spawn_on_and_on, NULL);
+    for (uint32_t i = 0; i < rounds(50); i++) {
+        pid_t pid = fork();
+        CHECK_GE(pid, 0);
+        if (pid == 0) {
+            alarm(60); /* instead of a wait for a thread that is not there */
+            spawn_true();
+            _exit(0);
+        }
+        int status;
+        CHECK_EQ(waitpid(pid, &status, 0), pid);
+        CHECK_EQ(status, 0);
+    }
+    atomic_store(&over, true);
+    thread_join(t);
 }
 
 /* ---- errors of spawn ---- */

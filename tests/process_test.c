@@ -217,6 +217,37 @@ TEST(closing_cancels_the_wait_and_gives_the_child_up) {
     CHECK_EQ(descriptors(), before);
 }
 
+/* Found by number, it is for its starter to collect, whoever else has looked at it. */
+TEST(closing_what_was_opened_by_number_collects_nothing) {
+    for (int by_loop = 0; by_loop < 2; by_loop++) {
+        xev_loop loop;
+        xev_process found;
+        int status;
+        loop_start(&loop);
+        pid_t pid = fork();
+        CHECK_GE(pid, 0);
+        if (pid == 0) {
+            (void)pause();
+            _exit(0);
+        }
+        CHECK_EQ(xev_process_open(&found, pid), 0);
+        CHECK_EQ(xev_process_kill(&found, SIGKILL), 0);
+        if (by_loop) {
+            struct op closing = {0};
+            xev_process_close(&found, &loop, &closing.c, &closing, op_cb);
+            run_for(&loop, &closing, 1);
+            CHECK_EQ(closing.result, 0);
+        } else {
+            CHECK_EQ(xev_process_close_now(&found), 0);
+        }
+        wait_for_zombie(pid);
+        another_child();
+        CHECK_EQ(waitpid(pid, &status, 0), pid);
+        CHECK_EQ(status, SIGKILL);
+        xev_loop_deinit(&loop);
+    }
+}
+
 /* It takes no descriptor to give a child up, once one has been. */
 TEST(a_child_is_given_up_without_descriptors_too) {
     enum { MOST = 64 };

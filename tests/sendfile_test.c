@@ -2,6 +2,7 @@
 #include <netinet/in.h>
 
 #include "tests/file_scene.h"
+#include "tests/refuse.h"
 
 enum { LEN = 3000000 };
 static char bytes[LEN], back[LEN + 100];
@@ -222,6 +223,8 @@ TEST(sendfile_ends_by_deadline_close_and_reset) {
     for (int i = 0; i < 2; i++) {
         xev_file_sendfile(pair[0], &s.loop, &g[i].r, file, 0, LEN, &g[i], freq_cb);
     }
+    int other = dup(pair[0]);
+    CHECK_GE(other, 0);
     struct op closing = {0};
     xev_tcp_close(xev_tcp_from_fd(pair[0]), &s.loop, &closing.c, &closing, op_cb);
     run_for(&s.loop, &closing, 1);
@@ -232,6 +235,8 @@ TEST(sendfile_ends_by_deadline_close_and_reset) {
         CHECK_LT(g[i].order, closing.order);
     }
     CHECK_EQ(fcntl(pair[0], F_GETFD), -1);
+    CHECK(is_blocking(other)); /* as before, for those who have the socket too */
+    CHECK_EQ(close(other), 0);
     CHECK_EQ(close(pair[1]), 0);
     CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     start_stuck(&s, pair, file, &f);
@@ -242,6 +247,30 @@ TEST(sendfile_ends_by_deadline_close_and_reset) {
     struct op stop_timer;
     cancel_op(&s, &timer, &stop_timer);
     end(&s, file, pair);
+}
+
+TEST(sendfile_without_a_thread_says_so) {
+    xev_threadpool pool;
+    xev_loop loop;
+    xev_tcp pair[2];
+    struct freq f = {.calls = 0};
+    CHECK_EQ(xev_threadpool_init(&pool, NULL), 0);
+    xev_loop_options options = {.thread_pool = &pool};
+    loop_start_options(&loop, &options);
+    socket_pair(pair);
+    int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    CHECK_GE(file, 0);
+    refuse(SYS_clone3, EAGAIN);
+    refuse(SYS_clone, EAGAIN);
+    xev_file_sendfile(pair[0].fd, &loop, &f.r, file, 0, 100, &f, freq_cb);
+    run_done(&loop);
+    CHECK_EQ(f.calls, 1);
+    CHECK_EQ(f.result, XEV_EAGAIN);
+    CHECK_EQ(close(file), 0);
+    close_in(&loop, pair[0]);
+    CHECK_EQ(close(pair[1].fd), 0);
+    xev_loop_deinit(&loop);
+    xev_threadpool_deinit(&pool);
 }
 
 TEST(sendfile_is_cancelled_while_its_piece_waits_for_a_thread) {

@@ -206,6 +206,32 @@ TEST(connected_socket_sends_to_and_hears_its_peer_only) {
     net_close(&n);
 }
 
+/* The address it got for that peer is not its own from then on; its port is. */
+TEST(disconnected_socket_hears_at_every_address_again) {
+    static const char *const hosts[] = {"127.0.0.1", "::1"}, *const others[] = {"127.0.0.2", "::1"};
+    for (int i = 0; i < 2; i++) {
+        struct net n;
+        xev_addr peer, at, now;
+        xev_udp udp;
+        net_open(&n, NULL);
+        xev_udp sender = bound(hosts[i], &peer);
+        CHECK_EQ(xev_udp_init(&udp, xev_addr_family(&peer)), 0);
+        CHECK_EQ(xev_udp_connect(udp, &peer), 0);
+        CHECK_EQ(xev_udp_local_addr(udp, &at), 0);
+        CHECK_EQ(xev_udp_connect(udp, NULL), 0);
+        CHECK_EQ(xev_udp_local_addr(udp, &now), 0);
+        CHECK_EQ(xev_addr_port(&now), xev_addr_port(&at));
+        xev_addr any = address(i == 0 ? "0.0.0.0" : "::", xev_addr_port(&at));
+        check_same_address(&now, &any);
+        xev_addr other = address(others[i], xev_addr_port(&at));
+        put(sender.fd, "hello", 5, &other);
+        expect(&n, udp, "hello", &peer);
+        close_fd(&n, udp.fd);
+        close_fd(&n, sender.fd);
+        net_close(&n);
+    }
+}
+
 TEST(refused_port_reports_econnrefused) {
     struct net n;
     struct op received;

@@ -18,6 +18,8 @@ int xev__threadpool_attr_set_stack(pthread_attr_t *attr, uint32_t stack_size);
 
 /* Threads made with attr may run where the calling thread may, wherever their maker is bound. */
 void xev__threadpool_attr_set_cpus(pthread_attr_t *attr);
+/* ... where their maker may. */
+void xev__threadpool_attr_unset_cpus(pthread_attr_t *attr);
 
 /* pthread_create with all signals blocked in the new thread but those that a fault in itself
  * raises. Returns 0 or -errno. */

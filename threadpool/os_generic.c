@@ -9,5 +9,6 @@ uint32_t xev__threadpool_cpu_count(void) {
 }
 
 void xev__threadpool_attr_set_cpus(pthread_attr_t *attr) { (void)attr; }
+void xev__threadpool_attr_unset_cpus(pthread_attr_t *attr) { (void)attr; }
 
 void xev__threadpool_name_self(void) {}

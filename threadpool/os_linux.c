@@ -28,4 +28,9 @@ void xev__threadpool_attr_set_cpus(pthread_attr_t *attr) {
     }
 }
 
+void xev__threadpool_attr_unset_cpus(pthread_attr_t *attr) {
+    static const cpu_set_t none;
+    (void)pthread_attr_setaffinity_np(attr, 0, &none); /* of 0 bytes: glibc drops what it has */
+}
+
 void xev__threadpool_name_self(void) { pthread_setname_np(pthread_self(), "xev-pool"); }

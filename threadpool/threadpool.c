@@ -174,6 +174,10 @@ static void *worker(void *arg);
 static int start_thread(struct pool *p) {
     assert(p->threads < p->max_threads);
     int rc = xev__threadpool_thread_create(&p->thread[p->threads], &p->attr, worker, p);
+    if (rc == -EPERM || rc == -EINVAL) { /* to place it is forbidden, or nowhere is left of that */
+        xev__threadpool_attr_unset_cpus(&p->attr);
+        rc = xev__threadpool_thread_create(&p->thread[p->threads], &p->attr, worker, p);
+    }
     if (rc == 0) {
         p->threads++;
         p->starting++;

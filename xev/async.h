@@ -31,7 +31,8 @@ XEV_BEGIN_DECLS
 int xev_async_init(xev_watcher *w);
 
 /* On the thread of the loop that waited on w (any thread if none ever did). A waiter that is still
- * there gets XEV_ECANCELED. No notify may run at the same time or come later. */
+ * there gets XEV_ECANCELED. In its own callback, which must then not wait on: XEV_DISARM. No notify
+ * may run at the same time or come later. */
 void xev_async_deinit(xev_watcher *w);
 
 /* Wake the waiter. Any thread; always 0. Everything written before is visible to the callback.

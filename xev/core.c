@@ -390,9 +390,15 @@ static bool lingers(xev_loop *loop, xev_completion *c, int *result) {
     return true;
 }
 
+static void stop_and_close(xev_loop *loop, struct xev__fd *e, xev_completion *c);
+
 static void deliver_close(xev_loop *loop, xev_completion *c) {
     int result = c->result;
     struct xev__fd *e = c->fd < 0 ? NULL : xev__fds_find(loop->fds, c->fd);
+    if (e != NULL && e->closer == NULL && result == 0) {
+        stop_and_close(loop, e, c); /* there is room by now, and an operation that found it */
+        return;
+    }
     if (e != NULL ? e->closer == c : c->fd >= 0 && result == 0) {
         if (lingers(loop, c, &result)) {
             return;
@@ -532,6 +538,29 @@ void xev_cancel(xev_loop *loop, xev_completion *target, xev_completion *c, void 
     xev__cancel(XEV__CALL("xev_cancel"), loop, target, c, userdata, cb);
 }
 
+static void stop_and_close(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+    e->closer = c;
+    c->state = XEV__CLOSING;
+    for (int d = 0; d < XEV__DIRS; d++) {
+        for (xev_completion *op = e->head[d], *next; op != NULL; op = next) {
+            next = op->at.link.next;
+            (void)xev__stop(loop, op);
+        }
+    }
+    xev__requests_stop(loop, e);
+    if (e->ops == 0) {
+        xev__pend(loop, c, 0);
+    }
+}
+
+static bool is_closing(const struct xev__list *list, xev_fd fd) {
+    const xev_completion *c = list->head;
+    while (c != NULL && (c->op != XEV__OP_CLOSE || c->fd != fd || c->result != 0)) {
+        c = c->at.link.next;
+    }
+    return c != NULL;
+}
+
 void xev__close(const char *call_name, xev_loop *loop, xev_completion *c, xev_fd fd, void *userdata,
                 xev_cb cb) {
     (void)xev__begin(call_name, loop, c, XEV__OP_CLOSE, userdata, cb);
@@ -545,25 +574,16 @@ void xev__close(const char *call_name, xev_loop *loop, xev_completion *c, xev_fd
     }
     struct xev__fd *e = xev__fds_get(loop->fds, fd);
     if (e == NULL && no_entry(fd) == XEV_ENOMEM) {
-        xev__pend(loop, c, 0); /* there is no room to know it, and so no operation on it */
+        /* There is no room to know it, and so no operation on it. */
+        bool closing = is_closing(&loop->pending, fd) || is_closing(&loop->delivering, fd);
+        xev__pend(loop, c, closing ? XEV_EBADF : 0);
         return;
     }
     if (e == NULL || e->closer != NULL) {
         xev__pend(loop, c, XEV_EBADF);
         return;
     }
-    e->closer = c;
-    c->state = XEV__CLOSING;
-    for (int d = 0; d < XEV__DIRS; d++) {
-        for (xev_completion *op = e->head[d], *next; op != NULL; op = next) {
-            next = op->at.link.next;
-            (void)xev__stop(loop, op);
-        }
-    }
-    xev__requests_stop(loop, e);
-    if (e->ops == 0) {
-        xev__pend(loop, c, 0);
-    }
+    stop_and_close(loop, e, c);
 }
 
 /* ---- deadlines ---- */
@@ -583,6 +603,7 @@ void xev_completion_timeout(xev_loop *loop, xev_completion *c, uint64_t timeout_
         /* Armed and taken away with nearly every operation: a long one need not be exact. */
         bool exact = timeout_ns < 1000000000;
         uint64_t now = exact ? xev__os_now_ns() : xev__os_coarse_now_ns();
+        now = now > loop->now_ns ? now : loop->now_ns; /* where ticks are late */
         c->deadline_ns = xev__deadline(now, timeout_ns);
         c->seq = loop->timer_seq++;
         c->flags |= XEV__F_DEADLINE;

@@ -115,11 +115,15 @@ static int run_copy(void *req) {
     return xev__os_copy_end(&copy, r->path2, rc);
 }
 
+/* Not XEV_EAGAIN, with which a step ends that no thread could be started for. */
+#define SOCKET_FULL XEV_EINPROGRESS
+
 static int run_send_piece(void *req) {
     const xev_file_req *r = req;
     uint64_t left = r->length - r->done_bytes;
-    return xev__os_sendfile(r->c.fd, r->file, r->offset + r->done_bytes,
-                            left < SEND_PIECE ? (size_t)left : SEND_PIECE);
+    int rc = xev__os_sendfile(r->c.fd, r->file, r->offset + r->done_bytes,
+                              left < SEND_PIECE ? (size_t)left : SEND_PIECE);
+    return rc == XEV_EAGAIN ? SOCKET_FULL : rc;
 }
 
 static int run_close(void *req) {
@@ -344,7 +348,9 @@ void xev_file_open(xev_loop *loop, xev_file_req *req, const char *path, uint32_t
     const uint32_t access = XEV_OPEN_READ | XEV_OPEN_WRITE | XEV_OPEN_DIRECTORY;
     bool alone = (flags & (XEV_OPEN_EXCLUSIVE | XEV_OPEN_CREATE)) == XEV_OPEN_EXCLUSIVE;
     bool no_write = (flags & XEV_OPEN_TRUNCATE) != 0 && (flags & XEV_OPEN_WRITE) == 0;
-    if (flags > XEV_OPEN_ALL || (flags & access) == 0 || alone || no_write || mode > 07777) {
+    bool both = (flags & XEV_OPEN_DIRECTORY) != 0 && (flags & XEV_OPEN_CREATE) != 0;
+    if (flags > XEV_OPEN_ALL || (flags & access) == 0 || alone || no_write || both ||
+        mode > 07777) {
         xev__request_refuse(loop, &req->c, XEV_EINVAL);
         return;
     }
@@ -492,7 +498,7 @@ static xev_cb_action on_piece_sent(xev_loop *loop, xev_completion *c, int rc, vo
     r->done_bytes += rc > 0 ? (uint64_t)rc : 0;
     if (rc == 0 || r->done_bytes == r->length) {
         xev__finish(loop, &r->c, r->done_bytes > 0 ? (int)r->done_bytes : XEV_EOF, false);
-    } else if (rc < 0 && rc != XEV_EAGAIN) {
+    } else if (rc < 0 && rc != SOCKET_FULL) {
         xev__finish(loop, &r->c, rc, false);
     } else if ((r->c.flags & XEV__F_CANCEL) != 0) {
         xev__finish(loop, &r->c, XEV_ECANCELED, false);
@@ -520,7 +526,7 @@ int xev__sendfile_writable(xev_loop *loop, struct xev__fd *e, xev_completion *c)
 
 void xev__sendfile_end(struct xev__fd *e) {
     bool next = e->head[XEV__WRITE] != NULL && e->head[XEV__WRITE]->op == XEV__OP_SENDFILE;
-    if (e->lent_nonblocking && !next && e->closer == NULL) {
+    if (e->lent_nonblocking && !next) {
         e->lent_nonblocking = false;
         if (!e->nonblocking) {
             (void)xev__os_set_nonblocking(e->fd, false);

@@ -124,7 +124,8 @@ void xev_file_open(xev_loop *loop, xev_file_req *req, const char *path, uint32_t
 void xev_file_close(xev_fd fd, xev_loop *loop, xev_file_req *req, void *userdata, xev_cb cb);
 
 /* Read up to len_bytes (1 to INT32_MAX): at the position, which moves, or at offset_bytes (up to
- * INT64_MAX). Result: bytes (> 0; fewer only near the end of the file), XEV_EOF at or after the
+ * INT64_MAX). Result: bytes (> 0; fewer near the end of the file, and where 2 GiB less a page or
+ * more are asked for), XEV_EOF at or after the
  * end, XEV_EISDIR, XEV_EINVAL (len_bytes, offset), XEV_ESPIPE (offset in what has none). */
 void xev_file_read(xev_fd fd, xev_loop *loop, xev_file_req *req, void *buf, size_t len_bytes,
                    void *userdata, xev_cb cb);
@@ -202,10 +203,11 @@ bool xev_file_next_entry(const void *buf, size_t filled_bytes, size_t *at_bytes,
                          xev_file_entry *entry);
 
 /* Copy the contents of the file `from` to the file `to`, which is created with from's permissions
- * or emptied first. flags: XEV_COPY_*. In the kernel where the file systems can (sharing blocks or
- * on the server), else through a buffer. Result: 0, req->done_bytes being the size; XEV_EISDIR,
- * XEV_EINVAL (flags, or the same file twice), XEV_ENOSPC, XEV_EEXIST, ... After an error a `to`
- * that this call created is removed, another is left as far as it got. Stops between pieces. */
+ * (read, write, execute) or emptied first. flags: XEV_COPY_*. In the kernel where the file systems
+ * can (sharing blocks or on the server), else through a buffer. Result: 0, req->done_bytes being
+ * the size; XEV_EISDIR, XEV_EINVAL (flags, the same file twice, or a pipe), XEV_ENOSPC, XEV_EEXIST,
+ * ... After an error a `to` that this call created is removed, another is left as far as it got.
+ * Stops between pieces. */
 void xev_file_copy(xev_loop *loop, xev_file_req *req, const char *from, const char *to,
                    uint32_t flags, void *userdata, xev_cb cb);
 

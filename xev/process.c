@@ -13,6 +13,7 @@ static bool known(enum xev_stdio_kind kind) {
 static void clear(xev_process *p) {
     p->fd = p->stdio[0] = p->stdio[1] = p->stdio[2] = XEV_INVALID_FD;
     p->pid = 0;
+    p->spawned = false;
 }
 
 int xev_process_spawn(xev_process *p, const xev_process_options *options) {
@@ -31,10 +32,14 @@ int xev_process_spawn(xev_process *p, const xev_process_options *options) {
             return XEV_EBADF;
         }
     }
-    int rc = xev__os_process_spawn(p, options);
+    int rc = xev__os_watch_forks();
+    if (rc == 0) {
+        rc = xev__os_process_spawn(p, options);
+    }
     if (rc < 0) {
         clear(p);
     }
+    p->spawned = rc == 0;
     return rc;
 }
 
@@ -88,12 +93,12 @@ void xev_process_close(const xev_process *p, xev_loop *loop, xev_completion *c, 
         xev__misuse("xev_process_close", "process is null", p);
     }
     xev__close(XEV__CALL("xev_process_close"), loop, c, p->fd, userdata, cb);
-    c->arg.close.by = xev__os_process_give_up;
+    c->arg.close.by = p->spawned ? xev__os_process_give_up : NULL;
 }
 
 int xev_process_close_now(const xev_process *p) {
     if (p == NULL) {
         xev__misuse("xev_process_close_now", "process is null", p);
     }
-    return xev__os_process_give_up(p->fd);
+    return p->spawned ? xev__os_process_give_up(p->fd) : xev__os_close(p->fd);
 }

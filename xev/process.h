@@ -9,6 +9,7 @@
  * Zombies: whoever spawns waits until a wait has reported the end (one that does not keep the loop
  * going will do: xev_completion_unref), or closes the process: one that is closed before that is
  * collected without being reported, when it has ended, by a later spawn or close in this program.
+ * What xev_process_open found is its starter's to collect.
  */
 #ifndef XEV_PROCESS_H
 #define XEV_PROCESS_H
@@ -50,6 +51,7 @@ typedef struct xev_process {
     int32_t pid;     /* to show; means nothing once the end was reported */
     xev_fd stdio[3]; /* this end of each pipe: read it, write it and close it by fd.h; or
                       * XEV_INVALID_FD. The caller's. */
+    bool spawned;    /* private: by xev_process_spawn */
 } xev_process;
 
 /* A wait's result from here on is this plus the number of the signal that ended the process. */

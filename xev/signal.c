@@ -66,11 +66,10 @@ int xev_signal_init(xev_signal *s, int signal_number) {
     if (!xev__os_signal_valid(signal_number)) {
         return XEV_EINVAL;
     }
-    xev__os_signals_lock();
-    if (xev__os_in_forked_child(forget_all) < 0) {
-        xev__os_signals_unlock();
+    if (xev__os_in_forked_child(forget_all) < 0) { /* before the lock is held for the first time */
         return XEV_ENOMEM;
     }
+    xev__os_signals_lock();
     /* Into the list before the handler is there: what it catches finds somebody. */
     bool first = watchers[signal_number] == NULL;
     s->next = watchers[signal_number];

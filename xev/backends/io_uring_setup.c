@@ -1,5 +1,6 @@
 /* io_uring: the ring, made with what the kernel has of it and the options leave on, and ended. */
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -174,8 +175,9 @@ int xev__uring_attach(struct xev__uring *u) {
         }
     }
     u->owner = xev__os_thread_id();
-    int slack_ns = prctl(PR_GET_TIMERSLACK);
-    u->slack_ns = slack_ns > 0 ? (uint64_t)slack_ns : 0;
+    int slack_ns = prctl(PR_GET_TIMERSLACK), policy = sched_getscheduler(0);
+    bool real_time = policy == SCHED_FIFO || policy == SCHED_RR; /* which the kernel gives none */
+    u->slack_ns = slack_ns > 0 && !real_time ? (uint64_t)slack_ns : 0;
     if (xev__uring_has(u, XEV_FEATURE_REGISTERED_RING) &&
         io_uring_register_ring_fd(&u->ring) != 1) {
         u->features &= ~(uint32_t)XEV_FEATURE_REGISTERED_RING;

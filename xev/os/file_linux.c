@@ -258,7 +258,7 @@ bool xev_file_next_entry(const void *buf, size_t filled_bytes, size_t *at_bytes,
 /* Opens or creates the target; the caller closes copy->from on failure. */
 static int open_target(struct xev__os_copy *copy, const char *to, const struct stat *from,
                        bool exclusive) {
-    mode_t mode = from->st_mode & 07777;
+    mode_t mode = from->st_mode & 0777; /* not set-user-ID, which would be of another user */
     int how = O_WRONLY | O_CLOEXEC | O_NOCTTY;
     /* Whether this call made it decides whether a failure may remove it. */
     copy->to = open_file(to, how | O_CREAT | O_EXCL, mode);
@@ -266,12 +266,19 @@ static int open_target(struct xev__os_copy *copy, const char *to, const struct s
     if (copy->created || copy->to != XEV_EEXIST || exclusive) {
         return copy->created ? 0 : copy->to;
     }
-    copy->to = open_file(to, how | O_CREAT, mode); /* CREAT: for a link to nowhere */
+    /* CREAT: for a link to nowhere. NONBLOCK: for a pipe without a reader. */
+    copy->to = open_file(to, how | O_CREAT | O_NONBLOCK, mode);
     if (copy->to < 0) {
-        return copy->to;
+        return copy->to == XEV_ENXIO ? XEV_EINVAL : copy->to;
     }
     struct stat st;
     int rc = result(fstat(copy->to, &st));
+    if (rc == 0 && S_ISFIFO(st.st_mode)) {
+        rc = XEV_EINVAL; /* a reader that does not read would hold the thread */
+    }
+    if (rc == 0) {
+        rc = xev__os_set_nonblocking(copy->to, false);
+    }
     if (rc == 0 && st.st_dev == from->st_dev && st.st_ino == from->st_ino) {
         rc = XEV_EINVAL; /* the same file: emptying it would lose it */
     }
@@ -401,6 +408,13 @@ int xev__os_resolve(const char *host, const char *service, enum xev_family famil
                       : family == XEV_AF_INET6 ? AF_INET6
                                                : AF_UNSPEC;
     struct addrinfo *list = NULL;
+    char inner[64];
+    size_t len = strlen(host);
+    if (len > 2 && len - 2 < sizeof inner && host[0] == '[' && host[len - 1] == ']') {
+        memcpy(inner, host + 1, len - 2); /* [::1], as addresses of xev may be written */
+        inner[len - 2] = '\0';
+        host = inner;
+    }
     errno = 0;
     int rc = getaddrinfo(host, service, &hints, &list);
     if (rc == EAI_SERVICE) {

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "xev/os/os.h"
+#include "xev/os/process.h"
 #include "xev/os/unix.h"
 
 _Static_assert(sizeof(((xev_addr *)0)->storage) >= sizeof(struct sockaddr_in6), "address fits");
@@ -57,8 +58,10 @@ static void (*in_child)(void);
 
 static void count_fork(void) {
     xev__os_forks++;
-    if (in_child != NULL) {
-        in_child();
+    xev__os_process_forked();
+    void (*fn)(void) = __atomic_load_n(&in_child, __ATOMIC_RELAXED);
+    if (fn != NULL) {
+        fn();
     }
 }
 
@@ -71,7 +74,7 @@ int xev__os_watch_forks(void) {
 }
 
 int xev__os_in_forked_child(void (*fn)(void)) {
-    in_child = fn;
+    __atomic_store_n(&in_child, fn, __ATOMIC_RELAXED);
     return xev__os_watch_forks();
 }
 

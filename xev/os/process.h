@@ -12,6 +12,8 @@ int xev__os_process_check(xev_fd fd);
 /* A wait's result, or XEV_EAGAIN: it is running. */
 int xev__os_process_wait(xev_fd fd);
 int xev__os_process_kill(xev_fd fd, int signal_number);
+/* In a forked child: whatever other threads were at, it may spawn. */
+void xev__os_process_forked(void);
 /* Takes fd, and collects the child when it has ended, if it is one that was not collected. */
 int xev__os_process_give_up(xev_fd fd);
 

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -221,14 +222,19 @@ CHILD static int in_child(void *arg) {
 static pthread_mutex_t identity = PTHREAD_MUTEX_INITIALIZER;
 
 static int start_child(struct plan *p, xev_fd *pidfd, int32_t *pid) {
-    _Alignas(16) unsigned char stack[32 * 1024];
+    enum { STACK_BYTES = 32 * 1024 }; /* not of the caller's: a pool's may be small */
+    unsigned char *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (stack == MAP_FAILED) {
+        return XEV_ENOMEM;
+    }
     /* By bare calls: the C library leaves out the signals it uses itself. */
     const unsigned char all[KERNEL_SIGSET_BYTES] = {255, 255, 255, 255, 255, 255, 255, 255};
     unsigned char before[KERNEL_SIGSET_BYTES];
     (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, all, before, sizeof all);
     int flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD;
     int fd = -1;
-    int child = clone(in_child, stack + sizeof stack, flags, p, &fd);
+    int child = clone(in_child, stack + STACK_BYTES, flags, p, &fd);
     int rc = child < 0 ? -errno : fd < 0 ? XEV_ENOSYS : -p->error;
     if (child >= 0 && rc < 0) {
         if (fd < 0) {
@@ -241,6 +247,7 @@ static int start_child(struct plan *p, xev_fd *pidfd, int32_t *pid) {
         }
     }
     (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, before, NULL, sizeof before);
+    (void)munmap(stack, STACK_BYTES);
     if (rc == 0) {
         *pidfd = fd;
         *pid = child;
@@ -386,20 +393,35 @@ static struct {
     int epoll;
     uint32_t count; /* atomic for a first look */
     pid_t owner;    /* after a fork they are not ours */
+    /* Those that there was no epoll for, or no room in it: tried each time. */
+    int spare[16];
+    uint32_t spare_len;
 } given_up = {.lock = PTHREAD_MUTEX_INITIALIZER, .epoll = -1};
+
+/* False: it runs; or it has ended, but somebody who traces it has it first. */
+static bool collect(int fd) {
+    siginfo_t info;
+    if (look(fd, 0, &info) == 0) {
+        return false;
+    }
+    if (given_up.epoll >= 0) {
+        (void)epoll_ctl(given_up.epoll, EPOLL_CTL_DEL, fd, NULL);
+    }
+    (void)close(fd);
+    __atomic_fetch_sub(&given_up.count, 1, __ATOMIC_RELAXED);
+    return true;
+}
 
 static void collect_locked(void) {
     struct epoll_event events[32]; /* more per call than a call can add */
-    int n = given_up.count == 0 ? 0 : epoll_wait(given_up.epoll, events, 32, 0);
+    int n = given_up.epoll < 0 ? 0 : epoll_wait(given_up.epoll, events, 32, 0);
     for (int i = 0; i < n; i++) {
-        siginfo_t info;
-        int fd = events[i].data.fd;
-        if (look(fd, 0, &info) == 0) {
-            continue; /* ended, but somebody who traces it has it first */
+        (void)collect(events[i].data.fd);
+    }
+    for (uint32_t i = given_up.spare_len; i-- > 0;) {
+        if (collect(given_up.spare[i])) {
+            given_up.spare[i] = given_up.spare[--given_up.spare_len];
         }
-        (void)epoll_ctl(given_up.epoll, EPOLL_CTL_DEL, fd, NULL);
-        (void)close(fd);
-        __atomic_fetch_sub(&given_up.count, 1, __ATOMIC_RELAXED);
     }
     if (given_up.count == 0 && given_up.epoll >= 0) {
         (void)close(given_up.epoll);
@@ -426,7 +448,7 @@ static int keep(int fd) {
             (void)close(given_up.epoll);
         }
         given_up.epoll = -1;
-        given_up.count = 0;
+        given_up.count = given_up.spare_len = 0;
         given_up.owner = getpid();
     }
     if (given_up.epoll < 0) {
@@ -434,6 +456,10 @@ static int keep(int fd) {
     }
     struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
     bool kept = given_up.epoll >= 0 && epoll_ctl(given_up.epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+    if (!kept && given_up.spare_len < sizeof given_up.spare / sizeof given_up.spare[0]) {
+        given_up.spare[given_up.spare_len++] = fd;
+        kept = true;
+    }
     __atomic_fetch_add(&given_up.count, kept ? 1 : 0, __ATOMIC_RELAXED);
     collect_locked();
     (void)pthread_mutex_unlock(&given_up.lock);
@@ -442,4 +468,9 @@ static int keep(int fd) {
 
 int xev__os_process_give_up(xev_fd fd) {
     return xev__os_process_check(fd) == 0 ? keep(fd) : xev__os_close(fd);
+}
+
+void xev__os_process_forked(void) {
+    identity = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    given_up.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }

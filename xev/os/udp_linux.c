@@ -85,7 +85,11 @@ static int disconnect(xev_fd fd) {
         rc = xev__os_local_addr(fd, &after);
     }
     if (rc == 0 && xev_addr_port(&after) == 0 && xev_addr_port(&before) != 0) {
-        rc = result(bind(fd, csa(&before), before.len_bytes));
+        /* The port as before; not the address, which was chosen for that peer. */
+        struct sockaddr_in6 bound; /* as large as either, the port in the same place */
+        memcpy(&bound, after.storage, after.len_bytes);
+        bound.sin6_port = htons((uint16_t)xev_addr_port(&before));
+        rc = result(bind(fd, (const struct sockaddr *)(const void *)&bound, after.len_bytes));
     }
     return rc;
 }
