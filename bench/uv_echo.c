@@ -5,9 +5,9 @@
  * to back; each echo is one uv_write whose malloc'd request carries the bytes.
  * --try-write, the expert's form: uv_try_write straight from the read buffer, and only what the
  * socket refused goes into a request.
- * --guide, the form that libuv itself publishes, in its guide and as the server of its own tests and
- * benchmarks: a 64 KiB read buffer from malloc per read, freed with its request. Slower than the
- * plain form, as the C library gives so much memory back to the kernel.
+ * --guide, the form that libuv itself publishes, in its guide and as the server of its own tests:
+ * a 64 KiB read buffer from malloc per read, freed with its request. Slower than the plain form, as
+ * the C library gives so much memory back to the kernel.
  */
 #include "bench/common.h"
 
