@@ -1,0 +1,128 @@
+#!/bin/sh
+# Runs the micro-benchmarks for libuv and for xev, in turn and several rounds of each. Per benchmark
+# and program a line of JSON with the medians, field by field; then one with the ratios of xev to
+# libuv: medians over the rounds, below 1 where xev takes less.
+#
+# Usage: loop_ratio.sh [--rounds 5] [--benches NAME,...] [--who uv,xev_io_uring,xev_epoll]
+#                      [--count N] [--uv PROGRAM] [--xev PROGRAM]
+set -u
+here=$(dirname "$0")
+rounds=5 benches='' who=uv,xev_io_uring,xev_epoll count='' uv=$here/uv_bench xev=$here/xev_bench
+
+die() {
+    echo "loop_ratio: $*" >&2
+    exit 2
+}
+
+while [ $# -gt 0 ]; do
+    [ $# -ge 2 ] || die "$1 needs a value"
+    case $1 in
+    --rounds) rounds=$2 ;;
+    --benches) benches=$(echo "$2" | tr ',' ' ') ;;
+    --who) who=$2 ;;
+    --count) count="--count $2" ;;
+    --uv) uv=$2 ;;
+    --xev) xev=$2 ;;
+    *) die "unknown flag '$1' (known: --rounds --benches --who --count --uv --xev)" ;;
+    esac
+    shift 2
+done
+case $rounds in
+'' | 0* | *[!0-9]*) die "--rounds needs a number above 0, not '$rounds'" ;;
+esac
+who=$(echo "$who" | tr ',' ' ')
+for one in $who; do
+    case $one in
+    uv | xev_io_uring | xev_epoll) ;;
+    *) die "--who knows uv, xev_io_uring, xev_epoll, and not '$one'" ;;
+    esac
+done
+# names PROGRAM: what it offers, a line each.
+names() {
+    list=$("$1" --list) || die "$1 does not run"
+    echo "$list" | sed 's/ .*//'
+}
+of_xev=$(names "$xev") || exit
+of_uv=
+case " $who " in
+*" uv "*) of_uv=$(names "$uv") || exit ;;
+esac
+for bench in $benches; do
+    echo "$of_xev" | grep -qx "$bench" || die "no benchmark '$bench' (xev_bench --list names all)"
+done
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+
+# run BENCH WHO: one line of JSON. $count is a flag and its value, or nothing.
+# shellcheck disable=SC2086
+run() {
+    case $2 in
+    uv) "$uv" "$1" $count ;;
+    xev_*) "$xev" "$1" $count --backend "${2#xev_}" ;;
+    esac
+}
+
+# Input: "WHO ROUND JSON" of one benchmark. Prints the medians; and to the file `ratios` what the
+# last line has of it. The JSON is flat, and no value has a comma or a colon.
+summarise() {
+    awk -v ratios="$tmp/ratios" '
+    function median(key, n,    i, j, v, sorted) {
+        for (i = 1; i <= n; i++) {
+            v = value[key, i]
+            for (j = i; j > 1 && sorted[j - 1] > v; j--) sorted[j] = sorted[j - 1]
+            sorted[j] = v
+        }
+        return n % 2 ? sorted[(n + 1) / 2] : (sorted[n / 2] + sorted[n / 2 + 1]) / 2
+    }
+    function ratio(w, name,    i) {
+        for (i = 1; i <= rounds; i++)
+            value["ratio", i] = value[w SUBSEP name, i] / value["uv" SUBSEP name, i]
+        return sprintf("\"%s\":%.3f", name, median("ratio", rounds))
+    }
+    {
+        if (!($1 in seen)) { order[++programs] = $1; seen[$1] = 1 }
+        gsub(/[{}"]/, "", $3)
+        fields[$1] = split($3, pairs, ",")
+        for (i = 1; i <= fields[$1]; i++) {
+            split(pairs[i], pair, ":")
+            name[$1, i] = pair[1]
+            value[$1 SUBSEP pair[1], $2] = pair[2]
+        }
+        rounds = $2
+    }
+    END {
+        for (p = 1; p <= programs; p++) {
+            w = order[p]
+            line = ""
+            for (i = 1; i <= fields[w]; i++) {
+                field = name[w, i]
+                first = value[w SUBSEP field, 1]
+                if (first !~ /^[0-9.]+$/) text = "\"" first "\""
+                else text = sprintf(first ~ /[.]/ ? "%.2f" : "%.0f", median(w SUBSEP field, rounds))
+                line = line (i > 1 ? "," : "") "\"" field "\":" text
+            }
+            print "{" line "}"
+            if (w != "uv" && "uv" in seen)
+                of_this = of_this (of_this == "" ? "" : ",") "\"" w "/uv\":{" \
+                    ratio(w, "ns_per_op") "," ratio(w, "cpu_ns_per_op") "}"
+        }
+        if (of_this != "") print "\"" value[order[1] SUBSEP "bench", 1] "\":{" of_this "}" >>ratios
+    }'
+}
+
+: >"$tmp/ratios"
+for bench in ${benches:-$of_xev}; do
+    : >"$tmp/lines"
+    round=0
+    while [ "$round" -lt "$rounds" ]; do
+        round=$((round + 1))
+        for one in $who; do
+            # There are some that libuv has nothing to put beside.
+            [ "$one" != uv ] || echo "$of_uv" | grep -qx "$bench" || continue
+            line=$(run "$bench" "$one") || exit 1
+            echo "$one $round $line" >>"$tmp/lines"
+        done
+    done
+    summarise <"$tmp/lines"
+done
+awk '{ all = all (NR > 1 ? "," : "") $0 } END { print "{\"ratios\":{" all "}}" }' "$tmp/ratios"
