@@ -22,7 +22,7 @@
     X(tcp_write_batch, 1000000, 0, 0, "N writes of 13 bytes, all queued at once, and their read")  \
     X(tcp_pump, 100000, 0, 0, "N writes of 64 KiB, one after the other, and their read")           \
     X(async_pummel, 1000000, 1, 0, "T threads notify a loop as fast as they can; N callbacks")     \
-    X(async_ping, 200000, 0, 0, "two loops on two threads notify each other; N round trips")       \
+    X(async_ping, 50000, 0, 0, "two loops on two threads notify each other; N round trips")        \
     X(udp_pummel, 500000, 0, 0, "N datagrams from one socket to another, both on one loop")        \
     X(queue_work, 500000, 4, 1024, "N pieces of no work on a pool of T threads, W at a time")      \
     X(fs_stat, 200000, 4, 32, "N stat calls on a pool of T threads, W at a time")                  \
