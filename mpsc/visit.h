@@ -17,12 +17,14 @@
 
 static inline void xev__visit_begin(uint32_t *visits) {
     ck_pr_inc_32(visits);
-    ck_pr_fence_memory();
+    ck_pr_fence_atomic(); /* before whatever the call does; nothing on x86 */
+    ck_pr_fence_atomic_load();
+    ck_pr_fence_atomic_store();
 }
 
 static inline void xev__visit_end(uint32_t *visits) {
     XEV_HANDOFF_RELEASE(visits);
-    ck_pr_fence_memory();
+    ck_pr_fence_release();
     ck_pr_dec_32(visits);
 }
 

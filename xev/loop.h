@@ -126,9 +126,12 @@ struct xev_loop {
     struct xev__fds *fds;
     struct xev__buffers *buffers;
     xev_mpsc *inbox;    /* from other threads: notified asyncs, finished work */
+    /* Of other threads; apart from what the loop writes at every callback. */
+    uint8_t apart_before[64];
     uint32_t stop;      /* atomic */
     uint32_t notifiers; /* atomic: threads in the middle of waking us */
     uint64_t wakes;     /* atomic */
+    uint8_t apart_behind[64];
     struct {
         uint64_t turns, callbacks, events, syscalls, sleeps, asleep_ns, awake_ns, longest_ns;
         uint64_t buffers_taken, starved, paused;
