@@ -188,6 +188,10 @@ static int start_thread(struct pool *p) {
 /* Restores the invariant after `most` tasks became runnable: wakes sleepers and, where these are
  * not enough, starts one thread. That one starts the next, so that nobody pays for many. */
 static void rouse(struct pool *p, uint64_t most, bool may_start) {
+    may_start = may_start && p->threads < p->max_threads;
+    if (p->tokens == p->idle && !may_start) {
+        return; /* nobody is left to be woken or started */
+    }
     uint64_t runnable = count_runnable(p);
     uint64_t covered = (uint64_t)p->tokens + p->starting;
     while (most > 0 && covered < runnable && p->tokens < p->idle) {
@@ -196,7 +200,7 @@ static void rouse(struct pool *p, uint64_t most, bool may_start) {
         covered++;
         most--;
     }
-    if (may_start && most > 0 && covered < runnable && p->threads < p->max_threads) {
+    if (may_start && most > 0 && covered < runnable) {
         (void)start_thread(p); /* else those that exist do the work */
     }
 }
