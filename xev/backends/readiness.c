@@ -10,7 +10,7 @@
 #define TRIES_IN_A_ROW 16
 /* Rounds over the list per poll: what the first round's callbacks submit need not wait for another
  * system call, but I/O must not keep timers waiting for long. */
-#define ROUNDS 4
+#define ROUNDS 16
 
 static int make_nonblocking(struct xev__fd *e) {
     int rc = e->nonblocking ? 0 : xev__os_set_nonblocking(e->fd, true);
