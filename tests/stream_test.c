@@ -625,3 +625,25 @@ TEST(a_blocked_queue_does_not_spin) {
     pump(&sc.n, &sc.in, &req[2].calls, 1);
     close_scene(&sc);
 }
+
+/* A part of a request is sent, which is nothing to the caller. */
+TEST(run_once_does_not_return_for_a_part_of_a_request) {
+    struct scene sc;
+    struct req req = {0};
+    struct op timer;
+    xev_loop_metrics m;
+    static char data[1 << 20];
+    open_scene(&sc, true);
+    write_req(&sc.s, &sc.n, &req, data, sizeof data);
+    xev_timer_run(NULL, &sc.n.loop, &op_new(&timer, &sc.n)->c, 5, &timer, op_called);
+    CHECK_EQ(xev_loop_run(&sc.n.loop, XEV_RUN_ONCE), 0);
+    CHECK_EQ(req.calls, 0);
+    CHECK_EQ(timer.calls, 1);
+    xev_loop_metrics_get(&sc.n.loop, &m);
+    CHECK_EQ(m.callbacks, 1);
+    pump(&sc.n, &sc.in, &req.calls, 1);
+    CHECK_EQ(req.result, (int)sizeof data);
+    xev_loop_metrics_get(&sc.n.loop, &m);
+    CHECK_EQ(m.callbacks, 2);
+    close_scene(&sc);
+}

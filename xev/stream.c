@@ -98,6 +98,7 @@ void xev_stream_set_timeout(xev_stream *s, uint64_t timeout_ns) {
 /* r is over, and its owner's. */
 static void finish(xev_stream *s, xev_write_req *r, int result) {
     r->tag = 0;
+    xev__count(&s->loop->count.callbacks, 1);
     r->callback(s, r, result, r->userdata);
     xev__check_fork(s->loop);
 }
@@ -148,6 +149,7 @@ static bool is_closing(const xev_stream *s) {
 static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     xev_stream *s = userdata;
     (void)c;
+    xev__count(&loop->count.callbacks, UINT64_MAX); /* this one is not the caller's: one less */
     bool in_company = s->in_flight > 1, ours = s->stopped;
     s->stopped = false;
     s->in_flight = 0;
@@ -189,6 +191,7 @@ static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void
         drained = s->full && s->queued_bytes <= s->low_bytes && !is_closing(s) && !loop->deinit;
         s->full &= !drained;
         if (drained && s->on_drain != NULL) {
+            xev__count(&loop->count.callbacks, 1);
             s->on_drain(s, s->drain_userdata);
             xev__check_fork(loop);
         }
