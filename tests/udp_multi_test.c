@@ -480,6 +480,37 @@ static bool gso_or_told(struct net *n, struct pair *p) {
     return true;
 }
 
+/* Also where a batch is done at once, and what comes behind it within the same turn. */
+TEST(batches_are_reported_in_the_order_of_submission) {
+    struct net n;
+    struct pair p;
+    struct op ops[4];
+    char text[2][8] = {"first", "second"}, buf[2][8];
+    net_open(&n, NULL);
+    p = pair_at("127.0.0.1");
+    xev_datagram out[2], in[2];
+    for (int i = 0; i < 2; i++) {
+        out[i] = out_of(text[i], 8, &p.in_at);
+        in[i] = into(buf[i], 8);
+    }
+    do_send_batch(&ops[0], &n, p.out, &out[0], 1);
+    do_send(&ops[1], &n, p.out, &out[1]);
+    run_op(&ops[1]);
+    CHECK_EQ(ops[0].result, 1);
+    CHECK_EQ(ops[1].result, 8);
+    CHECK_LT(ops[0].at, ops[1].at);
+    wait_datagrams(p.in.fd, 2);
+    do_recv_batch(&ops[2], &n, p.in, &in[0], 1);
+    do_recv(&ops[3], &n, p.in, &in[1]);
+    run_op(&ops[3]);
+    CHECK_EQ(ops[2].result, 1);
+    CHECK_LT(ops[2].at, ops[3].at);
+    CHECK_STR_EQ(buf[0], text[0]);
+    CHECK_STR_EQ(buf[1], text[1]);
+    pair_close(&n, &p);
+    net_close(&n);
+}
+
 TEST(gso_sends_many_datagrams_at_once) {
     struct net n;
     struct op received;

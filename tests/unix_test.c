@@ -335,6 +335,26 @@ TEST(connect_reports_what_is_wrong) {
     net_close(&n);
 }
 
+/* It is connected at once, and so is the other sent. */
+TEST(connect_is_reported_before_what_was_sent_behind_it) {
+    struct net n;
+    struct op connected, sent;
+    xev_unix client;
+    net_open(&n, NULL);
+    xev_addr where = abstract("pipelined");
+    xev_unix s = listener_at(&where, 1);
+    CHECK_EQ(xev_unix_init(&client, XEV_UNIX_STREAM), 0);
+    do_connect(&connected, &n, client, &where);
+    do_send(&sent, &n, client, "abc", 3);
+    run_op(&sent);
+    CHECK_EQ(connected.result, 0);
+    CHECK_EQ(sent.result, 3);
+    CHECK_LT(connected.at, sent.at);
+    close_fd(&n, client.fd);
+    close_fd(&n, s.fd);
+    net_close(&n);
+}
+
 TEST(bind_keeps_or_replaces_what_is_there) {
     const char *dir = directory();
     xev_addr where = path_in(dir, "s"), other;

@@ -130,7 +130,7 @@ void xev__submit(xev_loop *loop, xev_completion *c) {
     c->flags |= XEV__F_COUNTED;
     c->at.link.next = NULL;
     c->at.link.prev = e->tail[d];
-    bool waits = e->tail[d] != NULL && d != XEV__POLLS;
+    bool waits = d != XEV__POLLS && (e->tail[d] != NULL || e->held[d] > 0);
     if (e->tail[d] != NULL) {
         e->tail[d]->at.link.next = c;
     } else {
@@ -143,6 +143,19 @@ void xev__submit(xev_loop *loop, xev_completion *c) {
     }
 }
 
+static void start_next(xev_loop *loop, struct xev__fd *e, enum xev__dir d) {
+    if (e->starting[d]) {
+        return; /* the caller is a start that failed, below */
+    }
+    e->starting[d] = true;
+    while (e->head[d] != NULL && e->head[d]->state == XEV__QUEUED && e->closer == NULL &&
+           e->held[d] == 0) {
+        e->head[d]->state = XEV__STARTED;
+        xev__start(loop, e, e->head[d]);
+    }
+    e->starting[d] = false;
+}
+
 void xev__dequeue(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     enum xev__dir d = xev__dir(c);
     bool was_head = e->head[d] == c && d != XEV__POLLS;
@@ -151,15 +164,9 @@ void xev__dequeue(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     e->head[d] = list.head;
     e->tail[d] = list.tail;
     c->state = XEV__PENDING;
-    if (!was_head || e->starting[d]) {
-        return; /* or the caller is a start that failed, below */
+    if (was_head) {
+        start_next(loop, e, d);
     }
-    e->starting[d] = true;
-    while (e->head[d] != NULL && e->head[d]->state == XEV__QUEUED && e->closer == NULL) {
-        e->head[d]->state = XEV__STARTED;
-        xev__start(loop, e, e->head[d]);
-    }
-    e->starting[d] = false;
 }
 
 static bool in_fd_queue(const xev_completion *c) {
@@ -189,9 +196,26 @@ static void uncount(xev_loop *loop, xev_completion *c) {
 
 /* ---- delivery ---- */
 
+/* Those behind c would be reported first, from the next poll: they start when it is delivered. */
+static bool holds(const xev_completion *c, int result) {
+    return (c->flags & XEV__F_COUNTED) != 0 && c->op != XEV__OP_REQUEST &&
+           xev__dir(c) != XEV__POLLS && result != XEV_ECANCELED;
+}
+
+static void release(xev_loop *loop, xev_completion *c) {
+    struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
+    enum xev__dir d = xev__dir(c);
+    e->held[d]--;
+    start_next(loop, e, d);
+}
+
 void xev__pend(xev_loop *loop, xev_completion *c, int result) {
     if (in_fd_queue(c)) {
-        xev__dequeue(loop, xev__fds_find(loop->fds, c->fd), c);
+        struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
+        if (holds(c, result)) {
+            e->held[xev__dir(c)]++;
+        }
+        xev__dequeue(loop, e, c);
     }
     c->state = XEV__PENDING;
     c->result = result;
@@ -302,6 +326,8 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
     }
     if (in_fd_queue(c)) {
         xev__dequeue(loop, xev__fds_find(loop->fds, c->fd), c);
+    } else if (c->state == XEV__PENDING && holds(c, result)) {
+        release(loop, c);
     }
     if ((c->flags & XEV__F_DEADLINE) != 0) {
         xev__heap_remove(&loop->timers, c);

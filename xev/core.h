@@ -120,6 +120,7 @@ struct xev__fd {
     uint32_t index, gen;       /* gen changes when the entry gets another descriptor */
     uint32_t ops;              /* active operations, PENDING ones included */
     bool starting[XEV__POLLS]; /* the next of a queue is being started, and may end at once */
+    uint32_t held[XEV__POLLS]; /* results that wait for their callback: who is next comes after */
     bool ours;                 /* was more than polled, so it is closed through the loop */
     /* For the readiness adaptor: */
     bool registered;  /* the kernel reports on it */
@@ -434,8 +435,8 @@ void xev__accept_again(xev_loop *loop, struct xev__fd *fd, xev_completion *c, in
 /* Begin a connect, for the public function call. */
 void xev__connect(const char *call, xev_fd fd, xev_loop *loop, xev_completion *c,
                   const xev_addr *addr, void *userdata, xev_cb cb);
-/* Begin a connect on c->fd to c->arg.io.addr; again where its turn has come and the listener had no
- * room before (c->arg.io.aux). */
+/* Begin a connect on c->fd to c->arg.io.addr; go on where its turn has come: c->arg.io.aux says how
+ * (the listener had no room before, or its result is known). */
 void xev__connect_start(xev_loop *loop, xev_completion *c);
 void xev__connect_again(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
 

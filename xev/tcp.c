@@ -65,6 +65,9 @@ void xev__accept_again(xev_loop *loop, struct xev__fd *e, xev_completion *c, int
 
 int xev_tcp_accept_now(xev_tcp tcp) { return xev__os_accept_now(tcp.fd); }
 
+/* What its turn in the queue brings a connect, in arg.io.aux; 0: it waits for the network. */
+enum { CONNECT_AGAIN = 1, CONNECT_OVER = 2 };
+
 void xev__connect_start(xev_loop *loop, xev_completion *c) {
     struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
     if (e != NULL && e->closer != NULL) {
@@ -74,16 +77,15 @@ void xev__connect_start(xev_loop *loop, xev_completion *c) {
     xev__forget_stale(loop, c->fd); /* the first operation of a new socket, as a rule */
     const xev_addr *addr = c->arg.io.addr;
     int rc = xev__is_addr(addr) ? xev__os_connect(c->fd, addr) : XEV_EINVAL;
-    c->arg.io.aux = rc == XEV_EAGAIN && xev_addr_family(addr) == XEV_AF_UNIX;
-    if (rc == XEV_EINPROGRESS || c->arg.io.aux != 0) {
-        xev__submit(loop, c);
-    } else {
-        xev__pend(loop, c, rc);
-    }
+    bool again = rc == XEV_EAGAIN && xev_addr_family(addr) == XEV_AF_UNIX;
+    c->arg.io.aux = again ? CONNECT_AGAIN : rc == XEV_EINPROGRESS ? 0 : CONNECT_OVER;
+    c->result = rc;
+    xev__submit(loop, c); /* over or not: what is sent behind it is reported behind it */
 }
 
 void xev__connect_again(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
-    int rc = xev__os_connect(c->fd, c->arg.io.addr);
+    bool over = c->arg.io.aux == CONNECT_OVER;
+    int rc = over ? c->result : xev__os_connect(c->fd, c->arg.io.addr);
     if (rc == XEV_EAGAIN) {
         xev__fds_pause(loop, e, c);
     } else {
