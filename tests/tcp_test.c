@@ -111,6 +111,30 @@ TEST(connection_refused) {
     net_close(&n);
 }
 
+/* A receive that is begun before there is a connection takes the reason why there is none. */
+TEST(connect_fails_where_a_receive_was_told_why) {
+    struct net n;
+    struct op connected, received;
+    xev_tcp client;
+    char byte;
+    net_open(&n, NULL);
+    int listener = plain_listener(1);
+    xev_addr where = addr_of_listener(listener);
+    CHECK_EQ(close(listener), 0);
+    CHECK_EQ(xev_tcp_init(&client, XEV_AF_INET), 0);
+    do_connect(&connected, &n, client.fd, &where);
+    xev_tcp_recv(client, &n.loop, &op_new(&received, &n)->c, &byte, 1, &received, op_called);
+    run_op(&received);
+    CHECK(received.result == XEV_ECONNREFUSED || received.result == XEV_ENOTCONN ||
+          received.result == XEV_EOF);
+    if (connected.ends == 0) {
+        run_op(&connected);
+    }
+    CHECK(connected.result == XEV_ECONNREFUSED || connected.result == XEV_ENOTCONN);
+    close_fd(&n, client.fd);
+    net_close(&n);
+}
+
 /* Connections that fill the backlog of 1: two wait, and there is no answer for any other. */
 static void fill_backlog(int listener, int fds[4]) {
     struct sockaddr_in sa = address_of(listener);

@@ -353,6 +353,12 @@ int xev__os_connect_result(xev_fd fd) {
     if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0) {
         return -errno;
     }
+    if (error == 0 && (p.revents & POLLHUP) != 0) {
+        /* Closed: a receive that did not wait for us may have taken the error. */
+        struct sockaddr_storage peer;
+        len = sizeof peer;
+        return result(getpeername(fd, (struct sockaddr *)(void *)&peer, &len));
+    }
     return -error;
 }
 
