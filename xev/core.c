@@ -223,7 +223,7 @@ void xev__pend(xev_loop *loop, xev_completion *c, int result) {
 }
 
 static xev_cb_action call(xev_loop *loop, xev_completion *c, int result) {
-    if ((c->flags & XEV__F_INTERNAL) == 0) {
+    if ((c->flags & (XEV__F_INTERNAL | XEV__F_WAIT_ALL)) == 0) {
         xev__count(&loop->count.callbacks, 1);
     }
     xev_cb_action action = c->callback(loop, c, result, c->userdata);
@@ -354,7 +354,7 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
 #endif
     c->state = XEV__DEAD;
     c->tag = 0;
-    c->flags &= XEV__F_INTERNAL;
+    c->flags &= XEV__F_INTERNAL | XEV__F_WAIT_ALL; /* for the call */
     loop->active--;
     loop->internal -= (flags & XEV__F_INTERNAL) != 0;
     if ((flags & XEV__F_UNREF) == 0) {

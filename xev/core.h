@@ -86,7 +86,7 @@ enum xev__flag {
     XEV__F_LOAN = 1 << 5,      /* receives into a loaned buffer */
     XEV__F_INTERNAL = 1 << 6,  /* the loop's own: not counted as a user's */
     XEV__F_DEADLINE = 1 << 7,  /* in the timer heap, though not a timer */
-    XEV__F_WAIT_ALL = 1 << 8,  /* sends: a partial one is of no use to the submitter */
+    XEV__F_WAIT_ALL = 1 << 8,  /* a stream's: it wants all sent, and counts its own callbacks */
     XEV__F_REPORTED = 1 << 9,  /* accept: exhaustion was reported, wait in silence */
     XEV__F_WORKS = 1 << 10,    /* in loop->works */
     XEV__F_ONE_SHOT = 1 << 11, /* backend: do not try the multishot form */

@@ -41,11 +41,12 @@ static bool is_shutdown(const xev_write_req *r) { return r->buf == NULL; }
 /* Begin an operation for the n requests at the head. */
 static bool begin(xev_stream *s, const char *call, enum xev__op op, uint32_t n) {
     s->in_flight = n;
-    if (!xev__begin(call, s->loop, &s->send, op, s, on_sent)) {
-        return false;
+    bool begun = xev__begin(call, s->loop, &s->send, op, s, on_sent);
+    s->send.flags |= XEV__F_WAIT_ALL;
+    if (begun) {
+        s->send.fd = s->fd;
     }
-    s->send.fd = s->fd;
-    return true;
+    return begun;
 }
 
 static void send_head(xev_stream *s) {
@@ -63,7 +64,6 @@ static void send_head(xev_stream *s) {
         n++;
     }
     if (begin(s, "xev_stream_write", s->socket ? XEV__OP_SEND : XEV__OP_WRITE, n)) {
-        s->send.flags |= XEV__F_WAIT_ALL;
         s->send.arg.io.buf = n == 1 ? s->vec[0].base : s->vec;
         s->send.arg.io.len_bytes = (uint32_t)total;
         s->send.arg.io.aux = n == 1 ? 0 : n;
@@ -149,7 +149,6 @@ static bool is_closing(const xev_stream *s) {
 static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     xev_stream *s = userdata;
     (void)c;
-    xev__count(&loop->count.callbacks, UINT64_MAX); /* this one is not the caller's: one less */
     bool in_company = s->in_flight > 1, ours = s->stopped;
     s->stopped = false;
     s->in_flight = 0;
