@@ -47,7 +47,7 @@ struct lane {
 };
 
 struct pool {
-    pthread_mutex_t lock;  /* guards everything below but attr and max_threads */
+    pthread_mutex_t lock;  /* guards everything below but max_threads */
     pthread_cond_t wakeup; /* a token was given, or shutdown */
     pthread_attr_t attr;
     struct lane lane[XEV_LANE_COUNT];

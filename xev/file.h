@@ -46,7 +46,7 @@ enum xev_open_flags {
     XEV_OPEN_EXCLUSIVE = 1 << 3, /* with CREATE: XEV_EEXIST where it exists */
     XEV_OPEN_TRUNCATE = 1 << 4,
     XEV_OPEN_APPEND = 1 << 5,    /* each write goes to the end, an offset is ignored */
-    XEV_OPEN_DIRECTORY = 1 << 6, /* XEV_ENOTDIR for anything else; for readdir */
+    XEV_OPEN_DIRECTORY = 1 << 6, /* XEV_ENOTDIR for anything else; for readdir, without CREATE */
     XEV_OPEN_NOFOLLOW = 1 << 7,  /* XEV_ELOOP for a symbolic link */
     XEV_OPEN_DIRECT = 1 << 8,    /* past the page cache; alignment is the caller's */
     XEV_OPEN_SYNC = 1 << 9,      /* each write reaches storage before it reports */
