@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "shard/shard.h"
+#include "xev/shard.h"
 
 /* Two shards: the first begins when both are there, and counts. */
 struct scene {

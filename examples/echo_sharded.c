@@ -10,7 +10,7 @@
 #include <sys/resource.h>
 
 #include "examples/echo_conn.h"
-#include "shard/shard.h"
+#include "xev/shard.h"
 
 #define KEEPALIVE_S 60 /* of silence, and between probes; Linux gives up after nine */
 

@@ -1,7 +1,7 @@
 /* Shard 0 asks every shard for a number and adds the replies up. */
 #include <stdio.h>
 
-#include "shard/shard.h"
+#include "xev/shard.h"
 
 #define SHARDS 4
 

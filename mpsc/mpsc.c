@@ -9,7 +9,7 @@
  * Fences are named by Concurrency Kit for what they order; on x86 (TSO) all but store_load are
  * compiler barriers, because the exchange is a full fence there.
  */
-#include "mpsc/mpsc.h"
+#include "xev/mpsc.h"
 
 #include <assert.h>
 #include <ck_pr.h>

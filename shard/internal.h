@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "shard/os.h"
-#include "shard/shard.h"
+#include "shard/system.h"
+#include "xev/shard.h"
 
 /* Messages on their way to one shard, gathered during a turn of the sender. */
 struct xev__outbox {

@@ -167,8 +167,10 @@ function find(    row, word) {
 }
 '
 
-headers=$(sed -n '/^PUBLIC_HEADERS = {/,/^}/s/^ *"\([^"]*\.h\)".*/\1/p' tests/BUILD |
-    grep -v '^tests/')
+# "library header target" for each.
+libraries=$(sed -n '/^PUBLIC_HEADERS = {/,/^}/s/^ *"\([^"]*\.h\)": "\([^"]*\)".*/library \1 \2/p' \
+    tests/BUILD | grep -v '^library tests/')
+headers=$(echo "$libraries" | cut -d ' ' -f 2)
 # Of a target, or of a list of targets: what is quoted is a source, or a name that makes one.
 conformance=$(awk '
     /^[^ #]/ && !/^[])]/ { block = "" }
@@ -207,12 +209,14 @@ complaints=$(
     done
     awk "$uncommented" $headers
     {
+        echo "$libraries"
         echo "$declared" | sed 's/^/declared /'
         awk "$calls" $conformance | sed 's/^[^ ]* /everywhere /' | sort -u
         awk "$calls" $any | sed 's/^[^ ]* /somewhere /' | sort -u
         [ -z "$scenes" ] || awk "$calls" $scenes | sort -u | sed 's/^/helper /'
         [ -z "$tables" ] || awk "$rows" $tables | sed 's/^/row /'
     } | awk '
+        $1 == "library" { library[$2] = $3 }
         $1 == "declared" { order[++n] = $0 }
         $1 == "everywhere" || $1 == "somewhere" { used[$1, $2] = 1 }
         # What the functions of a scene call counts if a test calls them.
@@ -229,12 +233,12 @@ complaints=$(
             for (i = 1; i <= n; i++) {
                 split(order[i], word, " ")
                 header = word[2]; name = word[3]; argument = word[4]; type = word[5]
-                ours = header ~ /^xev\//
+                ours = library[header] == "//xev"
                 if (!seen[name]++ && !used[ours ? "everywhere" : "somewhere", name])
                     print header ": " name ": no test calls it" (ours ? " on each backend" : "")
                 free = argument == "-" || type == "bool" ||
                        (type == "void*" && (argument == "userdata" || argument == "arg"))
-                if (header !~ /^mpsc\// && !free && !has_row[name, argument])
+                if (library[header] != "//mpsc" && !free && !has_row[name, argument])
                     print header ": " name ": no row for its argument " argument
             }
         }'

@@ -1,7 +1,7 @@
 /* What a backend does not name in its table is answered by XEV_ENOTSUP, and what it cannot begin by
  * its code; nothing else suffers. */
 #include "tests/loop_scene.h"
-#include "xev/core.h"
+#include "xev/core/core.h"
 
 TEST(operation_that_a_backend_cannot_do_reports_enotsup) {
     xev_loop loop;

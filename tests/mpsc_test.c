@@ -1,7 +1,7 @@
 /* mpsc/: exactly once, order, hand-over of nodes, and the wake protocol, alone and under 8
  * producers. Every node that is popped is poisoned at once, and watched for a while after, because
  * the producers' link stores are assembly that no sanitizer checks. */
-#include "mpsc/mpsc.h"
+#include "xev/mpsc.h"
 
 #include <ck_pr.h>
 #include <errno.h>

@@ -5,8 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "shard/os.h"
-#include "shard/shard.h"
+#include "shard/system.h"
+#include "xev/shard.h"
 #include "tests/test.h"
 
 static char root[256];

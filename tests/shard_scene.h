@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "shard/shard.h"
+#include "xev/shard.h"
 #include "tests/test.h"
 
 enum { SCENE_SHARDS = 64, HOUR_MS = 3600 * 1000 };

@@ -2,7 +2,7 @@
 #include <errno.h>
 
 #include "tests/death.h"
-#include "threadpool/threadpool.h"
+#include "xev/threadpool.h"
 
 /* Of calls that must not return. */
 #pragma GCC diagnostic ignored "-Wunused-result"

@@ -4,7 +4,7 @@
 #ifndef TESTS_THREADPOOL_SCENE_H
 #define TESTS_THREADPOOL_SCENE_H
 
-#include "threadpool/threadpool.h"
+#include "xev/threadpool.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -1,6 +1,6 @@
 /* threadpool/ when the system gives no threads. The target links with
  * --wrap=xev__threadpool_thread_create, so that thread creation can be made to fail here. */
-#include "threadpool/threadpool.h"
+#include "xev/threadpool.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "tests/test.h"
-#include "threadpool/os.h"
+#include "threadpool/threads.h"
 
 int __real_xev__threadpool_thread_create(pthread_t *out, const pthread_attr_t *attr,
                                          void *(*run)(void *), void *arg);

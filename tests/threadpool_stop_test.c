@@ -1,5 +1,5 @@
 /* threadpool/: taking work back: cancel, shutdown, deinit. */
-#include "threadpool/threadpool.h"
+#include "xev/threadpool.h"
 
 #include <errno.h>
 

@@ -1,5 +1,5 @@
 /* threadpool/: every task once, threads as needed and no more, lanes and caps. */
-#include "threadpool/threadpool.h"
+#include "xev/threadpool.h"
 
 #include <errno.h>
 #include <signal.h>

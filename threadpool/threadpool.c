@@ -15,7 +15,7 @@
  * Signals are sent with the lock held: a task may run, and its creator destroy the pool, as soon
  * as the lock is free, so nothing of the pool may be touched after unlocking it.
  */
-#include "threadpool/threadpool.h"
+#include "xev/threadpool.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -23,7 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "threadpool/os.h"
+#include "threadpool/threads.h"
 
 enum {
     LEAST_DEFAULT_THREADS = 4,

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "xev/core.h"
+#include "xev/core/core.h"
 #include "xev/xev.h"
 
 static xev_loop loop;

@@ -31,9 +31,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "mpsc/mpsc.h"
-#include "threadpool/threadpool.h"
-#include "xev/os/platform.h"
+#include "xev/mpsc.h"
+#include "xev/threadpool.h"
+#include "xev/platform.h"
 
 typedef struct xev_loop xev_loop;
 typedef struct xev_completion xev_completion;

@@ -8,7 +8,7 @@
 
 #include <errno.h>
 
-#include "xev/os/platform.h"
+#include "xev/platform.h"
 
 /* X(name, text), name being an errno. */
 #define XEV_ERRNO_MAP(X)                                                                           \

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "xev/os/platform.h"
+#include "xev/platform.h"
 
 typedef struct xev_vec {
     void *base; /* a send or a write only reads it */

@@ -2,7 +2,7 @@
 #ifndef XEV_XEV_H
 #define XEV_XEV_H
 
-#include "threadpool/threadpool.h"
+#include "xev/threadpool.h"
 #include "xev/addr.h"
 #include "xev/async.h"
 #include "xev/buffer.h"

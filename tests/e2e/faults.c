@@ -4,7 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "shard/shard.h"
+#include "xev/shard.h"
 
 static bool is_fault(const char *name) {
     const char *fault = getenv("FAULT");

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "xev/core.h"
+#include "xev/core/core.h"
 
 /* In order of preference. */
 static const struct xev_backend_ops *const backends[] = {

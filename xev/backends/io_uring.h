@@ -18,7 +18,7 @@
 
 #include <liburing.h>
 
-#include "xev/core.h"
+#include "xev/core/core.h"
 
 #define XEV__URING_BUFFER_GROUP 0
 #define XEV__URING_NONE UINT32_MAX /* no slot; no buffer */

@@ -7,7 +7,7 @@
 #ifndef XEV_BACKENDS_READINESS_H
 #define XEV_BACKENDS_READINESS_H
 
-#include "xev/core.h"
+#include "xev/core/core.h"
 
 struct xev__readiness {
     struct xev__fd *head, *tail;

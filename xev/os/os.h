@@ -9,7 +9,7 @@
 
 #include "xev/addr.h"
 #include "xev/fd.h"
-#include "xev/os/platform.h"
+#include "xev/platform.h"
 
 /* Monotonic, ns, above 0. */
 uint64_t xev__os_now_ns(void);

@@ -1,0 +1,215 @@
+/* Linux: CPUs, cgroup quota, signals. */
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "shard/system.h"
+
+/* Room for the kernel's largest CPU mask. */
+#define CPUS 8192
+
+static uint32_t affinity(cpu_set_t **set, size_t *size) {
+    *size = CPU_ALLOC_SIZE(CPUS);
+    *set = CPU_ALLOC(CPUS);
+    if (*set == NULL) {
+        return 0;
+    }
+    return sched_getaffinity(0, *size, *set) == 0 ? (uint32_t)CPU_COUNT_S(*size, *set) : 0;
+}
+
+uint32_t xev__cpu_allowed(void) {
+    cpu_set_t *set;
+    size_t size;
+    uint32_t n = affinity(&set, &size);
+    CPU_FREE(set);
+    return n > 0 ? n : 1;
+}
+
+int xev__cpu_nth(uint32_t n) {
+    cpu_set_t *set;
+    size_t size;
+    uint32_t count = affinity(&set, &size);
+    int cpu = -1;
+    if (count > 0) {
+        n %= count;
+        for (cpu = 0; !CPU_ISSET_S((size_t)cpu, size, set) || n-- > 0; cpu++) {
+        }
+    }
+    CPU_FREE(set);
+    return cpu;
+}
+
+int xev__cpu_pin(int cpu) {
+    size_t size = CPU_ALLOC_SIZE(CPUS);
+    cpu_set_t *set = CPU_ALLOC(CPUS);
+    if (set == NULL || cpu < 0 || cpu >= CPUS) {
+        CPU_FREE(set);
+        return -EINVAL;
+    }
+    CPU_ZERO_S(size, set);
+    CPU_SET_S((size_t)cpu, size, set);
+    int rc = sched_setaffinity(0, size, set) == 0 ? 0 : -errno;
+    CPU_FREE(set);
+    return rc;
+}
+
+/* ---- cgroup quota ---- */
+
+/* The first line of dir/name. */
+static bool read_line(const char *dir, const char *name, char *line, int len) {
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *f = n > 0 && (size_t)n < sizeof path ? fopen(path, "re") : NULL;
+    bool ok = f != NULL && fgets(line, len, f) != NULL;
+    if (f != NULL) {
+        (void)fclose(f);
+    }
+    return ok;
+}
+
+/* Two numbers: quota and period in us, from cpu.max ("max 100000" for none) or cgroup v1's files.
+ */
+static uint32_t quota_in(const char *dir) {
+    char line[128];
+    long long quota = -1, period = 0;
+    if (read_line(dir, "cpu.max", line, sizeof line)) {
+        if (sscanf(line, "%lld %lld", &quota, &period) != 2) {
+            return UINT32_MAX;
+        }
+    } else {
+        quota = read_line(dir, "cpu.cfs_quota_us", line, sizeof line) ? atoll(line) : -1;
+        period = read_line(dir, "cpu.cfs_period_us", line, sizeof line) ? atoll(line) : 0;
+    }
+    if (quota <= 0 || period <= 0) {
+        return UINT32_MAX;
+    }
+    long long cpus = quota / period;
+    return cpus < 1 ? 1 : cpus > UINT32_MAX ? UINT32_MAX : (uint32_t)cpus;
+}
+
+/* The smallest quota from a cgroup up to the root of its hierarchy. */
+static uint32_t quota_up(const char *mount, char *group) {
+    uint32_t least = UINT32_MAX;
+    for (;;) {
+        char dir[PATH_MAX];
+        int n = snprintf(dir, sizeof dir, "%s%s", mount, group);
+        uint32_t q = n > 0 && (size_t)n < sizeof dir ? quota_in(dir) : UINT32_MAX;
+        least = q < least ? q : least;
+        char *slash = strrchr(group, '/');
+        if (slash == NULL) {
+            return least;
+        }
+        *slash = '\0';
+    }
+}
+
+static bool lists_cpu(const char *controllers) {
+    for (const char *p = controllers; *p != '\0'; p += strcspn(p, ","), p += *p == ',') {
+        if (strncmp(p, "cpu", 3) == 0 && (p[3] == ',' || p[3] == '\0')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+uint32_t xev__cpu_quota(const char *root) {
+    char path[PATH_MAX], line[PATH_MAX];
+    uint32_t least = UINT32_MAX;
+    snprintf(path, sizeof path, "%s/proc/self/cgroup", root);
+    FILE *f = fopen(path, "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        /* hierarchy:controllers:/group; "0::/group" is v2 */
+        line[strcspn(line, "\n")] = '\0';
+        char *controllers = strchr(line, ':');
+        char *group = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
+        if (group == NULL) {
+            continue;
+        }
+        *group++ = '\0';
+        controllers++;
+        bool v2 = controllers[0] == '\0';
+        if (!v2 && !lists_cpu(controllers)) {
+            continue;
+        }
+        char mount[PATH_MAX];
+        snprintf(mount, sizeof mount, "%s/sys/fs/cgroup%s", root, v2 ? "" : "/cpu");
+        uint32_t q = quota_up(mount, group);
+        least = q < least ? q : least;
+    }
+    if (f != NULL) {
+        (void)fclose(f);
+    }
+    return least;
+}
+
+/* ---- signals ---- */
+
+_Static_assert(sizeof(sigset_t) <= sizeof(((struct xev__signals *)0)->old_mask), "mask fits");
+
+int xev__signals_open(struct xev__signals *s) {
+    sigset_t set, old;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    int rc = pthread_sigmask(SIG_BLOCK, &set, &old);
+    if (rc != 0) {
+        return -rc;
+    }
+    memcpy(s->old_mask, &old, sizeof old);
+    s->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (s->fd < 0) {
+        rc = -errno;
+        xev__signals_close(s);
+        return rc;
+    }
+    return 0;
+}
+
+void xev__signals_close(struct xev__signals *s) {
+    sigset_t old;
+    memcpy(&old, s->old_mask, sizeof old);
+    if (s->fd >= 0) {
+        while (xev__signals_take(s)) {
+            /* it asks for the end that has come; unblocked it would end the process too */
+        }
+        (void)close(s->fd);
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+bool xev__signals_take(struct xev__signals *s) {
+    struct signalfd_siginfo info;
+    return read(s->fd, &info, sizeof info) == (ssize_t)sizeof info;
+}
+
+int xev__event_open(int *fd) {
+    *fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return *fd < 0 ? -errno : 0;
+}
+
+void xev__event_signal(int fd) {
+    uint64_t one = 1;
+    while (write(fd, &one, sizeof one) < 0 && errno == EINTR) {
+    }
+}
+
+void xev__event_drain(int fd) {
+    uint64_t count;
+    while (read(fd, &count, sizeof count) < 0 && errno == EINTR) {
+    }
+}
+
+void xev__event_close(int fd) { (void)close(fd); }
+
+void xev__wait_readable(int a, int b, int timeout_ms) {
+    struct pollfd p[2] = {{.fd = a, .events = POLLIN}, {.fd = b, .events = POLLIN}};
+    (void)poll(p, 2, timeout_ms);
+}

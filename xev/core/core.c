@@ -1,0 +1,707 @@
+/* The completion state machine (drawn in core.h): submission, queues per descriptor, cancel,
+ * deadlines, close and delivery, the same for all backends. */
+#include "xev/core/core.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "xev/os/os.h"
+
+/* Two cache lines where pointers have 64 bits: what an operation costs its owner. */
+_Static_assert(sizeof(void *) != 8 || sizeof(xev_completion) <= 128, "part of the contract");
+
+void xev__misuse(const char *call, const char *what, const void *which) {
+    fprintf(stderr, "xev: %s: %s (%p)\n", call, what, which);
+    abort();
+}
+
+/* ---- lists ---- */
+
+void xev__list_push(struct xev__list *list, xev_completion *c) {
+    c->at.link.next = NULL;
+    c->at.link.prev = list->tail;
+    if (list->tail != NULL) {
+        list->tail->at.link.next = c;
+    } else {
+        list->head = c;
+    }
+    list->tail = c;
+}
+
+void xev__list_remove(struct xev__list *list, xev_completion *c) {
+    if (c->at.link.prev != NULL) {
+        c->at.link.prev->at.link.next = c->at.link.next;
+    } else {
+        list->head = c->at.link.next;
+    }
+    if (c->at.link.next != NULL) {
+        c->at.link.next->at.link.prev = c->at.link.prev;
+    } else {
+        list->tail = c->at.link.prev;
+    }
+}
+
+/* ---- begin ---- */
+
+static uint32_t active_tag(const xev_completion *c) {
+    return (uint32_t)((uintptr_t)c >> 3) * 2654435761u ^ 0x58455621u;
+}
+
+bool xev__is_active(const xev_completion *c) {
+    return c->tag == active_tag(c) && c->state != XEV__DEAD;
+}
+
+bool xev__begin(const char *call, xev_loop *loop, xev_completion *c, enum xev__op op,
+                void *userdata, xev_cb cb) {
+    if (loop == NULL || c == NULL || cb == NULL) {
+        xev__misuse(call, "loop, completion or callback is null", c);
+    }
+    if (loop->ops == NULL) {
+        xev__misuse(call, "the loop is not initialised", loop);
+    }
+    if (xev__forked(loop)) {
+        xev__misuse(call, "the loop was made before fork(): the child needs its own", loop);
+    }
+    if (xev__is_active(c)) {
+        xev__misuse_active(call, c);
+    }
+#if !defined(NDEBUG)
+    xev__starts_put(loop, (struct xev__start){c, call, xev__call_from});
+    xev__call_from = NULL;
+#endif
+    c->userdata = userdata;
+    c->callback = cb;
+    c->loop = loop;
+    c->at.link.next = c->at.link.prev = c->at.link.cancels = NULL;
+    c->tag = active_tag(c);
+    c->op = (uint8_t)op;
+    c->state = XEV__QUEUED;
+    c->flags = 0;
+    c->result = 0;
+    loop->active++;
+    loop->referenced++;
+    xev__count(&loop->count.ops[op], 1);
+    if (loop->deinit && op != XEV__OP_CANCEL && op != XEV__OP_CLOSE) {
+        c->fd = XEV_INVALID_FD;
+        xev__pend(loop, c, XEV_ECANCELED);
+        return false;
+    }
+    return true;
+}
+
+void xev__make_internal(xev_loop *loop, xev_completion *c) {
+    if ((c->flags & XEV__F_INTERNAL) == 0) {
+        c->flags |= XEV__F_INTERNAL;
+        loop->internal++;
+        xev_completion_unref(c);
+    }
+}
+
+/* ---- descriptors' queues ---- */
+
+enum xev__dir xev__dir(const xev_completion *c) {
+    return c->op == XEV__OP_POLL ? XEV__POLLS : c->op <= XEV__OP_READ ? XEV__READ : XEV__WRITE;
+}
+
+/* Why xev__fds_get had none. */
+static int no_entry(xev_fd fd) { return xev__os_is_open(fd) ? XEV_ENOMEM : XEV_EBADF; }
+
+void xev__start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+    if (c->op == XEV__OP_CONNECT && c->arg.io.aux != 0) {
+        xev__connect_again(loop, e, c);
+    } else {
+        loop->ops->start(loop, e, c);
+    }
+}
+
+void xev__submit(xev_loop *loop, xev_completion *c) {
+    if (c->fd < 0 || loop->ops->how[c->op] == XEV__HOW_NOT) {
+        xev__pend(loop, c, c->fd < 0 ? XEV_EBADF : XEV_ENOTSUP);
+        return;
+    }
+    struct xev__fd *e = xev__fds_get(loop->fds, c->fd);
+    if (e == NULL || e->closer != NULL) {
+        xev__pend(loop, c, e == NULL ? no_entry(c->fd) : XEV_ECANCELED);
+        return;
+    }
+    enum xev__dir d = xev__dir(c);
+    e->ours |= d != XEV__POLLS;
+    e->ops++;
+    c->flags |= XEV__F_COUNTED;
+    c->at.link.next = NULL;
+    c->at.link.prev = e->tail[d];
+    bool waits = d != XEV__POLLS && (e->tail[d] != NULL || e->held[d] > 0);
+    if (e->tail[d] != NULL) {
+        e->tail[d]->at.link.next = c;
+    } else {
+        e->head[d] = c;
+    }
+    e->tail[d] = c;
+    c->state = waits ? XEV__QUEUED : XEV__STARTED;
+    if (!waits) {
+        xev__start(loop, e, c);
+    }
+}
+
+static void start_next(xev_loop *loop, struct xev__fd *e, enum xev__dir d) {
+    if (e->starting[d]) {
+        return; /* the caller is a start that failed, below */
+    }
+    e->starting[d] = true;
+    while (e->head[d] != NULL && e->head[d]->state == XEV__QUEUED && e->closer == NULL &&
+           e->held[d] == 0) {
+        e->head[d]->state = XEV__STARTED;
+        xev__start(loop, e, e->head[d]);
+    }
+    e->starting[d] = false;
+}
+
+void xev__dequeue(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+    enum xev__dir d = xev__dir(c);
+    bool was_head = e->head[d] == c && d != XEV__POLLS;
+    struct xev__list list = {e->head[d], e->tail[d]};
+    xev__list_remove(&list, c);
+    e->head[d] = list.head;
+    e->tail[d] = list.tail;
+    c->state = XEV__PENDING;
+    if (was_head) {
+        start_next(loop, e, d);
+    }
+}
+
+static bool in_fd_queue(const xev_completion *c) {
+    return (c->flags & XEV__F_COUNTED) != 0 && c->op != XEV__OP_REQUEST &&
+           (c->state == XEV__QUEUED || c->state == XEV__STARTED || c->state == XEV__STARVED ||
+            c->state == XEV__STEPPING);
+}
+
+/* c no longer uses its descriptor. */
+static void uncount(xev_loop *loop, xev_completion *c) {
+    struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
+    c->flags &= (uint16_t)~XEV__F_COUNTED;
+    if (c->op == XEV__OP_REQUEST) {
+        xev__request_detach(loop, e, c);
+    }
+    if (--e->ops > 0) {
+        return;
+    }
+    if (e->closer != NULL) {
+        xev__pend(loop, e->closer, 0);
+    } else if (!e->registered || !e->ours) {
+        /* Of a foreign one we are not told when it is closed, and its number is used again. */
+        loop->ops->forget(loop, e);
+        xev__fds_drop(loop->fds, e);
+    }
+}
+
+/* ---- delivery ---- */
+
+/* Those behind c would be reported first, from the next poll: they start when it is delivered. */
+static bool holds(const xev_completion *c, int result) {
+    return (c->flags & XEV__F_COUNTED) != 0 && c->op != XEV__OP_REQUEST &&
+           xev__dir(c) != XEV__POLLS && result != XEV_ECANCELED;
+}
+
+static void release(xev_loop *loop, xev_completion *c) {
+    struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
+    enum xev__dir d = xev__dir(c);
+    e->held[d]--;
+    start_next(loop, e, d);
+}
+
+void xev__pend(xev_loop *loop, xev_completion *c, int result) {
+    if (in_fd_queue(c)) {
+        struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
+        if (holds(c, result)) {
+            e->held[xev__dir(c)]++;
+        }
+        xev__dequeue(loop, e, c);
+    }
+    c->state = XEV__PENDING;
+    c->result = result;
+    xev__list_push(&loop->pending, c);
+}
+
+static xev_cb_action call(xev_loop *loop, xev_completion *c, int result) {
+    if ((c->flags & (XEV__F_INTERNAL | XEV__F_WAIT_ALL)) == 0) {
+        xev__count(&loop->count.callbacks, 1);
+    }
+    xev_cb_action action = c->callback(loop, c, result, c->userdata);
+    xev__check_fork(loop);
+    uint64_t now = xev__os_coarse_now_ns(), took = now - loop->callback_since_ns;
+    loop->callback_since_ns = now;
+    if (took > loop->count.longest_ns) {
+        ck_pr_store_64(&loop->count.longest_ns, took);
+    }
+    return action;
+}
+
+static void resubmit(xev_loop *loop, xev_completion *c, uint16_t flags) {
+    enum xev__op op = (enum xev__op)c->op;
+    if (!xev__begin("XEV_REARM", loop, c, op, c->userdata, c->callback)) {
+        return;
+    }
+    c->flags = flags & (XEV__F_MULTI | XEV__F_LOAN | XEV__F_WAIT_ALL);
+    if ((flags & XEV__F_UNREF) != 0) {
+        xev_completion_unref(c);
+    }
+    switch (op) {
+    case XEV__OP_TIMER: {
+        uint64_t now = xev__os_now_ns();
+        uint64_t every = c->arg.interval_ns;
+        uint64_t next = xev__deadline(c->deadline_ns, every);
+        if (next <= now && every > 0) {
+            next += (now - next) / every * every + every; /* missed ones are skipped */
+        }
+        xev__timer_arm(loop, c, next);
+        return;
+    }
+    case XEV__OP_ASYNC:
+        xev__async_start(loop, c);
+        return;
+    case XEV__OP_WORK:
+    case XEV__OP_REQUEST:
+        xev__work_start(loop, c);
+        return;
+    case XEV__OP_SENDFILE:
+        xev__sendfile_start(loop, c);
+        return;
+    case XEV__OP_CONNECT:
+        xev__connect_start(loop, c);
+        return;
+    case XEV__OP_DIAL:
+        xev__dial_start(loop, c);
+        return;
+    case XEV__OP_UDP_RECV:
+    case XEV__OP_UDP_RECV_BATCH:
+    case XEV__OP_UDP_SEND:
+    case XEV__OP_UDP_SEND_BATCH:
+        xev__udp_start(loop, c);
+        return;
+    case XEV__OP_RECV:
+    case XEV__OP_RECVMSG:
+    case XEV__OP_READ:
+    case XEV__OP_SEND:
+    case XEV__OP_SENDMSG:
+    case XEV__OP_WRITE:
+        if ((c->flags & XEV__F_LOAN) == 0) {
+            xev__transfer_start(loop, c);
+            return;
+        }
+        xev__submit(loop, c);
+        return;
+    default:
+        xev__submit(loop, c);
+    }
+}
+
+/* Cancels that waited for a completion that is over now. */
+static void release_cancels(xev_loop *loop, xev_completion *cancels, int result) {
+    while (cancels != NULL) {
+        xev_completion *next = cancels->at.link.next;
+        xev__pend(loop, cancels, cancels->result == 0 && result == XEV_ECANCELED ? 0 : XEV_ENOENT);
+        cancels = next;
+    }
+}
+
+void xev__forget_stale(xev_loop *loop, xev_fd fd) {
+    struct xev__fd *e = xev__fds_find(loop->fds, fd);
+    if (e != NULL && e->ops == 0 && e->closer == NULL) {
+        xev__fds_drop(loop->fds, e);
+    }
+}
+
+void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
+    if (more) {
+        if (c->op == XEV__OP_ACCEPT && result >= 0) {
+            xev__forget_stale(loop, result);
+        }
+        c->flags |= XEV__F_MORE;
+        xev_cb_action action = call(loop, c, result);
+        c->flags &= (uint16_t)~XEV__F_MORE;
+        if (action == XEV_DISARM) {
+            (void)xev__stop(loop, c);
+        }
+        return;
+    }
+    if (in_fd_queue(c)) {
+        xev__dequeue(loop, xev__fds_find(loop->fds, c->fd), c);
+    } else if (c->state == XEV__PENDING && holds(c, result)) {
+        release(loop, c);
+    }
+    if ((c->flags & XEV__F_DEADLINE) != 0) {
+        xev__heap_remove(&loop->timers, c);
+    }
+    if ((c->flags & XEV__F_WORKS) != 0) {
+        xev__work_unlink(loop, c);
+    }
+    if (result == XEV_ECANCELED && (c->flags & XEV__F_TIMEOUT) != 0) {
+        result = XEV_ETIMEDOUT;
+    }
+    if ((c->op == XEV__OP_ACCEPT || xev__makes_fd(c)) && result >= 0) {
+        xev__forget_stale(loop, result);
+    }
+    if (c->op == XEV__OP_SENDFILE && (c->flags & XEV__F_COUNTED) != 0) {
+        xev__sendfile_end(xev__fds_find(loop->fds, c->fd));
+    }
+    uint16_t flags = c->flags;
+    release_cancels(loop, c->at.link.cancels, result);
+    if ((c->flags & XEV__F_COUNTED) != 0) {
+        uncount(loop, c); /* after the cancels: a close is the last to be reported */
+    }
+#if !defined(NDEBUG)
+    struct xev__start start = xev__starts_take(loop, c);
+#endif
+    c->state = XEV__DEAD;
+    c->tag = 0;
+    c->flags &= XEV__F_INTERNAL | XEV__F_WAIT_ALL; /* for the call */
+    loop->active--;
+    loop->internal -= (flags & XEV__F_INTERNAL) != 0;
+    if ((flags & XEV__F_UNREF) == 0) {
+        loop->referenced--;
+    }
+    xev_cb_action action = call(loop, c, result);
+    /* From here on c may be gone, unless the callback asks for more of it. */
+    if (action == XEV_REARM && result != XEV_ECANCELED && result != XEV_ETIMEDOUT &&
+        c->op != XEV__OP_CANCEL && c->op != XEV__OP_CLOSE) {
+        resubmit(loop, c, flags);
+#if !defined(NDEBUG)
+        if (start.c != NULL) {
+            xev__starts_put(loop, start); /* where it was the first time */
+        }
+#endif
+    }
+}
+
+/* How often a lingering close looks. The end of what it waits for is not announced to all. */
+#define LINGER_NS 10000000u
+
+/* With a linger time the kernel waits in close itself, blocking descriptor or not: so the time is
+ * taken off the socket, and the loop does the waiting. True: it does; else *result is the close's,
+ * if that succeeds. */
+static bool lingers(xev_loop *loop, xev_completion *c, int *result) {
+    uint64_t now = xev__os_now_ns();
+    bool begins = c->arg.close.until_ns == 0;
+    *result = 0;
+    if (begins) {
+        uint64_t timeout_ns = (uint64_t)xev__os_linger_s(c->fd) * 1000000000u;
+        if (timeout_ns == 0) {
+            return false;
+        }
+        (void)xev__os_set_linger(c->fd, false, 0);
+        c->arg.close.until_ns = xev__deadline(now, timeout_ns);
+    }
+    *result = xev__os_unacked(c->fd);
+    if (*result != XEV_EAGAIN) {
+        return false;
+    }
+    if (loop->deinit) {
+        *result = XEV_ECANCELED; /* the kernel goes on in the background */
+        return false;
+    }
+    if (begins) {
+        (void)xev__os_shutdown_write(c->fd); /* the peer gets its end with the data */
+    } else if (now >= c->arg.close.until_ns) {
+        (void)xev__os_set_linger(c->fd, true, 0);
+        *result = XEV_ETIMEDOUT;
+        return false;
+    }
+    c->state = XEV__LINGERING;
+    c->deadline_ns = xev__deadline(now, LINGER_NS);
+    if (c->deadline_ns > c->arg.close.until_ns) {
+        c->deadline_ns = c->arg.close.until_ns;
+    }
+    c->seq = loop->timer_seq++;
+    xev__heap_insert(&loop->timers, c);
+    return true;
+}
+
+static void stop_and_close(xev_loop *loop, struct xev__fd *e, xev_completion *c);
+
+static void deliver_close(xev_loop *loop, xev_completion *c) {
+    int result = c->result;
+    struct xev__fd *e = c->fd < 0 ? NULL : xev__fds_find(loop->fds, c->fd);
+    if (e != NULL && e->closer == NULL && result == 0) {
+        stop_and_close(loop, e, c); /* there is room by now, and an operation that found it */
+        return;
+    }
+    if (e != NULL ? e->closer == c : c->fd >= 0 && result == 0) {
+        if (lingers(loop, c, &result)) {
+            return;
+        }
+        if (e != NULL) {
+            loop->ops->forget(loop, e);
+            xev__fds_drop(loop->fds, e);
+        }
+        c->result = result;
+        if (xev__file_close_start(loop, c)) {
+            return;
+        }
+        int rc = c->arg.close.by != NULL ? c->arg.close.by(c->fd) : xev__os_close(c->fd);
+        result = rc < 0 ? rc : result;
+    }
+    xev__finish(loop, c, result, false);
+}
+
+void xev__deliver_pending(xev_loop *loop) {
+    /* What callbacks add waits for the next turn, so that I/O and timers get theirs. */
+    loop->delivering = loop->pending;
+    loop->pending.head = loop->pending.tail = NULL;
+    while (loop->delivering.head != NULL) {
+        xev_completion *c = loop->delivering.head;
+        xev__list_remove(&loop->delivering, c);
+        if (c->op == XEV__OP_CLOSE) {
+            deliver_close(loop, c);
+        } else {
+            xev__finish(loop, c, c->result, false);
+        }
+    }
+}
+
+void xev__drain_inbox(xev_loop *loop) {
+    xev_mpsc_node *n;
+    while ((n = xev_mpsc_pop(loop->inbox)) != NULL) {
+        struct xev__inbox_item *item = (struct xev__inbox_item *)(void *)n;
+        if (item->kind == XEV__INBOX_ASYNC) {
+            char *base = (char *)item - offsetof(xev_watcher, inbox);
+            xev__async_notified(loop, (xev_watcher *)(void *)base);
+        } else {
+            char *base = (char *)item - offsetof(xev_completion, at);
+            xev_completion *c = (xev_completion *)(void *)base;
+            if ((c->flags & XEV__F_CHAINED) == 0) {
+                c->at.link.cancels = NULL;
+            }
+            xev__pend(loop, c, c->result);
+        }
+    }
+}
+
+/* ---- cancel and close ---- */
+
+bool xev__stop(xev_loop *loop, xev_completion *c) {
+    if ((c->flags & XEV__F_CANCEL) != 0 || xev__forked(loop)) {
+        return false; /* a child's request would stand in the ring that it shares */
+    }
+    switch ((enum xev__state)c->state) {
+    case XEV__STARTED:
+        c->flags |= XEV__F_CANCEL;
+        loop->ops->cancel(loop, xev__fds_find(loop->fds, c->fd), c);
+        return true;
+    case XEV__QUEUED:
+    case XEV__STARVED:
+        break;
+    case XEV__TIMER:
+        xev__heap_remove(&loop->timers, c);
+        break;
+    case XEV__ASYNC:
+        c->arg.watcher->waiter = NULL;
+        break;
+    case XEV__POOL:
+        if (!xev_threadpool_cancel(loop->options.thread_pool, &c->at.task)) {
+            if (c->op != XEV__OP_REQUEST) {
+                return false;
+            }
+            xev__request_stop_running(c);
+            c->flags |= XEV__F_CANCEL;
+            return true;
+        }
+        c->at.link.cancels = NULL;
+        break;
+    case XEV__STEPPING:
+        if (c->op == XEV__OP_CLOSE) {
+            return false;
+        }
+        if (c->op == XEV__OP_DIAL) {
+            return xev__dial_stop(loop, c);
+        }
+        c->flags |= XEV__F_CANCEL;
+        (void)xev__stop(loop, c->arg.target);
+        return true;
+    case XEV__LINGERING:
+        if (!loop->deinit) {
+            return false;
+        }
+        xev__heap_remove(&loop->timers, c);
+        break;
+    default:
+        return false;
+    }
+    c->flags |= XEV__F_CANCEL;
+    xev__pend(loop, c, XEV_ECANCELED);
+    return true;
+}
+
+void xev__cancel(const char *call_name, xev_loop *loop, xev_completion *target, xev_completion *c,
+                 void *userdata, xev_cb cb) {
+    if (target == NULL || target == c) {
+        xev__misuse(call_name, "target is null or the cancel itself", target);
+    }
+    (void)xev__begin(call_name, loop, c, XEV__OP_CANCEL, userdata, cb);
+    if (!xev__is_active(target)) {
+        xev__pend(loop, c, XEV_ENOENT);
+        return;
+    }
+    if (target->loop != loop) {
+        xev__misuse(call_name, "target is active in another loop", target);
+    }
+    bool stopped = xev__stop(loop, target);
+    if (target->state == XEV__POOL && (target->flags & XEV__F_CHAINED) == 0) {
+        target->flags |= XEV__F_CHAINED;
+        target->at.link.cancels = NULL;
+    }
+    xev_completion **p = &target->at.link.cancels;
+    while (*p != NULL) {
+        p = &(*p)->at.link.next;
+    }
+    *p = c;
+    c->at.link.next = NULL;
+    c->result = stopped ? 0 : XEV_ENOENT;
+    c->state = XEV__CHAINED;
+}
+
+void xev_cancel(xev_loop *loop, xev_completion *target, xev_completion *c, void *userdata,
+                xev_cb cb) {
+    xev__cancel(XEV__CALL("xev_cancel"), loop, target, c, userdata, cb);
+}
+
+static void stop_and_close(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+    e->closer = c;
+    c->state = XEV__CLOSING;
+    for (int d = 0; d < XEV__DIRS; d++) {
+        for (xev_completion *op = e->head[d], *next; op != NULL; op = next) {
+            next = op->at.link.next;
+            (void)xev__stop(loop, op);
+        }
+    }
+    xev__requests_stop(loop, e);
+    if (e->ops == 0) {
+        xev__pend(loop, c, 0);
+    }
+}
+
+static bool is_closing(const struct xev__list *list, xev_fd fd) {
+    const xev_completion *c = list->head;
+    while (c != NULL && (c->op != XEV__OP_CLOSE || c->fd != fd || c->result != 0)) {
+        c = c->at.link.next;
+    }
+    return c != NULL;
+}
+
+void xev__close(const char *call_name, xev_loop *loop, xev_completion *c, xev_fd fd, void *userdata,
+                xev_cb cb) {
+    (void)xev__begin(call_name, loop, c, XEV__OP_CLOSE, userdata, cb);
+    c->fd = fd;
+    c->arg.close.step = NULL;
+    c->arg.close.until_ns = 0;
+    c->arg.close.by = NULL;
+    if (fd < 0) {
+        xev__pend(loop, c, XEV_EBADF);
+        return;
+    }
+    struct xev__fd *e = xev__fds_get(loop->fds, fd);
+    if (e == NULL && no_entry(fd) == XEV_ENOMEM) {
+        /* There is no room to know it, and so no operation on it. */
+        bool closing = is_closing(&loop->pending, fd) || is_closing(&loop->delivering, fd);
+        xev__pend(loop, c, closing ? XEV_EBADF : 0);
+        return;
+    }
+    if (e == NULL || e->closer != NULL) {
+        xev__pend(loop, c, XEV_EBADF);
+        return;
+    }
+    stop_and_close(loop, e, c);
+}
+
+/* ---- deadlines ---- */
+
+void xev_completion_timeout(xev_loop *loop, xev_completion *c, uint64_t timeout_ns) {
+    if (loop == NULL || c == NULL || !xev__is_active(c) || c->loop != loop ||
+        c->op == XEV__OP_TIMER || c->op == XEV__OP_CANCEL || c->op == XEV__OP_CLOSE) {
+        xev__misuse("xev_completion_timeout", "not an active operation of this loop", c);
+    }
+    if ((c->flags & XEV__F_DEADLINE) != 0) {
+        xev__heap_remove(&loop->timers, c);
+        c->flags &= (uint16_t)~XEV__F_DEADLINE;
+    } else if ((c->flags & XEV__F_WORKS) != 0) {
+        xev__work_unlink(loop, c);
+    }
+    if (timeout_ns > 0) {
+        /* Armed and taken away with nearly every operation: a long one need not be exact. */
+        bool exact = timeout_ns < 1000000000;
+        uint64_t now = exact ? xev__os_now_ns() : xev__os_coarse_now_ns();
+        now = now > loop->now_ns ? now : loop->now_ns; /* where ticks are late */
+        c->deadline_ns = xev__deadline(now, timeout_ns);
+        c->seq = loop->timer_seq++;
+        c->flags |= XEV__F_DEADLINE;
+        xev__heap_insert(&loop->timers, c);
+    } else if (c->state == XEV__POOL) {
+        xev__work_link(loop, c);
+    }
+}
+
+static void deadline_passed(xev_loop *loop, xev_completion *c) {
+    xev__heap_remove(&loop->timers, c);
+    c->flags &= (uint16_t)~XEV__F_DEADLINE;
+    if (c->state == XEV__POOL) {
+        xev__work_link(loop, c);
+    }
+    if (xev__stop(loop, c)) {
+        c->flags |= XEV__F_TIMEOUT;
+    }
+}
+
+void xev__run_timers(xev_loop *loop) {
+    /* What is armed from now on has a later deadline, even of 0 ns: see xev__timer_arm. */
+    uint64_t now = loop->now_ns;
+    xev_completion *c;
+    while ((c = loop->timers) != NULL && c->deadline_ns <= now) {
+        if (c->op == XEV__OP_TIMER) {
+            xev__heap_remove(&loop->timers, c);
+            xev__finish(loop, c, 0, false);
+        } else if (c->state == XEV__LINGERING) {
+            xev__heap_remove(&loop->timers, c);
+            xev__pend(loop, c, 0);
+        } else {
+            deadline_passed(loop, c);
+        }
+    }
+}
+
+/* ---- completion.h ---- */
+
+void xev_completion_zero(xev_completion *c) {
+    if (c == NULL || xev__is_active(c)) {
+        xev__misuse("xev_completion_zero", "null or active", c);
+    }
+    *c = (xev_completion){0};
+}
+
+xev_completion_state_t xev_completion_state(xev_completion *c) {
+    xev__check_pointer("xev_completion_state", "completion is null", c);
+    return xev__is_active(c) ? XEV_COMPLETION_ACTIVE : XEV_COMPLETION_DEAD;
+}
+
+bool xev_completion_more(const xev_completion *c) {
+    xev__check_pointer("xev_completion_more", "completion is null", c);
+    return (c->flags & XEV__F_MORE) != 0;
+}
+
+void xev_completion_ref(xev_completion *c) {
+    if (c == NULL || !xev__is_active(c)) {
+        xev__misuse("xev_completion_ref", "not active", c);
+    }
+    if ((c->flags & XEV__F_UNREF) != 0) {
+        c->flags &= (uint16_t)~XEV__F_UNREF;
+        c->loop->referenced++;
+    }
+}
+
+void xev_completion_unref(xev_completion *c) {
+    if (c == NULL || !xev__is_active(c)) {
+        xev__misuse("xev_completion_unref", "not active", c);
+    }
+    if ((c->flags & XEV__F_UNREF) == 0) {
+        c->flags |= XEV__F_UNREF;
+        c->loop->referenced--;
+    }
+}

@@ -1,0 +1,478 @@
+/* Internal: what the core, the watchers and the backends share. Not for users.
+ *
+ * State machine of a completion, the only one there is (core.c):
+ *
+ *   DEAD --submit--> one of
+ *     QUEUED    in its descriptor's queue, behind another operation of the same direction
+ *     STARTED   head of that queue; the backend has it
+ *     STARVED   head of that queue; waits for a loaned buffer or for descriptors to be free
+ *     TIMER     in the timer heap
+ *     ASYNC     waiter of an async watcher
+ *     POOL      on the thread pool
+ *     CHAINED   a cancel that waits for its target to end
+ *     CLOSING   a close that waits for the descriptor's operations to end
+ *     STEPPING  a sendfile or close of which a step, arg.target, is on the thread pool; a dial
+ *     LINGERING a close that waits for the peer to take what was sent; in the timer heap
+ *   --result--> PENDING  result known, callback to run from the loop   (xev__pend)
+ *   --deliver-> DEAD, callback                                         (xev__finish)
+ *
+ * A backend may deliver straight from its poll by xev__finish, without PENDING.
+ */
+#ifndef XEV_CORE_CORE_H
+#define XEV_CORE_CORE_H
+
+#include <ck_pr.h>
+
+#include "xev/addr.h"
+#include "xev/async.h"
+#include "xev/buffer.h"
+#include "xev/loop.h"
+#include "xev/os/os.h"
+#include "xev/timer.h"
+#include "xev/vec.h"
+#include "xev/work.h"
+
+enum xev__op {
+    XEV__OP_NONE,
+    XEV__OP_TIMER,
+    XEV__OP_ASYNC,
+    XEV__OP_WORK,
+    XEV__OP_REQUEST, /* work whose completion is the head of a struct xev__request */
+    XEV__OP_CANCEL,
+    XEV__OP_CLOSE,
+    XEV__OP_DIAL, /* its completion is the head of an xev_dial_req */
+    /* From here on operations on a descriptor. */
+    XEV__OP_ACCEPT,
+    XEV__OP_RECV,
+    XEV__OP_RECVMSG,
+    XEV__OP_UDP_RECV,
+    XEV__OP_UDP_RECV_BATCH,
+    XEV__OP_PROCESS, /* waits for its end */
+    XEV__OP_READ,
+    XEV__OP_CONNECT,
+    XEV__OP_SEND,
+    XEV__OP_SENDMSG,
+    XEV__OP_UDP_SEND,
+    XEV__OP_UDP_SEND_BATCH,
+    XEV__OP_WRITE,
+    XEV__OP_SENDFILE,
+    XEV__OP_SHUTDOWN,
+    XEV__OP_POLL,
+    XEV__OP_COUNT,
+};
+_Static_assert(XEV__OP_COUNT <= XEV_OPS, "each has its counter");
+
+enum xev__state {
+    XEV__DEAD,
+    XEV__QUEUED,
+    XEV__STARTED,
+    XEV__STARVED,
+    XEV__TIMER,
+    XEV__ASYNC,
+    XEV__POOL,
+    XEV__CHAINED,
+    XEV__CLOSING,
+    XEV__STEPPING,
+    XEV__LINGERING,
+    XEV__PENDING,
+};
+
+enum xev__flag {
+    XEV__F_MULTI = 1 << 0,     /* goes on after a success */
+    XEV__F_MORE = 1 << 1,      /* in its callback, and not the terminal one */
+    XEV__F_UNREF = 1 << 2,     /* does not keep the loop going */
+    XEV__F_CANCEL = 1 << 3,    /* is being stopped; the backend was told */
+    XEV__F_TIMEOUT = 1 << 4,   /* ... because its deadline passed */
+    XEV__F_LOAN = 1 << 5,      /* receives into a loaned buffer */
+    XEV__F_INTERNAL = 1 << 6,  /* the loop's own: not counted as a user's */
+    XEV__F_DEADLINE = 1 << 7,  /* in the timer heap, though not a timer */
+    XEV__F_WAIT_ALL = 1 << 8,  /* a stream's: it wants all sent, and counts its own callbacks */
+    XEV__F_REPORTED = 1 << 9,  /* accept: exhaustion was reported, wait in silence */
+    XEV__F_WORKS = 1 << 10,    /* in loop->works */
+    XEV__F_ONE_SHOT = 1 << 11, /* backend: do not try the multishot form */
+    XEV__F_POLLED = 1 << 12,   /* backend: waits for readiness, then tries */
+    XEV__F_CHAINED = 1 << 13,  /* work: at.link.cancels is set, not the task's callback */
+    XEV__F_COUNTED = 1 << 14,  /* counted in its descriptor's ops */
+    XEV__F_PROBING = 1 << 15,  /* backend: multishot was refused, one-shot is being tried */
+};
+
+/* Reads and writes queue up, each in their order; polls wait side by side. */
+enum xev__dir { XEV__READ = 0, XEV__WRITE = 1, XEV__POLLS = 2, XEV__DIRS = 3 };
+
+/* WORK is 0: the word is the task's prev, which the pool has left NULL and may still look at. */
+enum xev__inbox_kind { XEV__INBOX_WORK = 0, XEV__INBOX_ASYNC = 1 };
+
+/* How watchers and completions stand in the inbox. */
+struct xev__inbox_item {
+    xev_mpsc_node node;
+    uintptr_t kind;
+};
+
+/* What a STARVED head waits for: a loaned buffer to come back, or some time to pass because what it
+ * lacks (descriptors, memory, room at a Unix socket) is announced by nobody. */
+enum xev__wait { XEV__WAIT_BUFFER, XEV__WAIT_TIME, XEV__WAITS };
+
+/* What a loop knows of one descriptor. Kept in chunks, so that pointers stay valid. */
+struct xev__fd {
+    xev_completion *head[XEV__DIRS], *tail[XEV__DIRS]; /* in order of submission */
+    xev_completion *closer;
+    xev_fd fd;
+    uint32_t index, gen;       /* gen changes when the entry gets another descriptor */
+    uint32_t ops;              /* active operations, PENDING ones included */
+    bool starting[XEV__POLLS]; /* the next of a queue is being started, and may end at once */
+    uint32_t held[XEV__POLLS]; /* results that wait for their callback: who is next comes after */
+    bool ours;                 /* was more than polled, so it is closed through the loop */
+    /* For the readiness adaptor: */
+    bool registered;  /* the kernel reports on it */
+    bool nonblocking; /* O_NONBLOCK was set */
+    bool ready[2];    /* worth trying: not known to be exhausted */
+    enum { XEV__SHORT_NOT_KNOWN, XEV__SHORT_IS_EMPTY, XEV__SHORT_IS_NOTHING } short_read : 8;
+    bool listed;   /* in the ready list */
+    uint32_t edge; /* counts events; a poll's slot is the last one it looked at */
+    struct xev__fd *next_ready;
+    uint32_t broken; /* counts accepts that failed for the connection */
+    /* Requests on the pool: those side by side; those in order, and which of them has its turn. */
+    xev_completion *requests, *in_order, *in_order_tail, *in_order_now;
+    bool lent_nonblocking; /* a sendfile made it so, and the last one makes it blocking again */
+    /* Of the lists of those with STARVED heads: whether it is in, and who is next there. */
+    bool waits[XEV__WAITS];
+    struct xev__fd *next_waiting[XEV__WAITS];
+};
+
+struct xev__fds {
+    const xev_allocator *allocator; /* the loop's */
+    uint32_t *index;                /* by descriptor: entry number + 1, or 0 */
+    uint32_t index_len;
+    struct xev__fd **chunks;
+    uint32_t chunks_len, chunks_room;
+    uint32_t free_head; /* entry number + 1; free entries are linked by ops */
+    struct {
+        struct xev__fd *head, *tail;
+    } waiting[XEV__WAITS];
+};
+
+#define XEV__FD_CHUNK 64
+
+/* How a backend carries an operation out. What it does not name it does not do: XEV_ENOTSUP. From
+ * these tables the published ones are made (docs/support.md). */
+enum xev__how {
+    XEV__HOW_NOT = 0,
+    XEV__HOW_REQUEST, /* the kernel does it, at our request */
+    XEV__HOW_MULTI,   /* ... and goes on by itself where it is asked to */
+    XEV__HOW_READY,   /* the kernel says when it will not block, then the system call is made */
+    XEV__HOW_CALL,    /* the system call is made, which does not block */
+};
+
+/* A backend: one table, chosen per loop. Calls are made on the loop's thread, but for wake. */
+struct xev_backend_ops {
+    const char *name;
+    xev_backend_kind kind;
+    uint8_t how[XEV__OP_COUNT]; /* enum xev__how, of the operations on descriptors */
+    /* 0, or a code with the failing step in why. Nothing is left behind on failure. */
+    int (*init)(xev_loop *loop, char *why, size_t why_len);
+    void (*deinit)(xev_loop *loop);
+    uint32_t (*features)(const xev_loop *loop);
+    /* Begin the operation at the head of a descriptor's queue. */
+    void (*start)(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
+    /* Stop a STARTED operation: it ends by xev__pend or, later, by xev__finish. Once per start. */
+    void (*cancel)(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
+    /* Forget a descriptor that is about to be closed; no operation is left on it. */
+    void (*forget)(xev_loop *loop, struct xev__fd *fd);
+    /* Submit, wait up to timeout_ns (UINT64_MAX: no limit, 0: not at all), deliver. 0 or a code. */
+    int (*poll)(xev_loop *loop, uint64_t timeout_ns);
+    /* Whether poll(0) would find something, without a system call; may say yes wrongly. */
+    bool (*peek)(xev_loop *loop);
+    /* Somebody else is going to wait, for descriptor to be readable. True: it need not wait. */
+    bool (*prepare)(xev_loop *loop);
+    xev_fd (*descriptor)(xev_loop *loop); /* or a code */
+    /* End the wait in poll, or the next one. Any thread. */
+    void (*wake)(xev_loop *loop);
+    /* A loaned buffer is free again. */
+    void (*buffer_back)(xev_loop *loop, uint32_t id);
+    /* How many receives could get a buffer now. */
+    uint32_t (*buffers_free)(const xev_loop *loop);
+    /* Deinit by a thread other than the one that ran the loop, which is gone: take what arrived,
+     * and make the kernel forget the rest. */
+    void (*abandon)(xev_loop *loop);
+};
+
+extern const struct xev_backend_ops xev__io_uring_ops, xev__epoll_ops;
+
+/* backends/backends.c: fill in loop->ops and loop->backend by the options and the environment. */
+int xev__backend_choose(xev_loop *loop);
+
+/* ---- walk.c ---- */
+
+/* "recv"; "" for a number that is no operation's. */
+const char *xev__op_name(int op);
+
+/* In a forked child: all is dead, and no watcher knows of the loop. */
+void xev__forget_everything(xev_loop *loop);
+
+/* Debug builds write down where operations were started. from: NULL, the call was not the user's.
+ */
+struct xev__start {
+    const xev_completion *c;
+    const char *call;
+    const void *from;
+};
+void xev__starts_init(xev_loop *loop);
+void xev__starts_free(xev_loop *loop);
+/* xev__misuse: c is active already, and what with. */
+_Noreturn void xev__misuse_active(const char *call, const xev_completion *c);
+#if defined(NDEBUG)
+#define XEV__CALL(name) (name)
+#else
+/* The name of the public function whose body this stands in, and who called it, for the xev__begin
+ * that it leads to. */
+#define XEV__CALL(name) (xev__call_from = __builtin_return_address(0), (name))
+extern _Thread_local const void *xev__call_from;
+void xev__starts_put(xev_loop *loop, struct xev__start start);
+struct xev__start xev__starts_take(xev_loop *loop, const xev_completion *c);
+#endif
+
+/* ---- core.c ---- */
+
+static inline bool xev__forked(const xev_loop *loop) { return loop->forks != xev__os_forks; }
+
+/* End the program: the caller broke the contract of call. */
+_Noreturn void xev__misuse(const char *call, const char *what, const void *which);
+
+/* For calls that begin no operation. */
+/* A callback is back. What it would come back to in a forked child is the parent's: events taken
+ * from the shared kernel, callbacks that the parent makes too. */
+static inline void xev__check_fork(const xev_loop *loop) {
+    if (xev__forked(loop)) {
+        xev__misuse("xev_loop_run", "a forked child came back from a callback of its parent's",
+                    loop);
+    }
+}
+
+static inline void xev__check_loop(const char *call, const xev_loop *loop) {
+    if (loop == NULL || loop->ops == NULL) {
+        xev__misuse(call, "loop is null or not initialised", loop);
+    }
+}
+
+static inline void xev__check_pointer(const char *call, const char *what, const void *pointer) {
+    if (pointer == NULL) {
+        xev__misuse(call, what, pointer);
+    }
+}
+
+/* Make c active; sets everything but fd and arg. Ends the program where it is active already, or
+ * where loop or cb is null or loop is not initialised. False: the loop is being torn down and c is
+ * cancelled: return. */
+bool xev__begin(const char *call, xev_loop *loop, xev_completion *c, enum xev__op op,
+                void *userdata, xev_cb cb);
+
+/* A begun operation is the loop's own: it keeps nothing going, and no user hears of it. */
+void xev__make_internal(xev_loop *loop, xev_completion *c);
+
+/* Put a begun operation on its descriptor (c->fd) in its direction. */
+void xev__submit(xev_loop *loop, xev_completion *c);
+
+/* The result is known; deliver it from the loop. */
+void xev__pend(xev_loop *loop, xev_completion *c, int result);
+
+/* Deliver now. more: a multishot operation that goes on; it may have been stopped by the callback,
+ * so look at c->state and XEV__F_CANCEL afterwards. Not more: c is the user's, do not touch it. */
+void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more);
+
+/* Stop whatever c is doing. True: this call stopped it, or asked the backend to. */
+bool xev__stop(xev_loop *loop, xev_completion *c);
+
+/* c has become the head of its queue. */
+void xev__start(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
+
+/* Take a PENDING-to-be operation out of its descriptor's queue; starts the next. */
+void xev__dequeue(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
+
+/* The cancel, for the public function call. */
+void xev__cancel(const char *call, xev_loop *loop, xev_completion *target, xev_completion *c,
+                 void *userdata, xev_cb cb);
+
+/* The close of any watcher's descriptor. */
+void xev__close(const char *call, xev_loop *loop, xev_completion *c, xev_fd fd, void *userdata,
+                xev_cb cb);
+
+/* fd was made since this loop last worked on its number: what is known of that is of another file,
+ * closed without us. Operations that are under way stay. */
+void xev__forget_stale(xev_loop *loop, xev_fd fd);
+
+enum xev__dir xev__dir(const xev_completion *c);
+bool xev__is_active(const xev_completion *c);
+void xev__list_push(struct xev__list *list, xev_completion *c);
+void xev__list_remove(struct xev__list *list, xev_completion *c);
+void xev__deliver_pending(xev_loop *loop);
+void xev__drain_inbox(xev_loop *loop);
+void xev__run_timers(xev_loop *loop);
+
+/* ---- fd.c ---- */
+/* Begin op on len_bytes at buf (written to by reads only), for the public function call. */
+void xev__transfer(const char *call, enum xev__op op, xev_fd fd, xev_loop *loop, xev_completion *c,
+                   void *buf, size_t len_bytes, void *userdata, xev_cb cb);
+/* The same on count pieces at vec. */
+void xev__transfer_vec(const char *call, enum xev__op op, xev_fd fd, xev_loop *loop,
+                       xev_completion *c, const xev_vec *vec, size_t count, void *userdata,
+                       xev_cb cb);
+/* All pieces together; 0: none, or more of them or of bytes than there may be. */
+uint32_t xev__vec_bytes(const xev_vec *vec, size_t count);
+/* Either once more, by XEV_REARM. c->arg.io: buf and len_bytes (0: refused), or with aux above 0
+ * the pieces, their bytes and their number. */
+void xev__transfer_start(xev_loop *loop, xev_completion *c);
+
+/* Begin op, which needs no more than the descriptor and flags. */
+void xev__operate(const char *call, enum xev__op op, xev_fd fd, xev_loop *loop, xev_completion *c,
+                  uint16_t flags, void *userdata, xev_cb cb);
+
+/* SIGPIPE stays out of the thread that is now the loop's, for writes that cannot ask for that. */
+void xev__block_sigpipe(xev_loop *loop);
+
+/* ---- heap.c: pairing heap of completions by (deadline_ns, seq); intrusive, no allocation ---- */
+void xev__heap_insert(xev_completion **root, xev_completion *c);
+void xev__heap_remove(xev_completion **root, xev_completion *c);
+
+/* ---- memory.c ---- */
+void *xev__alloc(const xev_allocator *a, size_t bytes, size_t alignment);
+void *xev__alloc_zeroed(const xev_allocator *a, size_t bytes, size_t alignment);
+/* A larger array, what is added being zero, aligned for any type. On NULL old is as it was. */
+void *xev__grow(const xev_allocator *a, void *old, size_t old_bytes, size_t bytes);
+void xev__free(const xev_allocator *a, void *memory, size_t bytes); /* NULL: nothing */
+
+/* ---- fds.c ---- */
+struct xev__fds *xev__fds_new(const xev_allocator *a);
+void xev__fds_free(struct xev__fds *fds);
+struct xev__fd *xev__fds_find(struct xev__fds *fds, xev_fd fd); /* NULL: not known */
+struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd);  /* NULL: no memory, or not open */
+struct xev__fd *xev__fds_at(struct xev__fds *fds, uint32_t index, uint32_t gen);
+/* The number may belong to another file from now on. The entry is used again once no list has it:
+ * whoever takes one out of a list calls reclaim. */
+void xev__fds_drop(struct xev__fds *fds, struct xev__fd *fd);
+void xev__fds_reclaim(struct xev__fds *fds, struct xev__fd *fd);
+/* The head of its read queue cannot go on for want of a buffer that will come back; or else of
+ * descriptors or memory, of which nobody tells us. */
+void xev__fds_starve(xev_loop *loop, struct xev__fd *fd, bool want_buffer);
+/* The head of its write queue waits for something nothing announces; it is started again soon. */
+void xev__fds_pause(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
+/* Start again what starved for buffers, as many as there are free. True: some are left though
+ * there are buffers, so call again soon: not everyone who is started takes one. */
+bool xev__fds_feed(xev_loop *loop);
+void xev__fds_resume_paused(xev_loop *loop);
+
+/* ---- buffer.c ---- */
+struct xev__buffers {
+    const xev_allocator *allocator; /* the loop's */
+    uint8_t **chunks;
+    uint32_t *free_ids;
+    uint32_t free_len;
+    uint32_t total, max, size_bytes;
+    /* The loan of the callback that is running. */
+    bool lent, taken;
+    uint32_t current_id, current_len, current_offset;
+    uint32_t offset; /* where the data of the next loan begins in its buffer */
+    bool *out;       /* by number: taken by a user */
+};
+struct xev__buffers *xev__buffers_new(const xev_allocator *a, uint32_t size_bytes, uint32_t max);
+void xev__buffers_free(struct xev__buffers *b);
+/* Free ones, and those that may still be made. */
+uint32_t xev__buffers_left(const struct xev__buffers *b);
+/* One is free, or all there may be exist and one will come back. False: memory is short. */
+bool xev__buffers_expected(const struct xev__buffers *b);
+/* A buffer's number, or UINT32_MAX: there are max already, or no memory. */
+uint32_t xev__buffers_alloc(struct xev__buffers *b);
+void xev__buffers_put(struct xev__buffers *b, uint32_t id);
+void *xev__buffers_at(const struct xev__buffers *b, uint32_t id);
+/* xev__finish for a receive that filled a loaned buffer. */
+void xev__finish_loan(xev_loop *loop, xev_completion *c, uint32_t id, int result, bool more);
+
+/* ---- work.c ---- */
+void xev__work_link(xev_loop *loop, xev_completion *c);
+void xev__work_unlink(xev_loop *loop, xev_completion *c);
+/* To run fn in lane; or, with XEV_LANE_COUNT, at submission, on the loop's thread. */
+void xev__work_init(xev_completion *c, enum xev_threadpool_lane lane, xev_work_fn fn);
+void xev__work_start(xev_loop *loop, xev_completion *c);
+/* A begun request has bad arguments: it ends with code, repeated or not. */
+void xev__request_refuse(xev_loop *loop, xev_completion *c, int code);
+
+/* How a request begins; its function is called with the request. Where c.fd is a descriptor, the
+ * request is counted and stopped with that descriptor's operations. */
+struct xev__request {
+    xev_completion c;
+    struct xev__request_link link;
+};
+bool xev__makes_fd(const xev_completion *c);
+/* Ask a request that is running to end early. */
+void xev__request_stop_running(xev_completion *c);
+void xev__requests_stop(xev_loop *loop, struct xev__fd *e);
+/* It is over; starts the next of those in order. */
+void xev__request_detach(xev_loop *loop, struct xev__fd *e, xev_completion *c);
+
+/* ---- file.c ---- */
+void xev__sendfile_start(xev_loop *loop, xev_completion *c);
+/* The socket may take more. XEV_EINPROGRESS: it is stepping now, leave it alone; XEV_EAGAIN: no. */
+int xev__sendfile_writable(xev_loop *loop, struct xev__fd *e, xev_completion *c);
+void xev__sendfile_end(struct xev__fd *e);
+/* The descriptor is out of use: close it on the pool. False: close it here. */
+bool xev__file_close_start(xev_loop *loop, xev_completion *c);
+
+/* ---- async.c ---- */
+void xev__async_notified(xev_loop *loop, xev_watcher *w);
+void xev__async_start(xev_loop *loop, xev_completion *c);
+void xev__async_unbind_all(xev_loop *loop);
+/* In a forked child: w is as after its init. */
+void xev__async_forget(xev_watcher *w);
+
+/* ---- signal.c ---- */
+/* The watcher of a signal catches it no longer. */
+void xev__signal_unwatch(xev_watcher *w);
+
+/* ---- tcp.c ---- */
+/* Whether c is an accept that code does not end; and then, on c's descriptor: begin again, at once
+ * or a little later. */
+bool xev__accept_outlasts(const xev_completion *c, int code);
+void xev__accept_again(xev_loop *loop, struct xev__fd *fd, xev_completion *c, int code);
+/* Begin a connect, for the public function call. */
+void xev__connect(const char *call, xev_fd fd, xev_loop *loop, xev_completion *c,
+                  const xev_addr *addr, void *userdata, xev_cb cb);
+/* Begin a connect on c->fd to c->arg.io.addr; go on where its turn has come: c->arg.io.aux says how
+ * (the listener had no room before, or its result is known). */
+void xev__connect_start(xev_loop *loop, xev_completion *c);
+void xev__connect_again(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
+
+/* ---- dial.c ---- */
+void xev__dial_start(xev_loop *loop, xev_completion *c);
+/* The dial of which this is the first active part, or NULL: to be named once. */
+xev_completion *xev__dial_of(xev_completion *part);
+/* As xev__stop, for one that is stepping. */
+bool xev__dial_stop(xev_loop *loop, xev_completion *c);
+
+/* Not null, not empty, and no longer than it can be. */
+static inline bool xev__is_addr(const xev_addr *addr) {
+    return addr != NULL && addr->len_bytes > 0 && addr->len_bytes <= sizeof addr->storage;
+}
+
+/* ---- udp.c ---- */
+/* Begin the UDP receive or send c on c->fd of c->arg.io.len_bytes datagrams at c->arg.io.buf, of
+ * which c->arg.io.aux can be moved at once. */
+void xev__udp_start(xev_loop *loop, xev_completion *c);
+/* How much of a loaned buffer a datagram may fill. */
+uint32_t xev__udp_room(const xev_loop *loop);
+
+/* ---- timer.c ---- */
+/* now + timeout, clamped. */
+uint64_t xev__deadline(uint64_t now_ns, uint64_t timeout_ns);
+void xev__timer_arm(xev_loop *loop, xev_completion *c, uint64_t deadline_ns);
+
+/* Add to a counter that only the loop's thread writes and any may read. */
+static inline void xev__count(uint64_t *counter, uint64_t by) {
+    ck_pr_store_64(counter, *counter + by);
+}
+
+/* A backend's poll is back from the kernel: the time, before any callback. */
+void xev__woke(xev_loop *loop);
+
+/* End the loop's sleep; for who took that duty from its inbox (push or wake). Any thread. */
+void xev__signal(xev_loop *loop);
+
+#endif

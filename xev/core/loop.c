@@ -1,0 +1,442 @@
+/* The loop: set-up, one turn, run modes, teardown. A turn is drawn in ARCHITECTURE.md. */
+#include "xev/loop.h"
+
+#include <ck_pr.h>
+#include <string.h>
+
+#include "mpsc/visit.h"
+#include "xev/core/core.h"
+#include "xev/os/os.h"
+
+static bool power_of_two(uint32_t v) { return v != 0 && (v & (v - 1)) == 0; }
+
+static int fill_defaults(xev_loop_options *o) {
+    o->entries = o->entries != 0 ? o->entries : 256;
+    o->cq_entries = o->cq_entries != 0 ? o->cq_entries : 8 * o->entries;
+    o->buffer_bytes = o->buffer_bytes != 0 ? o->buffer_bytes : 32 * 1024;
+    o->buffers = o->buffers != 0 ? o->buffers : 64;
+    o->buffers_max = o->buffers_max != 0 ? o->buffers_max : 2048;
+    if (o->buffers_max < o->buffers) {
+        o->buffers_max = o->buffers;
+    }
+    if (!power_of_two(o->entries) || o->entries > 4096 || !power_of_two(o->cq_entries) ||
+        o->cq_entries < o->entries || o->buffer_bytes < 64 || o->buffer_bytes > 1024 * 1024 ||
+        !power_of_two(o->buffers) || o->buffers_max > 32768 || o->backend > XEV_BACKEND_EPOLL ||
+        (o->allocator.allocate == NULL) != (o->allocator.release == NULL)) {
+        return XEV_EINVAL;
+    }
+    return 0;
+}
+
+static void free_parts(xev_loop *loop) {
+    xev__fds_free(loop->fds);
+    xev__buffers_free(loop->buffers);
+    xev__free(&loop->options.allocator, loop->inbox, sizeof *loop->inbox);
+    xev__starts_free(loop);
+    loop->ops = NULL; /* says "not initialised" */
+}
+
+int xev_loop_init(xev_loop *loop) {
+    xev__check_pointer("xev_loop_init", "loop is null", loop);
+    return xev_loop_init_options(loop, NULL);
+}
+
+int xev_loop_init_options(xev_loop *loop, const xev_loop_options *options) {
+    xev__check_pointer("xev_loop_init_options", "loop is null", loop);
+    memset(loop, 0, sizeof *loop);
+    if (options != NULL) {
+        loop->options = *options;
+    }
+    int rc = fill_defaults(&loop->options);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = xev__os_watch_forks();
+    if (rc < 0) {
+        return rc;
+    }
+    loop->forks = xev__os_forks;
+    for (int i = 0; i < 2; i++) {
+        loop->hooks[i].next = loop->hooks[i].prev = &loop->hooks[i];
+    }
+    loop->now_ns = xev__os_now_ns();
+    const xev_allocator *a = &loop->options.allocator;
+    loop->fds = xev__fds_new(a);
+    loop->buffers = xev__buffers_new(a, loop->options.buffer_bytes, loop->options.buffers_max);
+    loop->inbox = xev__alloc(a, sizeof *loop->inbox, XEV_MPSC_CACHE_LINE);
+    if (loop->fds == NULL || loop->buffers == NULL || loop->inbox == NULL) {
+        free_parts(loop);
+        return XEV_ENOMEM;
+    }
+    xev_mpsc_init(loop->inbox);
+    xev__starts_init(loop);
+    rc = xev__backend_choose(loop);
+    if (rc < 0) {
+        free_parts(loop);
+    }
+    return rc;
+}
+
+/* ---- one turn ---- */
+
+static uint64_t until_next_timer(const xev_loop *loop) {
+    if (loop->timers == NULL) {
+        return UINT64_MAX;
+    }
+    uint64_t now = xev__os_now_ns();
+    return loop->timers->deadline_ns > now ? loop->timers->deadline_ns - now : 0;
+}
+
+/* The loop's from now on. */
+static void check_thread(const char *call, xev_loop *loop) {
+    uint64_t me = xev__os_thread_id();
+    if (loop->thread != 0 && loop->thread != me) {
+        xev__misuse(call, "the loop belongs to the thread that ran it first", loop);
+    }
+    loop->thread = me;
+}
+
+static bool stop_wanted(xev_loop *loop) { return ck_pr_load_32(&loop->stop) != 0; }
+
+/* Look for work for a while before sleeping. True: the kernel was asked, and there is some. */
+static bool spin(xev_loop *loop, uint64_t timeout_ns, int *rc) {
+    uint64_t now = xev__os_now_ns();
+    uint64_t limit = timeout_ns < loop->options.spin_ns ? timeout_ns : loop->options.spin_ns;
+    uint64_t end = now + limit;
+    uint64_t callbacks = loop->count.callbacks;
+    for (; now < end; now = xev__os_now_ns()) {
+        if (!xev_mpsc_empty(loop->inbox) || stop_wanted(loop)) {
+            return false; /* the kernel is asked as well, or a full inbox would keep I/O out */
+        }
+        if (loop->ops->peek == NULL || loop->ops->peek(loop)) {
+            *rc = loop->ops->poll(loop, 0);
+            if (*rc < 0 || loop->count.callbacks != callbacks || loop->pending.head != NULL) {
+                return true;
+            }
+        }
+        ck_pr_stall();
+    }
+    return false;
+}
+
+void xev__woke(xev_loop *loop) {
+    loop->now_ns = xev__os_now_ns();
+    if (loop->sleeping_since_ns != 0) {
+        xev__count(&loop->count.asleep_ns, loop->now_ns - loop->sleeping_since_ns);
+        loop->sleeping_since_ns = 0;
+        loop->awake_since_ns = loop->now_ns;
+    }
+    loop->callback_since_ns = xev__os_coarse_now_ns();
+}
+
+static void call_hooks(xev_loop *loop, xev_hook_when when) {
+    const xev_hook *end = &loop->hooks[when];
+    for (xev_hook *h = end->next; h != end; h = loop->next_hook) {
+        loop->next_hook = h->next;
+        h->callback(loop, h);
+        xev__check_fork(loop);
+    }
+}
+
+static int turn(xev_loop *loop, bool block) {
+    xev__count(&loop->count.turns, 1);
+    call_hooks(loop, XEV_HOOK_BEFORE_POLL);
+    int rc = 0;
+    bool polled = false, parked = false;
+    bool hurry = xev__fds_feed(loop) || loop->pending.head != NULL;
+    uint64_t timeout = block && !hurry ? until_next_timer(loop) : 0;
+    if (timeout > 0 && loop->options.spin_ns > 0) {
+        polled = spin(loop, timeout, &rc);
+        timeout = until_next_timer(loop);
+    }
+    if (!polled) {
+        if (timeout > 0) {
+            parked = xev_mpsc_park(loop->inbox);
+            if (!parked || stop_wanted(loop)) {
+                timeout = 0;
+            }
+        }
+        if (timeout > 0) {
+            xev__count(&loop->count.sleeps, 1);
+            loop->sleeping_since_ns = xev__os_now_ns();
+            xev__count(&loop->count.awake_ns, loop->sleeping_since_ns - loop->awake_since_ns);
+        }
+        rc = loop->ops->poll(loop, timeout);
+        if (parked) {
+            xev_mpsc_unpark(loop->inbox);
+        }
+    }
+    xev__drain_inbox(loop);
+    loop->now_ns = xev__os_now_ns();
+    xev__run_timers(loop);
+    xev__deliver_pending(loop);
+    call_hooks(loop, XEV_HOOK_AFTER_POLL);
+    return rc;
+}
+
+/* The host has waited. */
+static void end_wait(xev_loop *loop) {
+    if (loop->waited_for) {
+        loop->waited_for = false;
+        xev_mpsc_unpark(loop->inbox);
+    }
+}
+
+uint64_t xev_loop_prepare_wait(xev_loop *loop) {
+    xev__check_loop("xev_loop_prepare_wait", loop);
+    if (loop->running || loop->deinit) {
+        xev__misuse("xev_loop_prepare_wait", "the loop is running or being deinitialised", loop);
+    }
+    end_wait(loop);
+    if (xev__forked(loop)) {
+        return 0; /* the run will say so */
+    }
+    check_thread("xev_loop_prepare_wait", loop);
+    loop->hosted = true;
+    bool hurry = xev__fds_feed(loop) || loop->pending.head != NULL || loop->ops->prepare(loop);
+    uint64_t timeout = hurry ? 0 : until_next_timer(loop);
+    if (timeout > 0) {
+        loop->waited_for = xev_mpsc_park(loop->inbox);
+        timeout = loop->waited_for && !stop_wanted(loop) ? timeout : 0;
+    }
+    if (timeout > 0) {
+        xev__count(&loop->count.sleeps, 1);
+    }
+    return timeout;
+}
+
+xev_fd xev_loop_backend_fd(xev_loop *loop) {
+    xev__check_loop("xev_loop_backend_fd", loop);
+    if (xev__forked(loop)) {
+        return XEV_EFORKED;
+    }
+    check_thread("xev_loop_backend_fd", loop);
+    return loop->ops->descriptor(loop);
+}
+
+int xev_loop_run(xev_loop *loop, xev_run_mode_t mode) {
+    xev__check_loop("xev_loop_run", loop);
+    if ((unsigned)mode > XEV_RUN_UNTIL_DONE) {
+        return XEV_EINVAL;
+    }
+    if (loop->running || loop->deinit) {
+        return XEV_EBUSY;
+    }
+    if (xev__forked(loop)) {
+        return XEV_EFORKED;
+    }
+    check_thread("xev_loop_run", loop);
+    end_wait(loop);
+    int rc = 0;
+    uint64_t callbacks = loop->count.callbacks;
+    loop->running = true;
+    loop->now_ns = loop->awake_since_ns = xev__os_now_ns();
+    if (loop->sigpipe_thread != 0) {
+        xev__block_sigpipe(loop);
+    }
+    /* What woke a host is taken in though it is nobody's, or it would go on waking it. */
+    bool looks = mode == XEV_RUN_NO_WAIT && (loop->active > 0 || loop->hosted);
+    while (!stop_wanted(loop) && (loop->referenced > 0 || looks)) {
+        rc = turn(loop, mode != XEV_RUN_NO_WAIT);
+        if (rc != 0 || mode == XEV_RUN_NO_WAIT ||
+            (mode == XEV_RUN_ONCE && loop->count.callbacks != callbacks)) {
+            break;
+        }
+    }
+    ck_pr_store_32(&loop->stop, 0); /* it was for this run, whatever ended it */
+    loop->running = false;
+    xev__count(&loop->count.awake_ns, xev__os_now_ns() - loop->awake_since_ns);
+    return rc;
+}
+
+void xev__signal(xev_loop *loop) {
+    if (!xev__forked(loop)) { /* else the wake descriptor is the parent's */
+        ck_pr_inc_64(&loop->wakes);
+        loop->ops->wake(loop);
+    }
+}
+
+void xev_loop_stop(xev_loop *loop) {
+    xev__check_loop("xev_loop_stop", loop);
+    /* The count lets a deinit that this stop brings about wait for us to be out of the loop. */
+    xev__visit_begin(&loop->notifiers);
+    ck_pr_store_32(&loop->stop, 1);
+    if (xev_mpsc_wake(loop->inbox)) {
+        xev__signal(loop);
+    }
+    xev__visit_end(&loop->notifiers);
+}
+
+/* ---- teardown ---- */
+
+static void stop_everything(xev_loop *loop) {
+    while (loop->timers != NULL) {
+        xev_completion *c = loop->timers;
+        if (c->op == XEV__OP_TIMER || c->state == XEV__LINGERING) {
+            (void)xev__stop(loop, c);
+            continue;
+        }
+        xev_completion_timeout(loop, c, 0); /* leaves the heap; a work joins the list below */
+        if (c->op == XEV__OP_ASYNC) {
+            (void)xev__stop(loop, c);
+        }
+    }
+    for (xev_completion *c = loop->works, *next; c != NULL; c = next) {
+        next = c->heap.next;
+        (void)xev__stop(loop, c);
+    }
+    for (xev_watcher *w = loop->asyncs; w != NULL; w = w->next) {
+        if (w->waiter != NULL) {
+            (void)xev__stop(loop, w->waiter);
+        }
+    }
+    for (uint32_t i = 0; i < loop->fds->chunks_len * XEV__FD_CHUNK; i++) {
+        struct xev__fd *e = &loop->fds->chunks[i / XEV__FD_CHUNK][i % XEV__FD_CHUNK];
+        for (int d = 0; e->fd != XEV_INVALID_FD && d < XEV__DIRS; d++) {
+            /* Backwards: stopping a head would start the next. */
+            for (xev_completion *c = e->tail[d], *prev; c != NULL; c = prev) {
+                prev = c->at.link.prev;
+                (void)xev__stop(loop, c);
+            }
+        }
+    }
+}
+
+void xev_loop_deinit(xev_loop *loop) {
+    xev__check_loop("xev_loop_deinit", loop);
+    if ((loop->running && !xev__forked(loop)) || loop->deinit) {
+        xev__misuse("xev_loop_deinit", "the loop is running or being deinitialised", loop);
+    }
+    loop->deinit = true;
+    if (xev__forked(loop)) {
+        xev__forget_everything(loop);
+        loop->ops->deinit(loop);
+        free_parts(loop);
+        return;
+    }
+    end_wait(loop);
+    stop_everything(loop);
+    while (loop->active > 0) {
+        if (loop->ops->abandon != NULL) {
+            loop->ops->abandon(loop);
+        }
+        bool parked = loop->pending.head == NULL && xev_mpsc_park(loop->inbox);
+        /* The limit is for a failing kernel: nothing here may hang without looking again. */
+        (void)loop->ops->poll(loop, parked ? 10 * 1000 * 1000 : 0);
+        if (parked) {
+            xev_mpsc_unpark(loop->inbox);
+        }
+        xev__drain_inbox(loop);
+        xev__deliver_pending(loop);
+    }
+    xev__async_unbind_all(loop);
+    xev__visits_wait(&loop->notifiers);
+    loop->ops->deinit(loop);
+    free_parts(loop);
+}
+
+/* ---- the rest of loop.h ---- */
+
+int64_t xev_loop_now(xev_loop *loop) {
+    xev__check_loop("xev_loop_now", loop);
+    return (int64_t)(loop->now_ns / 1000000);
+}
+
+uint64_t xev_loop_now_ns(xev_loop *loop) {
+    xev__check_loop("xev_loop_now_ns", loop);
+    return loop->now_ns;
+}
+
+void xev_loop_update_now(xev_loop *loop) {
+    xev__check_loop("xev_loop_update_now", loop);
+    loop->now_ns = xev__os_now_ns();
+}
+
+void xev_loop_metrics_get(const xev_loop *loop, xev_loop_metrics *out) {
+    if (loop == NULL || out == NULL) {
+        xev__misuse("xev_loop_metrics_get", "loop or room for the metrics is null", loop);
+    }
+    *out = (xev_loop_metrics){
+        .turns = ck_pr_load_64(&loop->count.turns),
+        .callbacks = ck_pr_load_64(&loop->count.callbacks),
+        .events = ck_pr_load_64(&loop->count.events),
+        .syscalls = ck_pr_load_64(&loop->count.syscalls),
+        .sleeps = ck_pr_load_64(&loop->count.sleeps),
+        .wakes = ck_pr_load_64(&loop->wakes),
+        .buffers_taken = ck_pr_load_64(&loop->count.buffers_taken),
+        .starved = ck_pr_load_64(&loop->count.starved),
+        .paused = ck_pr_load_64(&loop->count.paused),
+        .asleep_ns = ck_pr_load_64(&loop->count.asleep_ns),
+        .awake_ns = ck_pr_load_64(&loop->count.awake_ns),
+        .longest_callback_ns = ck_pr_load_64(&loop->count.longest_ns),
+    };
+    for (int i = 0; i < XEV_OPS; i++) {
+        out->ops[i].name = xev__op_name(i);
+        out->ops[i].count = ck_pr_load_64(&loop->count.ops[i]);
+        out->submissions += out->ops[i].count;
+    }
+}
+
+bool xev_loop_alive(const xev_loop *loop) {
+    xev__check_loop("xev_loop_alive", loop);
+    return loop->referenced > 0;
+}
+
+uint32_t xev_loop_active(const xev_loop *loop) {
+    xev__check_loop("xev_loop_active", loop);
+    return loop->active - loop->internal;
+}
+
+const char *xev_loop_backend(const xev_loop *loop) {
+    xev__check_loop("xev_loop_backend", loop);
+    return loop->ops->name;
+}
+
+uint32_t xev_loop_features(const xev_loop *loop) {
+    xev__check_loop("xev_loop_features", loop);
+    return loop->ops->features(loop);
+}
+
+const char *xev_loop_fallback_reason(const xev_loop *loop) {
+    xev__check_loop("xev_loop_fallback_reason", loop);
+    return loop->fallback[0] != '\0' ? loop->fallback : NULL;
+}
+
+static bool is_added(const xev_loop *loop, const xev_hook *hook) {
+    for (int when = XEV_HOOK_BEFORE_POLL; when <= XEV_HOOK_AFTER_POLL; when++) {
+        const xev_hook *end = &loop->hooks[when];
+        for (const xev_hook *h = end->next; h != end; h = h->next) {
+            if (h == hook) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+void xev_loop_hook_add(xev_loop *loop, xev_hook_when when, xev_hook *hook) {
+    xev__check_loop("xev_loop_hook_add", loop);
+    if ((unsigned)when > XEV_HOOK_AFTER_POLL) {
+        xev__misuse("xev_loop_hook_add", "no such time", hook);
+    }
+    if (hook == NULL || hook->callback == NULL || is_added(loop, hook)) {
+        xev__misuse("xev_loop_hook_add", "hook or its callback is null, or it is added", hook);
+    }
+    xev_hook *end = &loop->hooks[when];
+    hook->next = end;
+    hook->prev = end->prev;
+    hook->prev->next = hook;
+    end->prev = hook;
+}
+
+void xev_loop_hook_remove(xev_loop *loop, xev_hook *hook) {
+    xev__check_loop("xev_loop_hook_remove", loop);
+    if (hook == NULL || !is_added(loop, hook)) {
+        xev__misuse("xev_loop_hook_remove", "hook is null or not added", hook);
+    }
+    if (loop->next_hook == hook) {
+        loop->next_hook = hook->next;
+    }
+    hook->prev->next = hook->next;
+    hook->next->prev = hook->prev;
+}

@@ -1,0 +1,44 @@
+/* A loop's own memory, from its allocator or the system's. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "xev/core/core.h"
+
+void *xev__alloc(const xev_allocator *a, size_t bytes, size_t alignment) {
+    if (a->allocate != NULL) {
+        return a->allocate(a->userdata, bytes, alignment);
+    }
+    /* A whole number of alignments, as C17 wants it. */
+    return alignment <= _Alignof(max_align_t)
+               ? malloc(bytes)
+               : aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+}
+
+void *xev__alloc_zeroed(const xev_allocator *a, size_t bytes, size_t alignment) {
+    void *p = xev__alloc(a, bytes, alignment);
+    return p != NULL ? memset(p, 0, bytes) : NULL;
+}
+
+void *xev__grow(const xev_allocator *a, void *old, size_t old_bytes, size_t bytes) {
+    char *p = xev__alloc(a, bytes, _Alignof(max_align_t));
+    if (p == NULL) {
+        return NULL;
+    }
+    if (old != NULL) {
+        memcpy(p, old, old_bytes);
+    }
+    memset(p + old_bytes, 0, bytes - old_bytes);
+    xev__free(a, old, old_bytes);
+    return p;
+}
+
+void xev__free(const xev_allocator *a, void *memory, size_t bytes) {
+    if (memory == NULL) {
+        return;
+    }
+    if (a->release != NULL) {
+        a->release(a->userdata, memory, bytes);
+    } else {
+        free(memory);
+    }
+}

@@ -1,0 +1,367 @@
+/* What a loop is doing: a walk over all the places in which an active completion stands (they are
+ * drawn in core.h), and, in debug builds, a table of where each was started. */
+#include <string.h>
+
+#include "xev/core/core.h"
+
+const char *xev__op_name(int op) {
+    static const char *const names[XEV_OPS] = {
+        [XEV__OP_TIMER] = "timer",       [XEV__OP_ASYNC] = "async",
+        [XEV__OP_WORK] = "work",         [XEV__OP_CANCEL] = "cancel",
+        [XEV__OP_CLOSE] = "close",       [XEV__OP_ACCEPT] = "accept",
+        [XEV__OP_RECV] = "recv",         [XEV__OP_RECVMSG] = "recvmsg",
+        [XEV__OP_READ] = "read",         [XEV__OP_CONNECT] = "connect",
+        [XEV__OP_SEND] = "send",         [XEV__OP_SENDMSG] = "sendmsg",
+        [XEV__OP_WRITE] = "write",       [XEV__OP_SHUTDOWN] = "shutdown",
+        [XEV__OP_UDP_RECV] = "udp_recv", [XEV__OP_UDP_RECV_BATCH] = "udp_recv_batch",
+        [XEV__OP_UDP_SEND] = "udp_send", [XEV__OP_UDP_SEND_BATCH] = "udp_send_batch",
+        [XEV__OP_POLL] = "poll",         [XEV__OP_PROCESS] = "process",
+        [XEV__OP_REQUEST] = "request",   [XEV__OP_SENDFILE] = "sendfile",
+        [XEV__OP_DIAL] = "dial",
+    };
+    return op > 0 && op < XEV_OPS && names[op] != NULL ? names[op] : "";
+}
+
+/* ---- the walk ---- */
+
+typedef void (*visit_fn)(const xev_loop *loop, xev_completion *c, void *arg);
+
+/* Whose step the loop's own operation is, where that one stands nowhere itself. */
+static xev_completion *owner(xev_completion *step) {
+    xev_completion *c = step->userdata;
+    if (c == NULL) {
+        return NULL; /* loop->retry */
+    }
+    if (step->op == XEV__OP_WORK) {
+        return c->op == XEV__OP_CLOSE ? c : NULL; /* a sendfile is in its descriptor's queue */
+    }
+    return xev__dial_of(step);
+}
+
+static void visit(const xev_loop *loop, xev_completion *c, visit_fn fn, void *arg) {
+    if ((c->flags & XEV__F_INTERNAL) != 0) {
+        c = owner(c);
+        if (c == NULL) {
+            return;
+        }
+    }
+    xev_completion *cancel = NULL;
+    if (c->state != XEV__POOL || (c->flags & XEV__F_CHAINED) != 0) {
+        cancel = c->at.link.cancels;
+    }
+    for (xev_completion *next; cancel != NULL; cancel = next) {
+        next = cancel->at.link.next;
+        visit(loop, cancel, fn, arg); /* which others may be aimed at */
+    }
+    fn(loop, c, arg);
+}
+
+static void visit_list(const xev_loop *loop, xev_completion *c, visit_fn fn, void *arg) {
+    for (xev_completion *next; c != NULL; c = next) {
+        next = c->at.link.next;
+        visit(loop, c, fn, arg);
+    }
+}
+
+/* On the pool, and in no descriptor's lists. */
+static bool only_on_pool(const xev_completion *c) {
+    return c->state == XEV__POOL && (c->flags & XEV__F_COUNTED) == 0;
+}
+
+/* Timers, closes that linger, and work that has a deadline; other operations with one are found
+ * elsewhere. */
+static void visit_heap(const xev_loop *loop, visit_fn fn, void *arg) {
+    xev_completion *c = loop->timers;
+    while (c != NULL) {
+        bool leaf = c->heap.child == NULL;
+        xev_completion *next = leaf ? c->heap.next : c->heap.child;
+        for (xev_completion *up = c; leaf && next == NULL && up->heap.prev != NULL;) {
+            bool first = up->heap.prev->heap.child == up;
+            up = up->heap.prev; /* a sibling, or from the first of them the parent */
+            next = first ? up->heap.next : NULL;
+        }
+        if (c->state == XEV__TIMER || c->state == XEV__LINGERING || only_on_pool(c)) {
+            visit(loop, c, fn, arg);
+        }
+        c = next;
+    }
+}
+
+static void visit_requests(const xev_loop *loop, xev_completion *c, visit_fn fn, void *arg) {
+    for (xev_completion *next; c != NULL; c = next) {
+        next = ((struct xev__request *)(void *)c)->link.next;
+        if (c->state != XEV__PENDING) {
+            visit(loop, c, fn, arg);
+        }
+    }
+}
+
+/* Once for every active completion but the loop's own. fn may end it and must not touch others. */
+static void visit_all(const xev_loop *loop, visit_fn fn, void *arg) {
+    visit_heap(loop, fn, arg);
+    for (xev_completion *c = loop->works, *next; c != NULL; c = next) {
+        next = c->heap.next;
+        if (only_on_pool(c)) {
+            visit(loop, c, fn, arg);
+        }
+    }
+    for (xev_watcher *w = loop->asyncs; w != NULL; w = w->next) {
+        if (w->waiter != NULL) {
+            visit(loop, w->waiter, fn, arg);
+        }
+    }
+    for (uint32_t i = 0; i < loop->fds->chunks_len * XEV__FD_CHUNK; i++) {
+        struct xev__fd *e = &loop->fds->chunks[i / XEV__FD_CHUNK][i % XEV__FD_CHUNK];
+        if (e->fd == XEV_INVALID_FD) {
+            continue;
+        }
+        for (int d = 0; d < XEV__DIRS; d++) {
+            visit_list(loop, e->head[d], fn, arg);
+        }
+        visit_requests(loop, e->requests, fn, arg);
+        visit_requests(loop, e->in_order, fn, arg);
+        if (e->closer != NULL && e->closer->state == XEV__CLOSING) {
+            visit(loop, e->closer, fn, arg);
+        }
+    }
+    visit_list(loop, loop->pending.head, fn, arg);
+    visit_list(loop, loop->delivering.head, fn, arg);
+}
+
+static const char *state_name(const xev_completion *c) {
+    switch ((enum xev__state)c->state) {
+    case XEV__QUEUED:
+        return "behind another on its descriptor";
+    case XEV__STARTED:
+        return "waits for the kernel";
+    case XEV__STARVED:
+        return (c->flags & XEV__F_LOAN) != 0 ? "waits for a loaned buffer"
+                                             : "waits for descriptors, memory or room";
+    case XEV__TIMER:
+        return "waits for its time";
+    case XEV__ASYNC:
+        return "waits for a notify";
+    case XEV__POOL:
+        return "on the thread pool";
+    case XEV__STEPPING:
+        return c->op == XEV__OP_DIAL ? "attempts are under way" : "on the thread pool";
+    case XEV__LINGERING:
+        return "waits for the peer to take what was sent";
+    case XEV__CHAINED:
+        return "waits for its target to end";
+    case XEV__CLOSING:
+        return "waits for its descriptor's operations";
+    case XEV__PENDING:
+        return "callback is due";
+    case XEV__DEAD:
+        break;
+    }
+    return "dead";
+}
+
+static bool has_fd(const xev_completion *c) {
+    return c->op >= XEV__OP_ACCEPT || c->op == XEV__OP_CLOSE || c->op == XEV__OP_REQUEST;
+}
+
+#if !defined(NDEBUG)
+static struct xev__start find_start(const xev_loop *loop, const xev_completion *c);
+#endif
+
+struct walk {
+    xev_walk_cb cb;
+    void *userdata;
+};
+
+static xev_active describe(const xev_loop *loop, xev_completion *c) {
+    xev_active active = {
+        .completion = c,
+        .op = xev__op_name(c->op),
+        .state = state_name(c),
+        .fd = has_fd(c) ? c->fd : XEV_INVALID_FD,
+        .referenced = (c->flags & XEV__F_UNREF) == 0,
+        .due_ns = UINT64_MAX,
+    };
+    if (c->state == XEV__TIMER || (c->flags & XEV__F_DEADLINE) != 0) {
+        uint64_t now = xev__os_now_ns();
+        active.due_ns = c->deadline_ns > now ? c->deadline_ns - now : 0;
+    }
+#if !defined(NDEBUG)
+    struct xev__start start = find_start(loop, c);
+    active.call = start.call;
+    active.from = start.from;
+#else
+    (void)loop;
+#endif
+    return active;
+}
+
+static void report(const xev_loop *loop, xev_completion *c, void *arg) {
+    const struct walk *walk = arg;
+    xev_active active = describe(loop, c);
+    walk->cb(&active, walk->userdata);
+}
+
+void xev_loop_walk(const xev_loop *loop, xev_walk_cb cb, void *userdata) {
+    xev__check_loop("xev_loop_walk", loop);
+    xev__check_pointer("xev_loop_walk", "callback is null", (const void *)(uintptr_t)cb);
+    struct walk walk = {cb, userdata};
+    visit_all(loop, report, &walk);
+}
+
+/* ", by xev_tcp_recv from server+0x12ab", as far as that is known. */
+static void describe_start(const xev_active *a, char *text, size_t len_bytes) {
+    char place[96] = "";
+    if (a->from != NULL) {
+        /* Before the return address: the line of the call, and not of what follows it. */
+        xev__os_code_place((const char *)a->from - 1, place, sizeof place);
+    }
+    bool known = a->call != NULL;
+    snprintf(text, len_bytes, "%s%s%s%s", known ? ", by " : "", known ? a->call : "",
+             a->from != NULL ? " from " : "", place);
+}
+
+static void print(const xev_active *a, void *userdata) {
+    char fd[24] = "", due[40] = "", start[160];
+    if (a->fd != XEV_INVALID_FD) {
+        snprintf(fd, sizeof fd, "fd %lld", (long long)a->fd);
+    }
+    if (a->due_ns != UINT64_MAX) {
+        snprintf(due, sizeof due, ", due in %.3f s", (double)a->due_ns / 1e9);
+    }
+    describe_start(a, start, sizeof start);
+    fprintf(userdata, "  %-14s %-9s %s%s%s%s\n", a->op, fd, a->state, due,
+            a->referenced ? "" : ", unreferenced", start);
+}
+
+_Noreturn void xev__misuse_active(const char *call, const xev_completion *c) {
+    char what[256], start[160];
+    xev_active active = describe(c->loop, (xev_completion *)(uintptr_t)c);
+    describe_start(&active, start, sizeof start);
+    snprintf(what, sizeof what, "the completion is already active: %s, %s%s", active.op,
+             active.state, start);
+    xev__misuse(call, what, c);
+}
+
+void xev_loop_print_active(const xev_loop *loop, FILE *to) {
+    xev__check_loop("xev_loop_print_active", loop);
+    xev__check_pointer("xev_loop_print_active", "stream is null", to);
+    fprintf(to, "xev: loop %p (%s): %u active, %u of them keep it going\n", (const void *)loop,
+            loop->ops->name, xev_loop_active(loop), loop->referenced);
+    xev_loop_walk(loop, print, to);
+}
+
+/* ---- fork ---- */
+
+static void forget(const xev_loop *loop, xev_completion *c, void *arg) {
+    (void)loop;
+    (void)arg;
+    c->state = XEV__DEAD;
+    c->tag = 0;
+}
+
+void xev__forget_everything(xev_loop *loop) {
+    visit_all(loop, forget, NULL);
+    for (xev_watcher *w = loop->asyncs, *next; w != NULL; w = next) {
+        next = w->next;
+        xev__async_forget(w);
+    }
+}
+
+/* ---- where operations were started ---- */
+
+#if defined(NDEBUG)
+void xev__starts_init(xev_loop *loop) { (void)loop; }
+void xev__starts_free(xev_loop *loop) { (void)loop; }
+#else
+
+_Thread_local const void *xev__call_from;
+
+/* Open addressing, linear probing, at most half full. What finds no memory is not known. */
+struct xev__starts {
+    struct xev__start *slots;
+    uint32_t len, used;
+};
+
+static uint32_t home(const struct xev__starts *t, const xev_completion *c) {
+    return (uint32_t)(((uint64_t)(uintptr_t)c >> 3) * 0x9e3779b97f4a7c15u >> 32) & (t->len - 1);
+}
+
+static uint32_t seek(const struct xev__starts *t, const xev_completion *c) {
+    uint32_t i = home(t, c);
+    while (t->slots[i].c != NULL && t->slots[i].c != c) {
+        i = (i + 1) & (t->len - 1);
+    }
+    return i;
+}
+
+static bool make_room(xev_loop *loop) {
+    const xev_allocator *a = &loop->options.allocator;
+    if (loop->starts == NULL) {
+        loop->starts = xev__alloc_zeroed(a, sizeof *loop->starts, _Alignof(max_align_t));
+    }
+    struct xev__starts *t = loop->starts;
+    if (t == NULL || t->used < t->len / 2) {
+        return t != NULL;
+    }
+    struct xev__starts larger = {.len = t->len != 0 ? 2 * t->len : 64};
+    size_t slot = sizeof *t->slots;
+    larger.slots = xev__alloc_zeroed(a, larger.len * slot, _Alignof(max_align_t));
+    if (larger.slots == NULL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < t->len; i++) {
+        if (t->slots[i].c != NULL) {
+            larger.slots[seek(&larger, t->slots[i].c)] = t->slots[i];
+            larger.used++;
+        }
+    }
+    xev__free(a, t->slots, t->len * slot);
+    *t = larger;
+    return true;
+}
+
+void xev__starts_init(xev_loop *loop) { (void)make_room(loop); }
+
+void xev__starts_put(xev_loop *loop, struct xev__start start) {
+    if (make_room(loop)) {
+        uint32_t i = seek(loop->starts, start.c);
+        loop->starts->used += loop->starts->slots[i].c == NULL;
+        loop->starts->slots[i] = start;
+    }
+}
+
+static struct xev__start find_start(const xev_loop *loop, const xev_completion *c) {
+    const struct xev__starts *t = loop->starts;
+    if (t == NULL || t->len == 0) {
+        return (struct xev__start){0};
+    }
+    return t->slots[seek(t, c)];
+}
+
+struct xev__start xev__starts_take(xev_loop *loop, const xev_completion *c) {
+    struct xev__start start = find_start(loop, c);
+    if (start.c == NULL) {
+        return start;
+    }
+    /* Close the gap: what stands behind it and could stand in it moves up. */
+    struct xev__starts *t = loop->starts;
+    uint32_t gap = seek(t, c), mask = t->len - 1;
+    for (uint32_t i = (gap + 1) & mask; t->slots[i].c != NULL; i = (i + 1) & mask) {
+        if (((i - home(t, t->slots[i].c)) & mask) >= ((i - gap) & mask)) {
+            t->slots[gap] = t->slots[i];
+            gap = i;
+        }
+    }
+    t->slots[gap] = (struct xev__start){0};
+    t->used--;
+    return start;
+}
+
+void xev__starts_free(xev_loop *loop) {
+    if (loop->starts != NULL) {
+        const xev_allocator *a = &loop->options.allocator;
+        xev__free(a, loop->starts->slots, loop->starts->len * sizeof *loop->starts->slots);
+        xev__free(a, loop->starts, sizeof *loop->starts);
+    }
+}
+#endif

@@ -1,0 +1,202 @@
+/* The sharded runtime: one complete loop per thread, one thread per core, nothing shared on the
+ * hot path.
+ *
+ * A program is a set of callbacks that run once per shard, on the shard's thread:
+ *
+ *     init    0 .. N-1, one after the other: listen, allocate. A negative code ends the start.
+ *             (all shards serve)
+ *     drain   when a stop is asked for: the shard's listeners have been told to close, what their
+ *             backlog held is still accepted. Begin to finish what is there, take on nothing new.
+ *     stop    N-1 .. 0, when no shard has referenced operations or messages left, or the drain's
+ *             deadline has passed. Mailboxes are open: the last word to other shards.
+ *             (N-1 .. 0: the shard handles every message it was sent, and its loop ends)
+ *     deinit  N-1 .. 0, after all loops are gone and all callbacks have run: free.
+ *
+ * Messages travel in memory of their sender's, by a lock-free queue per shard. What one turn of a
+ * loop sends to one shard goes there in one piece, at the turn's end; a shard that is awake is not
+ * woken, one that sleeps is woken once. Init callbacks may send to any shard: it waits there until
+ * all shards serve. Where the start fails it is delivered to those that began it, also to the one
+ * whose init failed, and never to the others.
+ *
+ * Misuse (a null pointer where the call does not say what NULL means, userdata and arg excepted; a
+ * runtime that does not run) ends the program, as in completion.h.
+ */
+#ifndef XEV_SHARD_H
+#define XEV_SHARD_H
+
+#include "xev/xev.h"
+
+typedef struct xev_runtime xev_runtime;
+typedef struct xev_shard xev_shard;
+typedef struct xev_message xev_message;
+typedef struct xev_request xev_request;
+typedef struct xev_listener xev_listener;
+
+#define XEV_SHARDS_MAX 1024u
+
+typedef void (*xev_shard_fn)(xev_shard *shard, void *userdata);
+
+/* All zero means all defaults. */
+typedef struct xev_runtime_options {
+    uint32_t shards;       /* 1 to XEV_SHARDS_MAX; 0: xev_cpu_count() */
+    bool no_pin;           /* bind no shard to a CPU; else see xev_runtime_run */
+    bool no_signals;       /* leave SIGINT and SIGTERM alone; call xev_runtime_stop */
+    uint32_t drain_ms;     /* drain's deadline; 0: 10 000 */
+    uint32_t mailbox;      /* messages a shard holds before it refuses more; 0: 65 536 */
+    uint32_t pool_threads; /* of the shared thread pool; 0: the pool's default */
+    xev_loop_options loop; /* of each shard; thread_pool is set by the runtime */
+    int (*init)(xev_shard *shard, void *userdata); /* 0 or a negative code */
+    xev_shard_fn drain, stop, deinit;              /* each may be NULL */
+    void *userdata;
+} xev_runtime_options;
+
+/* A message, in the sender's memory, which is the runtime's from the sending call until the
+ * handler is called, and the handler's from then on. Fields private. */
+typedef void (*xev_message_fn)(xev_shard *self, xev_message *message, void *arg);
+
+struct xev_message {
+    xev_mpsc_node node;
+    xev_message_fn handler;
+    void *arg;
+};
+
+/* A request, in the memory of the shard that asks; the runtime's until the reply callback. */
+typedef void (*xev_request_fn)(xev_shard *self, xev_request *request, void *arg);
+typedef void (*xev_reply_fn)(xev_shard *self, xev_request *request, int result, void *arg);
+
+struct xev_request {
+    xev_message message;
+    xev_shard *from;
+    xev_request_fn handler;
+    xev_reply_fn reply;
+    void *arg;
+    int result;
+};
+
+/* Result: a connection's descriptor, the callee's from now on, with TCP_NODELAY set; or why none
+ * could be had (XEV_EMFILE and the like: reported once until it works again or is resumed; and by
+ * the drain, where it leaves clients of the backlog without one). */
+typedef void (*xev_listener_fn)(xev_listener *listener, int result, void *userdata);
+
+/* Caller-owned until the shard's deinit callback or, where its init callback failed after
+ * listening, until xev_runtime_run returns. Fields private. */
+struct xev_listener {
+    xev_shard *shard;
+    xev_tcp tcp;
+    xev_completion accept, cancel, close;
+    uint64_t accepted;
+    xev_addr addr;
+    bool draining, paused;
+    xev_listener_fn callback;
+    void *userdata;
+    xev_listener *next;
+};
+
+typedef struct xev_shard_counters {
+    uint64_t accepted;      /* connections, by all listeners of the shard */
+    uint64_t messages_sent; /* requests and replies included */
+    uint64_t messages_received;
+    uint64_t messages_refused; /* sends that got XEV_EAGAIN */
+    uint64_t sleeps;           /* times the loop went to sleep */
+    uint64_t wakes;            /* times another thread had to wake it */
+} xev_shard_counters;
+
+XEV_BEGIN_DECLS
+
+/* CPUs this process may use: its affinity, limited by its cgroup's quota (rounded down). >= 1. */
+uint32_t xev_cpu_count(void);
+
+/* Run the shards; returns when all have ended. 0: stopped in order. XEV_ETIMEDOUT: the drain's
+ * deadline passed and what was left was cancelled, or what a stop callback asked has no answer yet.
+ * XEV_EINTR: the same by a second signal or a second xev_runtime_stop. XEV_EINVAL: shards, mailbox
+ * or an option of the loop out of range. Or the code that an init callback or the set-up of a loop,
+ * thread or mailbox gave; what had been started was ended in order. rt is initialised here (before
+ * the first callback), and belongs to the caller. One thread; not from a shard. While it runs,
+ * SIGINT and SIGTERM are blocked in all threads it makes and in the caller (unless no_signals) and
+ * start the drain. Shards that are as many as the CPUs of the process's affinity, or more, are
+ * bound to one each, where that is allowed; fewer are placed by the system, which knows what else
+ * runs. */
+XEV_NODISCARD int xev_runtime_run(xev_runtime *rt, const xev_runtime_options *options);
+
+/* Start the drain; a second time, end it at once. Where rt has ended, nothing. Any thread, any time
+ * from the first callback on; xev_runtime_run does not return while a thread is in here, or in a
+ * send. */
+void xev_runtime_stop(xev_runtime *rt);
+
+/* How many they are. Any thread, while rt runs, as for all calls below. */
+uint32_t xev_runtime_shards(const xev_runtime *rt);
+
+/* Shard id, 0 to xev_runtime_shards - 1; NULL for another id. Any thread. */
+xev_shard *xev_runtime_shard(xev_runtime *rt, uint32_t id);
+
+/* The shard whose thread this is, or NULL. */
+xev_shard *xev_shard_current(void);
+
+/* Which one it is, and of what. Any thread. */
+uint32_t xev_shard_id(const xev_shard *shard);
+xev_runtime *xev_shard_runtime(const xev_shard *shard);
+
+/* The shard's loop; for use on its thread. Its userdata is the program's to use. */
+xev_loop *xev_shard_loop(xev_shard *shard);
+
+/* Any thread; the counters are read one by one. */
+void xev_shard_count(xev_shard *shard, xev_shard_counters *out);
+
+/* Listen on addr, on this shard only, with SO_REUSEPORT, so that the kernel spreads connections
+ * over the shards that do so. On shard 0 the address must be free: another program that listens on
+ * it, with SO_REUSEPORT or not, is XEV_EADDRINUSE. Port 0 on shard 0 takes any; the others then
+ * use the port of xev_listener_addr. backlog: above 0; 0 means 4096. The listener closes when the
+ * drain begins. Shard's thread. 0 or a code: XEV_EINVAL (backlog), XEV_EAFNOSUPPORT (no address,
+ * NULL included), XEV_ECANCELED (the drain has begun), ... */
+XEV_NODISCARD int xev_shard_listen(xev_shard *shard, xev_listener *listener, const xev_addr *addr,
+                                   int backlog, void *userdata, xev_listener_fn callback);
+
+/* Accept no more on this shard, and go on. Meanwhile clients wait in the backlog; the system gives
+ * none of them to other shards. After pause the callback may still get those that had been
+ * accepted. Either may be called at any time between listening and the shard's end, also from the
+ * callback; the drain ends a pause: who waits is handed over, as far as there are descriptors.
+ * Shard's thread. */
+void xev_listener_pause(xev_listener *listener);
+void xev_listener_resume(xev_listener *listener);
+
+/* Its socket, for the options that connections inherit from it: xev_tcp_set_nodelay (which is on),
+ * xev_tcp_set_keepalive, xev_tcp_set_buffers. Shard's thread, until the drain. */
+xev_tcp xev_listener_tcp(const xev_listener *listener);
+
+/* Where it listens, or did (0); and on which shard. Any thread. */
+XEV_NODISCARD int xev_listener_addr(const xev_listener *listener, xev_addr *addr);
+xev_shard *xev_listener_shard(const xev_listener *listener);
+
+/* Have handler(to, message, arg) run on shard to. Any thread, to itself as well. Messages of one
+ * sender to one receiver arrive in order. XEV_EAGAIN: its mailbox is full. XEV_ECANCELED: it has
+ * ended. Then the message is still the caller's. What was written before is visible there. */
+XEV_NODISCARD int xev_shard_send(xev_shard *to, xev_message *message, xev_message_fn handler,
+                                 void *arg);
+
+/* Send to every shard, the sender's included: messages is an array of one per shard. All or none.
+ * Any thread. */
+XEV_NODISCARD int xev_shard_broadcast(xev_runtime *rt, xev_message *messages,
+                                      xev_message_fn handler, void *arg);
+
+/* Ask shard to: handler(to, request, arg) runs there, and there, then or later, once,
+ * xev_shard_reply is called; reply(asker, request, result, arg) then runs on the asking shard. The
+ * reply needs no room in a mailbox: it cannot fail and cannot deadlock. A shard is not drained
+ * while it waits for one. From a thread of the same runtime's shards, else XEV_EINVAL. XEV_EAGAIN,
+ * XEV_ECANCELED as for send; XEV_ECANCELED too where the asking shard is about to end. A drain that
+ * was cut short (XEV_ETIMEDOUT, XEV_EINTR) may leave requests unanswered: where a deinit callback
+ * may still answer one, its memory must last until xev_runtime_run returns. */
+XEV_NODISCARD int xev_shard_submit_to(xev_shard *to, xev_request *request, xev_request_fn handler,
+                                      void *arg, xev_reply_fn reply);
+
+/* result: any int, the reply callback's argument. On the shard the handler ran on. A second one for
+ * the same request is misuse, as far as its memory still tells. */
+void xev_shard_reply(xev_request *request, int result);
+
+XEV_END_DECLS
+
+/* Private, but for its size. */
+struct xev_runtime {
+    struct xev__runtime *impl;
+};
+
+#endif

@@ -1,0 +1,190 @@
+/* Async watchers.
+ *
+ * word is the bound loop, plus bit 0 from the notify that found it clear until the loop has taken
+ * the watcher out of its inbox. Whoever sets the bit pushes the watcher, so it is never pushed
+ * twice. A notify that finds the bit set has nothing to do: its fence makes what it wrote visible
+ * to the loop, whose store that clears the bit is followed by the same fence (one of the two comes
+ * first: either the loop reads what was written, or the notify finds the bit clear).
+ *
+ * notifiers counts the threads that may still touch the loop on w's behalf. The loop's deinit
+ * unbinds w and waits for zero, so a notify may return after the loop it woke is gone.
+ */
+#include "xev/async.h"
+
+#include <ck_pr.h>
+
+#include "mpsc/handoff.h"
+#include "mpsc/visit.h"
+#include "xev/core/core.h"
+
+static xev_loop *bound_loop(void *word) { return (xev_loop *)((uintptr_t)word & ~(uintptr_t)1); }
+static bool is_notified(void *word) { return ((uintptr_t)word & 1) != 0; }
+
+int xev_async_init(xev_watcher *w) {
+    if (w == NULL) {
+        xev__misuse("xev_async_init", "watcher is null", w);
+    }
+    *w = (xev_watcher){0};
+    w->inbox.kind = XEV__INBOX_ASYNC;
+    return 0;
+}
+
+int xev_async_notify(xev_watcher *w) {
+    if (w == NULL) {
+        xev__misuse("xev_async_notify", "watcher is null", w);
+    }
+    XEV_HANDOFF_RELEASE(w);
+    ck_pr_fence_memory();
+    if (is_notified(ck_pr_load_ptr(&w->word))) {
+        return 0;
+    }
+    xev__visit_begin(&w->notifiers);
+    void *word = ck_pr_load_ptr(&w->word);
+    while (!is_notified(word)) {
+        if (ck_pr_cas_ptr_value(&w->word, word, (char *)word + 1, &word)) {
+            xev_loop *loop = bound_loop(word);
+            XEV_HANDOFF_ACQUIRE(&w->word);
+            if (loop != NULL && xev_mpsc_push(loop->inbox, &w->inbox.node)) {
+                xev__signal(loop);
+            }
+            break;
+        }
+    }
+    xev__visit_end(&w->notifiers);
+    return 0;
+}
+
+void xev__async_notified(xev_loop *loop, xev_watcher *w) {
+    ck_pr_store_ptr(&w->word, loop);
+    ck_pr_fence_memory();
+    XEV_HANDOFF_ACQUIRE(w);
+    xev_completion *c = w->waiter;
+    if (c == NULL) {
+        w->remembered = true;
+        return;
+    }
+    w->waiter = NULL;
+    xev__pend(loop, c, w->result);
+}
+
+static void bind(xev_loop *loop, xev_watcher *w) {
+    void *word = ck_pr_load_ptr(&w->word);
+    if (bound_loop(word) == loop) {
+        return;
+    }
+    if (bound_loop(word) != NULL) {
+        xev__misuse("xev_async_wait", "the watcher belongs to another loop", w);
+    }
+    XEV_HANDOFF_RELEASE(&w->word);
+    ck_pr_fence_memory(); /* the loop is complete before a notify can find it */
+    while (!ck_pr_cas_ptr_value(&w->word, word, loop, &word)) {
+    }
+    ck_pr_fence_memory();
+    if (is_notified(word)) {
+        XEV_HANDOFF_ACQUIRE(w);
+        w->remembered = true;
+    }
+    w->prev = NULL;
+    w->next = loop->asyncs;
+    if (w->next != NULL) {
+        w->next->prev = w;
+    }
+    loop->asyncs = w;
+}
+
+void xev__async_start(xev_loop *loop, xev_completion *c) {
+    xev_watcher *w = c->arg.watcher;
+    if (w == NULL) {
+        xev__pend(loop, c, XEV_ECANCELED);
+        return;
+    }
+    bind(loop, w);
+    if (w->waiter != NULL) {
+        xev__pend(loop, c, XEV_EBUSY);
+    } else if (w->remembered) {
+        w->remembered = false;
+        xev__pend(loop, c, w->result);
+    } else {
+        w->waiter = c;
+        c->state = XEV__ASYNC;
+    }
+}
+
+void xev_async_wait(xev_watcher *w, xev_loop *loop, xev_completion *c, void *userdata,
+                    xev_async_cb cb) {
+    if (w == NULL) {
+        xev__misuse("xev_async_wait", "watcher is null", w);
+    }
+    if (xev__begin(XEV__CALL("xev_async_wait"), loop, c, XEV__OP_ASYNC, userdata, cb)) {
+        c->arg.watcher = w;
+        xev__async_start(loop, c);
+    }
+}
+
+static void unlink_async(xev_loop *loop, xev_watcher *w) {
+    if (w->prev != NULL) {
+        w->prev->next = w->next;
+    } else {
+        loop->asyncs = w->next;
+    }
+    if (w->next != NULL) {
+        w->next->prev = w->prev;
+    }
+}
+
+void xev__async_forget(xev_watcher *w) {
+    ck_pr_store_ptr(&w->word, NULL);
+    ck_pr_store_32(&w->notifiers, 0); /* of threads the child has not got */
+    w->waiter = NULL;
+    w->remembered = false;
+}
+
+/* Waiters whose callback is due hear of it when they want to wait again. */
+static void take_from_waiters(struct xev__list *list, const xev_watcher *w) {
+    for (xev_completion *c = list->head; c != NULL; c = c->at.link.next) {
+        if (c->op == XEV__OP_ASYNC && c->arg.watcher == w) {
+            c->arg.watcher = NULL;
+        }
+    }
+}
+
+void xev_async_deinit(xev_watcher *w) {
+    if (w == NULL) {
+        xev__misuse("xev_async_deinit", "watcher is null", w);
+    }
+    xev_loop *loop = bound_loop(ck_pr_load_ptr(&w->word));
+    if (loop != NULL && xev__forked(loop)) {
+        unlink_async(loop, w);
+        xev__async_forget(w);
+        return;
+    }
+    xev__visits_wait(&w->notifiers);
+    if (loop == NULL) {
+        return;
+    }
+    while (is_notified(ck_pr_load_ptr(&w->word))) {
+        xev__drain_inbox(loop); /* w stands in it, maybe behind one that is not linked yet */
+    }
+    if (w->waiter != NULL) {
+        (void)xev__stop(loop, w->waiter);
+    }
+    take_from_waiters(&loop->pending, w);
+    take_from_waiters(&loop->delivering, w);
+    unlink_async(loop, w);
+    ck_pr_store_ptr(&w->word, NULL);
+}
+
+void xev__async_unbind_all(xev_loop *loop) {
+    while (loop->asyncs != NULL) {
+        xev_watcher *w = loop->asyncs;
+        if (w->result != 0) {
+            xev__signal_unwatch(w);
+        }
+        unlink_async(loop, w);
+        (void)ck_pr_fas_ptr(&w->word, NULL);
+        xev__visits_wait(&w->notifiers);
+        w->remembered = false;
+    }
+    while (xev_mpsc_pop(loop->inbox) != NULL) {
+    }
+}

@@ -1,0 +1,138 @@
+/* Any descriptor: read, write, poll, close. */
+#include "xev/fd.h"
+
+#include "xev/core/core.h"
+#include "xev/os/os.h"
+
+int xev_pipe_open(xev_fd *read_end, xev_fd *write_end) {
+    if (read_end == NULL || write_end == NULL) {
+        xev__misuse("xev_pipe_open", "room for an end is null", NULL);
+    }
+    *read_end = *write_end = XEV_INVALID_FD;
+    return xev__os_pipe(read_end, write_end);
+}
+
+void xev__transfer(const char *call, enum xev__op op, xev_fd fd, xev_loop *loop, xev_completion *c,
+                   void *buf, size_t len_bytes, void *userdata, xev_cb cb) {
+    if (buf == NULL) {
+        xev__misuse(call, "buffer is null", c);
+    }
+    if (!xev__begin(call, loop, c, op, userdata, cb)) {
+        return;
+    }
+    c->fd = fd;
+    c->arg.io.buf = buf;
+    c->arg.io.len_bytes = len_bytes > INT32_MAX ? 0 : (uint32_t)len_bytes;
+    c->arg.io.aux = 0;
+    xev__transfer_start(loop, c);
+}
+
+uint32_t xev__vec_bytes(const xev_vec *vec, size_t count) {
+    uint64_t total = 0;
+    for (size_t i = 0; i < count && count <= XEV_VEC_MAX; i++) {
+        total += vec[i].len_bytes <= INT32_MAX ? vec[i].len_bytes : (uint64_t)INT32_MAX + 1;
+    }
+    return total <= INT32_MAX ? (uint32_t)total : 0;
+}
+
+void xev__transfer_vec(const char *call, enum xev__op op, xev_fd fd, xev_loop *loop,
+                       xev_completion *c, const xev_vec *vec, size_t count, void *userdata,
+                       xev_cb cb) {
+    if (vec == NULL) {
+        xev__misuse(call, "vector is null", c);
+    }
+    if (!xev__begin(call, loop, c, op, userdata, cb)) {
+        return;
+    }
+    c->fd = fd;
+    c->arg.io.buf = (void *)(uintptr_t)vec;
+    c->arg.io.len_bytes = xev__vec_bytes(vec, count);
+    c->arg.io.aux = (uint32_t)count;
+    xev__transfer_start(loop, c);
+}
+
+void xev__transfer_start(xev_loop *loop, xev_completion *c) {
+    if (c->arg.io.len_bytes == 0) {
+        xev__pend(loop, c, XEV_EINVAL);
+    } else {
+        xev__submit(loop, c);
+    }
+}
+
+void xev__operate(const char *call, enum xev__op op, xev_fd fd, xev_loop *loop, xev_completion *c,
+                  uint16_t flags, void *userdata, xev_cb cb) {
+    if (xev__begin(call, loop, c, op, userdata, cb)) {
+        c->fd = fd;
+        c->flags |= flags;
+        c->arg.io.aux = 0;
+        xev__submit(loop, c);
+    }
+}
+
+void xev__block_sigpipe(xev_loop *loop) {
+    uint64_t me = xev__os_thread_id();
+    if (loop->sigpipe_thread != me) {
+        xev__os_block_sigpipe();
+        loop->sigpipe_thread = me;
+    }
+}
+
+void xev_fd_read(xev_fd fd, xev_loop *loop, xev_completion *c, void *buf, size_t len_bytes,
+                 void *userdata, xev_cb cb) {
+    xev__transfer(XEV__CALL("xev_fd_read"), XEV__OP_READ, fd, loop, c, buf, len_bytes, userdata,
+                  cb);
+}
+
+void xev_fd_write(xev_fd fd, xev_loop *loop, xev_completion *c, const void *buf, size_t len_bytes,
+                  void *userdata, xev_cb cb) {
+    if (loop != NULL) {
+        xev__block_sigpipe(loop);
+    }
+    void *bytes = (void *)(uintptr_t)buf;
+    xev__transfer(XEV__CALL("xev_fd_write"), XEV__OP_WRITE, fd, loop, c, bytes, len_bytes, userdata,
+                  cb);
+}
+
+void xev_fd_readv(xev_fd fd, xev_loop *loop, xev_completion *c, const xev_vec *vec, size_t count,
+                  void *userdata, xev_cb cb) {
+    xev__transfer_vec(XEV__CALL("xev_fd_readv"), XEV__OP_READ, fd, loop, c, vec, count, userdata,
+                      cb);
+}
+
+void xev_fd_writev(xev_fd fd, xev_loop *loop, xev_completion *c, const xev_vec *vec, size_t count,
+                   void *userdata, xev_cb cb) {
+    if (loop != NULL) {
+        xev__block_sigpipe(loop);
+    }
+    xev__transfer_vec(XEV__CALL("xev_fd_writev"), XEV__OP_WRITE, fd, loop, c, vec, count, userdata,
+                      cb);
+}
+
+static void poll_for(const char *call, xev_fd fd, xev_loop *loop, xev_completion *c, uint32_t mask,
+                     uint16_t flags, void *userdata, xev_cb cb) {
+    if (!xev__begin(call, loop, c, XEV__OP_POLL, userdata, cb)) {
+        return;
+    }
+    c->fd = fd;
+    c->flags |= flags;
+    c->arg.io.aux = mask;
+    if (mask == 0 || mask >= 2 * XEV_POLL_PRI) {
+        xev__pend(loop, c, XEV_EINVAL);
+        return;
+    }
+    xev__submit(loop, c);
+}
+
+void xev_fd_poll(xev_fd fd, xev_loop *loop, xev_completion *c, uint32_t mask, void *userdata,
+                 xev_cb cb) {
+    poll_for(XEV__CALL("xev_fd_poll"), fd, loop, c, mask, 0, userdata, cb);
+}
+
+void xev_fd_poll_multi(xev_fd fd, xev_loop *loop, xev_completion *c, uint32_t mask, void *userdata,
+                       xev_cb cb) {
+    poll_for(XEV__CALL("xev_fd_poll_multi"), fd, loop, c, mask, XEV__F_MULTI, userdata, cb);
+}
+
+void xev_fd_close(xev_fd fd, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb) {
+    xev__close(XEV__CALL("xev_fd_close"), loop, c, fd, userdata, cb);
+}

@@ -1,0 +1,602 @@
+/* Files: what each operation is, where it runs and why, and the two that take several steps. */
+#include "xev/file.h"
+
+#include <ck_pr.h>
+
+#include "xev/core/core.h"
+#include "xev/os/file.h"
+#include "xev/os/os.h"
+
+/* What sendfile gives a socket at most before it looks at the loop again. */
+#define SEND_PIECE ((size_t)1 << 20)
+
+static bool stop_wanted(const xev_file_req *r) { return ck_pr_load_32(&r->link.stop) != 0; }
+
+/* ---- on a pool thread ---- */
+
+static int run_open(void *req) {
+    const xev_file_req *r = req;
+    return xev__os_file_open(r->path, r->flags, r->count);
+}
+
+static int run_read(void *req) {
+    const xev_file_req *r = req;
+    int rc = xev__os_file_readv(r->c.fd, r->vec, r->count, r->offset);
+    return rc == 0 ? XEV_EOF : rc;
+}
+
+static int run_write(void *req) {
+    xev_file_req *r = req;
+    return xev__os_file_writev(r->c.fd, r->vec, r->count, r->offset, &r->done_bytes);
+}
+
+static int run_fsync(void *req) {
+    const xev_file_req *r = req;
+    return xev__os_file_sync(r->c.fd, false);
+}
+
+static int run_fdatasync(void *req) {
+    const xev_file_req *r = req;
+    return xev__os_file_sync(r->c.fd, true);
+}
+
+static int run_stat(void *req) {
+    xev_file_req *r = req;
+    return xev__os_file_stat(r->path, true, &r->stat);
+}
+
+static int run_lstat(void *req) {
+    xev_file_req *r = req;
+    return xev__os_file_stat(r->path, false, &r->stat);
+}
+
+static int run_stat_fd(void *req) {
+    xev_file_req *r = req;
+    return xev__os_file_stat_fd(r->c.fd, &r->stat);
+}
+
+static int run_truncate(void *req) {
+    const xev_file_req *r = req;
+    return xev__os_file_truncate(r->path, r->length);
+}
+
+static int run_truncate_fd(void *req) {
+    const xev_file_req *r = req;
+    return xev__os_file_truncate_fd(r->c.fd, r->length);
+}
+
+static int run_rename(void *req) {
+    const xev_file_req *r = req;
+    return xev__os_file_rename(r->path, r->path2);
+}
+
+static int run_unlink(void *req) {
+    const xev_file_req *r = req;
+    return xev__os_file_unlink(r->path);
+}
+
+static int run_mkdir(void *req) {
+    const xev_file_req *r = req;
+    return xev__os_file_mkdir(r->path, r->count);
+}
+
+static int run_rmdir(void *req) {
+    const xev_file_req *r = req;
+    return xev__os_file_rmdir(r->path);
+}
+
+static int run_symlink(void *req) {
+    const xev_file_req *r = req;
+    return xev__os_file_symlink(r->path, r->path2);
+}
+
+static int run_link(void *req) {
+    const xev_file_req *r = req;
+    return xev__os_file_link(r->path, r->path2);
+}
+
+static int run_readdir(void *req) {
+    const xev_file_req *r = req;
+    return xev__os_file_readdir(r->c.fd, r->one.base, r->one.len_bytes);
+}
+
+static int run_copy(void *req) {
+    xev_file_req *r = req;
+    struct xev__os_copy copy;
+    r->done_bytes = 0;
+    int rc = xev__os_copy_begin(&copy, r->path, r->path2, (r->flags & XEV_COPY_EXCLUSIVE) != 0);
+    if (rc < 0) {
+        return rc;
+    }
+    do {
+        rc = stop_wanted(r) ? XEV_ECANCELED : xev__os_copy_piece(&copy);
+        r->done_bytes += rc > 0 ? (uint64_t)rc : 0;
+    } while (rc > 0);
+    return xev__os_copy_end(&copy, r->path2, rc);
+}
+
+/* Not XEV_EAGAIN, with which a step ends that no thread could be started for. */
+#define SOCKET_FULL XEV_EINPROGRESS
+
+static int run_send_piece(void *req) {
+    const xev_file_req *r = req;
+    uint64_t left = r->length - r->done_bytes;
+    int rc = xev__os_sendfile(r->c.fd, r->file, r->offset + r->done_bytes,
+                              left < SEND_PIECE ? (size_t)left : SEND_PIECE);
+    return rc == XEV_EAGAIN ? SOCKET_FULL : rc;
+}
+
+static int run_close(void *req) {
+    xev_file_req *r = req;
+    r->flags = 1; /* not to be closed again */
+    return xev__os_close(r->c.fd);
+}
+
+/* ---- the table ----
+ *
+ * Everything is on the pool, on io_uring too, because the ring's buffered reads run in the loop's
+ * own thread. Random reads of a 512 MiB file, 2 CPUs, ext4, Linux 6.18, bare liburing with
+ * DEFER_TASKRUN against this file with a default pool, ranges over three runs under some load:
+ *
+ *                                  reads/s, 1000s            us of the loop's CPU per read
+ *     block, at once               ring          pool         ring          pool
+ *      4 KiB, 64, cached       440 to 900    320 to 440    0.9 to 1.1    0.3 to 1.2
+ *     64 KiB, 64, cached        78 to 160     77 to 98     4.7 to 8.3    1.2 to 2.5
+ *      1 MiB, 16, cached       4.0 to 5.3    4.1 to 5.0    145 to 163    5.3 to 8.4
+ *      1 MiB, 16, not cached   1.4 to 1.6    2.1 to 2.2    303 to 340      8 to 17
+ *      4 KiB,  1, cached       280 to 450     22 to 36     1.7 to 1.8     15 to 17
+ *      4 KiB,  1, not cached    13 to 16       7 to 13      22 to 26       8 to 14
+ *
+ * One small cached read at a time is what the ring is better at, by the cost of two wakes. For the
+ * rest it is no faster where the loop is busy, and each large read keeps the loop's connections
+ * waiting for 0.1 to 0.3 ms. Buffered writes, fsync, openat, statx and the names go to a kernel
+ * worker thread from the ring in any case, without our caps per kind. And this way a program sees
+ * the same order, cancel and deadlines on every backend. O_DIRECT reads could be an exception.
+ */
+enum file_op {
+    OPEN,
+    READ,
+    WRITE,
+    FSYNC,
+    FDATASYNC,
+    STAT,
+    LSTAT,
+    STAT_FD,
+    TRUNCATE,
+    TRUNCATE_FD,
+    RENAME,
+    UNLINK,
+    MKDIR,
+    RMDIR,
+    SYMLINK,
+    LINK,
+    READDIR,
+    COPY,
+    SEND_PIECE_STEP,
+    CLOSE_STEP,
+};
+
+static const struct {
+    enum xev_threadpool_lane lane;
+    xev_work_fn run;
+} table[] = {
+    [OPEN] = {XEV_LANE_FS, run_open},
+    [READ] = {XEV_LANE_FS, run_read},
+    [WRITE] = {XEV_LANE_FS, run_write},
+    /* Tens of ms each: apart, so that they never take the threads that reads want. */
+    [FSYNC] = {XEV_LANE_FSYNC, run_fsync},
+    [FDATASYNC] = {XEV_LANE_FSYNC, run_fdatasync},
+    [STAT] = {XEV_LANE_FS, run_stat},
+    [LSTAT] = {XEV_LANE_FS, run_lstat},
+    [STAT_FD] = {XEV_LANE_FS, run_stat_fd},
+    [TRUNCATE] = {XEV_LANE_FS, run_truncate},
+    [TRUNCATE_FD] = {XEV_LANE_FS, run_truncate_fd},
+    [RENAME] = {XEV_LANE_FS, run_rename},
+    [UNLINK] = {XEV_LANE_FS, run_unlink},
+    [MKDIR] = {XEV_LANE_FS, run_mkdir},
+    [RMDIR] = {XEV_LANE_FS, run_rmdir},
+    [SYMLINK] = {XEV_LANE_FS, run_symlink},
+    [LINK] = {XEV_LANE_FS, run_link},
+    /* The ring has no such operation. */
+    [READDIR] = {XEV_LANE_FS, run_readdir},
+    [COPY] = {XEV_LANE_FS, run_copy},
+    /* The loop waits for the socket, the thread reads the file. */
+    [SEND_PIECE_STEP] = {XEV_LANE_FS, run_send_piece},
+    [CLOSE_STEP] = {XEV_LANE_FS, run_close},
+};
+
+/* ---- submission ---- */
+
+/* False: over already. */
+static bool begin(const char *call, enum file_op op, xev_loop *loop, xev_file_req *r, xev_fd fd,
+                  bool in_order, void *userdata, xev_cb cb) {
+    if (r == NULL) {
+        xev__misuse(call, "request is null", r);
+    }
+    if (!xev__begin(call, loop, &r->c, XEV__OP_REQUEST, userdata, cb)) {
+        return false;
+    }
+    r->link = (struct xev__request_link){.in_order = in_order, .makes_fd = op == OPEN};
+    r->done_bytes = 0;
+    r->c.fd = fd;
+    r->c.slot = (uint32_t)table[op].lane;
+    r->c.arg.work = table[op].run;
+    return true;
+}
+
+static void on_path(const char *call, enum file_op op, xev_loop *loop, xev_file_req *r,
+                    const char *path, const char *path2, uint64_t number, void *userdata,
+                    xev_cb cb) {
+    if (path == NULL || path2 == NULL) {
+        xev__misuse(call, "path is null", r);
+    }
+    if (begin(call, op, loop, r, XEV_INVALID_FD, false, userdata, cb)) {
+        r->path = path;
+        r->path2 = path2;
+        r->length = number;
+        xev__work_start(loop, &r->c);
+    }
+}
+
+/* begin, for an operation on a descriptor: which may not be one. */
+static bool begin_fd(const char *call, enum file_op op, xev_fd fd, xev_loop *loop, xev_file_req *r,
+                     bool in_order, void *userdata, xev_cb cb) {
+    if (!begin(call, op, loop, r, fd, in_order, userdata, cb)) {
+        return false;
+    }
+    if (fd < 0) {
+        xev__request_refuse(loop, &r->c, XEV_EBADF);
+    }
+    return fd >= 0;
+}
+
+static void transfer(const char *call, enum file_op op, xev_fd fd, xev_loop *loop, xev_file_req *r,
+                     const xev_vec *vec, size_t count, uint64_t offset, void *userdata, xev_cb cb) {
+    if (!begin_fd(call, op, fd, loop, r, offset == XEV__AT_POSITION, userdata, cb)) {
+        return;
+    }
+    if (xev__vec_bytes(vec, count) == 0) {
+        xev__request_refuse(loop, &r->c, XEV_EINVAL);
+        return;
+    }
+    r->vec = vec;
+    r->count = (uint32_t)count;
+    r->offset = offset;
+    xev__work_start(loop, &r->c);
+}
+
+static void vectored(const char *call, enum file_op op, xev_fd fd, xev_loop *loop, xev_file_req *r,
+                     const xev_vec *vec, size_t count, uint64_t offset, void *userdata, xev_cb cb) {
+    if (vec == NULL) {
+        xev__misuse(call, "vector is null", r);
+    }
+    transfer(call, op, fd, loop, r, vec, count, offset, userdata, cb);
+}
+
+static void plain(const char *call, enum file_op op, xev_fd fd, xev_loop *loop, xev_file_req *r,
+                  const void *buf, size_t len_bytes, uint64_t offset, void *userdata, xev_cb cb) {
+    if (r == NULL || buf == NULL) {
+        xev__misuse(call, "request or buffer is null", r);
+    }
+    if (!xev__is_active(&r->c)) { /* or begin will say so */
+        r->one = (xev_vec){(void *)(uintptr_t)buf, len_bytes};
+    }
+    transfer(call, op, fd, loop, r, &r->one, 1, offset, userdata, cb);
+}
+
+/* An offset of the caller's: one too large must not be taken for "at the position". */
+static uint64_t at(uint64_t offset_bytes) {
+    return offset_bytes == XEV__AT_POSITION ? offset_bytes - 1 : offset_bytes;
+}
+
+void xev_file_read(xev_fd fd, xev_loop *loop, xev_file_req *req, void *buf, size_t len_bytes,
+                   void *userdata, xev_cb cb) {
+    plain(XEV__CALL("xev_file_read"), READ, fd, loop, req, buf, len_bytes, XEV__AT_POSITION,
+          userdata, cb);
+}
+
+void xev_file_pread(xev_fd fd, xev_loop *loop, xev_file_req *req, void *buf, size_t len_bytes,
+                    uint64_t offset_bytes, void *userdata, xev_cb cb) {
+    plain(XEV__CALL("xev_file_pread"), READ, fd, loop, req, buf, len_bytes, at(offset_bytes),
+          userdata, cb);
+}
+
+void xev_file_readv(xev_fd fd, xev_loop *loop, xev_file_req *req, const xev_vec *vec, size_t count,
+                    void *userdata, xev_cb cb) {
+    vectored(XEV__CALL("xev_file_readv"), READ, fd, loop, req, vec, count, XEV__AT_POSITION,
+             userdata, cb);
+}
+
+void xev_file_preadv(xev_fd fd, xev_loop *loop, xev_file_req *req, const xev_vec *vec, size_t count,
+                     uint64_t offset_bytes, void *userdata, xev_cb cb) {
+    vectored(XEV__CALL("xev_file_preadv"), READ, fd, loop, req, vec, count, at(offset_bytes),
+             userdata, cb);
+}
+
+void xev_file_write(xev_fd fd, xev_loop *loop, xev_file_req *req, const void *buf, size_t len_bytes,
+                    void *userdata, xev_cb cb) {
+    plain(XEV__CALL("xev_file_write"), WRITE, fd, loop, req, buf, len_bytes, XEV__AT_POSITION,
+          userdata, cb);
+}
+
+void xev_file_pwrite(xev_fd fd, xev_loop *loop, xev_file_req *req, const void *buf,
+                     size_t len_bytes, uint64_t offset_bytes, void *userdata, xev_cb cb) {
+    plain(XEV__CALL("xev_file_pwrite"), WRITE, fd, loop, req, buf, len_bytes, at(offset_bytes),
+          userdata, cb);
+}
+
+void xev_file_writev(xev_fd fd, xev_loop *loop, xev_file_req *req, const xev_vec *vec, size_t count,
+                     void *userdata, xev_cb cb) {
+    vectored(XEV__CALL("xev_file_writev"), WRITE, fd, loop, req, vec, count, XEV__AT_POSITION,
+             userdata, cb);
+}
+
+void xev_file_pwritev(xev_fd fd, xev_loop *loop, xev_file_req *req, const xev_vec *vec,
+                      size_t count, uint64_t offset_bytes, void *userdata, xev_cb cb) {
+    vectored(XEV__CALL("xev_file_pwritev"), WRITE, fd, loop, req, vec, count, at(offset_bytes),
+             userdata, cb);
+}
+
+void xev_file_open(xev_loop *loop, xev_file_req *req, const char *path, uint32_t flags,
+                   uint32_t mode, void *userdata, xev_cb cb) {
+    if (path == NULL) {
+        xev__misuse("xev_file_open", "path is null", req);
+    }
+    if (!begin(XEV__CALL("xev_file_open"), OPEN, loop, req, XEV_INVALID_FD, false, userdata, cb)) {
+        return;
+    }
+    const uint32_t access = XEV_OPEN_READ | XEV_OPEN_WRITE | XEV_OPEN_DIRECTORY;
+    bool alone = (flags & (XEV_OPEN_EXCLUSIVE | XEV_OPEN_CREATE)) == XEV_OPEN_EXCLUSIVE;
+    bool no_write = (flags & XEV_OPEN_TRUNCATE) != 0 && (flags & XEV_OPEN_WRITE) == 0;
+    bool both = (flags & XEV_OPEN_DIRECTORY) != 0 && (flags & XEV_OPEN_CREATE) != 0;
+    if (flags > XEV_OPEN_ALL || (flags & access) == 0 || alone || no_write || both ||
+        mode > 07777) {
+        xev__request_refuse(loop, &req->c, XEV_EINVAL);
+        return;
+    }
+    req->path = path;
+    req->flags = flags;
+    req->count = mode;
+    xev__work_start(loop, &req->c);
+}
+
+static void on_fd(const char *call, enum file_op op, xev_fd fd, xev_loop *loop, xev_file_req *r,
+                  uint64_t number, void *userdata, xev_cb cb) {
+    if (begin_fd(call, op, fd, loop, r, false, userdata, cb)) {
+        r->length = number;
+        xev__work_start(loop, &r->c);
+    }
+}
+
+void xev_file_fsync(xev_fd fd, xev_loop *loop, xev_file_req *req, void *userdata, xev_cb cb) {
+    on_fd(XEV__CALL("xev_file_fsync"), FSYNC, fd, loop, req, 0, userdata, cb);
+}
+
+void xev_file_fdatasync(xev_fd fd, xev_loop *loop, xev_file_req *req, void *userdata, xev_cb cb) {
+    on_fd(XEV__CALL("xev_file_fdatasync"), FDATASYNC, fd, loop, req, 0, userdata, cb);
+}
+
+void xev_file_stat_fd(xev_fd fd, xev_loop *loop, xev_file_req *req, void *userdata, xev_cb cb) {
+    on_fd(XEV__CALL("xev_file_stat_fd"), STAT_FD, fd, loop, req, 0, userdata, cb);
+}
+
+void xev_file_truncate(xev_fd fd, xev_loop *loop, xev_file_req *req, uint64_t size_bytes,
+                       void *userdata, xev_cb cb) {
+    on_fd(XEV__CALL("xev_file_truncate"), TRUNCATE_FD, fd, loop, req, size_bytes, userdata, cb);
+}
+
+void xev_file_stat_path(xev_loop *loop, xev_file_req *req, const char *path, void *userdata,
+                        xev_cb cb) {
+    on_path(XEV__CALL("xev_file_stat_path"), STAT, loop, req, path, "", 0, userdata, cb);
+}
+
+void xev_file_lstat_path(xev_loop *loop, xev_file_req *req, const char *path, void *userdata,
+                         xev_cb cb) {
+    on_path(XEV__CALL("xev_file_lstat_path"), LSTAT, loop, req, path, "", 0, userdata, cb);
+}
+
+void xev_file_truncate_path(xev_loop *loop, xev_file_req *req, const char *path,
+                            uint64_t size_bytes, void *userdata, xev_cb cb) {
+    on_path(XEV__CALL("xev_file_truncate_path"), TRUNCATE, loop, req, path, "", size_bytes,
+            userdata, cb);
+}
+
+void xev_file_rename(xev_loop *loop, xev_file_req *req, const char *from, const char *to,
+                     void *userdata, xev_cb cb) {
+    on_path(XEV__CALL("xev_file_rename"), RENAME, loop, req, from, to, 0, userdata, cb);
+}
+
+void xev_file_unlink(xev_loop *loop, xev_file_req *req, const char *path, void *userdata,
+                     xev_cb cb) {
+    on_path(XEV__CALL("xev_file_unlink"), UNLINK, loop, req, path, "", 0, userdata, cb);
+}
+
+void xev_file_mkdir(xev_loop *loop, xev_file_req *req, const char *path, uint32_t mode,
+                    void *userdata, xev_cb cb) {
+    if (path == NULL) {
+        xev__misuse("xev_file_mkdir", "path is null", req);
+    }
+    if (!begin(XEV__CALL("xev_file_mkdir"), MKDIR, loop, req, XEV_INVALID_FD, false, userdata,
+               cb)) {
+        return;
+    }
+    if (mode > 07777) {
+        xev__request_refuse(loop, &req->c, XEV_EINVAL);
+        return;
+    }
+    req->path = path;
+    req->count = mode;
+    xev__work_start(loop, &req->c);
+}
+
+void xev_file_rmdir(xev_loop *loop, xev_file_req *req, const char *path, void *userdata,
+                    xev_cb cb) {
+    on_path(XEV__CALL("xev_file_rmdir"), RMDIR, loop, req, path, "", 0, userdata, cb);
+}
+
+void xev_file_symlink(xev_loop *loop, xev_file_req *req, const char *target, const char *link_path,
+                      void *userdata, xev_cb cb) {
+    on_path(XEV__CALL("xev_file_symlink"), SYMLINK, loop, req, target, link_path, 0, userdata, cb);
+}
+
+void xev_file_link(xev_loop *loop, xev_file_req *req, const char *from, const char *to,
+                   void *userdata, xev_cb cb) {
+    on_path(XEV__CALL("xev_file_link"), LINK, loop, req, from, to, 0, userdata, cb);
+}
+
+void xev_file_readdir(xev_fd fd, xev_loop *loop, xev_file_req *req, void *buf, size_t len_bytes,
+                      void *userdata, xev_cb cb) {
+    if (buf == NULL || (uintptr_t)buf % 8 != 0) {
+        xev__misuse("xev_file_readdir", "buffer is null or not aligned to 8", req);
+    }
+    if (!begin_fd(XEV__CALL("xev_file_readdir"), READDIR, fd, loop, req, true, userdata, cb)) {
+        return;
+    }
+    if (len_bytes < XEV_FILE_READDIR_MIN || len_bytes > INT32_MAX) {
+        xev__request_refuse(loop, &req->c, XEV_EINVAL);
+        return;
+    }
+    req->one = (xev_vec){buf, len_bytes};
+    xev__work_start(loop, &req->c);
+}
+
+void xev_file_copy(xev_loop *loop, xev_file_req *req, const char *from, const char *to,
+                   uint32_t flags, void *userdata, xev_cb cb) {
+    if (from == NULL || to == NULL) {
+        xev__misuse("xev_file_copy", "path is null", req);
+    }
+    if (!begin(XEV__CALL("xev_file_copy"), COPY, loop, req, XEV_INVALID_FD, false, userdata, cb)) {
+        return;
+    }
+    if ((flags & ~(uint32_t)XEV_COPY_EXCLUSIVE) != 0) {
+        xev__request_refuse(loop, &req->c, XEV_EINVAL);
+        return;
+    }
+    req->path = from;
+    req->path2 = to;
+    req->flags = flags;
+    xev__work_start(loop, &req->c);
+}
+
+/* ---- in steps: the operation is stepping while a completion of ours is on the pool ---- */
+
+static void step(const char *call, enum file_op op, xev_loop *loop, xev_file_req *r, xev_cb cb) {
+    r->c.state = XEV__STEPPING;
+    r->c.arg.target = &r->step;
+    bool begun = xev__begin(call, loop, &r->step, XEV__OP_WORK, r, cb);
+    xev__make_internal(loop, &r->step); /* the operation itself says whether the loop goes on */
+    if (begun) {
+        xev__work_init(&r->step, table[op].lane, table[op].run);
+        xev__work_start(loop, &r->step);
+    }
+}
+
+static xev_cb_action on_piece_sent(xev_loop *loop, xev_completion *c, int rc, void *userdata) {
+    xev_file_req *r = userdata;
+    (void)c;
+    struct xev__fd *e = xev__fds_find(loop->fds, r->c.fd);
+    r->done_bytes += rc > 0 ? (uint64_t)rc : 0;
+    if (rc == 0 || r->done_bytes == r->length) {
+        xev__finish(loop, &r->c, r->done_bytes > 0 ? (int)r->done_bytes : XEV_EOF, false);
+    } else if (rc < 0 && rc != SOCKET_FULL) {
+        xev__finish(loop, &r->c, rc, false);
+    } else if ((r->c.flags & XEV__F_CANCEL) != 0) {
+        xev__finish(loop, &r->c, XEV_ECANCELED, false);
+    } else {
+        r->c.state = XEV__STARTED;
+        loop->ops->start(loop, e, &r->c);
+    }
+    return XEV_DISARM;
+}
+
+int xev__sendfile_writable(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+    /* A thread has had the socket since the backend last looked, so its word may be old. */
+    int rc = xev__os_poll_now(c->fd, XEV_POLL_OUT);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = xev__os_leave_blocking(c->fd);
+    if (rc < 0) {
+        return rc;
+    }
+    e->lent_nonblocking |= rc == 1;
+    step("xev_file_sendfile", SEND_PIECE_STEP, loop, (xev_file_req *)(void *)c, on_piece_sent);
+    return XEV_EINPROGRESS;
+}
+
+void xev__sendfile_end(struct xev__fd *e) {
+    bool next = e->head[XEV__WRITE] != NULL && e->head[XEV__WRITE]->op == XEV__OP_SENDFILE;
+    if (e->lent_nonblocking && !next) {
+        e->lent_nonblocking = false;
+        if (!e->nonblocking) {
+            (void)xev__os_set_nonblocking(e->fd, false);
+        }
+    }
+}
+
+void xev__sendfile_start(xev_loop *loop, xev_completion *c) {
+    xev_file_req *r = (xev_file_req *)(void *)c;
+    r->done_bytes = 0;
+    if (r->link.refused != 0) {
+        xev__pend(loop, c, r->link.refused);
+    } else if (loop->options.thread_pool == NULL) {
+        xev__pend(loop, c, XEV_ENOPOOL);
+    } else if (xev__os_check_endpoint(c->fd) == XEV_ENOTCONN) {
+        xev__pend(loop, c, XEV_EPIPE); /* it would wait for ever for a listener to take data */
+    } else {
+        xev__submit(loop, c);
+    }
+}
+
+void xev_file_sendfile(xev_fd socket, xev_loop *loop, xev_file_req *req, xev_fd file,
+                       uint64_t offset_bytes, size_t len_bytes, void *userdata, xev_cb cb) {
+    if (req == NULL) {
+        xev__misuse("xev_file_sendfile", "request is null", req);
+    }
+    if (!xev__begin(XEV__CALL("xev_file_sendfile"), loop, &req->c, XEV__OP_SENDFILE, userdata,
+                    cb)) {
+        return;
+    }
+    req->link = (struct xev__request_link){0};
+    req->c.fd = socket;
+    req->step.tag = 0;
+    req->file = file;
+    req->offset = offset_bytes;
+    req->length = len_bytes;
+    req->done_bytes = 0;
+    if (len_bytes == 0 || len_bytes > INT32_MAX || offset_bytes > INT64_MAX - len_bytes) {
+        xev__request_refuse(loop, &req->c, XEV_EINVAL);
+    } else if (file < 0) {
+        xev__request_refuse(loop, &req->c, XEV_EBADF);
+    } else {
+        xev__sendfile_start(loop, &req->c);
+    }
+}
+
+static xev_cb_action on_closed(xev_loop *loop, xev_completion *c, int rc, void *userdata) {
+    xev_file_req *r = userdata;
+    (void)c;
+    if (r->flags == 0) {
+        rc = xev__os_close(r->c.fd); /* no thread could be had, or the loop ends */
+    }
+    xev__finish(loop, &r->c, rc < 0 ? rc : r->c.result, false);
+    return XEV_DISARM;
+}
+
+bool xev__file_close_start(xev_loop *loop, xev_completion *c) {
+    if (c->arg.close.step == NULL || loop->deinit || loop->options.thread_pool == NULL) {
+        return false;
+    }
+    step("xev_file_close", CLOSE_STEP, loop, (xev_file_req *)(void *)c, on_closed);
+    return true;
+}
+
+void xev_file_close(xev_fd fd, xev_loop *loop, xev_file_req *req, void *userdata, xev_cb cb) {
+    if (req == NULL) {
+        xev__misuse("xev_file_close", "request is null", req);
+    }
+    xev__close(XEV__CALL("xev_file_close"), loop, &req->c, fd, userdata, cb);
+    req->c.arg.close.step = &req->step;
+    req->step.tag = 0;
+    req->flags = 0;
+}

@@ -1,0 +1,294 @@
+/* Write queue of a stream.
+ *
+ * At most one send (a write, where it is no socket) or shutdown is in the kernel's hands: a plain
+ * send for a single request, a vectored one for several. Its result is dealt out to the requests in
+ * order; what remains is sent next.
+ */
+#include "xev/stream.h"
+
+#include <string.h>
+
+#include "xev/core/core.h"
+
+static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void *userdata);
+
+static uint32_t queued_tag(const xev_write_req *r) {
+    return (uint32_t)((uintptr_t)r >> 3) * 2654435761u ^ 0x57524954u;
+}
+
+static bool is_queued(const xev_write_req *r) { return r->tag == queued_tag(r); }
+
+static void init(const char *call, xev_stream *s, xev_loop *loop, xev_fd fd, bool socket) {
+    xev__check_loop(call, loop);
+    xev__check_pointer(call, "stream is null", s);
+    memset(s, 0, sizeof *s);
+    s->loop = loop;
+    s->fd = fd;
+    s->socket = socket;
+    s->low_bytes = s->high_bytes = UINT64_MAX;
+}
+
+void xev_stream_init(xev_stream *s, xev_loop *loop, xev_fd fd) {
+    init("xev_stream_init", s, loop, fd, true);
+}
+
+void xev_stream_init_fd(xev_stream *s, xev_loop *loop, xev_fd fd) {
+    init("xev_stream_init_fd", s, loop, fd, false);
+}
+
+static bool is_shutdown(const xev_write_req *r) { return r->buf == NULL; }
+
+/* Begin an operation for the n requests at the head. */
+static bool begin(xev_stream *s, const char *call, enum xev__op op, uint32_t n) {
+    s->in_flight = n;
+    bool begun = xev__begin(call, s->loop, &s->send, op, s, on_sent);
+    s->send.flags |= XEV__F_WAIT_ALL;
+    if (begun) {
+        s->send.fd = s->fd;
+    }
+    return begun;
+}
+
+static void send_head(xev_stream *s) {
+    uint32_t n = 0;
+    uint64_t total = 0;
+    uint32_t limit = s->one_by_one ? 1 : XEV_STREAM_BATCH;
+    for (xev_write_req *r = s->head; r != NULL && n < limit && !is_shutdown(r); r = r->next) {
+        uint32_t left = r->len_bytes - r->sent_bytes;
+        if (n > 0 && total + left > INT32_MAX) {
+            break; /* the result is an int */
+        }
+        total += left;
+        s->vec[n].base = (char *)(uintptr_t)r->buf + r->sent_bytes;
+        s->vec[n].len_bytes = left;
+        n++;
+    }
+    if (begin(s, "xev_stream_write", s->socket ? XEV__OP_SEND : XEV__OP_WRITE, n)) {
+        s->send.arg.io.buf = n == 1 ? s->vec[0].base : s->vec;
+        s->send.arg.io.len_bytes = (uint32_t)total;
+        s->send.arg.io.aux = n == 1 ? 0 : n;
+        xev__submit(s->loop, &s->send);
+        if (s->timeout_ns > 0) {
+            xev_completion_timeout(s->loop, &s->send, s->timeout_ns);
+        }
+    }
+}
+
+static void next(xev_stream *s) {
+    if (s->head == NULL) {
+        s->one_by_one = false;
+    } else if (s->broken) {
+        if (begin(s, "xev_stream_write", XEV__OP_SEND, 1)) {
+            xev__pend(s->loop, &s->send, XEV_EPIPE);
+        }
+    } else if (is_shutdown(s->head)) {
+        if (begin(s, "xev_stream_shutdown", XEV__OP_SHUTDOWN, 1)) {
+            xev__submit(s->loop, &s->send);
+        }
+    } else {
+        send_head(s);
+    }
+}
+
+void xev_stream_set_timeout(xev_stream *s, uint64_t timeout_ns) {
+    xev__check_pointer("xev_stream_set_timeout", "stream is null", s);
+    s->timeout_ns = timeout_ns;
+}
+
+/* r is over, and its owner's. */
+static void finish(xev_stream *s, xev_write_req *r, int result) {
+    r->tag = 0;
+    xev__count(&s->loop->count.callbacks, 1);
+    r->callback(s, r, result, r->userdata);
+    xev__check_fork(s->loop);
+}
+
+static void complete_head(xev_stream *s, int result) {
+    xev_write_req *r = s->head;
+    s->head = r->next;
+    if (s->head == NULL) {
+        s->tail = NULL;
+    }
+    s->queued_bytes -= r->len_bytes - r->sent_bytes;
+    finish(s, r, result);
+}
+
+/* End the requests that were cancelled and of which nothing was sent. */
+static void sweep_cancelled(xev_stream *s) {
+    for (xev_write_req **p = &s->head, *prev = NULL; *p != NULL;) {
+        xev_write_req *r = *p;
+        if (!r->cancelled || r->sent_bytes > 0) {
+            prev = r;
+            p = &r->next;
+            continue;
+        }
+        *p = r->next;
+        if (s->tail == r) {
+            s->tail = prev;
+        }
+        s->queued_bytes -= r->len_bytes;
+        finish(s, r, XEV_ECANCELED);
+        p = &s->head; /* the callback may have changed the queue */
+        prev = NULL;
+    }
+}
+
+/* End everything queued by now. */
+static void end_all(xev_stream *s, int result) {
+    for (xev_write_req *last = s->tail, *done = NULL; s->head != NULL && done != last;) {
+        done = s->head;
+        complete_head(s, done->cancelled && done->sent_bytes == 0 ? XEV_ECANCELED : result);
+    }
+}
+
+static bool is_closing(const xev_stream *s) {
+    const struct xev__fd *e = xev__fds_find(s->loop->fds, s->fd);
+    return e != NULL && e->closer != NULL;
+}
+
+static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    xev_stream *s = userdata;
+    (void)c;
+    bool in_company = s->in_flight > 1, ours = s->stopped;
+    s->stopped = false;
+    s->in_flight = 0;
+    s->delivering = true; /* what callbacks write is sent below, together */
+    if (result == XEV_EFAULT && in_company) {
+        s->one_by_one = true; /* not one byte went, and any of them may be the bad one */
+    } else {
+        s->one_by_one &= result >= 0;
+    }
+    if (result == XEV_ECANCELED && !ours) {
+        end_all(s, XEV_ECANCELED); /* the descriptor is closing or the loop ends */
+    } else if (result < 0 && result != XEV_ECANCELED && !s->one_by_one) {
+        if (!s->broken) {
+            s->broken = s->head->sent_bytes > 0;
+            complete_head(s, result);
+        }
+        if (s->broken) {
+            end_all(s, XEV_EPIPE);
+        }
+    } else if (result == 0 && is_shutdown(s->head)) {
+        complete_head(s, 0);
+    }
+    for (uint64_t left = result > 0 ? (uint64_t)result : 0; left > 0;) {
+        xev_write_req *r = s->head;
+        uint32_t want = r->len_bytes - r->sent_bytes;
+        uint32_t got = left < want ? (uint32_t)left : want;
+        left -= got;
+        r->sent_bytes += got;
+        s->queued_bytes -= got;
+        if (got == want) {
+            complete_head(s, (int)r->len_bytes);
+        }
+    }
+    for (bool drained = true; drained;) { /* its callback may have requests taken back */
+        while (s->sweep) {
+            s->sweep = false;
+            sweep_cancelled(s);
+        }
+        drained = s->full && s->queued_bytes <= s->low_bytes && !is_closing(s) && !loop->deinit;
+        s->full &= !drained;
+        if (drained && s->on_drain != NULL) {
+            xev__count(&loop->count.callbacks, 1);
+            s->on_drain(s, s->drain_userdata);
+            xev__check_fork(loop);
+        }
+    }
+    if (is_closing(s)) {
+        end_all(s, XEV_ECANCELED); /* here, to be before the close's own callback */
+    }
+    s->delivering = false;
+    next(s);
+    return XEV_DISARM;
+}
+
+static void enqueue(const char *call, xev_stream *s, xev_write_req *req, const void *buf,
+                    size_t len_bytes, void *userdata, xev_write_cb cb) {
+    if (is_queued(req)) {
+        xev__misuse(call, "the request is queued already", req);
+    }
+    *req = (xev_write_req){.buf = buf,
+                           .len_bytes = (uint32_t)len_bytes,
+                           .tag = queued_tag(req),
+                           .userdata = userdata,
+                           .callback = cb};
+    s->queued_bytes += len_bytes;
+    s->full |= s->queued_bytes > s->high_bytes;
+    if (s->tail != NULL) {
+        s->tail->next = req;
+    } else {
+        s->head = req;
+    }
+    s->tail = req;
+    if (!s->socket) {
+        xev__block_sigpipe(s->loop);
+    }
+    if (s->in_flight == 0 && !s->delivering) {
+        next(s);
+    }
+}
+
+void xev_stream_write(xev_stream *s, xev_write_req *req, const void *buf, size_t len_bytes,
+                      void *userdata, xev_write_cb cb) {
+    const char *call = "xev_stream_write";
+    if (s == NULL || req == NULL || buf == NULL || cb == NULL) {
+        xev__misuse(call, "stream, request, buffer or callback is null", req);
+    }
+    if (len_bytes == 0 || len_bytes > INT32_MAX) {
+        xev__misuse(call, "length is 0 or above INT32_MAX", req);
+    }
+    enqueue(call, s, req, buf, len_bytes, userdata, cb);
+}
+
+void xev_stream_shutdown(xev_stream *s, xev_write_req *req, void *userdata, xev_write_cb cb) {
+    const char *call = "xev_stream_shutdown";
+    if (s == NULL || req == NULL || cb == NULL) {
+        xev__misuse(call, "stream, request or callback is null", req);
+    }
+    enqueue(call, s, req, NULL, 0, userdata, cb);
+}
+
+int xev_stream_cancel(xev_stream *s, xev_write_req *req) {
+    if (s == NULL || req == NULL) {
+        xev__misuse("xev_stream_cancel", "stream or request is null", req);
+    }
+    bool queued = is_queued(req);
+    if (queued && req->sent_bytes > 0) {
+        return XEV_EALREADY;
+    }
+    if (!queued || req->cancelled) {
+        return XEV_ENOENT;
+    }
+    req->cancelled = true;
+    s->sweep = true;
+    /* Bring the send to an end, so that the answer comes even where the peer never reads; the
+     * others in it are sent again. While callbacks are being delivered there is none. */
+    if (s->in_flight > 0) {
+        s->stopped |= xev__stop(s->loop, &s->send);
+    }
+    return 0;
+}
+
+uint64_t xev_stream_queued_bytes(const xev_stream *s) {
+    xev__check_pointer("xev_stream_queued_bytes", "stream is null", s);
+    return s->queued_bytes;
+}
+
+void xev_stream_set_marks(xev_stream *s, uint64_t low_bytes, uint64_t high_bytes, void *userdata,
+                          xev_stream_drain_cb on_drain) {
+    xev__check_pointer("xev_stream_set_marks", "stream is null", s);
+    if (low_bytes > high_bytes) {
+        xev__misuse("xev_stream_set_marks", "the low mark is above the high one", s);
+    }
+    s->low_bytes = low_bytes;
+    s->high_bytes = high_bytes;
+    s->drain_userdata = userdata;
+    s->on_drain = on_drain;
+    s->full = s->queued_bytes > high_bytes;
+}
+
+bool xev_stream_is_full(const xev_stream *s) {
+    xev__check_pointer("xev_stream_is_full", "stream is null", s);
+    return s->full;
+}

@@ -1,0 +1,182 @@
+/* TCP sockets: the watcher calls. */
+#include "xev/tcp.h"
+
+#include <limits.h>
+
+#include "xev/core/core.h"
+#include "xev/os/os.h"
+
+int xev_tcp_init(xev_tcp *tcp, enum xev_family family) {
+    xev__check_pointer("xev_tcp_init", "socket is null", tcp);
+    tcp->fd = XEV_INVALID_FD;
+    return xev__os_tcp_socket(family, &tcp->fd);
+}
+
+xev_tcp xev_tcp_from_fd(xev_fd fd) { return (xev_tcp){fd}; }
+
+int xev_tcp_bind(xev_tcp tcp, const xev_addr *addr, bool reuse_port) {
+    return xev__is_addr(addr) ? xev__os_bind(tcp.fd, addr, reuse_port) : XEV_EINVAL;
+}
+
+int xev_tcp_listen(xev_tcp tcp, int backlog) {
+    return backlog > 0 ? xev__os_listen(tcp.fd, backlog) : XEV_EINVAL;
+}
+
+static void submit(const char *call, enum xev__op op, xev_tcp tcp, xev_loop *loop,
+                   xev_completion *c, uint16_t flags, void *userdata, xev_cb cb) {
+    xev__operate(call, op, tcp.fd, loop, c, flags, userdata, cb);
+}
+
+void xev_tcp_accept(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb) {
+    submit(XEV__CALL("xev_tcp_accept"), XEV__OP_ACCEPT, tcp, loop, c, 0, userdata, cb);
+}
+
+void xev_tcp_accept_multi(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata,
+                          xev_cb cb) {
+    submit(XEV__CALL("xev_tcp_accept_multi"), XEV__OP_ACCEPT, tcp, loop, c, XEV__F_MULTI, userdata,
+           cb);
+}
+
+bool xev__accept_outlasts(const xev_completion *c, int code) {
+    return c->op == XEV__OP_ACCEPT && code < 0 &&
+           (((c->flags & XEV__F_MULTI) != 0 && xev__os_exhausted(code)) ||
+            xev__os_is_of_connection(c->fd, code));
+}
+
+/* After every so many broken connections a listener waits for a little. A filter may refuse every
+ * accept and leave the connection where it is: that must not spin. */
+#define BROKEN_AT_ONCE 16
+
+void xev__accept_again(xev_loop *loop, struct xev__fd *e, xev_completion *c, int code) {
+    if (!xev__os_exhausted(code)) {
+        if (++e->broken % BROKEN_AT_ONCE != 0) {
+            loop->ops->start(loop, e, c);
+        } else {
+            xev__fds_starve(loop, e, false);
+        }
+        return;
+    }
+    xev__fds_starve(loop, e, false);
+    if ((c->flags & XEV__F_REPORTED) == 0) {
+        c->flags |= XEV__F_REPORTED;
+        xev__finish(loop, c, code, true);
+    }
+}
+
+int xev_tcp_accept_now(xev_tcp tcp) { return xev__os_accept_now(tcp.fd); }
+
+/* What its turn in the queue brings a connect, in arg.io.aux; 0: it waits for the network. */
+enum { CONNECT_AGAIN = 1, CONNECT_OVER = 2 };
+
+void xev__connect_start(xev_loop *loop, xev_completion *c) {
+    struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
+    if (e != NULL && e->closer != NULL) {
+        xev__pend(loop, c, XEV_ECANCELED);
+        return;
+    }
+    xev__forget_stale(loop, c->fd); /* the first operation of a new socket, as a rule */
+    const xev_addr *addr = c->arg.io.addr;
+    int rc = xev__is_addr(addr) ? xev__os_connect(c->fd, addr) : XEV_EINVAL;
+    bool again = rc == XEV_EAGAIN && xev_addr_family(addr) == XEV_AF_UNIX;
+    c->arg.io.aux = again ? CONNECT_AGAIN : rc == XEV_EINPROGRESS ? 0 : CONNECT_OVER;
+    c->result = rc;
+    xev__submit(loop, c); /* over or not: what is sent behind it is reported behind it */
+}
+
+void xev__connect_again(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+    bool over = c->arg.io.aux == CONNECT_OVER;
+    int rc = over ? c->result : xev__os_connect(c->fd, c->arg.io.addr);
+    if (rc == XEV_EAGAIN) {
+        xev__fds_pause(loop, e, c);
+    } else {
+        xev__pend(loop, c, rc);
+    }
+}
+
+void xev_tcp_connect(xev_tcp tcp, xev_loop *loop, xev_completion *c, const xev_addr *addr,
+                     void *userdata, xev_cb cb) {
+    xev__connect(XEV__CALL("xev_tcp_connect"), tcp.fd, loop, c, addr, userdata, cb);
+}
+
+void xev__connect(const char *call, xev_fd fd, xev_loop *loop, xev_completion *c,
+                  const xev_addr *addr, void *userdata, xev_cb cb) {
+    if (addr == NULL) {
+        xev__misuse(call, "address is null", c);
+    }
+    if (xev__begin(call, loop, c, XEV__OP_CONNECT, userdata, cb)) {
+        c->fd = fd;
+        c->arg.io.addr = addr;
+        xev__connect_start(loop, c);
+    }
+}
+
+void xev_tcp_recv(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *buf, size_t len_bytes,
+                  void *userdata, xev_cb cb) {
+    xev__transfer(XEV__CALL("xev_tcp_recv"), XEV__OP_RECV, tcp.fd, loop, c, buf, len_bytes,
+                  userdata, cb);
+}
+
+void xev_tcp_recv_loan(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb) {
+    submit(XEV__CALL("xev_tcp_recv_loan"), XEV__OP_RECV, tcp, loop, c, XEV__F_LOAN, userdata, cb);
+}
+
+void xev_tcp_recv_multi(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb) {
+    submit(XEV__CALL("xev_tcp_recv_multi"), XEV__OP_RECV, tcp, loop, c, XEV__F_LOAN | XEV__F_MULTI,
+           userdata, cb);
+}
+
+void xev_tcp_send(xev_tcp tcp, xev_loop *loop, xev_completion *c, const void *buf, size_t len_bytes,
+                  void *userdata, xev_cb cb) {
+    void *bytes = (void *)(uintptr_t)buf;
+    xev__transfer(XEV__CALL("xev_tcp_send"), XEV__OP_SEND, tcp.fd, loop, c, bytes, len_bytes,
+                  userdata, cb);
+}
+
+void xev_tcp_recvv(xev_tcp tcp, xev_loop *loop, xev_completion *c, const xev_vec *vec, size_t count,
+                   void *userdata, xev_cb cb) {
+    xev__transfer_vec(XEV__CALL("xev_tcp_recvv"), XEV__OP_RECV, tcp.fd, loop, c, vec, count,
+                      userdata, cb);
+}
+
+void xev_tcp_sendv(xev_tcp tcp, xev_loop *loop, xev_completion *c, const xev_vec *vec, size_t count,
+                   void *userdata, xev_cb cb) {
+    xev__transfer_vec(XEV__CALL("xev_tcp_sendv"), XEV__OP_SEND, tcp.fd, loop, c, vec, count,
+                      userdata, cb);
+}
+
+void xev_tcp_shutdown(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb) {
+    submit(XEV__CALL("xev_tcp_shutdown"), XEV__OP_SHUTDOWN, tcp, loop, c, 0, userdata, cb);
+}
+
+void xev_tcp_close(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb) {
+    xev__close(XEV__CALL("xev_tcp_close"), loop, c, tcp.fd, userdata, cb);
+}
+
+int xev_tcp_close_now(xev_tcp tcp) { return xev__os_close(tcp.fd); }
+int xev_tcp_set_nodelay(xev_tcp tcp, bool on) { return xev__os_set_nodelay(tcp.fd, on); }
+
+int xev_tcp_set_keepalive(xev_tcp tcp, uint32_t idle_s) {
+    return xev__os_set_keepalive(tcp.fd, idle_s);
+}
+
+int xev_tcp_set_buffers(xev_tcp tcp, uint32_t send_bytes, uint32_t recv_bytes) {
+    return xev__os_set_buffers(tcp.fd, send_bytes, recv_bytes);
+}
+
+int xev_tcp_set_reset_on_close(xev_tcp tcp, bool on) { return xev__os_set_linger(tcp.fd, on, 0); }
+
+int xev_tcp_set_linger(xev_tcp tcp, uint32_t timeout_s) {
+    return xev__os_set_linger(tcp.fd, timeout_s > 0, timeout_s);
+}
+
+int xev_tcp_local_addr(xev_tcp tcp, xev_addr *addr) {
+    xev__check_pointer("xev_tcp_local_addr", "room for the address is null", addr);
+    return xev__os_local_addr(tcp.fd, addr);
+}
+
+int xev_tcp_peer_addr(xev_tcp tcp, xev_addr *addr) {
+    xev__check_pointer("xev_tcp_peer_addr", "room for the address is null", addr);
+    return xev__os_peer_addr(tcp.fd, addr);
+}
+
+int xev_tcp_unread_bytes(xev_tcp tcp) { return xev__os_unread_bytes(tcp.fd); }

@@ -1,0 +1,79 @@
+/* Timers: the watcher calls over the loop's heap. */
+#include "xev/timer.h"
+
+#include "xev/core/core.h"
+#include "xev/os/os.h"
+
+uint64_t xev__deadline(uint64_t now_ns, uint64_t timeout_ns) {
+    return timeout_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + timeout_ns;
+}
+
+void xev__timer_arm(xev_loop *loop, xev_completion *c, uint64_t deadline_ns) {
+    /* After the turn in progress, which would otherwise not end, and nobody else have his. */
+    c->deadline_ns = deadline_ns > loop->now_ns ? deadline_ns : loop->now_ns + 1;
+    c->seq = loop->timer_seq++;
+    c->state = XEV__TIMER;
+    xev__heap_insert(&loop->timers, c);
+}
+
+static uint64_t ms_to_ns(uint64_t ms) {
+    return ms > UINT64_MAX / 1000000 ? UINT64_MAX : ms * 1000000;
+}
+
+int xev_timer_init(xev_watcher *w) {
+    if (w != NULL) {
+        *w = (xev_watcher){0};
+    }
+    return 0;
+}
+
+void xev_timer_deinit(xev_watcher *w) { (void)w; }
+
+static void start(const char *call, xev_loop *loop, xev_completion *c, uint64_t timeout_ns,
+                  void *userdata, xev_timer_cb cb) {
+    if (!xev__begin(call, loop, c, XEV__OP_TIMER, userdata, cb)) {
+        return;
+    }
+    c->arg.interval_ns = timeout_ns;
+    /* From the clock, not from the loop's time: that may be older, and the timer would be early. */
+    xev__timer_arm(loop, c, xev__deadline(xev__os_now_ns(), timeout_ns));
+}
+
+void xev_timer_run_ns(xev_watcher *w, xev_loop *loop, xev_completion *c, uint64_t timeout_ns,
+                      void *userdata, xev_timer_cb cb) {
+    (void)w;
+    start(XEV__CALL("xev_timer_run_ns"), loop, c, timeout_ns, userdata, cb);
+}
+
+void xev_timer_run(xev_watcher *w, xev_loop *loop, xev_completion *c, uint64_t next_ms,
+                   void *userdata, xev_timer_cb cb) {
+    (void)w;
+    start(XEV__CALL("xev_timer_run"), loop, c, ms_to_ns(next_ms), userdata, cb);
+}
+
+void xev_timer_reset(xev_watcher *w, xev_loop *loop, xev_completion *c, xev_completion *c_cancel,
+                     uint64_t next_ms, void *userdata, xev_timer_cb cb) {
+    (void)w;
+    (void)c_cancel;
+    if (c == NULL || !xev__is_active(c)) {
+        start(XEV__CALL("xev_timer_reset"), loop, c, ms_to_ns(next_ms), userdata, cb);
+        return;
+    }
+    if (c->op != XEV__OP_TIMER || c->loop != loop || cb == NULL) {
+        xev__misuse("xev_timer_reset", "not a timer of this loop, or callback is null", c);
+    }
+    c->userdata = userdata;
+    c->callback = cb;
+    if (c->state != XEV__TIMER) {
+        return; /* cancelled, callback still to run: it tells the new owner so */
+    }
+    xev__heap_remove(&loop->timers, c);
+    c->arg.interval_ns = ms_to_ns(next_ms);
+    xev__timer_arm(loop, c, xev__deadline(xev__os_now_ns(), c->arg.interval_ns));
+}
+
+void xev_timer_cancel(xev_watcher *w, xev_loop *loop, xev_completion *c, xev_completion *c_cancel,
+                      void *userdata, xev_timer_cb cb) {
+    (void)w;
+    xev__cancel(XEV__CALL("xev_timer_cancel"), loop, c, c_cancel, userdata, cb);
+}
