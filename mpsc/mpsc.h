@@ -1,4 +1,4 @@
-/* The header is xev/mpsc.h: one include root for the whole framework. This is its old name. */
+/* The old name of xev/mpsc.h, where all public headers stand. */
 #ifndef XEV_OLD_NAME_MPSC_H
 #define XEV_OLD_NAME_MPSC_H
 

@@ -1,4 +1,4 @@
-/* The header is xev/shard.h: one include root for the whole framework. This is its old name. */
+/* The old name of xev/shard.h, where all public headers stand. */
 #ifndef XEV_OLD_NAME_SHARD_H
 #define XEV_OLD_NAME_SHARD_H
 

@@ -1,4 +1,4 @@
-/* The header is xev/threadpool.h: one include root for the whole framework. This is its old name. */
+/* The old name of xev/threadpool.h, where all public headers stand. */
 #ifndef XEV_OLD_NAME_THREADPOOL_H
 #define XEV_OLD_NAME_THREADPOOL_H
 

@@ -1,5 +1,6 @@
 /* threads.h: what the pool needs of the system beyond plain POSIX threads. Private to //threadpool.
- * Thread creation: threads_posix.c. CPU count and names: one of threads_linux.c, threads_generic.c. */
+ * Thread creation: threads_posix.c. CPU count and names: one of threads_linux.c and
+ * threads_generic.c. */
 #ifndef XEV_THREADPOOL_THREADS_H
 #define XEV_THREADPOOL_THREADS_H
 

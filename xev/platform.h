@@ -20,12 +20,10 @@
 #define XEV_PRINTF(fmt_index, first)
 #endif
 
-/* A descriptor: a small int on POSIX, as wide as a handle on Windows. */
-#if defined(_WIN32)
-typedef intptr_t xev_fd;
-#else
+/* A descriptor: a small number on POSIX. On Windows it names a socket or handle, of which 64-bit
+ * Windows uses 32 bits only, so that it fits an int there as well (Microsoft, "Interprocess
+ * Communication Between 32-bit and 64-bit Applications"). */
 typedef int xev_fd;
-#endif
 #define XEV_INVALID_FD ((xev_fd)-1)
 
 #endif
