@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "xev/backends/readiness.h"
-#include "xev/os/os.h"
+#include "xev/os/descriptor.h"
 
 #define EVENTS 1024
 #define WAKE_TAG UINT64_MAX

@@ -7,7 +7,9 @@
 
 #include "xev/backends/io_uring.h"
 #include "xev/backends/readiness.h"
-#include "xev/os/os.h"
+#include "xev/os/clock.h"
+#include "xev/os/descriptor.h"
+#include "xev/os/socket.h"
 #include "xev/os/udp.h"
 
 /* How soon to try again what nothing announces. */

@@ -19,6 +19,7 @@
 #include <liburing.h>
 
 #include "xev/core/core.h"
+#include "xev/os/thread.h"
 
 #define XEV__URING_BUFFER_GROUP 0
 #define XEV__URING_NONE UINT32_MAX /* no slot; no buffer */

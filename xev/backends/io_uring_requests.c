@@ -4,7 +4,8 @@
 #include <sys/socket.h>
 
 #include "xev/backends/io_uring.h"
-#include "xev/os/os.h"
+#include "xev/os/descriptor.h"
+#include "xev/os/socket.h"
 #include "xev/os/udp.h"
 
 static uint64_t tag(const struct xev__uring *u, enum xev__uring_kind kind, uint32_t slot) {

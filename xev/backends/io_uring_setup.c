@@ -9,7 +9,9 @@
 
 #include "mpsc/handoff.h"
 #include "xev/backends/io_uring.h"
-#include "xev/os/os.h"
+#include "xev/os/clock.h"
+#include "xev/os/descriptor.h"
+#include "xev/os/thread.h"
 
 /* For ThreadSanitizer: liburing maps by bare system calls, so it takes a ring at an address where
  * another thread's used to be for that one's memory. */

@@ -1,10 +1,11 @@
 /* Readiness to completions: see readiness.h. */
 #include "xev/backends/readiness.h"
-
-#include "xev/os/os.h"
-#include "xev/os/unix.h"
+#include "xev/os/descriptor.h"
 #include "xev/os/process.h"
+#include "xev/os/socket.h"
 #include "xev/os/udp.h"
+#include "xev/os/unix.h"
+
 
 /* How often one descriptor is tried in a row before the others get their turn. */
 #define TRIES_IN_A_ROW 16

@@ -1,11 +1,13 @@
 /* The completion state machine (drawn in core.h): submission, queues per descriptor, cancel,
  * deadlines, close and delivery, the same for all backends. */
 #include "xev/core/core.h"
+#include "xev/os/clock.h"
+#include "xev/os/descriptor.h"
+#include "xev/os/socket.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "xev/os/os.h"
 
 /* Two cache lines where pointers have 64 bits: what an operation costs its owner. */
 _Static_assert(sizeof(void *) != 8 || sizeof(xev_completion) <= 128, "part of the contract");

@@ -27,7 +27,7 @@
 #include "xev/async.h"
 #include "xev/buffer.h"
 #include "xev/loop.h"
-#include "xev/os/os.h"
+#include "xev/os/thread.h"
 #include "xev/timer.h"
 #include "xev/vec.h"
 #include "xev/work.h"

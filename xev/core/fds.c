@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "xev/core/core.h"
-#include "xev/os/os.h"
+#include "xev/os/descriptor.h"
 
 struct xev__fds *xev__fds_new(const xev_allocator *a) {
     struct xev__fds *fds = xev__alloc_zeroed(a, sizeof *fds, _Alignof(max_align_t));

@@ -6,7 +6,8 @@
 
 #include "mpsc/visit.h"
 #include "xev/core/core.h"
-#include "xev/os/os.h"
+#include "xev/os/clock.h"
+#include "xev/os/thread.h"
 
 static bool power_of_two(uint32_t v) { return v != 0 && (v & (v - 1)) == 0; }
 

@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "xev/core/core.h"
+#include "xev/os/clock.h"
+#include "xev/os/thread.h"
 
 const char *xev__op_name(int op) {
     static const char *const names[XEV_OPS] = {

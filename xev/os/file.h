@@ -1,5 +1,5 @@
-/* Internal: the operating system's calls on files and names. Pool threads only: all of
- * them may block. Codes are XEV_E*. */
+/* Internal: the system's calls for files. All of them may block: for pool threads. Codes are
+ * XEV_E*. */
 #ifndef XEV_OS_FILE_H
 #define XEV_OS_FILE_H
 
@@ -26,6 +26,8 @@ int xev__os_file_rmdir(const char *path);
 int xev__os_file_symlink(const char *target, const char *link_path);
 int xev__os_file_link(const char *from, const char *to);
 int xev__os_file_readdir(xev_fd fd, void *buf, size_t len_bytes);
+bool xev__os_file_next_entry(const void *buf, size_t filled_bytes, size_t *at_bytes,
+                             xev_file_entry *entry);
 
 /* A copy in pieces: begin; then piece until it is 0 (the end) or an error; then end, with 0 or the
  * code it failed with, whose result is the copy's. */
@@ -42,10 +44,5 @@ int xev__os_copy_end(struct xev__os_copy *copy, const char *to, int result);
 int xev__os_sendfile(xev_fd socket, xev_fd file, uint64_t offset, size_t len_bytes);
 /* Does not block. 1: it was blocking and no longer is; 0: it was not. */
 int xev__os_leave_blocking(xev_fd fd);
-
-/* Names; family and result as in dns.h. */
-int xev__os_resolve(const char *host, const char *service, enum xev_family family, xev_addr *addrs,
-                    uint32_t max, uint32_t *found);
-int xev__os_name(const xev_addr *addr, char *name, size_t len_bytes);
 
 #endif

@@ -1,4 +1,4 @@
-/* Internal: the operating system's calls for UDP. As os.h. */
+/* Internal: the system's calls for UDP. Codes are XEV_E*. */
 #ifndef XEV_OS_UDP_H
 #define XEV_OS_UDP_H
 

@@ -1,10 +1,9 @@
-/* Internal: the system's calls for Unix sockets; see os.h. */
+/* Internal: the system's calls for Unix sockets. Codes are XEV_E*. */
 #ifndef XEV_OS_UNIX_H
 #define XEV_OS_UNIX_H
 
 #include "xev/unix.h"
 
-int xev__os_unix_format(const xev_addr *addr, char *out, size_t len_bytes);
 int xev__os_unix_socket(bool datagram, xev_fd *fd);
 int xev__os_unix_pair(bool datagram, xev_fd *a, xev_fd *b);
 int xev__os_unix_bind(xev_fd fd, const xev_addr *addr);
@@ -20,8 +19,5 @@ void xev__os_unix_received(xev_unix_msg *msg);
 
 /* Whether a message header names its receiver, a Unix socket. */
 bool xev__os_msg_is_to_unix(const void *msg);
-
-/* Whether this is a stream socket. */
-bool xev__os_is_stream(xev_fd fd);
 
 #endif

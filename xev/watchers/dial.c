@@ -6,7 +6,7 @@
 #include "xev/dial.h"
 
 #include "xev/core/core.h"
-#include "xev/os/os.h"
+#include "xev/os/socket.h"
 
 static xev_cb_action on_connected(xev_loop *loop, xev_completion *c, int result, void *userdata);
 static xev_cb_action on_timer(xev_loop *loop, xev_completion *c, int result, void *userdata);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "xev/core/core.h"
-#include "xev/os/file.h"
+#include "xev/os/dns.h"
 
 /* A port's number, or NULL for 0. False: it is something else. Too large a number is above 65535;
  * the system's resolver would take it modulo 65536. */

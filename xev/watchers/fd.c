@@ -2,7 +2,8 @@
 #include "xev/fd.h"
 
 #include "xev/core/core.h"
-#include "xev/os/os.h"
+#include "xev/os/descriptor.h"
+#include "xev/os/thread.h"
 
 int xev_pipe_open(xev_fd *read_end, xev_fd *write_end) {
     if (read_end == NULL || write_end == NULL) {

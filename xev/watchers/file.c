@@ -4,8 +4,10 @@
 #include <ck_pr.h>
 
 #include "xev/core/core.h"
+#include "xev/fd.h"
+#include "xev/os/descriptor.h"
 #include "xev/os/file.h"
-#include "xev/os/os.h"
+#include "xev/os/socket.h"
 
 /* What sendfile gives a socket at most before it looks at the loop again. */
 #define SEND_PIECE ((size_t)1 << 20)
@@ -599,4 +601,12 @@ void xev_file_close(xev_fd fd, xev_loop *loop, xev_file_req *req, void *userdata
     req->c.arg.close.step = &req->step;
     req->step.tag = 0;
     req->flags = 0;
+}
+
+bool xev_file_next_entry(const void *buf, size_t filled_bytes, size_t *at_bytes,
+                         xev_file_entry *entry) {
+    if (buf == NULL || at_bytes == NULL || entry == NULL) {
+        xev__misuse("xev_file_next_entry", "buffer, position or entry is null", buf);
+    }
+    return xev__os_file_next_entry(buf, filled_bytes, at_bytes, entry);
 }

@@ -3,8 +3,8 @@
 
 #include "xev/core/core.h"
 #include "xev/fd.h"
-#include "xev/os/os.h"
-#include "xev/os/process.h"
+#include "xev/os/descriptor.h"
+#include "xev/os/fs_event.h"
 
 int xev_fs_event_init(xev_fs_event *w, const char *path) {
     if (w == NULL || path == NULL) {

@@ -2,8 +2,9 @@
 #include "xev/process.h"
 
 #include "xev/core/core.h"
-#include "xev/os/os.h"
+#include "xev/os/descriptor.h"
 #include "xev/os/process.h"
+#include "xev/os/thread.h"
 
 static bool known(enum xev_stdio_kind kind) {
     return kind == XEV_STDIO_NULL || kind == XEV_STDIO_INHERIT || kind == XEV_STDIO_PIPE ||

@@ -17,7 +17,8 @@
 
 #include "mpsc/visit.h"
 #include "xev/core/core.h"
-#include "xev/os/process.h"
+#include "xev/os/signal.h"
+#include "xev/os/thread.h"
 
 static xev_signal *watchers[XEV__SIGNALS + 1]; /* atomic; by number */
 static uint32_t handlers;                      /* atomic: threads in the handler */

@@ -4,7 +4,8 @@
 #include <limits.h>
 
 #include "xev/core/core.h"
-#include "xev/os/os.h"
+#include "xev/os/descriptor.h"
+#include "xev/os/socket.h"
 
 int xev_tcp_init(xev_tcp *tcp, enum xev_family family) {
     xev__check_pointer("xev_tcp_init", "socket is null", tcp);

@@ -2,7 +2,7 @@
 #include "xev/timer.h"
 
 #include "xev/core/core.h"
-#include "xev/os/os.h"
+#include "xev/os/clock.h"
 
 uint64_t xev__deadline(uint64_t now_ns, uint64_t timeout_ns) {
     return timeout_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + timeout_ns;

@@ -2,7 +2,8 @@
 #include "xev/udp.h"
 
 #include "xev/core/core.h"
-#include "xev/os/os.h"
+#include "xev/os/descriptor.h"
+#include "xev/os/socket.h"
 #include "xev/os/udp.h"
 
 int xev_udp_init(xev_udp *udp, enum xev_family family) {

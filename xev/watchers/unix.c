@@ -4,7 +4,8 @@
 #include <string.h>
 
 #include "xev/core/core.h"
-#include "xev/os/os.h"
+#include "xev/os/descriptor.h"
+#include "xev/os/socket.h"
 #include "xev/os/unix.h"
 
 static bool known(enum xev_unix_type type) {

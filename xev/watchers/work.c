@@ -5,7 +5,7 @@
 
 #include "mpsc/visit.h"
 #include "xev/core/core.h"
-#include "xev/os/os.h"
+#include "xev/os/descriptor.h"
 
 /* Works without a deadline are listed by the heap node they do not need, for the loop's deinit;
  * the others stand in the timer heap. */

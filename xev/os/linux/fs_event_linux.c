@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "xev/error.h"
-#include "xev/os/process.h"
+#include "xev/os/fs_event.h"
 
 static const struct {
     uint32_t theirs, ours;

@@ -30,7 +30,7 @@
 
 #include "mpsc/handoff.h"
 #include "xev/error.h"
-#include "xev/os/os.h"
+#include "xev/os/descriptor.h"
 #include "xev/os/process.h"
 
 /* A sanitizer must not account the child's steps to the parent's thread, whose memory it is in. */

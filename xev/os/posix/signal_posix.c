@@ -4,7 +4,7 @@
 #include <signal.h>
 
 #include "xev/error.h"
-#include "xev/os/process.h"
+#include "xev/os/signal.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static sigset_t holders_mask;                    /* by the lock */

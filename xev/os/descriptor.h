@@ -1,0 +1,38 @@
+/* Internal: the system's calls for any kind of descriptor. Codes are XEV_E*. */
+#ifndef XEV_OS_DESCRIPTOR_H
+#define XEV_OS_DESCRIPTOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "xev/platform.h"
+
+/* A descriptor to wake a waiting thread with: signal from any thread, drain by the waiter. */
+int xev__os_wake_open(xev_fd *fd);
+void xev__os_wake_signal(xev_fd fd);
+void xev__os_wake_drain(xev_fd fd);
+
+int xev__os_close(xev_fd fd);
+bool xev__os_is_open(xev_fd fd);
+int xev__os_set_nonblocking(xev_fd fd, bool on);
+
+int xev__os_pipe(xev_fd *read_end, xev_fd *write_end); /* untouched on failure */
+/* On a non-blocking descriptor that is no socket. */
+int xev__os_read(xev_fd fd, void *buf, size_t len_bytes);
+int xev__os_write(xev_fd fd, const void *buf, size_t len_bytes);
+int xev__os_readv(xev_fd fd, const void *vec, uint32_t count); /* count pieces {base, len} */
+int xev__os_writev(xev_fd fd, const void *vec, uint32_t count);
+/* XEV_POLL_* that hold now, or XEV_EAGAIN; and the platform's word for a mask, and back. */
+int xev__os_poll_now(xev_fd fd, uint32_t mask);
+uint32_t xev__os_poll_mask(uint32_t mask);
+uint32_t xev__os_poll_result(uint32_t revents, uint32_t mask);
+/* Whether the kernel can report on a descriptor: files of the disk have nothing to wait for. */
+bool xev__os_can_watch(xev_fd fd);
+/* A terminal or another device: its driver may block although it was asked not to. */
+bool xev__os_is_device(xev_fd fd);
+
+/* Whether a code says that descriptors or memory for one are exhausted. */
+bool xev__os_exhausted(int code);
+
+#endif

@@ -1,0 +1,48 @@
+/* Linux: descriptors to wake a thread with, pipes, and what epoll can watch. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "xev/os/descriptor.h"
+#include "xev/os/posix/posix.h"
+
+int xev__os_wake_open(xev_fd *fd) {
+    *fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return *fd < 0 ? -errno : 0;
+}
+
+void xev__os_wake_signal(xev_fd fd) {
+    uint64_t one = 1;
+    /* EAGAIN: the counter is full, so the waiter has been woken more than enough. */
+    while (write(fd, &one, sizeof one) < 0 && errno == EINTR) {
+    }
+}
+
+void xev__os_wake_drain(xev_fd fd) {
+    uint64_t count;
+    while (read(fd, &count, sizeof count) < 0 && errno == EINTR) {
+    }
+}
+
+int xev__os_pipe(xev_fd *read_end, xev_fd *write_end) {
+    int fd[2];
+    int rc = xev__sys_result(pipe2(fd, O_CLOEXEC));
+    if (rc == 0) {
+        *read_end = fd[0];
+        *write_end = fd[1];
+    }
+    return rc;
+}
+
+bool xev__os_can_watch(xev_fd fd) {
+    int ep = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event ev = {0};
+    bool refused = ep >= 0 && epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) < 0 && errno == EPERM;
+    if (ep >= 0) {
+        (void)close(ep);
+    }
+    return !refused;
+}

@@ -1,0 +1,86 @@
+/* Linux: what its TCP sockets have beyond POSIX. */
+#include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "xev/os/posix/posix.h"
+#include "xev/os/socket.h"
+
+int xev__os_tcp_socket(enum xev_family family, xev_fd *fd) {
+    int domain = family == XEV_AF_INET ? AF_INET : family == XEV_AF_INET6 ? AF_INET6 : -1;
+    /* Blocking: io_uring waits by itself, and fails at once on a non-blocking descriptor; the
+     * readiness backends say MSG_DONTWAIT. */
+    *fd = socket(domain, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    return *fd < 0 ? -errno : 0;
+}
+
+int xev__os_accept(xev_fd fd) {
+    int rc;
+    do {
+        rc = xev__sys_result(accept4(fd, NULL, NULL, SOCK_CLOEXEC));
+    } while (rc == XEV_EINTR);
+    return rc;
+}
+
+bool xev__os_is_of_connection(xev_fd listener, int code) {
+    int listening = 0;
+    socklen_t len = sizeof listening;
+    switch (-code) {
+    case ECONNABORTED:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case ENONET:
+    case ENOPROTOOPT:
+    case EPERM:
+    case EPROTO:
+        return true;
+    case EOPNOTSUPP:
+        /* Or this is no kind of socket to accept from, and never will be. */
+        return getsockopt(listener, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 &&
+               listening != 0;
+    default:
+        return false;
+    }
+}
+
+bool xev__os_is_tcp(xev_fd fd) {
+    int protocol = 0;
+    socklen_t len = sizeof protocol;
+    return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 && protocol == IPPROTO_TCP;
+}
+
+int xev__os_set_keepalive(xev_fd fd, uint32_t idle_s) {
+    if (idle_s > 32767) {
+        return XEV_EINVAL;
+    }
+    int rc = xev__sys_set_int(fd, SOL_SOCKET, SO_KEEPALIVE, idle_s > 0);
+    if (rc == 0 && idle_s > 0) {
+        rc = xev__sys_set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, (int)idle_s);
+    }
+    if (rc == 0 && idle_s > 0) {
+        rc = xev__sys_set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, (int)idle_s);
+    }
+    return rc;
+}
+
+int xev__os_unacked(xev_fd fd) {
+    struct tcp_info info;
+    socklen_t len = sizeof info;
+    int bytes = 0, error = 0;
+    /* What is no TCP does not wait in close either. */
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 || ioctl(fd, SIOCOUTQ, &bytes) < 0 ||
+        bytes == 0) {
+        return 0;
+    }
+    if (info.tcpi_state != TCP_CLOSE) {
+        return XEV_EAGAIN;
+    }
+    len = sizeof error;
+    (void)getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    return error != 0 ? -error : XEV_ECONNRESET;
+}

@@ -1,0 +1,154 @@
+/* POSIX: addresses as text and as the system has them. */
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "xev/error.h"
+#include "xev/os/addr.h"
+#include "xev/os/posix/posix.h"
+#include "xev/unix.h"
+
+_Static_assert(sizeof(((xev_addr *)0)->storage) >= sizeof(struct sockaddr_in6), "address fits");
+
+_Static_assert(sizeof(((xev_addr *)0)->storage) >= sizeof(struct sockaddr_un), "address fits");
+_Static_assert(XEV_UNIX_NAME_MAX == sizeof(((struct sockaddr_un *)0)->sun_path), "name fits");
+
+static const struct sockaddr_un *csun(const xev_addr *a) {
+    return (const struct sockaddr_un *)(const void *)a->storage;
+}
+
+#define NAME_AT offsetof(struct sockaddr_un, sun_path)
+
+int xev__os_addr_parse(xev_addr *addr, const char *host, uint32_t port) {
+    memset(addr, 0, sizeof *addr);
+    struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)addr->storage;
+    if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons((uint16_t)port);
+        addr->len_bytes = sizeof *v4;
+        return 0;
+    }
+    char text[INET6_ADDRSTRLEN + IF_NAMESIZE + 1];
+    size_t len = strlen(host);
+    if (len >= 2 && host[0] == '[' && host[len - 1] == ']') {
+        host++;
+        len -= 2;
+    }
+    if (len >= sizeof text) {
+        return XEV_EINVAL;
+    }
+    memcpy(text, host, len);
+    text[len] = '\0';
+    char *scope = strchr(text, '%');
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)addr->storage;
+    if (scope != NULL) {
+        *scope++ = '\0';
+        char *end;
+        unsigned long index = strtoul(scope, &end, 10);
+        v6->sin6_scope_id = *end == '\0' ? (uint32_t)index : if_nametoindex(scope);
+        if (v6->sin6_scope_id == 0) {
+            return XEV_EINVAL;
+        }
+    }
+    if (inet_pton(AF_INET6, text, &v6->sin6_addr) != 1) {
+        return XEV_EINVAL;
+    }
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons((uint16_t)port);
+    addr->len_bytes = sizeof *v6;
+    return 0;
+}
+
+int xev__os_addr_unix(xev_addr *addr, const char *name, size_t len_bytes) {
+    memset(addr, 0, sizeof *addr);
+    bool path = len_bytes > 0 && name[0] != '\0';
+    if (len_bytes > (size_t)XEV_UNIX_NAME_MAX - path) {
+        return XEV_ENAMETOOLONG;
+    }
+    if (path && memchr(name, '\0', len_bytes) != NULL) {
+        return XEV_EINVAL;
+    }
+    struct sockaddr_un *un = (struct sockaddr_un *)(void *)addr->storage;
+    un->sun_family = AF_UNIX;
+    if (len_bytes > 0) {
+        memcpy(un->sun_path, name, len_bytes);
+    }
+    addr->len_bytes = (uint32_t)(NAME_AT + len_bytes + path);
+    return 0;
+}
+
+enum xev_family xev__os_addr_family(const xev_addr *addr) {
+    return xev__sys_addr(addr)->sa_family == AF_INET    ? XEV_AF_INET
+           : xev__sys_addr(addr)->sa_family == AF_INET6 ? XEV_AF_INET6
+           : xev__sys_addr(addr)->sa_family == AF_UNIX  ? XEV_AF_UNIX
+                                                        : XEV_AF_UNSPEC;
+}
+
+uint32_t xev__os_addr_port(const xev_addr *addr) {
+    const struct sockaddr_in *v4 = (const void *)addr->storage;
+    const struct sockaddr_in6 *v6 = (const void *)addr->storage;
+    switch (xev__os_addr_family(addr)) {
+    case XEV_AF_INET:
+        return ntohs(v4->sin_port);
+    case XEV_AF_INET6:
+        return ntohs(v6->sin6_port);
+    default:
+        return 0;
+    }
+}
+
+const char *xev__os_addr_unix_name(const xev_addr *addr, size_t *len_bytes) {
+    *len_bytes = 0;
+    const char *name = csun(addr)->sun_path;
+    if (xev__os_addr_family(addr) == XEV_AF_UNIX && addr->len_bytes > NAME_AT) {
+        size_t len = addr->len_bytes - NAME_AT;
+        /* Of a path the kernel counts the end, or leaves no room for one. */
+        *len_bytes = name[0] != '\0' ? strnlen(name, len) : len;
+    }
+    return name;
+}
+
+static int unix_format(const xev_addr *addr, char *out, size_t len_bytes) {
+    size_t len;
+    const char *name = xev__os_addr_unix_name(addr, &len);
+    if (len >= len_bytes) {
+        return XEV_EINVAL;
+    }
+    for (size_t i = 0; i < len; i++) {
+        out[i] = '@';
+        if (name[i] != '\0') {
+            out[i] = name[i];
+        }
+    }
+    out[len] = '\0';
+    return 0;
+}
+
+int xev__os_addr_format(const xev_addr *addr, char *out, size_t len_bytes) {
+    char ip[INET6_ADDRSTRLEN] = "", scope[16] = "";
+    bool v6 = xev__os_addr_family(addr) == XEV_AF_INET6;
+    if (xev__os_addr_family(addr) == XEV_AF_UNIX) {
+        return unix_format(addr, out, len_bytes);
+    }
+    if (v6) {
+        const struct sockaddr_in6 *a = (const struct sockaddr_in6 *)(const void *)addr->storage;
+        inet_ntop(AF_INET6, &a->sin6_addr, ip, sizeof ip);
+        if (a->sin6_scope_id != 0) {
+            snprintf(scope, sizeof scope, "%%%u", a->sin6_scope_id);
+        }
+    } else if (xev__os_addr_family(addr) == XEV_AF_INET) {
+        const struct sockaddr_in *a = (const struct sockaddr_in *)(const void *)addr->storage;
+        inet_ntop(AF_INET, &a->sin_addr, ip, sizeof ip);
+    } else {
+        return XEV_EINVAL;
+    }
+    int n =
+        snprintf(out, len_bytes, v6 ? "[%s%s]:%u" : "%s%s:%u", ip, scope, xev__os_addr_port(addr));
+    return n >= 0 && (size_t)n < len_bytes ? 0 : XEV_EINVAL;
+}

@@ -1,0 +1,201 @@
+/* POSIX: files and directories. Nothing here allocates. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "xev/error.h"
+#include "xev/os/file.h"
+#include "xev/os/posix/posix.h"
+
+_Static_assert(sizeof(xev_vec) == sizeof(struct iovec), "vec is an iovec");
+_Static_assert(offsetof(xev_vec, len_bytes) == offsetof(struct iovec, iov_len), "likewise");
+_Static_assert(sizeof(off_t) == 8, "large files");
+
+/* Pieces of memory in one write that continues a partial one. */
+#define REST_VEC 16
+
+static bool too_far(uint64_t offset) { return offset > INT64_MAX; }
+
+int xev__sys_open(const char *path, int how, mode_t mode) {
+    int rc;
+    do {
+        rc = xev__sys_result(open(path, how, mode));
+    } while (rc == XEV_EINTR);
+    return rc;
+}
+
+int xev__os_file_open(const char *path, uint32_t flags, uint32_t mode) {
+    static const struct {
+        uint32_t ours;
+        int theirs;
+    } bits[] = {
+        {XEV_OPEN_CREATE, O_CREAT},        {XEV_OPEN_EXCLUSIVE, O_EXCL},
+        {XEV_OPEN_TRUNCATE, O_TRUNC},      {XEV_OPEN_APPEND, O_APPEND},
+        {XEV_OPEN_DIRECTORY, O_DIRECTORY}, {XEV_OPEN_NOFOLLOW, O_NOFOLLOW},
+        {XEV_OPEN_DIRECT, O_DIRECT},       {XEV_OPEN_SYNC, O_SYNC},
+    };
+    int how = O_CLOEXEC | O_NOCTTY;
+    for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++) {
+        how |= (flags & bits[i].ours) != 0 ? bits[i].theirs : 0;
+    }
+    bool read = (flags & XEV_OPEN_READ) != 0, write = (flags & XEV_OPEN_WRITE) != 0;
+    how |= read && write ? O_RDWR : write ? O_WRONLY : O_RDONLY;
+    return xev__sys_open(path, how, (mode_t)mode);
+}
+
+static const struct iovec *iovec_of(const xev_vec *vec) {
+    return (const struct iovec *)(const void *)vec;
+}
+
+int xev__os_file_readv(xev_fd fd, const xev_vec *vec, uint32_t count, uint64_t offset) {
+    int rc;
+    do {
+        rc = offset == XEV__AT_POSITION
+                 ? xev__sys_result(readv(fd, iovec_of(vec), (int)count))
+                 : xev__sys_result(preadv(fd, iovec_of(vec), (int)count, (off_t)offset));
+    } while (rc == XEV_EINTR);
+    return rc;
+}
+
+static int write_some(xev_fd fd, const struct iovec *vec, int count, uint64_t offset) {
+    int rc;
+    do {
+        rc = offset == XEV__AT_POSITION ? xev__sys_result(writev(fd, vec, count))
+                                        : xev__sys_result(pwritev(fd, vec, count, (off_t)offset));
+    } while (rc == XEV_EINTR);
+    return rc;
+}
+
+int xev__os_file_writev(xev_fd fd, const xev_vec *vec, uint32_t count, uint64_t offset,
+                        uint64_t *done) {
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        total += vec[i].len_bytes;
+    }
+    *done = 0;
+    int rc = write_some(fd, iovec_of(vec), (int)count, offset);
+    while (rc > 0 && (*done += (uint64_t)rc) < total) {
+        /* The caller's vector is not ours to change: go on with a copy of what comes next. */
+        struct iovec rest[REST_VEC];
+        uint64_t skip = *done;
+        int n = 0;
+        for (uint32_t i = 0; i < count && n < REST_VEC; i++) {
+            if (skip >= vec[i].len_bytes) {
+                skip -= vec[i].len_bytes;
+                continue;
+            }
+            rest[n].iov_base = (char *)vec[i].base + skip;
+            rest[n++].iov_len = vec[i].len_bytes - skip;
+            skip = 0;
+        }
+        rc = write_some(fd, rest, n, offset == XEV__AT_POSITION ? offset : offset + *done);
+    }
+    /* A device that takes nothing and says no error must not be asked for ever. */
+    return rc < 0 ? rc : rc == 0 ? XEV_EIO : (int)total;
+}
+
+int xev__os_file_sync(xev_fd fd, bool data_only) {
+    int rc;
+    do {
+        rc = xev__sys_result(data_only ? fdatasync(fd) : fsync(fd));
+    } while (rc == XEV_EINTR);
+    return rc;
+}
+
+static enum xev_file_type type_of(mode_t mode) {
+    switch (mode & S_IFMT) {
+    case S_IFREG:
+        return XEV_FILE_REGULAR;
+    case S_IFDIR:
+        return XEV_FILE_DIRECTORY;
+    case S_IFLNK:
+        return XEV_FILE_SYMLINK;
+    case S_IFIFO:
+        return XEV_FILE_FIFO;
+    case S_IFSOCK:
+        return XEV_FILE_SOCKET;
+    case S_IFCHR:
+        return XEV_FILE_CHAR_DEVICE;
+    case S_IFBLK:
+        return XEV_FILE_BLOCK_DEVICE;
+    default:
+        return XEV_FILE_UNKNOWN;
+    }
+}
+
+static int64_t ns_of(struct timespec t) { return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec; }
+
+static int stat_result(int rc, const struct stat *st, xev_file_stat *out) {
+    if (rc < 0) {
+        return -errno;
+    }
+    *out = (xev_file_stat){
+        .size_bytes = (uint64_t)st->st_size,
+        .allocated_bytes = (uint64_t)st->st_blocks * 512,
+        .device = st->st_dev,
+        .inode = st->st_ino,
+        .links = st->st_nlink,
+        .mode = st->st_mode & 07777,
+        .uid = st->st_uid,
+        .gid = st->st_gid,
+        .type = type_of(st->st_mode),
+        .access_ns = ns_of(st->st_atim),
+        .modify_ns = ns_of(st->st_mtim),
+        .change_ns = ns_of(st->st_ctim),
+    };
+    return 0;
+}
+
+int xev__os_file_stat(const char *path, bool follow, xev_file_stat *out) {
+    struct stat st;
+    return stat_result(fstatat(AT_FDCWD, path, &st, follow ? 0 : AT_SYMLINK_NOFOLLOW), &st, out);
+}
+
+int xev__os_file_stat_fd(xev_fd fd, xev_file_stat *out) {
+    struct stat st;
+    return stat_result(fstat(fd, &st), &st, out);
+}
+
+int xev__os_file_truncate(const char *path, uint64_t size) {
+    int rc;
+    do {
+        rc = too_far(size) ? XEV_EFBIG : xev__sys_result(truncate(path, (off_t)size));
+    } while (rc == XEV_EINTR);
+    return rc;
+}
+
+int xev__os_file_truncate_fd(xev_fd fd, uint64_t size) {
+    int rc;
+    do {
+        rc = too_far(size) ? XEV_EFBIG : xev__sys_result(ftruncate(fd, (off_t)size));
+    } while (rc == XEV_EINTR);
+    return rc;
+}
+
+int xev__os_file_rename(const char *from, const char *to) {
+    return xev__sys_result(rename(from, to));
+}
+int xev__os_file_unlink(const char *path) { return xev__sys_result(unlink(path)); }
+int xev__os_file_mkdir(const char *path, uint32_t mode) {
+    return xev__sys_result(mkdir(path, (mode_t)mode));
+}
+int xev__os_file_rmdir(const char *path) { return xev__sys_result(rmdir(path)); }
+int xev__os_file_symlink(const char *target, const char *link_path) {
+    return xev__sys_result(symlink(target, link_path));
+}
+int xev__os_file_link(const char *from, const char *to) { return xev__sys_result(link(from, to)); }
+
+int xev__os_leave_blocking(xev_fd fd) {
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0) {
+        return -errno;
+    }
+    if ((flags & O_NONBLOCK) != 0) {
+        return 0;
+    }
+    return fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 1;
+}

@@ -1,0 +1,51 @@
+/* POSIX: threads and forked children. */
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+
+#include "xev/os/process.h"
+#include "xev/os/thread.h"
+
+/* Not pthread_self: a new thread may get that of one that ended. */
+uint64_t xev__os_thread_id(void) {
+    static _Atomic uint64_t last;
+    static _Thread_local uint64_t id;
+    if (id == 0) {
+        id = ++last;
+    }
+    return id;
+}
+
+uint32_t xev__os_forks;
+static int fork_watch_failed;
+
+static void (*in_child)(void);
+
+static void count_fork(void) {
+    xev__os_forks++;
+    xev__os_process_forked();
+    void (*fn)(void) = __atomic_load_n(&in_child, __ATOMIC_RELAXED);
+    if (fn != NULL) {
+        fn();
+    }
+}
+
+static void watch_forks(void) { fork_watch_failed = pthread_atfork(NULL, NULL, count_fork); }
+
+int xev__os_watch_forks(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, watch_forks);
+    return -fork_watch_failed;
+}
+
+int xev__os_in_forked_child(void (*fn)(void)) {
+    __atomic_store_n(&in_child, fn, __ATOMIC_RELAXED);
+    return xev__os_watch_forks();
+}
+
+void xev__os_block_sigpipe(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+}

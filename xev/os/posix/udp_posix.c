@@ -1,0 +1,130 @@
+/* POSIX: UDP sockets and datagrams. */
+#include <errno.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "xev/error.h"
+#include "xev/os/addr.h"
+#include "xev/os/posix/posix.h"
+#include "xev/os/socket.h"
+#include "xev/os/udp.h"
+
+_Static_assert(sizeof(struct msghdr) <= sizeof(((xev_datagram *)0)->priv.msg), "header fits");
+_Static_assert(sizeof(struct sockaddr_in6) <= sizeof(((xev_datagram *)0)->priv.name), "fits");
+_Static_assert(offsetof(struct iovec, iov_len) == sizeof(void *), "vec is an iovec");
+
+/* AF_INET, AF_INET6, or a code. */
+static int domain_of(xev_fd fd) {
+    int domain = 0;
+    socklen_t len = sizeof domain;
+    int rc = xev__sys_result(getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len));
+    return rc < 0 ? rc : domain == AF_INET || domain == AF_INET6 ? domain : XEV_EAFNOSUPPORT;
+}
+
+/* An option that has one name and level for each family. */
+static int set_by_family(xev_fd fd, int v4_name, int v6_name, int value) {
+    int domain = domain_of(fd);
+    return domain < 0          ? domain
+           : domain == AF_INET ? xev__sys_set_int(fd, IPPROTO_IP, v4_name, value)
+                               : xev__sys_set_int(fd, IPPROTO_IPV6, v6_name, value);
+}
+
+int xev__os_udp_bind(xev_fd fd, const xev_addr *addr, uint32_t flags) {
+    int rc = 0;
+    /* Not without being asked, as for TCP: it would let others take over what arrives. */
+    if ((flags & XEV_UDP_REUSE_ADDR) != 0) {
+        rc = xev__sys_set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    }
+    if (rc == 0 && (flags & XEV_UDP_REUSE_PORT) != 0) {
+        rc = xev__sys_set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    }
+    if (rc == 0 && xev__os_addr_family(addr) == XEV_AF_INET6) {
+        rc = xev__sys_set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    }
+    return rc == 0 ? xev__sys_result(bind(fd, xev__sys_addr(addr), addr->len_bytes)) : rc;
+}
+
+/* Linux lets go of the port, too, where it had chosen it. */
+static int disconnect(xev_fd fd) {
+    struct sockaddr none = {.sa_family = AF_UNSPEC};
+    xev_addr before, after;
+    int rc = xev__os_local_addr(fd, &before);
+    if (rc == 0) {
+        rc = xev__sys_result(connect(fd, &none, sizeof none));
+    }
+    if (rc == 0) {
+        rc = xev__os_local_addr(fd, &after);
+    }
+    if (rc == 0 && xev__os_addr_port(&after) == 0 && xev__os_addr_port(&before) != 0) {
+        /* The port as before; not the address, which was chosen for that peer. */
+        struct sockaddr_in6 bound; /* as large as either, the port in the same place */
+        memcpy(&bound, after.storage, after.len_bytes);
+        bound.sin6_port = htons((uint16_t)xev__os_addr_port(&before));
+        rc = xev__sys_result(
+            bind(fd, (const struct sockaddr *)(const void *)&bound, after.len_bytes));
+    }
+    return rc;
+}
+
+int xev__os_udp_connect(xev_fd fd, const xev_addr *addr) {
+    return addr == NULL ? disconnect(fd)
+                        : xev__sys_result(connect(fd, xev__sys_addr(addr), addr->len_bytes));
+}
+
+/* ---- options ---- */
+
+int xev__os_udp_membership(xev_fd fd, bool join, const xev_addr *group, const xev_addr *source,
+                           uint32_t interface_index) {
+    int level = xev__os_addr_family(group) == XEV_AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
+    if (xev__os_addr_family(group) == XEV_AF_UNSPEC ||
+        (source != NULL && xev__os_addr_family(source) != xev__os_addr_family(group))) {
+        return XEV_EINVAL;
+    }
+    if (source == NULL) {
+        struct group_req req = {.gr_interface = interface_index};
+        memcpy(&req.gr_group, group->storage, group->len_bytes);
+        int name = join ? MCAST_JOIN_GROUP : MCAST_LEAVE_GROUP;
+        return xev__sys_result(setsockopt(fd, level, name, &req, sizeof req));
+    }
+    struct group_source_req req = {.gsr_interface = interface_index};
+    memcpy(&req.gsr_group, group->storage, group->len_bytes);
+    memcpy(&req.gsr_source, source->storage, source->len_bytes);
+    int name = join ? MCAST_JOIN_SOURCE_GROUP : MCAST_LEAVE_SOURCE_GROUP;
+    return xev__sys_result(setsockopt(fd, level, name, &req, sizeof req));
+}
+
+int xev__os_udp_set_multicast_interface(xev_fd fd, uint32_t interface_index) {
+    if (interface_index > INT32_MAX) {
+        return XEV_EINVAL;
+    }
+    int domain = domain_of(fd);
+    if (domain == AF_INET) {
+        struct ip_mreqn req = {.imr_ifindex = (int)interface_index};
+        return xev__sys_result(setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &req, sizeof req));
+    }
+    return domain < 0 ? domain
+                      : xev__sys_set_int(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, (int)interface_index);
+}
+
+int xev__os_udp_set_multicast_ttl(xev_fd fd, uint32_t ttl) {
+    return ttl > 255 ? XEV_EINVAL
+                     : set_by_family(fd, IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS, (int)ttl);
+}
+
+int xev__os_udp_set_multicast_loop(xev_fd fd, bool on) {
+    return set_by_family(fd, IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP, on);
+}
+
+int xev__os_udp_set_ttl(xev_fd fd, uint32_t ttl) {
+    return ttl == 0 || ttl > 255 ? XEV_EINVAL
+                                 : set_by_family(fd, IP_TTL, IPV6_UNICAST_HOPS, (int)ttl);
+}
+
+int xev__os_udp_set_broadcast(xev_fd fd, bool on) {
+    return xev__sys_set_int(fd, SOL_SOCKET, SO_BROADCAST, on);
+}
+
+/* ---- datagrams ---- */

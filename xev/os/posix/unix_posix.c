@@ -1,0 +1,150 @@
+/* POSIX: Unix sockets, and the descriptors that travel over them. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "xev/error.h"
+#include "xev/os/addr.h"
+#include "xev/os/posix/posix.h"
+#include "xev/os/socket.h"
+#include "xev/os/unix.h"
+
+int xev__os_unix_socket(bool datagram, xev_fd *fd) {
+    *fd = socket(AF_UNIX, (datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+    return *fd < 0 ? -errno : 0;
+}
+
+int xev__os_unix_pair(bool datagram, xev_fd *a, xev_fd *b) {
+    int fd[2];
+    int rc = xev__sys_result(
+        socketpair(AF_UNIX, (datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0, fd));
+    if (rc == 0) {
+        *a = fd[0];
+        *b = fd[1];
+    }
+    return rc;
+}
+
+int xev__os_unix_bind(xev_fd fd, const xev_addr *addr) {
+    return xev__sys_result(bind(fd, xev__sys_addr(addr), addr->len_bytes));
+}
+
+/* NULL: not a path. out has room for one and its end. */
+static const char *path_of(const xev_addr *addr, char out[XEV_UNIX_NAME_MAX + 1]) {
+    size_t len;
+    const char *name = xev__os_addr_unix_name(addr, &len);
+    if (len == 0 || name[0] == '\0') {
+        return NULL;
+    }
+    memcpy(out, name, len);
+    out[len] = '\0';
+    return out;
+}
+
+bool xev__os_unix_is_stale(const xev_addr *addr) {
+    char text[XEV_UNIX_NAME_MAX + 1];
+    struct stat st;
+    if (path_of(addr, text) == NULL || lstat(text, &st) < 0 || !S_ISSOCK(st.st_mode)) {
+        return false; /* another kind of file would refuse, too */
+    }
+    /* Of whatever type the one who answers is: another type is refused as such. */
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return false;
+    }
+    int rc = xev__sys_result(connect(fd, xev__sys_addr(addr), addr->len_bytes));
+    (void)close(fd);
+    return rc == XEV_ECONNREFUSED;
+}
+
+int xev__os_unix_unlink(const xev_addr *addr) {
+    char text[XEV_UNIX_NAME_MAX + 1];
+    const char *path = path_of(addr, text);
+    struct stat st;
+    if (path == NULL) {
+        return 0;
+    }
+    int rc = xev__sys_result(lstat(path, &st));
+    if (rc == 0 && !S_ISSOCK(st.st_mode)) {
+        return XEV_ENOTSOCK;
+    }
+    return rc == 0 ? xev__sys_result(unlink(path)) : rc;
+}
+
+/* ---- messages ---- */
+
+_Static_assert(sizeof(((xev_unix_msg *)0)->control) >= CMSG_SPACE(XEV_UNIX_FDS_MAX * sizeof(int)),
+               "control fits");
+
+static struct msghdr *header(xev_unix_msg *msg) {
+    struct msghdr *h = (struct msghdr *)(void *)msg->header;
+    msg->vec.base = msg->buf;
+    msg->vec.len_bytes = msg->len_bytes;
+    xev__os_msg_init(msg->header, &msg->vec, 1);
+    return h;
+}
+
+void xev__os_unix_send(xev_unix_msg *msg) {
+    struct msghdr *h = header(msg);
+    if (msg->addr.len_bytes > 0) {
+        h->msg_name = msg->addr.storage;
+        h->msg_namelen = msg->addr.len_bytes;
+    }
+    if (msg->fds_len > 0) {
+        size_t bytes = msg->fds_len * sizeof(int);
+        h->msg_control = msg->control;
+        h->msg_controllen = CMSG_SPACE(bytes);
+        struct cmsghdr *c = CMSG_FIRSTHDR(h);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(bytes);
+        memcpy(CMSG_DATA(c), msg->fds, bytes);
+    }
+}
+
+void xev__os_unix_receive(xev_unix_msg *msg) {
+    struct msghdr *h = header(msg);
+    h->msg_name = msg->addr.storage;
+    h->msg_namelen = sizeof msg->addr.storage;
+    /* Room for all there can be: what is too much for the caller is closed by us, as the kernel's
+     * room comes in steps and would let one slip in. */
+    h->msg_control = msg->control;
+    h->msg_controllen = sizeof msg->control;
+    msg->addr.len_bytes = 0;
+    msg->fds_len = 0;
+    msg->truncated = msg->fds_truncated = false;
+}
+
+void xev__os_unix_received(xev_unix_msg *msg) {
+    struct msghdr *h = (struct msghdr *)(void *)msg->header;
+    msg->addr.len_bytes = h->msg_namelen;
+    msg->truncated = (h->msg_flags & MSG_TRUNC) != 0;
+    msg->fds_truncated = (h->msg_flags & MSG_CTRUNC) != 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c != NULL; c = CMSG_NXTHDR(h, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
+            continue;
+        }
+        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+            if (msg->fds_len < msg->fds_max) {
+                msg->fds[msg->fds_len++] = fd;
+            } else {
+                (void)close(fd);
+                msg->fds_truncated = true;
+            }
+        }
+    }
+}
+
+bool xev__os_msg_is_to_unix(const void *msg) {
+    const struct msghdr *h = msg;
+    const struct sockaddr *to = h->msg_name;
+    return to != NULL && to->sa_family == AF_UNIX;
+}

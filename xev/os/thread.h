@@ -1,0 +1,23 @@
+/* Internal: the system's calls for threads and forked children. Codes are XEV_E*. */
+#ifndef XEV_OS_THREAD_H
+#define XEV_OS_THREAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+uint64_t xev__os_thread_id(void); /* above 0, of one thread only in the process's life */
+
+/* How often this process, or one it was forked from, was forked since the first call of watch, as
+ * seen by the child. 0 or XEV_ENOMEM. */
+extern uint32_t xev__os_forks;
+int xev__os_watch_forks(void);
+/* The same, and each forked child calls fn before fork returns there. There is one fn. */
+int xev__os_in_forked_child(void (*fn)(void));
+/* Where code is, for a human and for addr2line: "server+0x12ab". */
+void xev__os_code_place(const void *code, char *text, size_t len_bytes);
+
+/* From now on, writing to a pipe nobody reads raises no SIGPIPE in this thread. */
+void xev__os_block_sigpipe(void);
+
+#endif
