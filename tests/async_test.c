@@ -713,3 +713,62 @@ TEST_TIMEOUT(deinit_of_a_watcher_while_others_are_notified, 60) {
     }
     xev_loop_deinit(&loop);
 }
+
+static xev_cb_action deinit_and_count(xev_loop *l, xev_completion *c, int result, void *userdata) {
+    xev_watcher *mine = userdata;
+    uint32_t *calls = l->userdata;
+    (void)c;
+    CHECK_EQ(result, 0);
+    ++*calls;
+    xev_async_deinit(mine);
+    memset(mine, 0xa5, sizeof *mine);
+    return XEV_DISARM;
+}
+
+/* All their callbacks are due at once. With a look at each of the others per deinit this would not
+ * end in the time that a test has. */
+TEST(deinit_of_many_watchers_from_their_callbacks_is_not_quadratic) {
+    uint32_t n = rounds(200000), calls = 0;
+    xev_watcher *watchers = calloc(n, sizeof *watchers);
+    xev_completion *waits = calloc(n, sizeof *waits);
+    CHECK(watchers != NULL && waits != NULL);
+    start();
+    loop.userdata = &calls;
+    for (uint32_t i = 0; i < n; i++) {
+        CHECK_EQ(xev_async_init(&watchers[i]), 0);
+        xev_async_wait(&watchers[i], &loop, &waits[i], &watchers[i], deinit_and_count);
+        notify(&watchers[i]);
+    }
+    run_done(&loop);
+    CHECK_EQ(calls, n);
+    xev_loop_deinit(&loop);
+    free(watchers);
+    free(waits);
+}
+
+/* A watcher's own: its wait, those it refused, and one that found it notified. */
+TEST(deinit_ends_the_repeats_of_all_callbacks_that_are_due) {
+    start();
+    struct op o[4] = {{.rearm = UINT32_MAX}};
+    o[3].rearm = UINT32_MAX;
+    xev_watcher *mine = malloc(sizeof *mine);
+    CHECK_EQ(xev_async_init(mine), 0);
+    for (int i = 0; i < 3; i++) {
+        xev_async_wait(mine, &loop, &o[i].c, &o[i], op_cb);
+    }
+    notify(mine);
+    xev_async_wait(&w, &loop, &o[3].c, &o[3], op_cb); /* of another, which goes on */
+    xev_async_deinit(mine);
+    memset(mine, 0xa5, sizeof *mine);
+    free(mine);
+    turns(3);
+    CHECK_EQ(o[0].calls, 2); /* once notified, once for the repeat */
+    CHECK_EQ(o[0].result, XEV_ECANCELED);
+    CHECK_EQ(o[1].result, XEV_EBUSY);
+    CHECK_EQ(o[2].result, XEV_EBUSY);
+    CHECK_EQ(o[3].calls, 0);
+    notify(&w);
+    turns(1);
+    CHECK_EQ(o[3].calls, 1);
+    xev_loop_deinit(&loop);
+}

@@ -218,6 +218,27 @@ TEST(cancel_twice_and_thrice) {
     }
 }
 
+/* With a walk over those before it for each this would not end in the time that a test has. */
+TEST(cancel_by_many_is_not_quadratic_and_reports_in_order) {
+    uint32_t n = rounds(200000);
+    struct op target = {0}, *by = calloc(n, sizeof *by);
+    CHECK(by != NULL);
+    start();
+    recv_into(&target, bytes);
+    turns(1);
+    for (uint32_t i = 0; i < n; i++) {
+        cancel(&target, &by[i]);
+    }
+    run_done(&loop);
+    check_stopped(&target, &by[0]);
+    for (uint32_t i = 1; i < n; i++) {
+        CHECK_EQ(by[i].result, XEV_ENOENT);
+        CHECK_LT(by[i - 1].order, by[i].order);
+    }
+    end();
+    free(by);
+}
+
 TEST(cancel_of_a_cancel) {
     start();
     struct op target = {0}, by = {0}, by_by = {0}, by_by_by = {0};

@@ -194,7 +194,7 @@ int main(void) {
         printf("\n");
         while (xev_loop_active(&loop) > 0) {
             if (xev_completion_state(&at.c) == XEV_COMPLETION_ACTIVE && at.c.op == XEV__OP_ASYNC) {
-                (void)xev_async_notify(at.c.arg.watcher);
+                (void)xev_async_notify(at.c.arg.async.watcher);
             }
             if (xev_loop_run(&loop, XEV_RUN_ONCE) < 0) {
                 return 1;

@@ -20,6 +20,7 @@ struct xev_watcher {
         uintptr_t kind;
     } inbox;
     xev_completion *waiter;
+    xev_completion *due; /* no longer waiters, their callbacks still to run */
     xev_watcher *next, *prev;
     bool remembered; /* notified while nobody waited */
     int32_t result;  /* of its waits: 0, or the number if it is a signal's */

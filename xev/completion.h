@@ -90,7 +90,12 @@ struct xev_completion {
             const void *addr;
         } io;
         uint64_t interval_ns;
-        xev_watcher *watcher;
+        struct {
+            xev_watcher *watcher;
+            /* The watcher's list of those whose callback is due; at: what points here, NULL: in
+             * no list. */
+            xev_completion *next, **at;
+        } async;
         xev_completion *target;
         struct {
             xev_completion *step; /* the close of a file has one */

@@ -5,6 +5,7 @@
 #include "xev/os/descriptor.h"
 #include "xev/os/socket.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -297,9 +298,18 @@ static void resubmit(xev_loop *loop, xev_completion *c, uint16_t flags) {
     }
 }
 
-/* Cancels that waited for a completion that is over now. */
-static void release_cancels(xev_loop *loop, xev_completion *cancels, int result) {
+/* Cancels that waited for a completion that is over now. The chain has the last one first, and is
+ * turned round here: a cancel joins it, and leaves it, in constant time. */
+static void release_cancels(xev_loop *loop, xev_completion *chain, int result) {
+    xev_completion *cancels = NULL;
+    while (chain != NULL) {
+        xev_completion *next = chain->at.link.next;
+        chain->at.link.next = cancels;
+        cancels = chain;
+        chain = next;
+    }
     while (cancels != NULL) {
+        assert(cancels->op == XEV__OP_CANCEL && cancels->state == XEV__CHAINED);
         xev_completion *next = cancels->at.link.next;
         xev__pend(loop, cancels, cancels->result == 0 && result == XEV_ECANCELED ? 0 : XEV_ENOENT);
         cancels = next;
@@ -454,9 +464,12 @@ void xev__deliver_pending(xev_loop *loop) {
         xev__list_remove(&loop->delivering, c);
         if (c->op == XEV__OP_CLOSE) {
             deliver_close(loop, c);
-        } else {
-            xev__finish(loop, c, c->result, false);
+            continue;
         }
+        if (c->op == XEV__OP_ASYNC) {
+            xev__async_delivered(c);
+        }
+        xev__finish(loop, c, c->result, false);
     }
 }
 
@@ -496,7 +509,8 @@ bool xev__stop(xev_loop *loop, xev_completion *c) {
         xev__heap_remove(&loop->timers, c);
         break;
     case XEV__ASYNC:
-        c->arg.watcher->waiter = NULL;
+        c->arg.async.watcher->waiter = NULL;
+        xev__async_due(c);
         break;
     case XEV__POOL:
         if (!xev_threadpool_cancel(loop->options.thread_pool, &c->at.task)) {
@@ -551,12 +565,8 @@ void xev__cancel(const char *call_name, xev_loop *loop, xev_completion *target, 
         target->flags |= XEV__F_CHAINED;
         target->at.link.cancels = NULL;
     }
-    xev_completion **p = &target->at.link.cancels;
-    while (*p != NULL) {
-        p = &(*p)->at.link.next;
-    }
-    *p = c;
-    c->at.link.next = NULL;
+    c->at.link.next = target->at.link.cancels;
+    target->at.link.cancels = c;
     c->result = stopped ? 0 : XEV_ENOENT;
     c->state = XEV__CHAINED;
 }

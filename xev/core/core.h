@@ -419,6 +419,9 @@ bool xev__file_close_start(xev_loop *loop, xev_completion *c);
 /* ---- async.c ---- */
 void xev__async_notified(xev_loop *loop, xev_watcher *w);
 void xev__async_start(xev_loop *loop, xev_completion *c);
+/* Its wait is over: c's callback is due, and then about to run. */
+void xev__async_due(xev_completion *c);
+void xev__async_delivered(xev_completion *c);
 void xev__async_unbind_all(xev_loop *loop);
 /* In a forked child: w is as after its init. */
 void xev__async_forget(xev_watcher *w);

@@ -11,6 +11,7 @@
  */
 #include "xev/async.h"
 
+#include <assert.h>
 #include <ck_pr.h>
 
 #include "mpsc/handoff.h"
@@ -54,6 +55,47 @@ int xev_async_notify(xev_watcher *w) {
     return 0;
 }
 
+/* A callback that is due keeps its watcher, for XEV_REARM. The watcher knows these completions, so
+ * that its deinit finds them without a look at everything else that is due in the loop. */
+void xev__async_due(xev_completion *c) {
+    xev_watcher *w = c->arg.async.watcher;
+    assert(w != NULL && c->op == XEV__OP_ASYNC);
+    assert(c->arg.async.at == NULL && w->waiter != c);
+    c->arg.async.next = w->due;
+    c->arg.async.at = &w->due;
+    if (w->due != NULL) {
+        w->due->arg.async.at = &c->arg.async.next;
+    }
+    w->due = c;
+}
+
+void xev__async_delivered(xev_completion *c) {
+    assert(c->op == XEV__OP_ASYNC);
+    if (c->arg.async.at == NULL) {
+        return; /* the watcher is gone, or the loop is ending */
+    }
+    assert(*c->arg.async.at == c);
+    *c->arg.async.at = c->arg.async.next;
+    if (c->arg.async.next != NULL) {
+        c->arg.async.next->arg.async.at = c->arg.async.at;
+    }
+    c->arg.async.at = NULL;
+}
+
+/* Those that are due hear of the watcher's end when they want to wait again. */
+static void forget_due(xev_watcher *w) {
+    while (w->due != NULL) {
+        xev_completion *c = w->due;
+        xev__async_delivered(c);
+        c->arg.async.watcher = NULL;
+    }
+}
+
+static void pend(xev_loop *loop, xev_completion *c, int result) {
+    xev__async_due(c);
+    xev__pend(loop, c, result);
+}
+
 void xev__async_notified(xev_loop *loop, xev_watcher *w) {
     ck_pr_store_ptr(&w->word, loop);
     ck_pr_fence_memory();
@@ -64,7 +106,7 @@ void xev__async_notified(xev_loop *loop, xev_watcher *w) {
         return;
     }
     w->waiter = NULL;
-    xev__pend(loop, c, w->result);
+    pend(loop, c, w->result);
 }
 
 static void bind(xev_loop *loop, xev_watcher *w) {
@@ -93,17 +135,18 @@ static void bind(xev_loop *loop, xev_watcher *w) {
 }
 
 void xev__async_start(xev_loop *loop, xev_completion *c) {
-    xev_watcher *w = c->arg.watcher;
+    xev_watcher *w = c->arg.async.watcher;
+    c->arg.async.at = NULL;
     if (w == NULL) {
         xev__pend(loop, c, XEV_ECANCELED);
         return;
     }
     bind(loop, w);
     if (w->waiter != NULL) {
-        xev__pend(loop, c, XEV_EBUSY);
+        pend(loop, c, XEV_EBUSY);
     } else if (w->remembered) {
         w->remembered = false;
-        xev__pend(loop, c, w->result);
+        pend(loop, c, w->result);
     } else {
         w->waiter = c;
         c->state = XEV__ASYNC;
@@ -115,8 +158,10 @@ void xev_async_wait(xev_watcher *w, xev_loop *loop, xev_completion *c, void *use
     if (w == NULL) {
         xev__misuse("xev_async_wait", "watcher is null", w);
     }
-    if (xev__begin(XEV__CALL("xev_async_wait"), loop, c, XEV__OP_ASYNC, userdata, cb)) {
-        c->arg.watcher = w;
+    bool begun = xev__begin(XEV__CALL("xev_async_wait"), loop, c, XEV__OP_ASYNC, userdata, cb);
+    c->arg.async.watcher = w;
+    c->arg.async.at = NULL;
+    if (begun) {
         xev__async_start(loop, c);
     }
 }
@@ -135,17 +180,8 @@ static void unlink_async(xev_loop *loop, xev_watcher *w) {
 void xev__async_forget(xev_watcher *w) {
     ck_pr_store_ptr(&w->word, NULL);
     ck_pr_store_32(&w->notifiers, 0); /* of threads the child has not got */
-    w->waiter = NULL;
+    w->waiter = w->due = NULL;
     w->remembered = false;
-}
-
-/* Waiters whose callback is due hear of it when they want to wait again. */
-static void take_from_waiters(struct xev__list *list, const xev_watcher *w) {
-    for (xev_completion *c = list->head; c != NULL; c = c->at.link.next) {
-        if (c->op == XEV__OP_ASYNC && c->arg.watcher == w) {
-            c->arg.watcher = NULL;
-        }
-    }
 }
 
 void xev_async_deinit(xev_watcher *w) {
@@ -160,6 +196,7 @@ void xev_async_deinit(xev_watcher *w) {
     }
     xev__visits_wait(&w->notifiers);
     if (loop == NULL) {
+        forget_due(w); /* refused before any wait could bind it */
         return;
     }
     while (is_notified(ck_pr_load_ptr(&w->word))) {
@@ -168,8 +205,8 @@ void xev_async_deinit(xev_watcher *w) {
     if (w->waiter != NULL) {
         (void)xev__stop(loop, w->waiter);
     }
-    take_from_waiters(&loop->pending, w);
-    take_from_waiters(&loop->delivering, w);
+    forget_due(w);
+    assert(w->waiter == NULL);
     unlink_async(loop, w);
     ck_pr_store_ptr(&w->word, NULL);
 }
@@ -184,6 +221,7 @@ void xev__async_unbind_all(xev_loop *loop) {
         (void)ck_pr_fas_ptr(&w->word, NULL);
         xev__visits_wait(&w->notifiers);
         w->remembered = false;
+        assert(w->waiter == NULL && w->due == NULL);
     }
     while (xev_mpsc_pop(loop->inbox) != NULL) {
     }

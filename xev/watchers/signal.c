@@ -111,11 +111,14 @@ void xev_signal_wait(xev_signal *s, xev_loop *loop, xev_completion *c, void *use
     if (s == NULL) {
         xev__misuse("xev_signal_wait", "watcher is null", s);
     }
-    if (!xev__begin(XEV__CALL("xev_signal_wait"), loop, c, XEV__OP_ASYNC, userdata, cb)) {
+    bool begun = xev__begin(XEV__CALL("xev_signal_wait"), loop, c, XEV__OP_ASYNC, userdata, cb);
+    c->arg.async.watcher = &s->async;
+    c->arg.async.at = NULL;
+    if (!begun) {
         return;
     }
-    c->arg.watcher = &s->async;
     if (!s->watching) {
+        xev__async_due(c);
         xev__pend(loop, c, XEV_EINVAL);
         return;
     }
