@@ -86,6 +86,12 @@ static xev_cb_action keep_one(struct op *op, int result) {
     return XEV_DISARM;
 }
 
+static xev_cb_action keep_and_rearm(struct op *op, int result) {
+    (void)keep(op, result);
+    op->ends = 0;
+    return XEV_REARM;
+}
+
 TEST(disarm_stops_a_multishot_accept_with_ecanceled) {
     for (int nonblocking = 0; nonblocking < 2; nonblocking++) {
         struct net n;
@@ -157,6 +163,68 @@ TEST(accept_now_never_waits) {
     CHECK_EQ(close(client), 0);
     CHECK_EQ(close(listener), 0);
     CHECK_EQ(xev_tcp_accept_now(tcp), XEV_EBADF);
+}
+
+/* ---- a full backlog ---- */
+
+struct flood {
+    int fds[400];
+    int64_t before, most; /* connections before this turn; in one turn, at most */
+};
+
+static void look_at_turn(struct flood *f, const struct op *accepted) {
+    int64_t now = accepted->sum - f->before;
+    f->before = accepted->sum;
+    f->most = now > f->most ? now : f->most;
+}
+
+static void check_bounded(bool multi, bool nonblocking) {
+    enum { CLIENTS = 400, TURN = 64 };
+    static int clients[CLIENTS];
+    static struct flood flood;
+    struct net n;
+    struct op accepted;
+    net_open(&n, NULL);
+    int listener = plain_listener(CLIENTS);
+    if (nonblocking) {
+        CHECK_EQ(fcntl(listener, F_SETFL, O_NONBLOCK), 0);
+    }
+    flood = (struct flood){0};
+    for (int i = 0; i < CLIENTS; i++) {
+        clients[i] = plain_connect(listener);
+    }
+    wait_connections(listener, CLIENTS);
+    if (multi) {
+        accept_all(&accepted, &n, listener, flood.fds);
+    } else {
+        op_new(&accepted, &n);
+        accepted.user = flood.fds;
+        accepted.then = keep_and_rearm;
+        xev_tcp_accept(xev_tcp_from_fd(listener), &n.loop, &accepted.c, &accepted, op_called);
+    }
+    for (uint64_t turn = n.turns; accepted.sum < CLIENTS;) {
+        CHECK_EQ(xev_loop_run(&n.loop, XEV_RUN_NO_WAIT), 0);
+        CHECK_EQ(n.turns, ++turn);
+        look_at_turn(&flood, &accepted);
+    }
+    CHECK_LE(flood.most, TURN);
+    accepted.then = NULL;
+    check_all_connected(clients, flood.fds, CLIENTS);
+    cancel_op(&accepted, 0);
+    close_all(clients, CLIENTS);
+    close_all(flood.fds, CLIENTS);
+    close_fd(&n, listener);
+    net_close(&n);
+}
+
+TEST(a_full_backlog_leaves_the_others_their_turn) {
+    check_bounded(true, false);
+    check_bounded(true, true);
+}
+
+TEST(single_accepts_of_a_full_backlog_leave_the_others_their_turn) {
+    check_bounded(false, false);
+    check_bounded(false, true);
 }
 
 /* ---- exhaustion ---- */

@@ -41,11 +41,13 @@ XEV_NODISCARD int xev_tcp_bind(xev_tcp tcp, const xev_addr *addr, bool reuse_por
 XEV_NODISCARD int xev_tcp_listen(xev_tcp tcp, int backlog);
 
 /* Accept one connection, result: its descriptor, the caller's; or on and on, xev_completion_more
- * being true. Exhaustion (XEV_EMFILE, XEV_ENFILE, XEV_ENOBUFS, XEV_ENOMEM, XEV_ENOSPC) ends a
- * single accept; a multishot one reports it once, with more to come, and goes on by itself when it
- * is over (where memory is short for the loop's own record of it, without a word). What is wrong
- * with one connection only (it broke before it was accepted, a firewall forbids it) is passed over
- * in silence. XEV_EINVAL: it does not listen. XEV_ENOTSUP: it cannot. */
+ * being true. One listener reports at most 64 connections in a turn of the loop, whatever its
+ * backlog holds; the others follow in the next turns. Exhaustion (XEV_EMFILE, XEV_ENFILE,
+ * XEV_ENOBUFS, XEV_ENOMEM, XEV_ENOSPC) ends a single accept; a multishot one reports it once, with
+ * more to come, and goes on by itself when it is over (where memory is short for the loop's own
+ * record of it, without a word). What is wrong with one connection only (it broke before it was
+ * accepted, a firewall forbids it) is passed over in silence. XEV_EINVAL: it does not listen.
+ * XEV_ENOTSUP: it cannot. */
 void xev_tcp_accept(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb);
 void xev_tcp_accept_multi(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata,
                           xev_cb cb);

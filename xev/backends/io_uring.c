@@ -1,4 +1,5 @@
 /* io_uring: slots, operations and their events, the poll. The model stands in io_uring.h. */
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -385,6 +386,8 @@ static void on_operation(xev_loop *loop, uint32_t i, int res, uint32_t cqe_flags
         on_poll(loop, i, res, more);
         return;
     }
+    assert(c->op != XEV__OP_ACCEPT || u->accepts_left > 0);
+    u->accepts_left -= c->op == XEV__OP_ACCEPT; /* see reap: no batch is larger than what is left */
     if ((cqe_flags & IORING_CQE_F_BUFFER) != 0) {
         buffer = cqe_flags >> IORING_CQE_BUFFER_SHIFT;
         u->offered--;
@@ -494,18 +497,21 @@ static uint64_t cancel_stuck(struct xev__uring *u, uint64_t timeout_ns) {
 
 /* ---- poll ---- */
 
-/* Deliver what was complete on entry. */
+/* Deliver what was complete on entry. Where many connections came, the rest stays in the ring for
+ * the next turn. */
 static void reap(xev_loop *loop) {
     struct xev__uring *u = loop->backend;
     unsigned left = io_uring_cq_ready(&u->ring);
-    while (left > 0) {
+    u->accepts_left = XEV__ACCEPTS_PER_TURN;
+    while (left > 0 && u->accepts_left > 0) {
         struct io_uring_cqe *ready[32];
         struct {
             uint64_t user_data;
             int res;
             uint32_t flags;
         } copy[32];
-        unsigned n = io_uring_peek_batch_cqe(&u->ring, ready, left < 32 ? left : 32);
+        unsigned n = left < 32 ? left : 32;
+        n = io_uring_peek_batch_cqe(&u->ring, ready, n < u->accepts_left ? n : u->accepts_left);
         if (n == 0) {
             return;
         }
@@ -675,7 +681,9 @@ static void uring_abandon(xev_loop *loop) {
     }
     /* The kernel cancelled and ended that thread's requests when it exited; what it has to say
      * about them may be in the ring or lost with the thread. */
-    reap(loop);
+    do {
+        reap(loop);
+    } while (io_uring_cq_ready(&u->ring) > 0);
     for (uint32_t i = 0; i < u->slots_len; i++) {
         xev_completion *c = u->slots[i].c;
         if (c != NULL) {

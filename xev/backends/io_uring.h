@@ -47,6 +47,7 @@ struct xev__uring {
     uint64_t slack_ns; /* of that thread's timers */
     bool foreign;      /* that thread is gone, and another ends the loop */
     bool wake_armed;
+    uint32_t accepts_left; /* in this turn */
     bool stuck; /* some slot is, and is tried again from then on: */
     uint64_t stuck_until_ns;
     xev_fd wake;

@@ -12,6 +12,9 @@
 /* Rounds over the list per poll: what the first round's callbacks submit need not wait for another
  * system call, but I/O must not keep timers waiting for long. */
 #define ROUNDS 16
+/* Rounds in which a listener has its turn. */
+#define ACCEPT_ROUNDS (XEV__ACCEPTS_PER_TURN / TRIES_IN_A_ROW)
+_Static_assert(ACCEPT_ROUNDS > 0 && ACCEPT_ROUNDS < ROUNDS, "the bound holds");
 
 static int make_nonblocking(struct xev__fd *e) {
     int rc = e->nonblocking ? 0 : xev__os_set_nonblocking(e->fd, true);
@@ -267,11 +270,22 @@ static void try_polls(xev_loop *loop, struct xev__readiness *r, struct xev__fd *
     }
 }
 
+/* A listener that has accepted as many as it may in this turn. */
+static bool has_had_its_turn(const struct xev__readiness *r, const struct xev__fd *e,
+                             enum xev__dir d) {
+    const xev_completion *c = e->head[d];
+    return r->round >= ACCEPT_ROUNDS && c != NULL && c->op == XEV__OP_ACCEPT && e->ready[d];
+}
+
 static void try_all(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e) {
     uint32_t gen = e->gen; /* callbacks may close the descriptor */
     try_polls(loop, r, e);
     for (int d = 0; d < XEV__POLLS; d++) {
         int tries = 0;
+        if (e->gen == gen && has_had_its_turn(r, e, (enum xev__dir)d)) {
+            xev__readiness_list(r, e);
+            continue;
+        }
         while (e->gen == gen && tries < TRIES_IN_A_ROW && step(loop, r, e, (enum xev__dir)d)) {
             tries++;
         }
@@ -282,7 +296,7 @@ static void try_all(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e)
 }
 
 void xev__readiness_run(xev_loop *loop, struct xev__readiness *r) {
-    for (int round = 0; round < ROUNDS && r->head != NULL; round++) {
+    for (r->round = 0; r->round < ROUNDS && r->head != NULL; r->round++) {
         struct xev__fd *e, *last = r->tail;
         do {
             e = r->head;

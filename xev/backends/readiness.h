@@ -11,6 +11,7 @@
 
 struct xev__readiness {
     struct xev__fd *head, *tail;
+    uint32_t round; /* of the run that goes on */
     /* Have the kernel report on a descriptor from now on. 0 or a code. */
     int (*arm)(xev_loop *loop, struct xev__fd *fd);
 };

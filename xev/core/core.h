@@ -153,6 +153,10 @@ struct xev__fds {
 
 #define XEV__FD_CHUNK 64
 
+/* Connections that one listener's accept may report in one turn. A client costs its server far more
+ * than its accept; timers, messages and other descriptors have their turn in between. */
+#define XEV__ACCEPTS_PER_TURN 64
+
 /* How a backend carries an operation out. What it does not name it does not do: XEV_ENOTSUP. From
  * these tables the published ones are made (docs/support.md). */
 enum xev__how {
