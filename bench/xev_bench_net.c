@@ -169,7 +169,9 @@ static xev_cb_action on_received(xev_loop *loop, xev_completion *c, int result, 
     return XEV_REARM;
 }
 
-static void on_shutdown(xev_stream *stream, xev_write_req *req, int result, void *userdata) {
+static void on_shutdown(xev_loop *loop, xev_stream *stream, xev_write_req *req, int result,
+                        void *userdata) {
+    (void)loop;
     (void)stream;
     (void)req;
     (void)userdata;
@@ -195,7 +197,9 @@ static void one_way_close(struct one_way *w) {
     link_close(&w->link);
 }
 
-static void on_batch_written(xev_stream *stream, xev_write_req *req, int result, void *userdata) {
+static void on_batch_written(xev_loop *loop, xev_stream *stream, xev_write_req *req, int result,
+                             void *userdata) {
+    (void)loop;
     struct one_way *w = userdata;
     (void)stream;
     (void)req;
@@ -221,7 +225,9 @@ void bench_tcp_write_batch(struct loop_bench_run *run) {
 
 static void pump(struct one_way *w);
 
-static void on_pumped(xev_stream *stream, xev_write_req *req, int result, void *userdata) {
+static void on_pumped(xev_loop *loop, xev_stream *stream, xev_write_req *req, int result,
+                      void *userdata) {
+    (void)loop;
     struct one_way *w = userdata;
     (void)req;
     loop_bench_expect("bytes written", result, (int64_t)w->write_bytes);

@@ -72,7 +72,8 @@ static void close_conn(echo_conn *k) {
     }
 }
 
-static void on_written(xev_stream *stream, xev_write_req *req, int result, void *userdata) {
+static void on_written(xev_loop *loop, xev_stream *stream, xev_write_req *req, int result,
+                       void *userdata) {
     echo_conn *k = userdata;
     struct echo_write *w = (struct echo_write *)req; /* its first member */
     (void)stream;
@@ -80,7 +81,7 @@ static void on_written(xev_stream *stream, xev_write_req *req, int result, void 
         free(w->copy);
     } else {
         k->pool->lent--;
-        xev_buf_release(k->pool->loop, w->buf);
+        xev_buf_release(loop, w->buf);
     }
     w->next = k->pool->free_writes;
     k->pool->free_writes = w;
@@ -146,8 +147,10 @@ static xev_cb_action on_recv(xev_loop *loop, xev_completion *c, int result, void
     return XEV_DISARM;
 }
 
-static void on_ended(xev_stream *stream, xev_write_req *req, int result, void *userdata) {
+static void on_ended(xev_loop *loop, xev_stream *stream, xev_write_req *req, int result,
+                     void *userdata) {
     echo_conn *k = userdata;
+    (void)loop;
     (void)stream;
     (void)req;
     (void)result; /* fails where the peer is gone: the receive says so too */

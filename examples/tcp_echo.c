@@ -23,13 +23,15 @@ static xev_cb_action on_closed(xev_loop *loop, xev_completion *c, int result, vo
 
 static xev_cb_action on_received(xev_loop *loop, xev_completion *c, int result, void *userdata);
 
-static void on_written(xev_stream *out, xev_write_req *req, int result, void *userdata) {
+static void on_written(xev_loop *loop, xev_stream *out, xev_write_req *req, int result,
+                       void *userdata) {
     struct conn *k = userdata;
+    (void)out;
     (void)req;
     if (result < 0) {
-        xev_tcp_close(k->tcp, out->loop, &k->c, k, on_closed);
+        xev_tcp_close(k->tcp, loop, &k->c, k, on_closed);
     } else {
-        xev_tcp_recv(k->tcp, out->loop, &k->c, k->buf, sizeof k->buf, k, on_received);
+        xev_tcp_recv(k->tcp, loop, &k->c, k->buf, sizeof k->buf, k, on_received);
     }
 }
 

@@ -72,7 +72,8 @@ static xev_cb_action cancelled(xev_loop *l, xev_completion *c, int rc, void *use
     return XEV_DISARM;
 }
 
-static void written(xev_stream *s, xev_write_req *req, int rc, void *userdata) {
+static void written(xev_loop *l, xev_stream *s, xev_write_req *req, int rc, void *userdata) {
+    (void)l;
     (void)s;
     (void)req;
     (void)userdata;

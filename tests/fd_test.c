@@ -544,7 +544,9 @@ struct request {
 
 static int request_clock;
 
-static void on_written(xev_stream *s, xev_write_req *req, int result, void *userdata) {
+static void on_written(xev_loop *loop, xev_stream *s, xev_write_req *req, int result,
+                       void *userdata) {
+    (void)loop;
     struct request *r = userdata;
     CHECK(&r->req == req);
     (void)s;

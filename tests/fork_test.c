@@ -346,10 +346,12 @@ static void fork_in_hook(xev_loop *loop, xev_hook *hook) {
     (void)become_a_child(loop, &shared.closing.c, 0, &shared.closing);
 }
 
-static void written_by_a_child(xev_stream *s, xev_write_req *req, int result, void *userdata) {
+static void written_by_a_child(xev_loop *loop, xev_stream *s, xev_write_req *req, int result,
+                               void *userdata) {
+    (void)s;
     (void)req;
     CHECK_EQ(result, 1);
-    (void)become_a_child(s->loop, &((struct op *)userdata)->c, 0, userdata);
+    (void)become_a_child(loop, &((struct op *)userdata)->c, 0, userdata);
 }
 
 static int way;
@@ -390,7 +392,9 @@ TEST(child_that_comes_back_from_a_callback_is_caught) {
     }
 }
 
-static void on_written(xev_stream *s, xev_write_req *req, int result, void *userdata) {
+static void on_written(xev_loop *loop, xev_stream *s, xev_write_req *req, int result,
+                       void *userdata) {
+    (void)loop;
     (void)s;
     (void)req;
     *(int *)userdata = result;

@@ -37,7 +37,8 @@ static xev_cb_action called(xev_loop *loop, xev_completion *c, int result, void 
     return XEV_REARM; /* is not heeded */
 }
 
-static void written(xev_stream *s, xev_write_req *req, int result, void *userdata) {
+static void written(xev_loop *loop, xev_stream *s, xev_write_req *req, int result, void *userdata) {
+    (void)loop;
     struct late *t = userdata;
     (void)s;
     (void)req;

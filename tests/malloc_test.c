@@ -75,7 +75,8 @@ struct end {
     char data[64];
 };
 
-static void written(xev_stream *s, xev_write_req *req, int result, void *userdata) {
+static void written(xev_loop *loop, xev_stream *s, xev_write_req *req, int result, void *userdata) {
+    (void)loop;
     (void)s;
     (void)req;
     (void)userdata;

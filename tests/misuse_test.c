@@ -75,7 +75,9 @@ static xev_cb_action ignore(xev_loop *l, xev_completion *c, int result, void *us
     return XEV_DISARM;
 }
 
-static void ignore_write(xev_stream *s, xev_write_req *req, int result, void *userdata) {
+static void ignore_write(xev_loop *l, xev_stream *s, xev_write_req *req, int result,
+                         void *userdata) {
+    (void)l;
     (void)s;
     (void)req;
     (void)result;
@@ -275,6 +277,10 @@ TEST(misuse_of_streams_is_caught) {
     ON_LOOP(xev_stream_init, loop, &stream, L, -1);
     DIES(xev_stream_init_fd, stream, NULL, L, -1);
     ON_LOOP(xev_stream_init_fd, loop, &stream, L, -1);
+    DIES(xev_stream_loop, stream, NULL);
+    DIES(xev_stream_fd, stream, NULL);
+    DIES(xev_write_req_buf, req, NULL);
+    DIES(xev_write_req_len_bytes, req, NULL);
     DIES(xev_stream_set_timeout, stream, NULL, 1);
     DIES(xev_stream_queued_bytes, stream, NULL);
     DIES(xev_stream_is_full, stream, NULL);

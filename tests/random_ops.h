@@ -402,11 +402,12 @@ static void check_written(struct req *req, int result) {
     ch->broken |= result < 0 && bytes > 0;
 }
 
-static void written(xev_stream *stream, xev_write_req *r, int result, void *userdata) {
+static void written(xev_loop *loop, xev_stream *stream, xev_write_req *r, int result,
+                    void *userdata) {
     struct req *req = userdata;
     struct chan *ch = req->ch;
     struct world *w = ch->w;
-    HOLDS(w, r == &req->r && stream == &ch->stream);
+    HOLDS(w, r == &req->r && stream == &ch->stream && loop == &w->loop);
     check_written(req, result);
     struct req **at = &ch->reqs;
     while (*at != req) {

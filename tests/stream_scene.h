@@ -13,9 +13,11 @@ struct req {
     void *user;
 };
 
-static void written(xev_stream *stream, xev_write_req *r, int result, void *userdata) {
+static void written(xev_loop *loop, xev_stream *stream, xev_write_req *r, int result,
+                    void *userdata) {
     struct req *req = userdata;
     CHECK(r == &req->r);
+    CHECK(loop == &req->net->loop);
     CHECK_EQ(req->calls, 0);
     req->calls++;
     req->result = result;

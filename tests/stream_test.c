@@ -99,6 +99,29 @@ TEST(a_callback_may_write_others_and_its_own_request_again) {
     close_scene(&sc);
 }
 
+static void look_at_what_was_written(struct req *req, xev_stream *stream) {
+    CHECK(xev_stream_loop(stream) == &req->net->loop);
+    CHECK_EQ(xev_stream_fd(stream), *(int *)req->user);
+    bool shutdown = req->other == NULL;
+    CHECK_EQ(xev_write_req_len_bytes(&req->r), shutdown ? 0 : 5);
+    CHECK(shutdown ? xev_write_req_buf(&req->r) == NULL
+                   : memcmp(xev_write_req_buf(&req->r), "bytes", 5) == 0);
+}
+
+TEST(a_callback_learns_all_that_its_request_was_written_with) {
+    struct scene sc;
+    struct req req = {.then = look_at_what_was_written, .other = &req}, end = {.then = req.then};
+    open_scene(&sc, false);
+    req.user = end.user = &sc.fd[0];
+    write_req(&sc.s, &sc.n, &req, "bytes", 5);
+    end.net = &sc.n;
+    xev_stream_shutdown(&sc.s, &end.r, &end, written);
+    run_req(&end);
+    CHECK_EQ(req.result, 5);
+    CHECK_EQ(end.result, 0);
+    close_scene(&sc);
+}
+
 /* ---- errors ---- */
 
 static void *unmapped(void) {
@@ -335,8 +358,9 @@ struct marks {
     struct req *back;   /* to take back then */
 };
 
-static void drained(xev_stream *stream, void *userdata) {
+static void drained(xev_loop *loop, xev_stream *stream, void *userdata) {
     struct marks *m = userdata;
+    CHECK(loop == xev_stream_loop(stream));
     CHECK(!xev_stream_is_full(stream));
     m->drained++;
     m->at = ++m->net->clock;
@@ -349,7 +373,7 @@ static void drained(xev_stream *stream, void *userdata) {
     }
     if (m->closing != NULL) {
         op_new(m->closing, m->net);
-        xev_tcp_close(xev_tcp_from_fd(stream->fd), &m->net->loop, &m->closing->c, m->closing,
+        xev_tcp_close(xev_tcp_from_fd(xev_stream_fd(stream)), loop, &m->closing->c, m->closing,
                       op_called);
         m->closing = NULL;
     }
@@ -489,7 +513,7 @@ static void start_close(struct op *closing, struct net *n, xev_stream *s) {
     op_new(closing, n);
     closing->then = free_stream;
     closing->user = s;
-    xev_tcp_close(xev_tcp_from_fd(s->fd), &n->loop, &closing->c, closing, op_called);
+    xev_tcp_close(xev_tcp_from_fd(xev_stream_fd(s)), &n->loop, &closing->c, closing, op_called);
 }
 
 static void close_from_callback(struct req *req, xev_stream *stream) {

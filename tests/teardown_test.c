@@ -34,7 +34,9 @@ static int never_run(void *userdata) {
     abort();
 }
 
-static void request_cb(xev_stream *s, xev_write_req *req, int result, void *userdata) {
+static void request_cb(xev_loop *loop, xev_stream *s, xev_write_req *req, int result,
+                       void *userdata) {
+    (void)loop;
     struct everything *e = userdata;
     (void)s;
     (void)req;

@@ -24,7 +24,8 @@ static xev_cb_action done(xev_loop *l, xev_completion *c, int result, void *user
     return XEV_DISARM;
 }
 
-static void written(xev_stream *s, xev_write_req *req, int result, void *userdata) {
+static void written(xev_loop *l, xev_stream *s, xev_write_req *req, int result, void *userdata) {
+    (void)l;
     (void)s;
     (void)req;
     (void)result;

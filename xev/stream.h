@@ -25,17 +25,20 @@
 typedef struct xev_stream xev_stream;
 typedef struct xev_write_req xev_write_req;
 
-/* The request is over: result is its whole length (of a shutdown: 0), or an error (XEV_EPIPE,
+/* Callbacks get their loop first, as all callbacks of a loop do; the accessors below give the rest.
+ *
+ * The request is over: result is its whole length (of a shutdown: 0), or an error (XEV_EPIPE,
  * XEV_ECONNRESET, XEV_ECANCELED, ...). It may be freed or written again. An error is reported to
  * the request that met it. Where nothing of that was sent, those behind it are still tried; where a
  * part was, they report XEV_EPIPE, as does all that is written later: no byte follows a part.
  * Do not free the stream here: close its descriptor first and free it in the close callback; but
  * what is written once the close was asked for may be reported after that, and the stream must last
  * until it is. */
-typedef void (*xev_write_cb)(xev_stream *stream, xev_write_req *req, int result, void *userdata);
+typedef void (*xev_write_cb)(xev_loop *loop, xev_stream *stream, xev_write_req *req, int result,
+                             void *userdata);
 
 /* A full stream has drained. It may be written to and closed here, as in a request's callback. */
-typedef void (*xev_stream_drain_cb)(xev_stream *stream, void *userdata);
+typedef void (*xev_stream_drain_cb)(xev_loop *loop, xev_stream *stream, void *userdata);
 
 /* Caller-owned; fields private. */
 struct xev_write_req {
@@ -80,6 +83,10 @@ void xev_stream_init(xev_stream *stream, xev_loop *loop, xev_fd fd);
  * and to SIGPIPE. */
 void xev_stream_init_fd(xev_stream *stream, xev_loop *loop, xev_fd fd);
 
+/* What the stream was initialised with. */
+xev_loop *xev_stream_loop(const xev_stream *stream);
+xev_fd xev_stream_fd(const xev_stream *stream);
+
 /* The longest the peer may take nothing of what is being sent; 0, as at first: for ever. Then the
  * request that waits reports XEV_ETIMEDOUT. From the next send on. */
 void xev_stream_set_timeout(xev_stream *stream, uint64_t timeout_ns);
@@ -93,6 +100,10 @@ void xev_stream_write(xev_stream *stream, xev_write_req *req, const void *buf, s
  * read (SHUT_WR), and what is written later reports XEV_EPIPE. req as above; it is 0 bytes long. On
  * what is no socket XEV_ENOTSOCK: close the descriptor. */
 void xev_stream_shutdown(xev_stream *stream, xev_write_req *req, void *userdata, xev_write_cb cb);
+
+/* What a request was written with, from then on and in its callback; of a shutdown NULL and 0. */
+const void *xev_write_req_buf(const xev_write_req *req);
+size_t xev_write_req_len_bytes(const xev_write_req *req);
 
 /* Take a request back that has not begun to be sent: it then reports XEV_ECANCELED. 0, or
  * XEV_ENOENT where it is over, or XEV_EALREADY where part of it is sent: it goes on. Where the

@@ -36,6 +36,26 @@ void xev_stream_init_fd(xev_stream *s, xev_loop *loop, xev_fd fd) {
     init("xev_stream_init_fd", s, loop, fd, false);
 }
 
+xev_loop *xev_stream_loop(const xev_stream *s) {
+    xev__check_pointer("xev_stream_loop", "stream is null", s);
+    return s->loop;
+}
+
+xev_fd xev_stream_fd(const xev_stream *s) {
+    xev__check_pointer("xev_stream_fd", "stream is null", s);
+    return s->fd;
+}
+
+const void *xev_write_req_buf(const xev_write_req *r) {
+    xev__check_pointer("xev_write_req_buf", "request is null", r);
+    return r->buf;
+}
+
+size_t xev_write_req_len_bytes(const xev_write_req *r) {
+    xev__check_pointer("xev_write_req_len_bytes", "request is null", r);
+    return r->len_bytes;
+}
+
 static bool is_shutdown(const xev_write_req *r) { return r->buf == NULL; }
 
 /* Begin an operation for the n requests at the head. */
@@ -99,7 +119,7 @@ void xev_stream_set_timeout(xev_stream *s, uint64_t timeout_ns) {
 static void finish(xev_stream *s, xev_write_req *r, int result) {
     r->tag = 0;
     xev__count(&s->loop->count.callbacks, 1);
-    r->callback(s, r, result, r->userdata);
+    r->callback(s->loop, s, r, result, r->userdata);
     xev__check_fork(s->loop);
 }
 
@@ -191,7 +211,7 @@ static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void
         s->full &= !drained;
         if (drained && s->on_drain != NULL) {
             xev__count(&loop->count.callbacks, 1);
-            s->on_drain(s, s->drain_userdata);
+            s->on_drain(loop, s, s->drain_userdata);
             xev__check_fork(loop);
         }
     }
