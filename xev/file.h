@@ -24,8 +24,10 @@
  *
  * Close. xev_file_close (or any close of the same loop) cancels what waits, lets what runs finish,
  * and closes after the last of them has reported: no thread works on a number that may already be
- * another file's. Of the other descriptors an operation uses (xev_file_sendfile's file) the caller
- * takes care.
+ * another file's. From the call to the callback the descriptor is being closed: another close of it
+ * reports XEV_EBADF, another operation XEV_ECANCELED. The kernel frees the number somewhat before
+ * the callback. A file that gets it in between is known for another one, and can be used. Of the
+ * other descriptors an operation uses (xev_file_sendfile's file) the caller takes care.
  *
  * Results common to all: XEV_ENOPOOL (the loop has no pool), XEV_ECANCELED, XEV_ETIMEDOUT,
  * XEV_EAGAIN (no thread could be started), XEV_EBADF, XEV_EIO, XEV_ENOMEM. Paths are

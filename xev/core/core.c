@@ -109,6 +109,33 @@ enum xev__dir xev__dir(const xev_completion *c) {
 /* Why xev__fds_get had none. */
 static int no_entry(xev_fd fd) { return xev__os_is_open(fd) ? XEV_ENOMEM : XEV_EBADF; }
 
+/* e's descriptor is being closed. Unless that is past, and e is of what has the number now. */
+static struct xev__fd *closing_entry(xev_loop *loop, struct xev__fd *e, int *code) {
+    xev_fd fd = e->fd;
+    if (!xev__file_close_is_past(e->closer)) {
+        *code = XEV_ECANCELED;
+        return NULL;
+    }
+    assert(e->ops == 0);
+    xev__fds_drop(loop->fds, e);
+    if (!xev__os_is_open(fd)) {
+        *code = XEV_EBADF;
+        return NULL;
+    }
+    e = xev__fds_get(loop->fds, fd);
+    *code = XEV_ENOMEM;
+    return e;
+}
+
+struct xev__fd *xev__entry_for(xev_loop *loop, xev_fd fd, int *code) {
+    struct xev__fd *e = xev__fds_get(loop->fds, fd);
+    if (e == NULL) {
+        *code = no_entry(fd);
+        return NULL;
+    }
+    return e->closer == NULL ? e : closing_entry(loop, e, code);
+}
+
 void xev__start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     if (c->op == XEV__OP_CONNECT && c->arg.io.aux != 0) {
         xev__connect_again(loop, e, c);
@@ -122,9 +149,10 @@ void xev__submit(xev_loop *loop, xev_completion *c) {
         xev__pend(loop, c, c->fd < 0 ? XEV_EBADF : XEV_ENOTSUP);
         return;
     }
-    struct xev__fd *e = xev__fds_get(loop->fds, c->fd);
-    if (e == NULL || e->closer != NULL) {
-        xev__pend(loop, c, e == NULL ? no_entry(c->fd) : XEV_ECANCELED);
+    int code;
+    struct xev__fd *e = xev__entry_for(loop, c->fd, &code);
+    if (e == NULL) {
+        xev__pend(loop, c, code);
         return;
     }
     enum xev__dir d = xev__dir(c);
@@ -323,10 +351,22 @@ void xev__forget_stale(xev_loop *loop, xev_fd fd) {
     }
 }
 
+/* The kernel has just made fd. A close of its number that is still active is past, for what had the
+ * number before. */
+static void forget_closed(xev_loop *loop, xev_fd fd) {
+    struct xev__fd *e = xev__fds_find(loop->fds, fd);
+    if (e != NULL && e->closer != NULL && e->closer->state == XEV__STEPPING) {
+        assert(e->ops == 0);
+        xev__fds_drop(loop->fds, e);
+        return;
+    }
+    xev__forget_stale(loop, fd);
+}
+
 void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
     if (more) {
         if (c->op == XEV__OP_ACCEPT && result >= 0) {
-            xev__forget_stale(loop, result);
+            forget_closed(loop, result);
         }
         c->flags |= XEV__F_MORE;
         xev_cb_action action = call(loop, c, result);
@@ -351,7 +391,7 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
         result = XEV_ETIMEDOUT;
     }
     if ((c->op == XEV__OP_ACCEPT || xev__makes_fd(c)) && result >= 0) {
-        xev__forget_stale(loop, result);
+        forget_closed(loop, result);
     }
     if (c->op == XEV__OP_SENDFILE && (c->flags & XEV__F_COUNTED) != 0) {
         xev__sendfile_end(xev__fds_find(loop->fds, c->fd));
@@ -442,12 +482,13 @@ static void deliver_close(xev_loop *loop, xev_completion *c) {
             return;
         }
         if (e != NULL) {
+            assert(e->ops == 0);
             loop->ops->forget(loop, e);
+            c->result = result;
+            if (xev__file_close_start(loop, c)) {
+                return; /* the entry says until then that the descriptor is being closed */
+            }
             xev__fds_drop(loop->fds, e);
-        }
-        c->result = result;
-        if (xev__file_close_start(loop, c)) {
-            return;
         }
         int rc = c->arg.close.by != NULL ? c->arg.close.by(c->fd) : xev__os_close(c->fd);
         result = rc < 0 ? rc : result;
@@ -591,14 +632,6 @@ static void stop_and_close(xev_loop *loop, struct xev__fd *e, xev_completion *c)
     }
 }
 
-static bool is_closing(const struct xev__list *list, xev_fd fd) {
-    const xev_completion *c = list->head;
-    while (c != NULL && (c->op != XEV__OP_CLOSE || c->fd != fd || c->result != 0)) {
-        c = c->at.link.next;
-    }
-    return c != NULL;
-}
-
 void xev__close(const char *call_name, xev_loop *loop, xev_completion *c, xev_fd fd, void *userdata,
                 xev_cb cb) {
     (void)xev__begin(call_name, loop, c, XEV__OP_CLOSE, userdata, cb);
@@ -610,14 +643,19 @@ void xev__close(const char *call_name, xev_loop *loop, xev_completion *c, xev_fd
         xev__pend(loop, c, XEV_EBADF);
         return;
     }
-    struct xev__fd *e = xev__fds_get(loop->fds, fd);
-    if (e == NULL && no_entry(fd) == XEV_ENOMEM) {
-        /* There is no room to know it, and so no operation on it. */
-        bool closing = is_closing(&loop->pending, fd) || is_closing(&loop->delivering, fd);
-        xev__pend(loop, c, closing ? XEV_EBADF : 0);
+    if (xev__fds_find(loop->fds, fd) == NULL && !xev__os_is_open(fd)) {
+        /* Said now: when this is delivered, the number may be another file's. */
+        xev__pend(loop, c, XEV_EBADF);
         return;
     }
-    if (e == NULL || e->closer != NULL) {
+    int code;
+    struct xev__fd *e = xev__entry_for(loop, fd, &code);
+    if (e == NULL && code == XEV_ENOMEM && !xev__is_closed_by_any(loop, fd)) {
+        /* There is no room to know it, and so no operation on it. */
+        xev__pend(loop, c, 0);
+        return;
+    }
+    if (e == NULL) {
         xev__pend(loop, c, XEV_EBADF);
         return;
     }

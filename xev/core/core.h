@@ -210,6 +210,9 @@ int xev__backend_choose(xev_loop *loop);
 /* "recv"; "" for a number that is no operation's. */
 const char *xev__op_name(int op);
 
+/* Whether a close of fd is active. Looks at everything that is: for a descriptor without entry. */
+bool xev__is_closed_by_any(const xev_loop *loop, xev_fd fd);
+
 /* In a forked child: all is dead, and no watcher knows of the loop. */
 void xev__forget_everything(xev_loop *loop);
 
@@ -272,6 +275,10 @@ bool xev__begin(const char *call, xev_loop *loop, xev_completion *c, enum xev__o
 
 /* A begun operation is the loop's own: it keeps nothing going, and no user hears of it. */
 void xev__make_internal(xev_loop *loop, xev_completion *c);
+
+/* The entry of fd, on which an operation is to begin. NULL, and why not in *code: XEV_EBADF,
+ * XEV_ENOMEM, XEV_ECANCELED (fd is being closed). */
+struct xev__fd *xev__entry_for(xev_loop *loop, xev_fd fd, int *code);
 
 /* Put a begun operation on its descriptor (c->fd) in its direction. */
 void xev__submit(xev_loop *loop, xev_completion *c);
@@ -419,6 +426,9 @@ int xev__sendfile_writable(xev_loop *loop, struct xev__fd *e, xev_completion *c)
 void xev__sendfile_end(struct xev__fd *e);
 /* The descriptor is out of use: close it on the pool. False: close it here. */
 bool xev__file_close_start(xev_loop *loop, xev_completion *c);
+/* c is the close of a descriptor. The pool has closed it, and the number is free or another file's:
+ * c's callback is all that is left to do. */
+bool xev__file_close_is_past(const xev_completion *c);
 
 /* ---- async.c ---- */
 void xev__async_notified(xev_loop *loop, xev_watcher *w);

@@ -130,6 +130,23 @@ static void visit_all(const xev_loop *loop, visit_fn fn, void *arg) {
     visit_list(loop, loop->delivering.head, fn, arg);
 }
 
+struct find_close {
+    xev_fd fd;
+    bool found;
+};
+
+static void compare_close(const xev_loop *loop, xev_completion *c, void *arg) {
+    struct find_close *find = arg;
+    (void)loop;
+    find->found |= c->op == XEV__OP_CLOSE && c->fd == find->fd && c->result == 0;
+}
+
+bool xev__is_closed_by_any(const xev_loop *loop, xev_fd fd) {
+    struct find_close find = {.fd = fd};
+    visit_all(loop, compare_close, &find);
+    return find.found;
+}
+
 static const char *state_name(const xev_completion *c) {
     switch ((enum xev__state)c->state) {
     case XEV__QUEUED:

@@ -1,8 +1,10 @@
 /* Files: what each operation is, where it runs and why, and the two that take several steps. */
 #include "xev/file.h"
 
+#include <assert.h>
 #include <ck_pr.h>
 
+#include "mpsc/handoff.h"
 #include "xev/core/core.h"
 #include "xev/fd.h"
 #include "xev/os/descriptor.h"
@@ -128,10 +130,37 @@ static int run_send_piece(void *req) {
     return rc == XEV_EAGAIN ? SOCKET_FULL : rc;
 }
 
+/* How far the close of a file is; in flags, written by the thread and read by the loop as well.
+ * From CLOSE_CALLED on the number may be another file's at any moment, long before the call is
+ * back. */
+enum { CLOSE_ASKED, CLOSE_CALLED, CLOSE_DONE };
+
+/* What tells the file that is being closed from the next one with its number. */
+static bool identify(xev_fd fd, uint64_t *device, uint64_t *inode) {
+    xev_file_stat stat;
+    if (xev__os_file_stat_fd(fd, &stat) < 0) {
+        return false;
+    }
+    *device = stat.device;
+    *inode = stat.inode;
+    return true;
+}
+
+static void close_is(xev_file_req *r, uint32_t state) {
+    XEV_HANDOFF_RELEASE(&r->flags);
+    ck_pr_fence_release();
+    ck_pr_store_32(&r->flags, state);
+}
+
 static int run_close(void *req) {
     xev_file_req *r = req;
-    r->flags = 1; /* not to be closed again */
-    return xev__os_close(r->c.fd);
+    assert(ck_pr_load_32(&r->flags) == CLOSE_ASKED);
+    r->offset = r->length = 0;
+    (void)identify(r->c.fd, &r->offset, &r->length);
+    close_is(r, CLOSE_CALLED);
+    int rc = xev__os_close(r->c.fd);
+    close_is(r, CLOSE_DONE);
+    return rc;
 }
 
 /* ---- the table ----
@@ -578,11 +607,32 @@ void xev_file_sendfile(xev_fd socket, xev_loop *loop, xev_file_req *req, xev_fd 
 static xev_cb_action on_closed(xev_loop *loop, xev_completion *c, int rc, void *userdata) {
     xev_file_req *r = userdata;
     (void)c;
-    if (r->flags == 0) {
+    struct xev__fd *e = xev__fds_find(loop->fds, r->c.fd);
+    if (ck_pr_load_32(&r->flags) == CLOSE_ASKED) {
+        assert(e != NULL && e->closer == &r->c);
         rc = xev__os_close(r->c.fd); /* no thread could be had, or the loop ends */
+    }
+    if (e != NULL && e->closer == &r->c) {
+        xev__fds_drop(loop->fds, e); /* else dropped before, for the next with the number */
     }
     xev__finish(loop, &r->c, rc < 0 ? rc : r->c.result, false);
     return XEV_DISARM;
+}
+
+bool xev__file_close_is_past(const xev_completion *c) {
+    assert(c->op == XEV__OP_CLOSE);
+    if (c->state != XEV__STEPPING) {
+        return false;
+    }
+    const xev_file_req *r = (const xev_file_req *)(const void *)c;
+    uint32_t state = ck_pr_load_32(&r->flags);
+    ck_pr_fence_acquire();
+    XEV_HANDOFF_ACQUIRE(&r->flags);
+    if (state != CLOSE_CALLED) {
+        return state == CLOSE_DONE;
+    }
+    uint64_t device, inode;
+    return !identify(c->fd, &device, &inode) || device != r->offset || inode != r->length;
 }
 
 bool xev__file_close_start(xev_loop *loop, xev_completion *c) {
@@ -600,7 +650,7 @@ void xev_file_close(xev_fd fd, xev_loop *loop, xev_file_req *req, void *userdata
     xev__close(XEV__CALL("xev_file_close"), loop, &req->c, fd, userdata, cb);
     req->c.arg.close.step = &req->step;
     req->step.tag = 0;
-    req->flags = 0;
+    req->flags = CLOSE_ASKED;
 }
 
 bool xev_file_next_entry(const void *buf, size_t filled_bytes, size_t *at_bytes,

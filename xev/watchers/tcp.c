@@ -71,7 +71,7 @@ enum { CONNECT_AGAIN = 1, CONNECT_OVER = 2 };
 
 void xev__connect_start(xev_loop *loop, xev_completion *c) {
     struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
-    if (e != NULL && e->closer != NULL) {
+    if (e != NULL && e->closer != NULL && !xev__file_close_is_past(e->closer)) {
         xev__pend(loop, c, XEV_ECANCELED);
         return;
     }

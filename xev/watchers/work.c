@@ -73,10 +73,10 @@ static void schedule(xev_loop *loop, xev_completion *c) {
 /* ---- requests on a descriptor ---- */
 
 static bool attach(xev_loop *loop, xev_completion *c) {
-    struct xev__fd *e = xev__fds_get(loop->fds, c->fd);
-    if (e == NULL || e->closer != NULL) {
-        int why_not = xev__os_is_open(c->fd) ? XEV_ENOMEM : XEV_EBADF;
-        xev__pend(loop, c, e == NULL ? why_not : XEV_ECANCELED);
+    int code;
+    struct xev__fd *e = xev__entry_for(loop, c->fd, &code);
+    if (e == NULL) {
+        xev__pend(loop, c, code);
         return false;
     }
     e->ops++;
