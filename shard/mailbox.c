@@ -136,7 +136,7 @@ static void on_turn(xev_loop *loop, xev_hook *hook) {
 void xev__mailbox_start(xev_shard *s) {
     xev_async_wait(&s->bell, &s->loop, &s->listen_for_mail, s, on_bell);
     s->flush.callback = on_turn;
-    xev_loop_hook_add(&s->loop, XEV_HOOK_BEFORE_POLL, &s->flush);
+    xev_loop_hook_add(&s->loop, XEV_HOOK_FLUSH, &s->flush);
 }
 
 void xev__mailbox_close(xev_shard *s) {

@@ -190,7 +190,7 @@ TEST(misuse_of_hooks_is_caught) {
     ON_LOOP(xev_loop_hook_add, loop, L, XEV_HOOK_BEFORE_POLL, &hook);
     DIES(xev_loop_hook_add, hook, L, XEV_HOOK_BEFORE_POLL, NULL);
     DIES(xev_loop_hook_add, hook, L, XEV_HOOK_AFTER_POLL, &other_hook); /* no callback */
-    DIES(xev_loop_hook_add, when, L, (xev_hook_when)2, &hook);
+    DIES(xev_loop_hook_add, when, L, (xev_hook_when)XEV_HOOK_TIMES, &hook);
     DIES(xev_loop_hook_add, when, L, (xev_hook_when)-1, &hook);
     ON_LOOP(xev_loop_hook_remove, loop, L, &hook);
     DIES(xev_loop_hook_remove, hook, L, NULL);

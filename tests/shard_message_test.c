@@ -710,3 +710,77 @@ TEST(a_message_to_an_ended_shard_is_refused) {
         CHECK_EQ(heard[i], 0);
     }
 }
+
+/* ---- from hooks ---- */
+
+static xev_hook_when send_when;
+static uint32_t hook_calls;
+static struct op soon;
+static xev_message broadcasts[2];
+static xev_request question;
+static xev_message note;
+static enum { SENDS, BROADCASTS, ASKS, WAYS } way;
+
+static void note_read(xev_shard *self, xev_message *message, void *arg) {
+    (void)message;
+    (void)arg;
+    if (xev_shard_id(self) == 1) {
+        stop_all(self);
+    }
+}
+
+static void answer_at_once(xev_shard *self, xev_request *request, void *arg) {
+    (void)self;
+    (void)arg;
+    xev_shard_reply(request, 0);
+}
+
+static void stop_when_answered(xev_shard *self, xev_request *request, int result, void *arg) {
+    (void)request;
+    (void)result;
+    (void)arg;
+    stop_all(self);
+}
+
+/* In the turn after the timer's callback: from then on nothing else wakes this shard. */
+static void send_from_hook(xev_loop *loop, xev_hook *hook) {
+    xev_shard *self = xev_shard_current();
+    (void)hook;
+    CHECK(loop == xev_shard_loop(self));
+    hook_calls += soon.calls > 0;
+    if (hook_calls != 1) {
+        return;
+    }
+    if (way == SENDS) {
+        CHECK_EQ(xev_shard_send(shard_number(self, 1), &note, note_read, NULL), 0);
+    } else if (way == BROADCASTS) {
+        CHECK_EQ(xev_shard_broadcast(&sc.rt, broadcasts, note_read, NULL), 0);
+    } else {
+        CHECK_EQ(xev_shard_submit_to(shard_number(self, 1), &question, answer_at_once, NULL,
+                                     stop_when_answered),
+                 0);
+    }
+}
+
+static int add_sending_hook(xev_shard *self) {
+    static xev_hook hook = {.callback = send_from_hook};
+    if (xev_shard_id(self) == 0) {
+        xev_loop_hook_add(xev_shard_loop(self), send_when, &hook);
+        op_timer(self, &soon, 1);
+    }
+    return 0;
+}
+
+TEST(what_a_hook_sends_does_not_wait_for_the_next_event) {
+    sc.init = add_sending_hook;
+    for (int when = 0; when < XEV_HOOK_TIMES; when++) {
+        for (int w = 0; w < WAYS; w++) {
+            send_when = (xev_hook_when)when;
+            way = w;
+            hook_calls = 0;
+            soon.calls = 0;
+            CHECK_EQ(scene_run(2), 0);
+            CHECK_GE(hook_calls, 1);
+        }
+    }
+}

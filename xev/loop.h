@@ -94,7 +94,10 @@ typedef struct xev_loop_metrics {
 typedef enum {
     XEV_HOOK_BEFORE_POLL = 0, /* before the loop looks for events */
     XEV_HOOK_AFTER_POLL = 1,  /* when the turn's callbacks have run */
+    XEV_HOOK_FLUSH = 2,       /* last thing before the loop waits, after all BEFORE_POLL hooks */
 } xev_hook_when;
+
+#define XEV_HOOK_TIMES 3
 
 /* A callback of the loop itself, in caller-owned memory, run on every turn. */
 typedef struct xev_hook {
@@ -139,10 +142,10 @@ struct xev_loop {
     } count;                    /* atomic for readers, one writer */
     uint64_t sleeping_since_ns; /* 0: awake */
     uint64_t awake_since_ns, callback_since_ns;
-    xev_hook hooks[2];          /* list heads, by xev_hook_when */
-    xev_hook *next_hook;        /* to call in this turn; a hook may remove any */
-    bool waited_for;            /* the inbox is parked: a host waits in our stead */
-    bool hosted;                /* ... or has done so */
+    xev_hook hooks[XEV_HOOK_TIMES]; /* list heads, by xev_hook_when */
+    xev_hook *next_hook;            /* to call in this turn; a hook may remove any */
+    bool waited_for;                /* the inbox is parked: a host waits in our stead */
+    bool hosted;                    /* ... or has done so */
     uint32_t forks;             /* how often the process had been forked when the loop was made */
     uint64_t thread;            /* that runs the loop, 0: none yet */
     struct xev__starts *starts; /* debug builds: where operations were started; may be NULL */
@@ -204,7 +207,11 @@ const char *xev_loop_fallback_reason(const xev_loop *loop);
 
 /* Call hook->callback on every turn, in order of adding. The hook does not keep the loop going; it
  * may submit operations, and add and remove hooks. The caller owns it, at one address until it is
- * removed; adding it twice, or removing one that is not there, is misuse. Loop's thread. */
+ * removed; adding it twice, or removing one that is not there, is misuse. Loop's thread.
+ *
+ * FLUSH hooks hand on what callbacks and other hooks have gathered. They run in reverse order of
+ * adding: a lower layer adds its hook first, so it runs after the layers that write to it. A
+ * shard's mailbox is flushed by such a hook, the first one of its loop. */
 void xev_loop_hook_add(xev_loop *loop, xev_hook_when when, xev_hook *hook);
 void xev_loop_hook_remove(xev_loop *loop, xev_hook *hook);
 

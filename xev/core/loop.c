@@ -57,7 +57,7 @@ int xev_loop_init_options(xev_loop *loop, const xev_loop_options *options) {
         return rc;
     }
     loop->forks = xev__os_forks;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < XEV_HOOK_TIMES; i++) {
         loop->hooks[i].next = loop->hooks[i].prev = &loop->hooks[i];
     }
     loop->now_ns = xev__os_now_ns();
@@ -142,8 +142,11 @@ static void call_hooks(xev_loop *loop, xev_hook_when when) {
 static int turn(xev_loop *loop, bool block) {
     xev__count(&loop->count.turns, 1);
     call_hooks(loop, XEV_HOOK_BEFORE_POLL);
+    call_hooks(loop, XEV_HOOK_FLUSH);
     int rc = 0;
     bool polled = false, parked = false;
+    /* A hook may have ended, or unreferenced, the last operation that the run is for. */
+    block = block && loop->referenced > 0;
     bool hurry = xev__fds_feed(loop) || loop->pending.head != NULL;
     uint64_t timeout = block && !hurry ? until_next_timer(loop) : 0;
     if (timeout > 0 && loop->options.spin_ns > 0) {
@@ -194,6 +197,9 @@ uint64_t xev_loop_prepare_wait(xev_loop *loop) {
     }
     check_thread("xev_loop_prepare_wait", loop);
     loop->hosted = true;
+    loop->running = true; /* a hook must not run the loop */
+    call_hooks(loop, XEV_HOOK_FLUSH);
+    loop->running = false;
     bool hurry = xev__fds_feed(loop) || loop->pending.head != NULL || loop->ops->prepare(loop);
     uint64_t timeout = hurry ? 0 : until_next_timer(loop);
     if (timeout > 0) {
@@ -404,7 +410,7 @@ const char *xev_loop_fallback_reason(const xev_loop *loop) {
 }
 
 static bool is_added(const xev_loop *loop, const xev_hook *hook) {
-    for (int when = XEV_HOOK_BEFORE_POLL; when <= XEV_HOOK_AFTER_POLL; when++) {
+    for (int when = XEV_HOOK_BEFORE_POLL; when < XEV_HOOK_TIMES; when++) {
         const xev_hook *end = &loop->hooks[when];
         for (const xev_hook *h = end->next; h != end; h = h->next) {
             if (h == hook) {
@@ -417,17 +423,18 @@ static bool is_added(const xev_loop *loop, const xev_hook *hook) {
 
 void xev_loop_hook_add(xev_loop *loop, xev_hook_when when, xev_hook *hook) {
     xev__check_loop("xev_loop_hook_add", loop);
-    if ((unsigned)when > XEV_HOOK_AFTER_POLL) {
+    if ((unsigned)when >= XEV_HOOK_TIMES) {
         xev__misuse("xev_loop_hook_add", "no such time", hook);
     }
     if (hook == NULL || hook->callback == NULL || is_added(loop, hook)) {
         xev__misuse("xev_loop_hook_add", "hook or its callback is null, or it is added", hook);
     }
-    xev_hook *end = &loop->hooks[when];
-    hook->next = end;
-    hook->prev = end->prev;
+    xev_hook *head = &loop->hooks[when];
+    xev_hook *next = when == XEV_HOOK_FLUSH ? head->next : head; /* first, or else last */
+    hook->next = next;
+    hook->prev = next->prev;
     hook->prev->next = hook;
-    end->prev = hook;
+    next->prev = hook;
 }
 
 void xev_loop_hook_remove(xev_loop *loop, xev_hook *hook) {
