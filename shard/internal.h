@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "shard/system.h"
+#include "xev/core/support.h"
 #include "xev/shard.h"
 
 /* Messages on their way to one shard, gathered during a turn of the sender. */
@@ -71,6 +72,11 @@ static inline void xev__shard_check(bool ok, const char *call, const char *what)
 
 #define XEV__MAILBOX_CLOSED 0x80000000u
 
+struct xev__stop_signal {
+    xev__catcher catcher;
+    struct xev__runtime *rt;
+};
+
 struct xev__runtime {
     xev_runtime_options options;
     xev_threadpool pool;
@@ -80,7 +86,9 @@ struct xev__runtime {
     pthread_cond_t changed; /* a command was given */
     int wake;               /* descriptor: the coordinator is to look again */
     uint32_t stops;         /* atomic: calls of xev_runtime_stop, and signals */
-    struct xev__signals signals;
+    struct xev__stop_signal stop_signals[XEV__STOP_SIGNALS];
+    struct xev__mask mask; /* the coordinator's, of before */
+    bool signals_open, mask_open;
     uint64_t drain_end_ms; /* 0: has not begun; set before any shard is told */
 };
 
@@ -99,7 +107,13 @@ void xev__listeners_drain(xev_shard *s);
 /* After the loop's deinit: those of a start that failed, which were never drained. */
 void xev__listeners_close(xev_shard *s);
 
+/* signals.c */
+int xev__signals_open(struct xev__runtime *rt); /* 0 or a code: nothing to close then */
+void xev__signals_close(struct xev__runtime *rt);
+
 /* runtime.c */
+/* Somebody asks for a stop. Any thread, and signal handlers. */
+void xev__stops_add(struct xev__runtime *rt);
 void xev__shard_busy(xev_shard *s);
 /* Around calls that other threads may answer by ending the runtime (mpsc/visit.h): begun before it
  * is looked at, so counted for all runtimes together. of: a handle, or a shard, whose own threads

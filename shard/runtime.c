@@ -51,6 +51,11 @@ static uint64_t now_ms(void) {
     return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
+void xev__stops_add(struct xev__runtime *rt) {
+    ck_pr_inc_32(&rt->stops);
+    xev__event_signal(rt->wake);
+}
+
 /* ---- a shard's side ---- */
 
 static int set_up(xev_shard *s) {
@@ -232,23 +237,17 @@ static void give(xev_shard *s, enum xev__command command) {
     s->serving_known = command < XEV__END && (s->serving_known || command == XEV__SERVE);
 }
 
-/* How often a stop was asked for, signals included. */
-static uint32_t stops(struct xev__runtime *rt) {
-    while (rt->signals.fd >= 0 && xev__signals_take(&rt->signals)) {
-        ck_pr_inc_32(&rt->stops);
-    }
-    return ck_pr_load_32(&rt->stops);
-}
+/* How often a stop was asked for, by signals or calls. */
+static uint32_t stops(struct xev__runtime *rt) { return ck_pr_load_32(&rt->stops); }
 
 /* Until a shard has something to say, or somebody asks for a stop. */
 static void wait_for_news(struct xev__runtime *rt, int timeout_ms) {
-    xev__wait_readable(rt->wake, rt->signals.fd, timeout_ms);
+    xev__wait_readable(rt->wake, timeout_ms);
     xev__event_drain(rt->wake);
 }
 
 static int wait_done(xev_shard *s) {
     for (;;) {
-        (void)stops(s->rt); /* a shard that waits for replies looks at their number */
         pthread_mutex_lock(&s->rt->lock);
         bool done = s->done;
         int result = s->result;
@@ -393,17 +392,13 @@ static int run_with_pool(xev_runtime *handle, struct xev__runtime *rt) {
     if (rc < 0) {
         return rc;
     }
-    bool catch = !rt->options.no_signals;
-    rt->signals.fd = -1;
-    rc = catch ? xev__signals_open(&rt->signals) : 0;
+    rc = rt->options.no_signals ? 0 : xev__signals_open(rt);
     if (rc == 0) {
         rc = make_shards(handle, rt);
         if (rc == 0) {
             rc = run_shards(rt);
         }
-        if (catch) {
-            xev__signals_close(&rt->signals);
-        }
+        xev__signals_close(rt);
     }
     xev_threadpool_deinit(&rt->pool);
     return rc;
@@ -459,8 +454,7 @@ void xev_runtime_stop(xev_runtime *handle) {
     bool visiting = xev__runtime_visit(handle);
     struct xev__runtime *rt = ck_pr_load_ptr(&handle->impl);
     if (rt != NULL) {
-        ck_pr_inc_32(&rt->stops);
-        xev__event_signal(rt->wake);
+        xev__stops_add(rt);
     }
     xev__runtime_leave(visiting);
 }

@@ -16,16 +16,16 @@ uint32_t xev__cpu_quota(const char *root);
 /* Bind the calling thread to a CPU. 0 or a code. */
 int xev__cpu_pin(int cpu);
 
-/* Block SIGINT and SIGTERM in the calling thread and those it makes, and report them by a
- * descriptor. close takes what is pending and restores what was. */
-struct xev__signals {
-    int fd; /* -1: none are caught */
-    uint64_t old_mask[16];
+/* Numbers of the signals that ask a program to end. */
+enum { XEV__SIGINT, XEV__SIGTERM, XEV__STOP_SIGNALS };
+int xev__signal_number(int which);
+
+/* Unblock those signals in the calling thread; restore takes back what open did, in that thread. */
+struct xev__mask {
+    uint32_t blocked; /* bit 1 << which: it was */
 };
-int xev__signals_open(struct xev__signals *s);
-void xev__signals_close(struct xev__signals *s);
-/* Takes one pending signal. False: none. */
-bool xev__signals_take(struct xev__signals *s);
+void xev__mask_open(struct xev__mask *mask);
+void xev__mask_restore(const struct xev__mask *mask);
 
 /* A descriptor that threads signal and one waits for. */
 int xev__event_open(int *fd);
@@ -33,7 +33,7 @@ void xev__event_signal(int fd);
 void xev__event_drain(int fd);
 void xev__event_close(int fd);
 
-/* Wait until one of two descriptors is readable (either may be -1) or timeout_ms (-1: no limit). */
-void xev__wait_readable(int a, int b, int timeout_ms);
+/* Wait until fd is readable, timeout_ms is over (-1: no limit), or a signal was handled. */
+void xev__wait_readable(int fd, int timeout_ms);
 
 #endif

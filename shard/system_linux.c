@@ -1,4 +1,5 @@
 /* Linux: CPUs, cgroup quota, signals. */
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
@@ -8,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "shard/system.h"
@@ -152,43 +152,39 @@ uint32_t xev__cpu_quota(const char *root) {
 
 /* ---- signals ---- */
 
-_Static_assert(sizeof(sigset_t) <= sizeof(((struct xev__signals *)0)->old_mask), "mask fits");
+int xev__signal_number(int which) {
+    static const int numbers[] = {SIGINT, SIGTERM};
+    _Static_assert(sizeof numbers / sizeof numbers[0] == XEV__STOP_SIGNALS, "one each");
+    assert(which >= 0 && which < XEV__STOP_SIGNALS);
+    return numbers[which];
+}
 
-int xev__signals_open(struct xev__signals *s) {
+void xev__mask_open(struct xev__mask *mask) {
     sigset_t set, old;
     sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    int rc = pthread_sigmask(SIG_BLOCK, &set, &old);
-    if (rc != 0) {
-        return -rc;
+    for (int i = 0; i < XEV__STOP_SIGNALS; i++) {
+        sigaddset(&set, xev__signal_number(i));
     }
-    memcpy(s->old_mask, &old, sizeof old);
-    s->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (s->fd < 0) {
-        rc = -errno;
-        xev__signals_close(s);
-        return rc;
+    int rc = pthread_sigmask(SIG_UNBLOCK, &set, &old);
+    assert(rc == 0); /* it fails for a bad argument only */
+    mask->blocked = 0;
+    for (int i = 0; rc == 0 && i < XEV__STOP_SIGNALS; i++) {
+        mask->blocked |= sigismember(&old, xev__signal_number(i)) == 1 ? 1u << i : 0;
     }
-    return 0;
 }
 
-void xev__signals_close(struct xev__signals *s) {
-    sigset_t old;
-    memcpy(&old, s->old_mask, sizeof old);
-    if (s->fd >= 0) {
-        while (xev__signals_take(s)) {
-            /* it asks for the end that has come; unblocked it would end the process too */
+void xev__mask_restore(const struct xev__mask *mask) {
+    sigset_t set;
+    sigemptyset(&set);
+    for (int i = 0; i < XEV__STOP_SIGNALS; i++) {
+        if ((mask->blocked & 1u << i) != 0) {
+            sigaddset(&set, xev__signal_number(i));
         }
-        (void)close(s->fd);
     }
-    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
-bool xev__signals_take(struct xev__signals *s) {
-    struct signalfd_siginfo info;
-    return read(s->fd, &info, sizeof info) == (ssize_t)sizeof info;
-}
+/* ---- waking ---- */
 
 int xev__event_open(int *fd) {
     *fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -209,7 +205,7 @@ void xev__event_drain(int fd) {
 
 void xev__event_close(int fd) { (void)close(fd); }
 
-void xev__wait_readable(int a, int b, int timeout_ms) {
-    struct pollfd p[2] = {{.fd = a, .events = POLLIN}, {.fd = b, .events = POLLIN}};
-    (void)poll(p, 2, timeout_ms);
+void xev__wait_readable(int fd, int timeout_ms) {
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    (void)poll(&p, 1, timeout_ms);
 }

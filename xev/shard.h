@@ -18,6 +18,13 @@
  * all shards serve. Where the start fails it is delivered to those that began it, also to the one
  * whose init failed, and never to the others.
  *
+ * Signals (unless no_signals). While a runtime runs, SIGINT and SIGTERM are caught, and each counts
+ * as a call of xev_runtime_stop: for every runtime of the process, whichever thread the signal
+ * lands on, beside the program's own watchers (xev/signal.h). The disposition of before is put
+ * aside and comes back at the end. A SIGINT that is ignored stays ignored: shells start what runs
+ * in the background like that. The thread in xev_runtime_run does not block them meanwhile; the
+ * mask of other threads is theirs. A forked child has the dispositions of before.
+ *
  * Misuse (a null pointer where the call does not say what NULL means, userdata and arg excepted; a
  * runtime that does not run) ends the program, as in completion.h.
  */
@@ -111,11 +118,9 @@ uint32_t xev_cpu_count(void);
  * XEV_EINTR: the same by a second signal or a second xev_runtime_stop. XEV_EINVAL: shards, mailbox
  * or an option of the loop out of range. Or the code that an init callback or the set-up of a loop,
  * thread or mailbox gave; what had been started was ended in order. rt is initialised here (before
- * the first callback), and belongs to the caller. One thread; not from a shard. While it runs,
- * SIGINT and SIGTERM are blocked in all threads it makes and in the caller (unless no_signals) and
- * start the drain. Shards that are as many as the CPUs of the process's affinity, or more, are
- * bound to one each, where that is allowed; fewer are placed by the system, which knows what else
- * runs. */
+ * the first callback), and belongs to the caller. One thread; not from a shard. Shards that are as
+ * many as the CPUs of the process's affinity, or more, are bound to one each, where that is
+ * allowed; fewer are placed by the system, which knows what else runs. */
 XEV_NODISCARD int xev_runtime_run(xev_runtime *rt, const xev_runtime_options *options);
 
 /* Start the drain; a second time, end it at once. Where rt has ended, nothing. Any thread, any time

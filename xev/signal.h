@@ -22,11 +22,18 @@
 
 #include "xev/async.h"
 
+/* Private: one that catches a signal. */
+typedef struct xev__catcher {
+    struct xev__catcher *next; /* atomic; catchers of the same number */
+    void (*caught)(struct xev__catcher *c);
+    int number;
+    bool catching; /* by the registry's lock */
+} xev__catcher;
+
 /* Private. Uninitialised memory until xev_signal_init; then it stays at one address. */
 typedef struct xev_signal {
     xev_watcher async;
-    struct xev_signal *next; /* atomic; watchers of the same number */
-    bool watching;           /* by the registry's lock */
+    xev__catcher catcher;
 } xev_signal;
 
 XEV_BEGIN_DECLS

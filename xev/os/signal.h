@@ -8,6 +8,8 @@
 
 /* Whether a handler for it may be installed and return. */
 bool xev__os_signal_valid(int number);
+enum xev__disposition { XEV__DEFAULT, XEV__IGNORED, XEV__HANDLED };
+enum xev__disposition xev__os_signal_disposition(int number);
 /* Install handler and put the disposition aside; 0 or a code. And back, if handler is still there.
  * Both with the lock held. */
 int xev__os_signal_catch(int number, void (*handler)(int));

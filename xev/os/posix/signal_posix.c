@@ -24,6 +24,16 @@ bool xev__os_signal_valid(int number) {
     }
 }
 
+enum xev__disposition xev__os_signal_disposition(int number) {
+    struct sigaction now;
+    if (sigaction(number, NULL, &now) < 0 || (now.sa_flags & SA_SIGINFO) != 0) {
+        return XEV__HANDLED;
+    }
+    return now.sa_handler == SIG_DFL   ? XEV__DEFAULT
+           : now.sa_handler == SIG_IGN ? XEV__IGNORED
+                                       : XEV__HANDLED;
+}
+
 int xev__os_signal_catch(int number, void (*handler)(int)) {
     struct sigaction action = {.sa_flags = SA_RESTART | SA_ONSTACK};
     action.sa_handler = handler;

@@ -1,0 +1,272 @@
+/* Signals that end a runtime: whichever thread they land on, whatever the program did with them
+ * before. */
+#include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "tests/shard_scene.h"
+
+/* ---- scene ---- */
+
+/* The dispositions that a program starts with; the harness has handlers of its own. */
+static void reset_signals(void) {
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        CHECK(signal(numbers[i], SIG_DFL) != SIG_ERR);
+    }
+}
+
+static void raise_to_process(int number) { CHECK_EQ(kill(getpid(), number), 0); }
+
+static void zero_raises_term(xev_shard *self) {
+    if (xev_shard_id(self) == 0) {
+        raise_to_process(SIGTERM);
+    }
+}
+
+static sem_t over; /* given once per bystander, when the runtimes have ended */
+
+/* A thread of the program, made before the runtime, that blocks no signal. */
+static void *stand_by(void *arg) {
+    (void)arg;
+    sem_take(&over);
+    return NULL;
+}
+
+static pthread_t bystander_start(void) {
+    sem_new(&over);
+    return thread_start(stand_by, NULL);
+}
+
+static void bystander_end(pthread_t bystander) {
+    sem_give(&over);
+    thread_join(bystander);
+}
+
+static void set_mask(int how, int number) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, number);
+    CHECK_EQ(pthread_sigmask(how, &set, NULL), 0);
+}
+
+static bool is_blocked(int number) {
+    sigset_t now;
+    CHECK_EQ(pthread_sigmask(SIG_BLOCK, NULL, &now), 0);
+    return sigismember(&now, number) == 1;
+}
+
+static void (*handler_of(int number))(int) {
+    struct sigaction action;
+    CHECK_EQ(sigaction(number, NULL, &action), 0);
+    return action.sa_handler;
+}
+
+static atomic_int handled;
+
+static void count_signal(int number) {
+    (void)number;
+    handled++;
+}
+
+/* ---- whichever thread they land on ---- */
+
+TEST(a_signal_on_a_thread_made_before_the_runtime_starts_the_drain) {
+    reset_signals();
+    pthread_t bystander = bystander_start();
+    sc.body = zero_raises_term;
+    CHECK_EQ(scene_run(2), 0);
+    CHECK_EQ(logged(DRAIN), 2);
+    bystander_end(bystander);
+}
+
+static pthread_t addressee;
+
+static void zero_raises_in_addressee(xev_shard *self) {
+    if (xev_shard_id(self) == 0) {
+        CHECK_EQ(pthread_kill(addressee, SIGTERM), 0);
+    }
+}
+
+TEST(a_signal_for_another_thread_of_the_program_starts_the_drain) {
+    reset_signals();
+    addressee = bystander_start();
+    sc.body = zero_raises_in_addressee;
+    CHECK_EQ(scene_run(2), 0);
+    CHECK_EQ(logged(DRAIN), 2);
+    bystander_end(addressee);
+}
+
+static void *run_two_shards(void *arg) {
+    *(int *)arg = scene_run(2);
+    return NULL;
+}
+
+TEST(a_signal_on_the_main_thread_ends_a_runtime_on_another) {
+    reset_signals();
+    int rc = 1;
+    sc.body = zero_raises_term;
+    thread_join(thread_start(run_two_shards, &rc));
+    CHECK_EQ(rc, 0);
+    CHECK_EQ(logged(DRAIN), 2);
+}
+
+TEST(signals_that_the_program_blocked_start_the_drain) {
+    reset_signals();
+    set_mask(SIG_BLOCK, SIGTERM); /* as it may have been before exec */
+    set_mask(SIG_BLOCK, SIGUSR1);
+    sc.body = zero_raises_term;
+    CHECK_EQ(scene_run(2), 0);
+    CHECK_EQ(logged(DRAIN), 2);
+    CHECK(is_blocked(SIGTERM));
+    CHECK(is_blocked(SIGUSR1));
+    CHECK(!is_blocked(SIGINT));
+}
+
+TEST(a_signal_that_was_pending_before_the_start_ends_after_it) {
+    reset_signals();
+    set_mask(SIG_BLOCK, SIGTERM);
+    raise_to_process(SIGTERM);
+    CHECK_EQ(scene_run(2), 0);
+    CHECK_EQ(logged(INIT), 2);
+    CHECK_EQ(logged(DRAIN), 2);
+}
+
+/* ---- several that catch them ---- */
+
+static struct second {
+    xev_runtime rt;
+    xev_message begin;
+    int result;
+    sem_t serves;
+} second;
+
+static void second_serves(xev_shard *self, xev_message *message, void *arg) {
+    (void)self;
+    (void)message;
+    sem_give(&((struct second *)arg)->serves);
+}
+
+static int second_init(xev_shard *self, void *userdata) {
+    struct second *s = userdata;
+    return xev_shard_send(self, &s->begin, second_serves, s);
+}
+
+static void *run_second(void *arg) {
+    struct second *s = arg;
+    xev_runtime_options o = {
+        .shards = 1, .no_pin = true, .drain_ms = HOUR_MS, .init = second_init, .userdata = s};
+    s->result = xev_runtime_run(&s->rt, &o);
+    return NULL;
+}
+
+TEST(one_signal_ends_every_runtime_of_the_process) {
+    reset_signals();
+    second.result = 1;
+    sem_new(&second.serves);
+    pthread_t t = thread_start(run_second, &second);
+    sem_take(&second.serves);
+    sc.body = zero_raises_term;
+    CHECK_EQ(scene_run(2), 0);
+    thread_join(t);
+    CHECK_EQ(second.result, 0);
+    CHECK(handler_of(SIGTERM) == SIG_DFL);
+}
+
+TEST(a_runtime_that_ends_leaves_the_signals_to_the_others) {
+    reset_signals();
+    sem_new(&second.serves);
+    pthread_t t = thread_start(run_second, &second);
+    sem_take(&second.serves);
+    sc.body = stop_all;
+    CHECK_EQ(scene_run(1), 0);
+    raise_to_process(SIGTERM);
+    thread_join(t);
+    CHECK_EQ(second.result, 0);
+    CHECK(handler_of(SIGTERM) == SIG_DFL);
+}
+
+static xev_signal watcher;
+static struct op watch;
+
+static int watch_term(xev_shard *self) {
+    CHECK_EQ(xev_signal_init(&watcher, SIGTERM), 0);
+    xev_signal_wait(&watcher, xev_shard_loop(self), &watch.c, &watch, op_cb);
+    return 0;
+}
+
+static void unwatch(xev_shard *self) {
+    (void)self;
+    xev_signal_deinit(&watcher);
+}
+
+TEST(a_watcher_of_the_program_is_told_as_well) {
+    reset_signals();
+    sc.init = watch_term;
+    sc.body = zero_raises_term;
+    sc.deinit = unwatch;
+    CHECK_EQ(scene_run(1), 0);
+    check_op(&watch, SIGTERM);
+    CHECK(handler_of(SIGTERM) == SIG_DFL);
+}
+
+/* ---- before and afterwards ---- */
+
+TEST(the_dispositions_of_before_come_back) {
+    reset_signals();
+    static const int numbers[] = {SIGINT, SIGTERM};
+    struct sigaction mine = {.sa_handler = count_signal, .sa_flags = SA_NODEFER}, after;
+    sigaddset(&mine.sa_mask, SIGUSR2);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(sigaction(numbers[i], &mine, NULL), 0);
+    }
+    sc.body = zero_raises_term;
+    CHECK_EQ(scene_run(2), 0);
+    CHECK_EQ(handled, 0);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(sigaction(numbers[i], NULL, &after), 0);
+        CHECK(after.sa_handler == count_signal);
+        CHECK_EQ(after.sa_flags & SA_NODEFER, SA_NODEFER);
+        CHECK_EQ(sigismember(&after.sa_mask, SIGUSR2), 1);
+    }
+    raise_to_process(SIGTERM);
+    CHECK_EQ(handled, 1);
+}
+
+static void zero_raises_int_then_stops(xev_shard *self) {
+    if (xev_shard_id(self) == 0) {
+        raise_to_process(SIGINT);
+        CHECK(handler_of(SIGINT) == SIG_IGN);
+        stop_all(self);
+    }
+}
+
+/* A shell without job control starts what runs in the background like this. */
+TEST(an_ignored_sigint_stays_ignored) {
+    reset_signals();
+    signal(SIGINT, SIG_IGN);
+    sc.body = zero_raises_int_then_stops;
+    CHECK_EQ(scene_run(2), 0); /* and not XEV_EINTR */
+    CHECK(handler_of(SIGINT) == SIG_IGN);
+}
+
+static int child_status;
+
+static void fork_and_raise(xev_shard *self) {
+    pid_t pid = fork();
+    CHECK_GE(pid, 0);
+    if (pid == 0) {
+        (void)raise(SIGTERM);
+        _exit(0); /* caught, or blocked */
+    }
+    CHECK_EQ(waitpid(pid, &child_status, 0), pid);
+    stop_all(self);
+}
+
+TEST(a_forked_child_of_a_shard_is_ended_by_the_signal) {
+    reset_signals();
+    sc.body = fork_and_raise;
+    CHECK_EQ(scene_run(1), 0);
+    CHECK(WIFSIGNALED(child_status));
+    CHECK_EQ(WTERMSIG(child_status), SIGTERM);
+}
