@@ -207,6 +207,28 @@ TEST(a_number_that_is_another_files_by_now_can_be_used_before_the_close_reports)
     }
 }
 
+/* A call that finds the number to be nobody's leaves the descriptor closing for the next call. */
+TEST(a_read_after_a_second_close_reads_nobody_elses_file) {
+    struct scene s;
+    scene_start(&s);
+    int fd = create_in(&s, "a");
+    put_file(&s, "other", "o", 1);
+    struct freq closed, second = {0}, read = {0};
+    char byte = 0;
+    slow_close(&s, fd, &closed);
+    xev_file_close(fd, &s.loop, &second.r, &second, freq_cb);
+    xev_file_pread(fd, &s.loop, &read.r, &byte, 1, 0, &read, freq_cb);
+    int other = open(path_in(&s, "other"), O_RDONLY | O_CLOEXEC);
+    CHECK_EQ(other, fd);
+    sem_post(&go_on);
+    CHECK_EQ(wait_for(&s, &second), XEV_EBADF);
+    CHECK_EQ(wait_for(&s, &read), XEV_EBADF);
+    CHECK_EQ(byte, 0);
+    CHECK_EQ(wait_for(&s, &closed), 0);
+    close_file(&s, other);
+    scene_end(&s);
+}
+
 /* The close is back, on its way to the loop, and the same file is opened again. */
 TEST(a_file_opened_again_is_not_taken_for_the_one_that_closes) {
     struct scene s;

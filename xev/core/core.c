@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-
 /* Two cache lines where pointers have 64 bits: what an operation costs its owner. */
 _Static_assert(sizeof(void *) != 8 || sizeof(xev_completion) <= 128, "part of the contract");
 
@@ -117,11 +116,11 @@ static struct xev__fd *closing_entry(xev_loop *loop, struct xev__fd *e, int *cod
         return NULL;
     }
     assert(e->ops == 0);
-    xev__fds_drop(loop->fds, e);
     if (!xev__os_is_open(fd)) {
-        *code = XEV_EBADF;
+        *code = XEV_EBADF; /* the entry stays, or the next call would take the number for open */
         return NULL;
     }
+    xev__fds_drop(loop->fds, e);
     e = xev__fds_get(loop->fds, fd);
     *code = XEV_ENOMEM;
     return e;
