@@ -10,10 +10,14 @@
 #include "xev/core/support.h"
 #include "xev/shard.h"
 
-/* Messages on their way to one shard, gathered during a turn of the sender. */
+/* Messages on their way to one shard, gathered during a turn of the sender. A shard has few of
+ * them, however many shards there are: that of another shard is the one at its number modulo their
+ * count, and what it holds for somebody else is sent off first. */
+#define XEV__OUTBOXES_MAX 64u /* a power of two: 2 KiB per shard */
 struct xev__outbox {
-    xev_mpsc_node *first, *last;
-    struct xev__outbox *next_full; /* list of those that hold something */
+    xev_shard *to;
+    xev_mpsc_node *first, *last;   /* NULL: empty */
+    struct xev__outbox *next_full; /* list of those that hold something, or did */
     bool listed;
 };
 
@@ -41,7 +45,7 @@ struct xev_shard {
     uint32_t id;
     xev_completion listen_for_mail;
     xev_hook flush;
-    struct xev__outbox *outboxes; /* one per shard */
+    struct xev__outbox *outboxes; /* rt->outboxes of them */
     struct xev__outbox *full;
     uint32_t awaited; /* replies to come */
     bool has_loop, initialised, serving, draining;
@@ -52,11 +56,13 @@ struct xev_shard {
     uint64_t accepted, sent, received, refused; /* atomic for readers */
 
     /* Under the runtime's lock. */
+    pthread_cond_t commanded; /* a command was given */
     pthread_t thread;
     bool has_thread;
     enum xev__command command;
-    bool done; /* with the last command */
-    bool idle; /* draining, and nothing referenced is active */
+    bool done;    /* with the last command */
+    bool idle;    /* draining, and nothing referenced is active */
+    bool settled; /* both, as counted in rt->unsettled */
     int result;
 
     bool serving_known; /* the coordinator's: serving, so its loop is to be stopped for a command */
@@ -82,10 +88,11 @@ struct xev__runtime {
     xev_threadpool pool;
     xev_shard *shards;
     uint32_t count;
+    uint32_t outboxes; /* of each shard; a power of two */
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* a command was given */
-    int wake;               /* descriptor: the coordinator is to look again */
-    uint32_t stops;         /* atomic: calls of xev_runtime_stop, and signals */
+    uint32_t unsettled; /* under the lock: shards that are not both done and idle */
+    int wake;           /* descriptor: the coordinator is to look again */
+    uint32_t stops;     /* atomic: calls of xev_runtime_stop, and signals */
     struct xev__stop_signal stop_signals[XEV__STOP_SIGNALS];
     struct xev__mask mask; /* the coordinator's, of before */
     bool signals_open, mask_open;

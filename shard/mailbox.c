@@ -5,6 +5,7 @@
  * tells the runtime that nothing is on its way. A reply travels in the node of its request and
  * takes no credit: there are never more replies than requests that were let in.
  */
+#include <assert.h>
 #include <ck_pr.h>
 
 #include "mpsc/handoff.h"
@@ -56,6 +57,16 @@ uint32_t xev__mailbox_depth(const xev_shard *s) {
     return depth;
 }
 
+static void send_off(struct xev__outbox *o) {
+    if (o->first == NULL) {
+        return;
+    }
+    assert(o->to != NULL && o->last != NULL);
+    (void)xev_mpsc_push_batch(&o->to->mail, o->first, o->last);
+    o->first = o->last = NULL;
+    (void)xev_async_notify(&o->to->bell);
+}
+
 /* On its way, credit taken. A shard gathers; other threads push at once. */
 static void post(xev_shard *to, xev_message *m) {
     xev_shard *self = xev_shard_current();
@@ -65,7 +76,12 @@ static void post(xev_shard *to, xev_message *m) {
         return;
     }
     bump(&self->sent, 1);
-    struct xev__outbox *o = &self->outboxes[to->id];
+    assert(self->rt->outboxes > 0 && (self->rt->outboxes & (self->rt->outboxes - 1)) == 0);
+    struct xev__outbox *o = &self->outboxes[to->id & (self->rt->outboxes - 1)];
+    if (o->to != to) {
+        send_off(o);
+        o->to = to;
+    }
     m->node.next = NULL;
     if (o->last != NULL) {
         o->last->next = &m->node;
@@ -83,11 +99,10 @@ static void post(xev_shard *to, xev_message *m) {
 void xev__mailbox_flush(xev_shard *s) {
     while (s->full != NULL) {
         struct xev__outbox *o = s->full;
-        xev_shard *to = &s->rt->shards[o - s->outboxes];
+        assert(o->listed);
         s->full = o->next_full;
-        (void)xev_mpsc_push_batch(&to->mail, o->first, o->last);
-        *o = (struct xev__outbox){0};
-        (void)xev_async_notify(&to->bell);
+        o->listed = false;
+        send_off(o);
     }
 }
 

@@ -2,12 +2,14 @@
  *
  * The calling thread coordinates: it gives each shard one command at a time and waits. A shard that
  * serves runs its loop and looks for a command when the loop was stopped; otherwise it waits for
- * one on the condition variable.
+ * one on its own condition variable: one for all would wake every shard for each one's command.
  *
  * Nothing is left to do (quiescent) when every shard is idle and every mailbox empty, seen under
  * the lock: a shard must take the lock to cease being idle before it handles a message, and only
- * one that is not idle sends.
+ * one that is not idle sends. Shards that are not idle are counted, so the mailboxes are looked
+ * through only when there are none.
  */
+#include <assert.h>
 #include <ck_pr.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,9 +118,20 @@ static void end_loop(xev_shard *s) {
     }
 }
 
+/* Under the lock, after a change of done or idle. */
+static void count_settled(xev_shard *s) {
+    bool settled = s->done && s->idle;
+    if (settled != s->settled) {
+        assert(settled ? s->rt->unsettled > 0 : s->rt->unsettled < s->rt->count);
+        s->rt->unsettled += settled ? 0u - 1u : 1u;
+        s->settled = settled;
+    }
+}
+
 static void set_idle(xev_shard *s, bool idle) {
     pthread_mutex_lock(&s->rt->lock);
     s->idle = idle;
+    count_settled(s);
     pthread_mutex_unlock(&s->rt->lock);
     if (idle) {
         xev__event_signal(s->rt->wake);
@@ -166,7 +179,7 @@ static enum xev__command next_command(xev_shard *s) {
             serve(s);
             pthread_mutex_lock(&rt->lock);
         } else {
-            pthread_cond_wait(&rt->changed, &rt->lock);
+            pthread_cond_wait(&s->commanded, &rt->lock);
         }
     }
     enum xev__command command = s->command;
@@ -179,6 +192,7 @@ static void report_done(xev_shard *s, int result) {
     pthread_mutex_lock(&s->rt->lock);
     s->result = result;
     s->done = true;
+    count_settled(s);
     pthread_mutex_unlock(&s->rt->lock);
     xev__event_signal(s->rt->wake);
 }
@@ -229,7 +243,8 @@ static void give(xev_shard *s, enum xev__command command) {
     pthread_mutex_lock(&s->rt->lock);
     s->command = command;
     s->done = false;
-    pthread_cond_broadcast(&s->rt->changed);
+    count_settled(s);
+    pthread_cond_signal(&s->commanded);
     if (s->serving_known) {
         xev_loop_stop(&s->loop); /* under the lock: once it is seen, END ends the loop */
     }
@@ -260,11 +275,12 @@ static int wait_done(xev_shard *s) {
 }
 
 static bool quiescent(struct xev__runtime *rt) {
-    bool yes = true;
     pthread_mutex_lock(&rt->lock);
-    for (uint32_t i = 0; i < rt->count; i++) {
+    bool yes = rt->unsettled == 0;
+    for (uint32_t i = 0; yes && i < rt->count; i++) {
         xev_shard *s = &rt->shards[i];
-        yes = yes && s->done && s->idle && (s->broken != 0 || xev__mailbox_depth(s) == 0);
+        assert(s->done && s->idle);
+        yes = s->broken != 0 || xev__mailbox_depth(s) == 0;
     }
     pthread_mutex_unlock(&rt->lock);
     return yes;
@@ -357,12 +373,20 @@ static int make_shards(xev_runtime *handle, struct xev__runtime *rt) {
         return XEV_ENOMEM;
     }
     memset(rt->shards, 0, size);
+    rt->unsettled = rt->count;
+    rt->outboxes = 1;
+    while (rt->outboxes < rt->count && rt->outboxes < XEV__OUTBOXES_MAX) {
+        rt->outboxes *= 2;
+    }
+    for (uint32_t i = 0; i < rt->count; i++) {
+        pthread_cond_init(&rt->shards[i].commanded, NULL);
+    }
     for (uint32_t i = 0; i < rt->count; i++) {
         xev_shard *s = &rt->shards[i];
         s->rt = rt;
         s->handle = handle;
         s->id = i;
-        s->outboxes = calloc(rt->count, sizeof *s->outboxes);
+        s->outboxes = calloc(rt->outboxes, sizeof *s->outboxes);
         if (s->outboxes == NULL) {
             return XEV_ENOMEM;
         }
@@ -413,7 +437,6 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     }
     handle->impl = rt;
     pthread_mutex_init(&rt->lock, NULL);
-    pthread_cond_init(&rt->changed, NULL);
     rt->wake = -1;
     int rc = fill_options(rt, options);
     if (rc == 0) {
@@ -429,9 +452,9 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     }
     for (uint32_t i = 0; rt->shards != NULL && i < rt->count; i++) {
         free(rt->shards[i].outboxes);
+        pthread_cond_destroy(&rt->shards[i].commanded);
     }
     free(rt->shards);
-    pthread_cond_destroy(&rt->changed);
     pthread_mutex_destroy(&rt->lock);
     free(rt);
     return rc;
