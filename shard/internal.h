@@ -111,6 +111,8 @@ uint32_t xev__mailbox_depth(const xev_shard *s);
 
 /* listener.c */
 void xev__listeners_drain(xev_shard *s);
+/* The drain is over: who still waits is not served, and the listener's callback is told. */
+void xev__listeners_cut(xev_shard *s);
 /* After the loop's deinit: those of a start that failed, which were never drained. */
 void xev__listeners_close(xev_shard *s);
 

@@ -1,9 +1,45 @@
 /* A listener per shard, spread by the kernel over the SO_REUSEPORT group. */
+#include <assert.h>
 #include <ck_pr.h>
 
 #include "shard/internal.h"
 
-static xev_cb_action on_nothing(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+/* Clients that the drain accepts in one turn. */
+#define AT_ONCE 64
+/* How soon to try again where descriptors are short in the drain: after this, then twice as long
+ * each time. Connections that end free them. */
+#define RETRY_DRAIN_MS 1
+#define RETRY_DRAIN_MAX_MS 64
+
+static bool is_active(xev_completion *c) {
+    return xev_completion_state(c) == XEV_COMPLETION_ACTIVE;
+}
+
+/* Of descriptors, or memory for one; which passes. */
+static bool is_short(int code) {
+    return code == XEV_EMFILE || code == XEV_ENFILE || code == XEV_ENOBUFS || code == XEV_ENOMEM ||
+           code == XEV_ENOSPC;
+}
+
+static void hand_over(xev_listener *l, int result) {
+    if (result >= 0) {
+        l->accepted++;
+        l->retry_ms = 0;
+        ck_pr_store_64(&l->shard->accepted, l->shard->accepted + 1);
+    }
+    l->error = result < 0 ? result : 0;
+    l->callback(l, result, l->userdata);
+}
+
+/* ---- the drain ----
+ *
+ * Whoever the kernel has connected is served; nobody else gets connected. First the gate: no
+ * connection begins any more, while handshakes go on. Then accept until none waits, with a bound
+ * per turn; where descriptors are short, as they come free, until the drain's deadline. The call
+ * that finds nobody is followed by the one that ends the listening, with no callback in between.
+ */
+
+static xev_cb_action on_closed(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     (void)loop;
     (void)c;
     (void)result;
@@ -11,42 +47,89 @@ static xev_cb_action on_nothing(xev_loop *loop, xev_completion *c, int result, v
     return XEV_DISARM;
 }
 
-static void hand_over(xev_listener *l, int result) {
-    if (result >= 0) {
-        l->accepted++;
-        ck_pr_store_64(&l->shard->accepted, l->shard->accepted + 1);
+/* No operation is active on the socket. */
+static void close_socket(xev_listener *l) {
+    assert(l->ended && !is_active(&l->accept));
+    if (!is_active(&l->last)) { /* a wait of the drain's, which then closes */
+        xev_tcp_close(l->tcp, &l->shard->loop, &l->last, l, on_closed);
     }
-    l->callback(l, result, l->userdata);
 }
 
-static bool is_active(xev_completion *c) {
-    return xev_completion_state(c) == XEV_COMPLETION_ACTIVE;
+/* Listen no more. clients: as many had no accept. */
+static void end_listening(xev_listener *l, int clients, int why) {
+    assert(l->draining && !l->ended);
+    xev__listener_end(l->tcp.fd);
+    l->ended = true;
+    if (clients > 0) {
+        l->unserved += (uint32_t)clients;
+        hand_over(l, why);
+    }
 }
 
-/* Nothing is accepted any more, and the drain has begun. */
-static void close_listener(xev_listener *l) {
-    /* These clients are connected, whether we have seen them or not. */
-    int fd;
-    while ((fd = xev_tcp_accept_now(l->tcp)) >= 0) {
-        hand_over(l, fd);
+static void accept_the_rest(xev_listener *l);
+
+static xev_cb_action on_waited(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    xev_listener *l = userdata;
+    (void)loop;
+    (void)c;
+    (void)result;
+    if (!l->ended) {
+        accept_the_rest(l);
+    } else {
+        close_socket(l);
     }
-    if (fd != XEV_EAGAIN) {
-        hand_over(l, fd); /* why there may be more of them */
-    }
-    xev_tcp_close(l->tcp, &l->shard->loop, &l->close, l, on_nothing);
+    return XEV_DISARM;
 }
+
+static void wait_and_accept(xev_listener *l, uint64_t ms) {
+    xev_timer_run(NULL, &l->shard->loop, &l->last, ms, l, on_waited);
+}
+
+static void accept_the_rest(xev_listener *l) {
+    assert(l->draining && !l->ended && !is_active(&l->accept) && !is_active(&l->last));
+    int fds[AT_ONCE], count = 0, rc = 0;
+    while (count < AT_ONCE && (rc = xev_tcp_accept_now(l->tcp)) >= 0) {
+        fds[count++] = rc;
+    }
+    if (rc == XEV_EAGAIN) {
+        end_listening(l, 0, 0);
+    }
+    for (int i = 0; i < count; i++) {
+        hand_over(l, fds[i]);
+    }
+    if (l->ended) {
+        close_socket(l);
+    } else if (rc >= 0) {
+        wait_and_accept(l, 0);
+    } else if (is_short(rc)) {
+        uint32_t ms = l->retry_ms * 2 > RETRY_DRAIN_MAX_MS ? RETRY_DRAIN_MAX_MS : l->retry_ms * 2;
+        l->retry_ms = ms > 0 ? ms : RETRY_DRAIN_MS;
+        wait_and_accept(l, l->retry_ms);
+        if (l->error != rc) {
+            hand_over(l, rc);
+        }
+    } else {
+        end_listening(l, xev__listener_waiting(l->tcp.fd), rc);
+        close_socket(l);
+    }
+}
+/* ---- accepting ---- */
 
 static xev_cb_action on_accept(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     xev_listener *l = userdata;
     (void)loop;
-    if (result != XEV_ECANCELED) {
+    if (result >= 0 || (result != XEV_ECANCELED && !l->ended)) {
         hand_over(l, result);
     }
     if (xev_completion_more(c)) {
         return XEV_REARM;
     }
+    if (l->ended) {
+        close_socket(l);
+        return XEV_DISARM;
+    }
     if (l->draining) {
-        close_listener(l);
+        accept_the_rest(l);
         return XEV_DISARM;
     }
     return l->paused || is_active(c) ? XEV_DISARM : XEV_REARM;
@@ -76,10 +159,26 @@ static void stop(xev_listener *l) {
 void xev__listeners_drain(xev_shard *s) {
     for (xev_listener *l = s->listeners; l != NULL; l = l->next) {
         l->draining = true;
+        (void)xev__listener_gate(l->tcp.fd); /* without it a client may come at the last moment */
         if (is_active(&l->accept)) {
             stop(l);
         } else {
-            close_listener(l); /* it was paused */
+            accept_the_rest(l); /* it was paused */
+        }
+    }
+}
+
+void xev__listeners_cut(xev_shard *s) {
+    for (xev_listener *l = s->listeners; l != NULL; l = l->next) {
+        if (l->ended) {
+            continue;
+        }
+        int why = l->error != 0 ? l->error : XEV_ETIMEDOUT;
+        end_listening(l, xev__listener_waiting(l->tcp.fd), why);
+        if (is_active(&l->accept)) {
+            stop(l);
+        } else {
+            close_socket(l);
         }
     }
 }
@@ -167,4 +266,20 @@ int xev_listener_addr(const xev_listener *l, xev_addr *addr) {
 xev_shard *xev_listener_shard(const xev_listener *l) {
     xev__shard_check(l != NULL, "xev_listener_shard", "listener is null");
     return l->shard;
+}
+
+void xev_listener_status_get(const xev_listener *l, xev_listener_status *out) {
+    xev__shard_check(l != NULL && out != NULL, "xev_listener_status_get",
+                     "listener or room is null");
+    int waiting = l->ended ? 0 : xev__listener_waiting(l->tcp.fd);
+    *out = (xev_listener_status){
+        .state = l->ended      ? XEV_LISTENER_CLOSED
+                 : l->draining ? XEV_LISTENER_DRAINING
+                 : l->paused   ? XEV_LISTENER_PAUSED
+                               : XEV_LISTENER_ACCEPTING,
+        .error = l->error,
+        .accepted = l->accepted,
+        .waiting = waiting > 0 ? (uint32_t)waiting : 0,
+        .unserved = l->unserved,
+    };
 }

@@ -216,6 +216,7 @@ static void *shard_main(void *arg) {
             begin_drain(s);
             break;
         case XEV__STOP:
+            xev__listeners_cut(s);
             if (rt->options.stop != NULL) {
                 rt->options.stop(s, rt->options.userdata);
             }

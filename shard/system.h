@@ -36,4 +36,13 @@ void xev__event_close(int fd);
 /* Wait until fd is readable, timeout_ms is over (-1: no limit), or a signal was handled. */
 void xev__wait_readable(int fd, int timeout_ms);
 
+/* A listening TCP socket. No connection begins at it any more: requests for one are ignored, and
+ * their senders repeat them. Handshakes that have begun go on, and so does accept. 0 or a code, by
+ * which the socket is as before. */
+int xev__listener_gate(int fd);
+/* How many connections wait for an accept, or a code. */
+int xev__listener_waiting(int fd);
+/* Listen no more, from the end of this call on. What still waits is reset. fd stays open. */
+void xev__listener_end(int fd);
+
 #endif

@@ -1,7 +1,10 @@
-/* Linux: CPUs, cgroup quota, signals. */
+/* Linux: CPUs, cgroup quota, signals, listening sockets. */
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <linux/filter.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -9,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "shard/system.h"
@@ -208,4 +212,40 @@ void xev__event_close(int fd) { (void)close(fd); }
 void xev__wait_readable(int fd, int timeout_ms) {
     struct pollfd p = {.fd = fd, .events = POLLIN};
     (void)poll(&p, 1, timeout_ms);
+}
+
+/* ---- listening sockets ---- */
+
+int xev__listener_gate(int fd) {
+    /* A socket filter sees the packets of a listener from the TCP header on. Connections inherit
+     * it, and nothing of theirs is a request for a connection. */
+    enum { FLAGS = 13, SYN = 0x02, ACK = 0x10 };
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FLAGS),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, SYN | ACK),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYN, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    struct sock_fprog program = {.len = sizeof code / sizeof code[0], .filter = code};
+    int rc = setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+    return rc == 0 ? 0 : -errno;
+}
+
+int xev__listener_waiting(int fd) {
+    struct tcp_info info = {0};
+    socklen_t len = sizeof info;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0) {
+        return -errno;
+    }
+    if (info.tcpi_state != TCP_LISTEN) {
+        return 0;
+    }
+    return (int)info.tcpi_unacked; /* of a listener: those it holds for accept */
+}
+
+void xev__listener_end(int fd) {
+    /* Of a listener Linux takes this as the end of listening. It costs no descriptor's close, which
+     * must wait for the loop. */
+    (void)shutdown(fd, SHUT_RD);
 }

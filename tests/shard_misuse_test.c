@@ -15,6 +15,7 @@ static _Alignas(XEV_MPSC_CACHE_LINE) char memory[4096];
 static xev_shard *const shard = (xev_shard *)(void *)memory; /* not looked at */
 static xev_shard_counters counters;
 static xev_listener listener;
+static xev_listener_status status;
 static xev_message message;
 static xev_request request;
 static xev_addr addr;
@@ -68,6 +69,8 @@ TEST(misuse_of_shards_is_caught) {
     DIES(xev_listener_addr, listener, NULL, &addr);
     DIES(xev_listener_addr, addr, &listener, NULL);
     DIES(xev_listener_shard, listener, NULL);
+    DIES(xev_listener_status_get, listener, NULL, &status);
+    DIES(xev_listener_status_get, out, &listener, NULL);
     DIES(xev_listener_pause, listener, NULL);
     DIES(xev_listener_resume, listener, NULL);
 }

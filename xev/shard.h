@@ -5,8 +5,10 @@
  *
  *     init    0 .. N-1, one after the other: listen, allocate. A negative code ends the start.
  *             (all shards serve)
- *     drain   when a stop is asked for: the shard's listeners have been told to close, what their
- *             backlog held is still accepted. Begin to finish what is there, take on nothing new.
+ *     drain   when a stop is asked for: the shard's listeners let nobody connect any more. Who is
+ *             connected and waits for an accept is still handed over, a bounded number in a turn,
+ *             where descriptors are short as they come free; then the listeners close. Begin to
+ *             finish what is there, take on nothing new.
  *     stop    N-1 .. 0, when no shard has referenced operations or messages left, or the drain's
  *             deadline has passed. Mailboxes are open: the last word to other shards.
  *             (N-1 .. 0: the shard handles every message it was sent, and its loop ends)
@@ -81,8 +83,9 @@ struct xev_request {
 };
 
 /* Result: a connection's descriptor, the callee's from now on, with TCP_NODELAY set; or why none
- * could be had (XEV_EMFILE and the like: reported once until it works again or is resumed; and by
- * the drain, where it leaves clients of the backlog without one). */
+ * could be had (XEV_EMFILE and the like: reported once until it works again or is resumed). Where
+ * the drain ends with clients of the backlog that were not served, it reports why: the code of the
+ * accept that failed last, or XEV_ETIMEDOUT; their number stands in xev_listener_status. */
 typedef void (*xev_listener_fn)(xev_listener *listener, int result, void *userdata);
 
 /* Caller-owned until the shard's deinit callback or, where its init callback failed after
@@ -90,14 +93,32 @@ typedef void (*xev_listener_fn)(xev_listener *listener, int result, void *userda
 struct xev_listener {
     xev_shard *shard;
     xev_tcp tcp;
-    xev_completion accept, cancel, close;
-    uint64_t accepted;
+    xev_completion accept, cancel;
+    xev_completion last; /* the drain's waits, then the close */
+    uint64_t accepted, unserved;
     xev_addr addr;
-    bool draining, paused;
+    int error; /* the last report's, 0: a connection */
+    uint32_t retry_ms;
+    bool draining, paused, ended;
     xev_listener_fn callback;
     void *userdata;
     xev_listener *next;
 };
+
+typedef enum {
+    XEV_LISTENER_ACCEPTING,
+    XEV_LISTENER_PAUSED,
+    XEV_LISTENER_DRAINING, /* nobody connects any more; who waits is still accepted */
+    XEV_LISTENER_CLOSED,
+} xev_listener_state;
+
+typedef struct xev_listener_status {
+    xev_listener_state state;
+    int error;         /* what its callback was told last, if that was no connection; else 0 */
+    uint32_t waiting;  /* connections that wait for an accept now */
+    uint64_t accepted; /* connections handed over */
+    uint64_t unserved; /* connections that waited when it closed, and were reset */
+} xev_listener_status;
 
 typedef struct xev_shard_counters {
     uint64_t accepted;      /* connections, by all listeners of the shard */
@@ -150,9 +171,10 @@ void xev_shard_count(xev_shard *shard, xev_shard_counters *out);
 /* Listen on addr, on this shard only, with SO_REUSEPORT, so that the kernel spreads connections
  * over the shards that do so. On shard 0 the address must be free: another program that listens on
  * it, with SO_REUSEPORT or not, is XEV_EADDRINUSE. Port 0 on shard 0 takes any; the others then
- * use the port of xev_listener_addr. backlog: above 0; 0 means 4096. The listener closes when the
- * drain begins. Shard's thread. 0 or a code: XEV_EINVAL (backlog), XEV_EAFNOSUPPORT (no address,
- * NULL included), XEV_ECANCELED (the drain has begun), ... */
+ * use the port of xev_listener_addr. backlog: above 0; 0 means 4096. The listener closes in the
+ * drain, which serves who is connected by then. A socket filter that lets no connection begin
+ * replaces one that was attached to it. Shard's thread. 0 or a code: XEV_EINVAL (backlog),
+ * XEV_EAFNOSUPPORT (no address, NULL included), XEV_ECANCELED (the drain has begun), ... */
 XEV_NODISCARD int xev_shard_listen(xev_shard *shard, xev_listener *listener, const xev_addr *addr,
                                    int backlog, void *userdata, xev_listener_fn callback);
 
@@ -163,6 +185,9 @@ XEV_NODISCARD int xev_shard_listen(xev_shard *shard, xev_listener *listener, con
  * Shard's thread. */
 void xev_listener_pause(xev_listener *listener);
 void xev_listener_resume(xev_listener *listener);
+
+/* How it is. Shard's thread. */
+void xev_listener_status_get(const xev_listener *listener, xev_listener_status *out);
 
 /* Its socket, for the options that connections inherit from it: xev_tcp_set_nodelay (which is on),
  * xev_tcp_set_keepalive, xev_tcp_set_buffers. Shard's thread, until the drain. */
