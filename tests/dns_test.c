@@ -232,6 +232,38 @@ TEST(bad_arguments_are_refused) {
     xev_loop_deinit(&loop);
 }
 
+struct asked {
+    struct dns d;
+    char host[16];
+};
+
+static xev_cb_action ask_on(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    static const char *const next[] = {"localhost", "", "127.0.0.2"};
+    struct asked *a = userdata;
+    (void)dns_cb(loop, c, result, &a->d);
+    CHECK_EQ(result < 0, a->d.calls == 3);
+    if (a->d.calls == 3) {
+        CHECK_EQ(result, XEV_EINVAL);
+    }
+    if (a->d.calls == 4) {
+        return XEV_DISARM;
+    }
+    snprintf(a->host, sizeof a->host, "%s", next[a->d.calls - 1]);
+    return XEV_REARM;
+}
+
+TEST(rearm_asks_for_the_name_that_is_there_now) {
+    struct scene s;
+    struct asked a = {.host = "192.0.2.7"};
+    scene_start(&s);
+    xev_dns_resolve(&s.loop, &a.d.r, a.host, NULL, XEV_AF_INET, a.d.addrs, 8, &a, ask_on);
+    run_done(&s.loop);
+    CHECK_EQ(a.d.calls, 4);
+    CHECK_EQ(a.d.result, 1);
+    check_addr(&a.d.addrs[0], "127.0.0.2:0");
+    scene_end(&s);
+}
+
 TEST(as_many_as_there_is_room_for) {
     struct scene s;
     struct dns d;

@@ -281,6 +281,40 @@ TEST(rearm_reads_on_to_the_end) {
     scene_end(&s);
 }
 
+struct pieces {
+    struct freq f;
+    xev_vec vec;
+};
+
+static xev_cb_action next_pieces(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    struct pieces *p = userdata;
+    static const int wanted[] = {4, XEV_EINVAL, 2};
+    (void)freq_cb(loop, c, result, &p->f);
+    CHECK_EQ(result, wanted[p->f.calls - 1]);
+    if (p->f.calls == 1) {
+        p->vec.len_bytes = 0;
+    } else if (p->f.calls == 2) {
+        p->vec = (xev_vec){(char *)p->vec.base + 4, 2};
+    }
+    return p->f.calls < 3 ? XEV_REARM : XEV_DISARM;
+}
+
+TEST(rearm_takes_the_vector_as_it_is_now) {
+    struct scene s;
+    scene_start(&s);
+    char got[8] = "", data[] = "abcdef";
+    int fd = create_in(&s, "v");
+    struct pieces out = {.vec = {data, 4}}, in = {.vec = {got, 4}};
+    xev_file_writev(fd, &s.loop, &out.f.r, &out.vec, 1, &out, next_pieces);
+    CHECK_EQ(wait_calls(&s, &out.f, 3), 2);
+    CHECK_EQ(lseek(fd, 0, SEEK_SET), 0);
+    xev_file_readv(fd, &s.loop, &in.f.r, &in.vec, 1, &in, next_pieces);
+    CHECK_EQ(wait_calls(&s, &in.f, 3), 2);
+    CHECK_STR_EQ(got, data);
+    close_file(&s, fd);
+    scene_end(&s);
+}
+
 TEST(opened_number_is_not_taken_for_an_earlier_file) {
     struct scene s;
     struct freq f;

@@ -178,6 +178,40 @@ TEST(rearm_receives_and_sends_again) {
     net_close(&n);
 }
 
+static xev_cb_action next_datagram(struct op *op, int result) {
+    xev_datagram *d = op->user;
+    static const int wanted[] = {4, XEV_EINVAL, 2};
+    CHECK_EQ(result, wanted[op->calls - 1]);
+    if (op->calls == 1) {
+        d->len_bytes = d->capacity_bytes = (uint32_t)INT32_MAX + 1;
+    } else if (op->calls == 2) {
+        d->len_bytes = d->capacity_bytes = 2;
+        d->buf = (char *)d->buf + 4;
+    }
+    op->ends = op->calls == 3;
+    return op->ends ? XEV_DISARM : XEV_REARM;
+}
+
+TEST(rearm_takes_the_datagram_as_it_is_now) {
+    struct net n;
+    struct op received, sent;
+    char got[8] = "", data[] = "abcdef";
+    net_open(&n, NULL);
+    struct pair p = pair_at("127.0.0.1");
+    xev_datagram in = into(got, 4), out = out_of(data, 4, &p.in_at);
+    do_send(&sent, &n, p.out, &out);
+    sent.then = next_datagram;
+    sent.user = &out;
+    run_until(&n, &sent.calls, 3);
+    do_recv(&received, &n, p.in, &in);
+    received.then = next_datagram;
+    received.user = &in;
+    run_until(&n, &received.calls, 3);
+    CHECK_STR_EQ(got, data);
+    pair_close(&n, &p);
+    net_close(&n);
+}
+
 /* ---- connected ---- */
 
 TEST(connected_socket_sends_to_and_hears_its_peer_only) {

@@ -392,6 +392,108 @@ TEST(a_bad_message_is_refused_when_repeated) {
     net_close(&n);
 }
 
+/* Each callback sees to what the next message is. */
+static xev_cb_action next_message(struct op *op, int result) {
+    xev_unix_msg *msg = op->user;
+    static const int wanted[] = {4, XEV_EINVAL, XEV_EINVAL, 2};
+    CHECK_EQ(result, wanted[op->calls - 1]);
+    switch (op->calls) {
+    case 1:
+        msg->len_bytes = 0;
+        break;
+    case 2:
+        msg->len_bytes = 2;
+        msg->fds_len = msg->fds_max = XEV_UNIX_FDS_MAX + 1;
+        break;
+    case 3:
+        msg->fds_len = msg->fds_max = 0;
+        msg->buf = (char *)msg->buf + 4;
+        break;
+    default:
+        return XEV_DISARM;
+    }
+    op->ends = 0;
+    return XEV_REARM;
+}
+
+TEST(rearm_takes_the_message_as_it_is_now) {
+    for (int type = XEV_UNIX_STREAM; type <= XEV_UNIX_DATAGRAM; type++) {
+        struct net n;
+        struct op in, out;
+        char got[8] = "", sent[] = "abcdef";
+        int fds[XEV_UNIX_FDS_MAX + 1] = {0};
+        xev_unix pair[2];
+        net_open(&n, NULL);
+        CHECK_EQ(xev_unix_pair(pair, (enum xev_unix_type)type), 0);
+        xev_unix_msg from = message(sent, 4), to = message(got, 4);
+        from.fds = to.fds = fds;
+        do_send_msg(&out, &n, pair[0], &from);
+        out.user = &from;
+        if (type == XEV_UNIX_STREAM) {
+            out.then = next_message;
+            run_until(&n, &out.calls, 4);
+        } else { /* which may be empty */
+            finish_op(&out);
+            from = message(sent + 4, 2);
+            CHECK_EQ(send_msg(&n, pair[0], &from), 2);
+        }
+        do_recv_msg(&in, &n, pair[1], &to);
+        in.then = next_message;
+        in.user = &to;
+        run_until(&n, &in.calls, 4);
+        CHECK_MEM_EQ(got, "abcdef", 6);
+        close_fd(&n, pair[0].fd);
+        close_fd(&n, pair[1].fd);
+        net_close(&n);
+    }
+}
+
+/* Descriptors go with the first message, and not with what a repeat sends of the rest. */
+static xev_cb_action without_descriptors(struct op *op, int result) {
+    xev_unix_msg *msg = op->user;
+    CHECK_EQ(result, 1);
+    msg->fds_len = 0;
+    msg->buf = (char *)msg->buf + 1;
+    op->ends = op->calls == 2;
+    return op->ends ? XEV_DISARM : XEV_REARM;
+}
+
+TEST(rearm_sends_the_descriptors_there_are_now) {
+    struct net n;
+    struct op out;
+    char got[2], sent[] = "ab";
+    int ends[2], fds[2];
+    xev_unix pair[2];
+    net_open(&n, NULL);
+    CHECK_EQ(pipe(ends), 0);
+    CHECK_EQ(xev_unix_pair(pair, XEV_UNIX_STREAM), 0);
+    xev_unix_msg from = message(sent, 1);
+    from.fds = ends;
+    from.fds_len = 1;
+    do_send_msg(&out, &n, pair[0], &from);
+    out.then = without_descriptors;
+    out.user = &from;
+    run_until(&n, &out.calls, 2);
+    xev_unix_msg to = message(got, 2);
+    to.fds = fds;
+    to.fds_max = 2;
+    int first = recv_msg(&n, pair[1], &to);
+    CHECK_EQ(to.fds_len, 1);
+    CHECK_EQ(close(fds[0]), 0);
+    if (first == 1) {
+        to.buf = got + 1;
+        to.len_bytes = 1;
+        CHECK_EQ(recv_msg(&n, pair[1], &to), 1);
+        CHECK_EQ(to.fds_len, 0);
+    }
+    CHECK_MEM_EQ(got, "ab", 2);
+    CHECK_EQ(close(ends[0]), 0);
+    CHECK_EQ(close(ends[1]), 0);
+    close_fd(&n, pair[0].fd);
+    close_fd(&n, pair[1].fd);
+    net_close(&n);
+}
+
 TEST(bad_messages) {
     struct net n;
     char in[16];

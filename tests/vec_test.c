@@ -326,6 +326,99 @@ TEST(rearm_repeats) {
     }
 }
 
+/* A reader that moves its vector on by what arrived, as one does to fill a message up. */
+struct filler {
+    char buf[100];
+    xev_vec vec;
+    size_t total, wanted;
+};
+
+static xev_cb_action fill_up(struct op *op, int result) {
+    struct filler *f = op->user;
+    CHECK_GT(result, 0);
+    CHECK_LE((size_t)result, f->vec.len_bytes);
+    f->total += (size_t)result;
+    f->vec.base = (char *)f->vec.base + result;
+    f->vec.len_bytes -= (size_t)result;
+    if (f->vec.len_bytes == 0) {
+        f->vec = (xev_vec){f->buf, sizeof f->buf};
+    }
+    if (f->total == f->wanted) {
+        return XEV_DISARM;
+    }
+    op->ends = 0;
+    return XEV_REARM;
+}
+
+/* As long as it was before, a vector would seem not to be filled by what fills it now, and the rest
+ * would be waited for that is there already. */
+TEST(rearm_takes_the_vector_as_it_is_now) {
+    static const char data[1000];
+    for (int kind = 0; kind < KINDS; kind++) {
+        struct net n;
+        struct op in;
+        struct filler f = {.wanted = 1060};
+        int fd[2];
+        f.vec = (xev_vec){f.buf, sizeof f.buf};
+        net_open(&n, NULL);
+        make((enum kind)kind, fd);
+        do_readv(&in, &n, (enum kind)kind, fd[0], &f.vec, 1);
+        in.then = fill_up;
+        in.user = &f;
+        settle(&n);
+        CHECK_EQ(write(fd[1], data, 60), 60);
+        run_until(&n, &in.calls, 1);
+        CHECK_EQ(write(fd[1], data, 1000), 1000);
+        run_op(&in);
+        CHECK_EQ(f.total, 1060);
+        close_pair(&n, fd);
+        net_close(&n);
+    }
+}
+
+static xev_cb_action take_back(struct op *op, int result) {
+    xev_vec *vec = op->user;
+    op->sum += result > 0 ? result : 0;
+    if (op->calls == 1) {
+        CHECK_EQ(result, 4);
+        vec->len_bytes = 0; /* all of it is done */
+    } else if (op->calls == 2) {
+        CHECK_EQ(result, XEV_EINVAL); /* and no end of the stream */
+        vec->base = (char *)vec->base + 4;
+        vec->len_bytes = 2;
+    } else {
+        CHECK_EQ(result, 2);
+        return XEV_DISARM;
+    }
+    op->ends = 0;
+    return XEV_REARM;
+}
+
+TEST(rearm_with_an_emptied_vector_is_invalid_and_with_a_filled_one_goes_on) {
+    for (int kind = 0; kind < KINDS; kind++) {
+        struct net n;
+        struct op in, out;
+        int fd[2];
+        char got[8] = "", sent[] = "abcdef";
+        xev_vec to = {got, 4}, from = {sent, 4};
+        net_open(&n, NULL);
+        make((enum kind)kind, fd);
+        do_writev(&out, &n, (enum kind)kind, fd[1], &from, 1);
+        out.then = take_back;
+        out.user = &from;
+        run_until(&n, &out.calls, 3);
+        CHECK_EQ(out.sum, 6);
+        do_readv(&in, &n, (enum kind)kind, fd[0], &to, 1);
+        in.then = take_back;
+        in.user = &to;
+        run_until(&n, &in.calls, 3);
+        CHECK_EQ(in.sum, 6);
+        CHECK_STR_EQ(got, sent);
+        close_pair(&n, fd);
+        net_close(&n);
+    }
+}
+
 TEST(nonblocking_descriptors_work_the_same) {
     for (int kind = 0; kind < KINDS; kind++) {
         struct net n;
@@ -607,6 +700,11 @@ TEST(a_refused_one_is_refused_when_repeated) {
     op.then = once_more;
     run_until(&n, &op.calls, 3);
     do_writev(&op, &n, TCP, fd[0], none, 1);
+    op.then = once_more;
+    run_until(&n, &op.calls, 3);
+    /* A count that would seem to be 1 where it is kept in 32 bits. */
+    const xev_vec one[] = {{&op, 1}};
+    do_writev(&op, &n, TCP, fd[0], one, ((size_t)1 << 32) + 1);
     op.then = once_more;
     run_until(&n, &op.calls, 3);
     close_pair(&n, fd);

@@ -10,7 +10,9 @@
  *  - No callback runs inside a submitting, cancelling or closing call; callbacks run inside
  *    xev_loop_run (and, for what is still active then, inside xev_loop_deinit).
  *  - The callback returns XEV_DISARM or XEV_REARM. REARM repeats the operation with the same
- *    arguments; a timer counts its interval from the previous deadline. After XEV_ECANCELED and
+ *    arguments. What they point to (a vector, a message, a datagram, a name) is read and checked
+ *    anew, so the callback may change it first: advance a vector by what arrived, for instance. A
+ *    timer counts its interval from the previous deadline. After XEV_ECANCELED and
  *    XEV_ETIMEDOUT, and for a cancel or a close, there is nothing to repeat and REARM means DISARM.
  *    While more callbacks are to come, REARM goes on and DISARM stops the operation: its terminal
  *    callback then reports XEV_ECANCELED, after calls for what had arrived by then, if any (no data

@@ -11,6 +11,8 @@ struct xev__request_link {
     bool in_order;               /* one after the other on its descriptor */
     bool makes_fd;               /* its result is a new descriptor */
     int refused;                 /* the code for bad arguments, at each submission, or 0 */
+    /* Sets refused at each submission, where the arguments are in memory that may have changed. */
+    int (*check)(xev_completion *request);
 };
 
 XEV_BEGIN_DECLS

@@ -329,8 +329,12 @@ void xev__transfer_vec(const char *call, enum xev__op op, xev_fd fd, xev_loop *l
                        xev_cb cb);
 /* All pieces together; 0: none, or more of them or of bytes than there may be. */
 uint32_t xev__vec_bytes(const xev_vec *vec, size_t count);
-/* Either once more, by XEV_REARM. c->arg.io: buf and len_bytes (0: refused), or with aux above 0
- * the pieces, their bytes and their number. */
+/* How many pieces there are, or more than there may be: fits where a count is kept. */
+static inline uint32_t xev__vec_count(size_t count) {
+    return count <= XEV_VEC_MAX ? (uint32_t)count : XEV_VEC_MAX + 1;
+}
+/* Either, begun, for the first time or by XEV_REARM. c->arg.io: buf and len_bytes (0: refused), or
+ * with aux above 0 the pieces and their number; their bytes are counted here. */
 void xev__transfer_start(xev_loop *loop, xev_completion *c);
 
 /* Begin op, which needs no more than the descriptor and flags. */

@@ -90,6 +90,20 @@ static bool begin(const char *call, xev_loop *loop, xev_dns_req *r, size_t room,
     return true;
 }
 
+/* Also decides where it is answered. */
+static int check_question(xev_completion *c) {
+    xev_dns_req *r = (xev_dns_req *)(void *)c;
+    uint32_t port;
+    bool bad_service = r->service != NULL && r->service[0] == '\0';
+    bad_service |= numeric_port(r->service, &port) && port > 65535;
+    if (r->host[0] == '\0' || bad_service) {
+        return XEV_EINVAL;
+    }
+    bool now = known_at_once(r);
+    xev__work_init(c, now ? XEV_LANE_COUNT : XEV_LANE_DNS, now ? answer_literal : run_resolve);
+    return 0;
+}
+
 void xev_dns_resolve(xev_loop *loop, xev_dns_req *req, const char *host, const char *service,
                      enum xev_family family, xev_addr *addrs, size_t max, void *userdata,
                      xev_cb cb) {
@@ -99,10 +113,7 @@ void xev_dns_resolve(xev_loop *loop, xev_dns_req *req, const char *host, const c
     if (!begin(XEV__CALL("xev_dns_resolve"), loop, req, max, userdata, cb)) {
         return;
     }
-    uint32_t port;
-    bool bad_service = service != NULL && service[0] == '\0';
-    bad_service |= numeric_port(service, &port) && port > 65535;
-    if (host[0] == '\0' || bad_service || max == 0 || max > 65535) {
+    if (max == 0 || max > 65535) {
         xev__request_refuse(loop, &req->c, XEV_EINVAL);
         return;
     }
@@ -114,9 +125,7 @@ void xev_dns_resolve(xev_loop *loop, xev_dns_req *req, const char *host, const c
     req->service = service;
     req->family = family;
     req->addrs = addrs;
-    bool now = known_at_once(req);
-    xev__work_init(&req->c, now ? XEV_LANE_COUNT : XEV_LANE_DNS,
-                   now ? answer_literal : run_resolve);
+    req->link.check = check_question;
     xev__work_start(loop, &req->c);
 }
 

@@ -47,12 +47,15 @@ void xev__transfer_vec(const char *call, enum xev__op op, xev_fd fd, xev_loop *l
     }
     c->fd = fd;
     c->arg.io.buf = (void *)(uintptr_t)vec;
-    c->arg.io.len_bytes = xev__vec_bytes(vec, count);
-    c->arg.io.aux = (uint32_t)count;
+    c->arg.io.len_bytes = 0;
+    c->arg.io.aux = xev__vec_count(count);
     xev__transfer_start(loop, c);
 }
 
 void xev__transfer_start(xev_loop *loop, xev_completion *c) {
+    if (c->arg.io.aux > 0) { /* a callback may have changed the pieces before it repeats */
+        c->arg.io.len_bytes = xev__vec_bytes(c->arg.io.buf, c->arg.io.aux);
+    }
     if (c->arg.io.len_bytes == 0) {
         xev__pend(loop, c, XEV_EINVAL);
     } else {

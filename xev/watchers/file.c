@@ -281,17 +281,19 @@ static bool begin_fd(const char *call, enum file_op op, xev_fd fd, xev_loop *loo
     return fd >= 0;
 }
 
+static int check_pieces(xev_completion *c) {
+    const xev_file_req *r = (const xev_file_req *)(const void *)c;
+    return xev__vec_bytes(r->vec, r->count) > 0 ? 0 : XEV_EINVAL;
+}
+
 static void transfer(const char *call, enum file_op op, xev_fd fd, xev_loop *loop, xev_file_req *r,
                      const xev_vec *vec, size_t count, uint64_t offset, void *userdata, xev_cb cb) {
     if (!begin_fd(call, op, fd, loop, r, offset == XEV__AT_POSITION, userdata, cb)) {
         return;
     }
-    if (xev__vec_bytes(vec, count) == 0) {
-        xev__request_refuse(loop, &r->c, XEV_EINVAL);
-        return;
-    }
+    r->link.check = check_pieces;
     r->vec = vec;
-    r->count = (uint32_t)count;
+    r->count = xev__vec_count(count);
     r->offset = offset;
     xev__work_start(loop, &r->c);
 }

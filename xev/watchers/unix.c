@@ -145,36 +145,6 @@ int xev_unix_peer_cred(xev_unix sock, xev_unix_cred *cred) {
 
 /* ---- messages ---- */
 
-/* The operation's callback is ours, and the user's waits in the message: what the kernel stored has
- * to be taken apart before, and set up again for a repeat. */
-static xev_cb_action on_received(xev_loop *loop, xev_completion *c, int result, void *userdata) {
-    xev_unix_msg *msg = userdata;
-    if (result >= 0) {
-        xev__os_unix_received(msg);
-    }
-    if (result == 0 && xev__os_is_stream(c->fd)) {
-        result = XEV_EOF;
-    }
-    xev_cb_action action = msg->callback(loop, c, result, msg->userdata);
-    if (action == XEV_REARM && result != XEV_ECANCELED && result != XEV_ETIMEDOUT) {
-        xev__os_unix_receive(msg);
-    }
-    return action;
-}
-
-static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void *userdata) {
-    xev_unix_msg *msg = userdata;
-    return msg->callback(loop, c, result, msg->userdata);
-}
-
-static void submit_msg(xev_loop *loop, xev_completion *c, xev_fd fd, xev_unix_msg *msg,
-                       bool valid) {
-    c->fd = fd;
-    c->arg.io.buf = msg->header;
-    c->arg.io.len_bytes = valid ? 1 : 0;
-    xev__transfer_start(loop, c);
-}
-
 static void check_msg(const char *call, const xev_unix_msg *msg, uint32_t fds, xev_cb cb) {
     if (msg == NULL || cb == NULL) {
         xev__misuse(call, "message or callback is null", msg);
@@ -184,39 +154,85 @@ static void check_msg(const char *call, const xev_unix_msg *msg, uint32_t fds, x
     }
 }
 
-void xev_unix_send_msg(xev_unix sock, xev_loop *loop, xev_completion *c, xev_unix_msg *msg,
-                       void *userdata, xev_cb cb) {
-    check_msg("xev_unix_send_msg", msg, msg != NULL ? msg->fds_len : 0, cb);
-    if (!xev__begin(XEV__CALL("xev_unix_send_msg"), loop, c, XEV__OP_SENDMSG, userdata, cb)) {
-        return;
-    }
-    msg->userdata = userdata;
-    msg->callback = cb;
-    c->userdata = msg;
-    c->callback = on_sent;
+/* Describe the message to the kernel, as it is now. c->arg.io.len_bytes: 0 if it cannot be one. */
+static void prepare_send(xev_completion *c, xev_unix_msg *msg) {
     bool valid = msg->len_bytes <= INT32_MAX && msg->fds_len <= XEV_UNIX_FDS_MAX &&
-                 (msg->len_bytes > 0 || !xev__os_is_stream(sock.fd));
+                 (msg->len_bytes > 0 || !xev__os_is_stream(c->fd));
     if (valid) {
         xev__os_unix_send(msg);
     }
-    submit_msg(loop, c, sock.fd, msg, valid);
+    c->arg.io.len_bytes = valid;
 }
 
-void xev_unix_recv_msg(xev_unix sock, xev_loop *loop, xev_completion *c, xev_unix_msg *msg,
-                       void *userdata, xev_cb cb) {
-    check_msg("xev_unix_recv_msg", msg, msg != NULL ? msg->fds_max : 0, cb);
-    if (!xev__begin(XEV__CALL("xev_unix_recv_msg"), loop, c, XEV__OP_RECVMSG, userdata, cb)) {
-        return;
-    }
-    msg->userdata = userdata;
-    msg->callback = cb;
-    msg->fds_len = 0;
-    c->userdata = msg;
-    c->callback = on_received;
+static void prepare_receive(xev_completion *c, xev_unix_msg *msg) {
     bool valid =
         msg->len_bytes > 0 && msg->len_bytes <= INT32_MAX && msg->fds_max <= XEV_UNIX_FDS_MAX;
     if (valid) {
         xev__os_unix_receive(msg);
     }
-    submit_msg(loop, c, sock.fd, msg, valid);
+    c->arg.io.len_bytes = valid;
+}
+
+static bool repeats(xev_cb_action action, int result) {
+    return action == XEV_REARM && result != XEV_ECANCELED && result != XEV_ETIMEDOUT;
+}
+
+/* The operation's callback is ours, and the user's waits in the message: what the kernel stored has
+ * to be taken apart before, and the message, which the callback may have changed, is described anew
+ * for a repeat. */
+static xev_cb_action on_received(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    xev_unix_msg *msg = userdata;
+    if (result >= 0) {
+        xev__os_unix_received(msg);
+    }
+    if (result == 0 && xev__os_is_stream(c->fd)) {
+        result = XEV_EOF;
+    }
+    xev_cb_action action = msg->callback(loop, c, result, msg->userdata);
+    if (repeats(action, result)) {
+        check_msg("XEV_REARM", msg, msg->fds_max, msg->callback);
+        prepare_receive(c, msg);
+    }
+    return action;
+}
+
+static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    xev_unix_msg *msg = userdata;
+    xev_cb_action action = msg->callback(loop, c, result, msg->userdata);
+    if (repeats(action, result)) {
+        check_msg("XEV_REARM", msg, msg->fds_len, msg->callback);
+        prepare_send(c, msg);
+    }
+    return action;
+}
+
+static void begin_msg(xev_completion *c, xev_fd fd, xev_unix_msg *msg, xev_cb on_result) {
+    msg->userdata = c->userdata;
+    msg->callback = c->callback;
+    c->userdata = msg;
+    c->callback = on_result;
+    c->fd = fd;
+    c->arg.io.buf = msg->header;
+    c->arg.io.aux = 0;
+}
+
+void xev_unix_send_msg(xev_unix sock, xev_loop *loop, xev_completion *c, xev_unix_msg *msg,
+                       void *userdata, xev_cb cb) {
+    check_msg("xev_unix_send_msg", msg, msg != NULL ? msg->fds_len : 0, cb);
+    if (xev__begin(XEV__CALL("xev_unix_send_msg"), loop, c, XEV__OP_SENDMSG, userdata, cb)) {
+        begin_msg(c, sock.fd, msg, on_sent);
+        prepare_send(c, msg);
+        xev__transfer_start(loop, c);
+    }
+}
+
+void xev_unix_recv_msg(xev_unix sock, xev_loop *loop, xev_completion *c, xev_unix_msg *msg,
+                       void *userdata, xev_cb cb) {
+    check_msg("xev_unix_recv_msg", msg, msg != NULL ? msg->fds_max : 0, cb);
+    if (xev__begin(XEV__CALL("xev_unix_recv_msg"), loop, c, XEV__OP_RECVMSG, userdata, cb)) {
+        msg->fds_len = 0;
+        begin_msg(c, sock.fd, msg, on_received);
+        prepare_receive(c, msg);
+        xev__transfer_start(loop, c);
+    }
 }

@@ -166,9 +166,13 @@ void xev__request_refuse(xev_loop *loop, xev_completion *c, int code) {
 
 void xev__work_start(xev_loop *loop, xev_completion *c) {
     if (c->op == XEV__OP_REQUEST) {
-        request_of(c)->link.stop = 0;
-        if (request_of(c)->link.refused != 0) {
-            xev__pend(loop, c, request_of(c)->link.refused);
+        struct xev__request_link *link = &request_of(c)->link;
+        link->stop = 0;
+        if (link->check != NULL) {
+            link->refused = link->check(c);
+        }
+        if (link->refused != 0) {
+            xev__pend(loop, c, link->refused);
             return;
         }
     }
