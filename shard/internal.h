@@ -93,6 +93,7 @@ struct xev__runtime {
     uint32_t unsettled; /* under the lock: shards that are not both done and idle */
     int wake;           /* descriptor: the coordinator is to look again */
     uint32_t stops;     /* atomic: calls of xev_runtime_stop, and signals */
+    uint32_t failed;    /* atomic: 1 when the loop of a shard has broken */
     struct xev__stop_signal stop_signals[XEV__STOP_SIGNALS];
     struct xev__mask mask; /* the coordinator's, of before */
     bool signals_open, mask_open;

@@ -101,7 +101,7 @@ static void await_replies(xev_shard *s) {
     }
     xev_timer_run(NULL, &s->loop, &s->look_again, 10, NULL, look_again);
     while (s->awaited > 0 && s->broken == 0 && now_ms() < s->rt->drain_end_ms &&
-           ck_pr_load_32(&s->rt->stops) == 1) {
+           ck_pr_load_32(&s->rt->stops) <= 1) {
         s->broken = xev_loop_run(&s->loop, XEV_RUN_ONCE);
         xev__mailbox_flush(s);
     }
@@ -165,8 +165,8 @@ static void serve(xev_shard *s) {
     if (rc < 0) {
         /* The kernel will not wait for us any more. Nothing can be served; end in order. */
         s->broken = rc;
+        ck_pr_store_32(&s->rt->failed, 1); /* no stop of the user's: it cuts no drain short */
         set_idle(s, true);
-        xev_runtime_stop(s->handle);
     }
 }
 
@@ -292,7 +292,7 @@ static int serve_and_drain(struct xev__runtime *rt) {
         give(&rt->shards[i], XEV__SERVE);
         (void)wait_done(&rt->shards[i]);
     }
-    while (stops(rt) == 0) {
+    while (stops(rt) == 0 && ck_pr_load_32(&rt->failed) == 0) {
         wait_for_news(rt, -1);
     }
     rt->drain_end_ms = now_ms() + rt->options.drain_ms;
