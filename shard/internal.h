@@ -51,6 +51,8 @@ struct xev_shard {
     bool has_loop, initialised, serving, draining;
     bool ending; /* asks nothing any more */
     xev_completion look_again;
+    xev_signal hangup;
+    xev_completion listen_for_hangups;
     int broken; /* why the loop cannot be run any more, or 0 */
     xev_listener *listeners;
     uint64_t accepted, sent, received, refused; /* atomic for readers */
@@ -78,7 +80,7 @@ static inline void xev__shard_check(bool ok, const char *call, const char *what)
 
 #define XEV__MAILBOX_CLOSED 0x80000000u
 
-struct xev__stop_signal {
+struct xev__caught {
     xev__catcher catcher;
     struct xev__runtime *rt;
 };
@@ -94,9 +96,8 @@ struct xev__runtime {
     int wake;           /* descriptor: the coordinator is to look again */
     uint32_t stops;     /* atomic: calls of xev_runtime_stop, and signals */
     uint32_t failed;    /* atomic: 1 when the loop of a shard has broken */
-    struct xev__stop_signal stop_signals[XEV__STOP_SIGNALS];
-    struct xev__mask mask; /* the coordinator's, of before */
-    bool signals_open, mask_open;
+    struct xev__caught caught[XEV__CAUGHT_SIGNALS];
+    uint32_t was_blocked;  /* of these, in the coordinator, before */
     uint64_t drain_end_ms; /* 0: has not begun; set before any shard is told */
 };
 
@@ -120,6 +121,8 @@ void xev__listeners_close(xev_shard *s);
 /* signals.c */
 int xev__signals_open(struct xev__runtime *rt); /* 0 or a code: nothing to close then */
 void xev__signals_close(struct xev__runtime *rt);
+/* Call the hangup callback on s from now until its loop's deinit. 0 or a code. */
+int xev__hangups_start(xev_shard *s);
 
 /* runtime.c */
 /* Somebody asks for a stop. Any thread, and signal handlers. */

@@ -73,6 +73,10 @@ static int set_up(xev_shard *s) {
     }
     s->has_loop = true;
     xev__mailbox_start(s);
+    rc = xev__hangups_start(s);
+    if (rc < 0) {
+        return rc;
+    }
     return o->init != NULL ? o->init(s, o->userdata) : 0;
 }
 
@@ -417,7 +421,7 @@ static int run_with_pool(xev_runtime *handle, struct xev__runtime *rt) {
     if (rc < 0) {
         return rc;
     }
-    rc = rt->options.no_signals ? 0 : xev__signals_open(rt);
+    rc = xev__signals_open(rt);
     if (rc == 0) {
         rc = make_shards(handle, rt);
         if (rc == 0) {

@@ -1,55 +1,115 @@
-/* Signals that end a runtime.
+/* Signals that end a runtime, have its shards reload, or must not end the process.
  *
  * They are caught by the handler of xev_signal (its registry, xev/core/support.h), so it does not
  * matter which thread they land on, and several runtimes and the program's own watchers share
- * them. The handler counts a stop and wakes the coordinator. The coordinator's thread does not
+ * them. For a stop the handler counts and wakes the coordinator. The coordinator's thread does not
  * block them: at least one thread can take them, even where the program started with all of them
  * blocked.
+ *
+ * SIGPIPE has a handler that does nothing, rather than SIG_IGN: what the program executes would
+ * inherit that.
  */
 #include <assert.h>
+#include <ck_pr.h>
 #include <stddef.h>
 
 #include "shard/internal.h"
 
-/* In a signal handler, on any thread. */
-static void on_stop_signal(xev__catcher *c) {
-    struct xev__stop_signal *s =
-        (struct xev__stop_signal *)(void *)((char *)c - offsetof(struct xev__stop_signal, catcher));
-    xev__stops_add(s->rt);
+static struct xev__runtime *runtime_of(xev__catcher *c) {
+    return ((struct xev__caught *)(void *)((char *)c - offsetof(struct xev__caught, catcher)))->rt;
+}
+
+/* These run in a signal handler, on any thread. */
+
+static void on_stop(xev__catcher *c) { xev__stops_add(runtime_of(c)); }
+
+/* A terminal that goes away sends SIGHUP, and its shell sends another: the second says nothing new
+ * and must not cut the drain short. */
+static void on_hangup(xev__catcher *c) {
+    struct xev__runtime *rt = runtime_of(c);
+    if (ck_pr_cas_32(&rt->stops, 0, 1)) {
+        xev__event_signal(rt->wake);
+    }
+}
+
+static void on_nothing(xev__catcher *c) { (void)c; }
+
+static bool wanted(const xev_runtime_options *o, int which) {
+    return !o->no_signals && !(which == XEV__SIGHUP && o->no_sighup) &&
+           !(which == XEV__SIGPIPE && o->no_sigpipe);
+}
+
+static int catch_one(struct xev__runtime *rt, int which) {
+    static const struct {
+        void (*caught)(xev__catcher *c);
+        enum xev__catch_when when;
+    } how[XEV__CAUGHT_SIGNALS] = {
+        /* A shell without job control ignores it in what runs in the background; nohup this one. */
+        [XEV__SIGINT] = {on_stop, XEV__CATCH_UNLESS_IGNORED},
+        [XEV__SIGHUP] = {on_hangup, XEV__CATCH_UNLESS_IGNORED},
+        [XEV__SIGTERM] = {on_stop, XEV__CATCH_ALWAYS},
+        [XEV__SIGPIPE] = {on_nothing, XEV__CATCH_IF_DEFAULT},
+    };
+    struct xev__caught *c = &rt->caught[which];
+    c->rt = rt;
+    c->catcher.caught = how[which].caught;
+    enum xev__catch_when when = how[which].when;
+    if (which == XEV__SIGHUP && rt->options.hangup != NULL) {
+        c->catcher.caught = on_nothing; /* the shards have watchers of their own */
+        when = XEV__CATCH_ALWAYS;
+    }
+    return xev__catch(&c->catcher, xev__signal_number(which), when);
 }
 
 int xev__signals_open(struct xev__runtime *rt) {
-    static const enum xev__catch_when when[XEV__STOP_SIGNALS] = {
-        /* A shell without job control ignores it in what runs in the background. */
-        [XEV__SIGINT] = XEV__CATCH_UNLESS_IGNORED,
-        [XEV__SIGTERM] = XEV__CATCH_ALWAYS,
-    };
-    assert(!rt->signals_open && rt->wake >= 0);
-    rt->signals_open = true;
-    for (int i = 0; i < XEV__STOP_SIGNALS; i++) {
-        struct xev__stop_signal *s = &rt->stop_signals[i];
-        s->rt = rt;
-        s->catcher.caught = on_stop_signal;
-        int rc = xev__catch(&s->catcher, xev__signal_number(i), when[i]);
+    assert(rt->wake >= 0);
+    uint32_t set = 0;
+    for (int i = 0; i < XEV__CAUGHT_SIGNALS; i++) {
+        if (!wanted(&rt->options, i)) {
+            continue;
+        }
+        int rc = catch_one(rt, i);
         if (rc < 0) {
             xev__signals_close(rt);
             return rc;
         }
+        set |= i != XEV__SIGPIPE ? 1u << i : 0;
     }
-    xev__mask_open(&rt->mask); /* one that was pending comes now */
-    rt->mask_open = true;
+    rt->was_blocked = xev__signals_unblock(set); /* one that was pending comes now */
     return 0;
 }
 
 void xev__signals_close(struct xev__runtime *rt) {
-    if (!rt->signals_open) {
-        return;
+    xev__signals_block(rt->was_blocked); /* first: what the program blocked does not end it now */
+    for (int i = 0; i < XEV__CAUGHT_SIGNALS; i++) {
+        xev__uncatch(&rt->caught[i].catcher);
     }
-    if (rt->mask_open) {
-        xev__mask_restore(&rt->mask); /* first: what the program blocked does not end it now */
+}
+
+/* ---- on_hangup, on each shard ---- */
+
+static xev_cb_action on_hangup_signal(xev_loop *loop, xev_completion *c, int result,
+                                      void *userdata) {
+    xev_shard *s = userdata;
+    (void)loop;
+    (void)c;
+    if (result < 0) {
+        return XEV_DISARM;
     }
-    for (int i = 0; i < XEV__STOP_SIGNALS; i++) {
-        xev__uncatch(&rt->stop_signals[i].catcher);
+    if (!s->draining) {
+        s->rt->options.hangup(s, s->rt->options.userdata);
     }
-    rt->signals_open = rt->mask_open = false;
+    return XEV_REARM;
+}
+
+int xev__hangups_start(xev_shard *s) {
+    if (s->rt->options.hangup == NULL || !wanted(&s->rt->options, XEV__SIGHUP)) {
+        return 0;
+    }
+    int rc = xev_signal_init(&s->hangup, xev__signal_number(XEV__SIGHUP));
+    if (rc == 0) {
+        xev_signal_wait(&s->hangup, &s->loop, &s->listen_for_hangups, s, on_hangup_signal);
+        xev_completion_unref(&s->listen_for_hangups);
+    }
+    return rc; /* the loop's deinit ends it */
 }

@@ -16,16 +16,14 @@ uint32_t xev__cpu_quota(const char *root);
 /* Bind the calling thread to a CPU. 0 or a code. */
 int xev__cpu_pin(int cpu);
 
-/* Numbers of the signals that ask a program to end. */
-enum { XEV__SIGINT, XEV__SIGTERM, XEV__STOP_SIGNALS };
+/* The signals that a runtime may catch. */
+enum { XEV__SIGINT, XEV__SIGTERM, XEV__SIGHUP, XEV__SIGPIPE, XEV__CAUGHT_SIGNALS };
 int xev__signal_number(int which);
 
-/* Unblock those signals in the calling thread; restore takes back what open did, in that thread. */
-struct xev__mask {
-    uint32_t blocked; /* bit 1 << which: it was */
-};
-void xev__mask_open(struct xev__mask *mask);
-void xev__mask_restore(const struct xev__mask *mask);
+/* A set of those: bit 1 << which. Unblock them in the calling thread, and say which of them were
+ * blocked; block them. */
+uint32_t xev__signals_unblock(uint32_t set);
+void xev__signals_block(uint32_t set);
 
 /* A descriptor that threads signal and one waits for. */
 int xev__event_open(int *fd);

@@ -157,36 +157,36 @@ uint32_t xev__cpu_quota(const char *root) {
 /* ---- signals ---- */
 
 int xev__signal_number(int which) {
-    static const int numbers[] = {SIGINT, SIGTERM};
-    _Static_assert(sizeof numbers / sizeof numbers[0] == XEV__STOP_SIGNALS, "one each");
-    assert(which >= 0 && which < XEV__STOP_SIGNALS);
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+    _Static_assert(sizeof numbers / sizeof numbers[0] == XEV__CAUGHT_SIGNALS, "one each");
+    assert(which >= 0 && which < XEV__CAUGHT_SIGNALS);
     return numbers[which];
 }
 
-void xev__mask_open(struct xev__mask *mask) {
-    sigset_t set, old;
-    sigemptyset(&set);
-    for (int i = 0; i < XEV__STOP_SIGNALS; i++) {
-        sigaddset(&set, xev__signal_number(i));
-    }
-    int rc = pthread_sigmask(SIG_UNBLOCK, &set, &old);
-    assert(rc == 0); /* it fails for a bad argument only */
-    mask->blocked = 0;
-    for (int i = 0; rc == 0 && i < XEV__STOP_SIGNALS; i++) {
-        mask->blocked |= sigismember(&old, xev__signal_number(i)) == 1 ? 1u << i : 0;
-    }
-}
-
-void xev__mask_restore(const struct xev__mask *mask) {
-    sigset_t set;
-    sigemptyset(&set);
-    for (int i = 0; i < XEV__STOP_SIGNALS; i++) {
-        if ((mask->blocked & 1u << i) != 0) {
-            sigaddset(&set, xev__signal_number(i));
+static void change_mask(int how, uint32_t set, sigset_t *old) {
+    sigset_t change;
+    sigemptyset(&change);
+    for (int i = 0; i < XEV__CAUGHT_SIGNALS; i++) {
+        if ((set & 1u << i) != 0) {
+            sigaddset(&change, xev__signal_number(i));
         }
     }
-    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+    int rc = pthread_sigmask(how, &change, old);
+    assert(rc == 0); /* it fails for a bad argument only */
+    (void)rc;
 }
+
+uint32_t xev__signals_unblock(uint32_t set) {
+    sigset_t old;
+    change_mask(SIG_UNBLOCK, set, &old);
+    uint32_t blocked = 0;
+    for (int i = 0; i < XEV__CAUGHT_SIGNALS; i++) {
+        blocked |= sigismember(&old, xev__signal_number(i)) == 1 ? 1u << i : 0;
+    }
+    return blocked & set;
+}
+
+void xev__signals_block(uint32_t set) { change_mask(SIG_BLOCK, set, NULL); }
 
 /* ---- waking ---- */
 

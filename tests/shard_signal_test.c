@@ -270,3 +270,196 @@ TEST(a_forked_child_of_a_shard_is_ended_by_the_signal) {
     CHECK(WIFSIGNALED(child_status));
     CHECK_EQ(WTERMSIG(child_status), SIGTERM);
 }
+
+/* ---- SIGHUP ---- */
+
+static void zero_raises_hup(xev_shard *self) {
+    if (xev_shard_id(self) == 0) {
+        raise_to_process(SIGHUP);
+    }
+}
+
+static struct op soon;
+
+static void raise_hup_with_a_timer(xev_shard *self) {
+    if (xev_shard_id(self) == 0) {
+        op_timer(self, &soon, 50);
+        raise_to_process(SIGHUP);
+    }
+}
+
+static void soon_has_fired(xev_shard *self) {
+    if (xev_shard_id(self) == 0) {
+        check_op(&soon, 0);
+    }
+}
+
+TEST(sighup_drains) {
+    reset_signals();
+    sc.body = zero_raises_hup;
+    CHECK_EQ(scene_run(2), 0);
+    CHECK_EQ(logged(DRAIN), 2);
+    CHECK(handler_of(SIGHUP) == SIG_DFL);
+}
+
+/* The terminal sends one, and its shell another. */
+TEST(a_second_sighup_does_not_cut_the_drain_short) {
+    reset_signals();
+    sc.body = raise_hup_with_a_timer;
+    sc.drain = zero_raises_hup;
+    sc.stop = soon_has_fired;
+    CHECK_EQ(scene_run(2), 0);
+}
+
+TEST(sigterm_after_sighup_cuts_the_drain_short) {
+    reset_signals();
+    sc.body = raise_hup_with_a_timer;
+    sc.drain = zero_raises_term;
+    soon = (struct op){0};
+    int rc = scene_run(2);
+    CHECK(rc == XEV_EINTR || soon.result == 0); /* the timer may be quicker */
+}
+
+static void zero_raises_hup_then_stops(xev_shard *self) {
+    zero_raises_hup(self);
+    if (xev_shard_id(self) == 0) {
+        CHECK(handler_of(SIGHUP) == SIG_IGN);
+        stop_all(self);
+    }
+}
+
+TEST(a_sighup_that_nohup_ignores_stays_ignored) {
+    reset_signals();
+    signal(SIGHUP, SIG_IGN);
+    sc.body = zero_raises_hup_then_stops;
+    CHECK_EQ(scene_run(2), 0);
+    CHECK(handler_of(SIGHUP) == SIG_IGN);
+}
+
+static atomic_int hangups;
+
+static void count_hangup(xev_shard *self, void *userdata) {
+    CHECK(userdata == &sc);
+    CHECK(xev_shard_current() == self);
+    int calls = ++hangups;
+    if (calls == 2 * 3) {
+        stop_all(self);
+    } else if (calls == 3) {
+        raise_to_process(SIGHUP);
+    }
+}
+
+TEST(sighup_calls_the_hangup_callback_on_every_shard) {
+    reset_signals();
+    signal(SIGHUP, SIG_IGN); /* who asks for the callback gets it all the same */
+    hangups = 0;
+    sc.o.hangup = count_hangup;
+    sc.body = zero_raises_hup;
+    sc.stop = sc.deinit = zero_raises_hup; /* nobody's any more, and harmless */
+    CHECK_EQ(scene_run(3), 0);
+    CHECK_EQ(hangups, 6);
+    CHECK(handler_of(SIGHUP) == SIG_IGN);
+}
+
+static int raise_hup_and_fail(xev_shard *self) {
+    zero_raises_hup(self);
+    return xev_shard_id(self) == 1 ? XEV_ENOSPC : 0;
+}
+
+TEST(a_failed_start_calls_no_hangup_callback) {
+    reset_signals();
+    hangups = 0;
+    sc.o.hangup = count_hangup;
+    sc.init = raise_hup_and_fail;
+    CHECK_EQ(scene_run(2), XEV_ENOSPC);
+    CHECK_EQ(hangups, 0);
+    CHECK(handler_of(SIGHUP) == SIG_DFL);
+}
+
+/* ---- SIGPIPE ---- */
+
+static void write_to_nobody(int error) {
+    int fd[2];
+    CHECK_EQ(pipe(fd), 0);
+    CHECK_EQ(close(fd[0]), 0);
+    CHECK_EQ(write(fd[1], "x", 1), -1);
+    CHECK_EQ(errno, error);
+    CHECK_EQ(close(fd[1]), 0);
+}
+
+static void write_then_stop(xev_shard *self) {
+    write_to_nobody(EPIPE);
+    zero_stops_all(self);
+}
+
+TEST(writing_where_nobody_reads_ends_nothing) {
+    reset_signals();
+    sc.body = write_then_stop;
+    CHECK_EQ(scene_run(2), 0);
+    CHECK(handler_of(SIGPIPE) == SIG_DFL);
+}
+
+TEST(the_programs_own_sigpipe_stays) {
+    reset_signals();
+    handled = 0;
+    signal(SIGPIPE, count_signal);
+    sc.body = write_then_stop;
+    CHECK_EQ(scene_run(1), 0);
+    CHECK_EQ(handled, 1);
+    CHECK(handler_of(SIGPIPE) == count_signal);
+}
+
+static void execute_and_stop(xev_shard *self) {
+    pid_t pid = fork();
+    CHECK_GE(pid, 0);
+    if (pid == 0) {
+        execl("/bin/sh", "sh", "-c", "kill -PIPE $$", (char *)NULL);
+        _exit(127);
+    }
+    CHECK_EQ(waitpid(pid, &child_status, 0), pid);
+    stop_all(self);
+}
+
+TEST(what_a_shard_executes_has_the_default_sigpipe) {
+    reset_signals();
+    sc.body = execute_and_stop;
+    CHECK_EQ(scene_run(1), 0);
+    CHECK(WIFSIGNALED(child_status));
+    CHECK_EQ(WTERMSIG(child_status), SIGPIPE);
+}
+
+/* ---- left alone ---- */
+
+static bool caught[4];
+
+static void note_what_is_caught(xev_shard *self) {
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+    for (int i = 0; i < 4; i++) {
+        caught[i] = handler_of(numbers[i]) != SIG_DFL;
+    }
+    stop_all(self);
+}
+
+static void check_caught(bool int_term, bool hup, bool sigpipe) {
+    reset_signals();
+    sc.body = note_what_is_caught;
+    sc.o.hangup = count_hangup;
+    CHECK_EQ(scene_run(1), 0);
+    CHECK_EQ(caught[0], int_term);
+    CHECK_EQ(caught[1], int_term);
+    CHECK_EQ(caught[2], hup);
+    CHECK_EQ(caught[3], sigpipe);
+}
+
+TEST(signals_are_left_alone_where_the_options_say_so) {
+    check_caught(true, true, true);
+    sc.o.no_sighup = true;
+    check_caught(true, false, true);
+    sc.o.no_sigpipe = true;
+    check_caught(true, false, false);
+    sc.o.no_sighup = false;
+    check_caught(true, true, false);
+    sc.o.no_sigpipe = false;
+    sc.o.no_signals = true;
+    check_caught(false, false, false);
+}

@@ -20,12 +20,21 @@
  * all shards serve. Where the start fails it is delivered to those that began it, also to the one
  * whose init failed, and never to the others.
  *
- * Signals (unless no_signals). While a runtime runs, SIGINT and SIGTERM are caught, and each counts
- * as a call of xev_runtime_stop: for every runtime of the process, whichever thread the signal
- * lands on, beside the program's own watchers (xev/signal.h). The disposition of before is put
- * aside and comes back at the end. A SIGINT that is ignored stays ignored: shells start what runs
- * in the background like that. The thread in xev_runtime_run does not block them meanwhile; the
- * mask of other threads is theirs. A forked child has the dispositions of before.
+ * Signals, while a runtime runs:
+ *
+ *     SIGINT, SIGTERM  Each counts as a call of xev_runtime_stop. A SIGINT that is ignored at the
+ *                      start stays ignored: shells start what runs in the background like that.
+ *     SIGHUP           Calls options.hangup on every shard, to reload say; where that is NULL it
+ *                      starts the drain (a second one does not cut it short). A SIGHUP that is
+ *                      ignored at the start, as by nohup, stays ignored if hangup is NULL.
+ *     SIGPIPE          Ends nothing: writing to a pipe or a stderr that nobody reads is EPIPE. A
+ *                      handler or SIG_IGN of the program's stays.
+ *
+ * no_sighup, no_sigpipe and no_signals leave one or all of them alone. They reach every runtime of
+ * the process, whichever thread they land on, and the program's own watchers (xev/signal.h). The
+ * dispositions of before are put aside and come back at the end; programs that are executed start
+ * with the default, forked children have the dispositions of before. The thread in xev_runtime_run
+ * does not block the first three meanwhile; the masks of other threads are theirs.
  *
  * Misuse (a null pointer where the call does not say what NULL means, userdata and arg excepted; a
  * runtime that does not run) ends the program, as in completion.h.
@@ -49,13 +58,16 @@ typedef void (*xev_shard_fn)(xev_shard *shard, void *userdata);
 typedef struct xev_runtime_options {
     uint32_t shards;       /* 1 to XEV_SHARDS_MAX; 0: xev_cpu_count() */
     bool no_pin;           /* bind no shard to a CPU; else see xev_runtime_run */
-    bool no_signals;       /* leave SIGINT and SIGTERM alone; call xev_runtime_stop */
+    bool no_signals;       /* leave all signals alone; call xev_runtime_stop */
+    bool no_sighup;        /* leave SIGHUP alone */
+    bool no_sigpipe;       /* leave SIGPIPE alone */
     uint32_t drain_ms;     /* drain's deadline; 0: 10 000 */
     uint32_t mailbox;      /* messages a shard holds before it refuses more; 0: 65 536 */
     uint32_t pool_threads; /* of the shared thread pool; 0: the pool's default */
     xev_loop_options loop; /* of each shard; thread_pool is set by the runtime */
     int (*init)(xev_shard *shard, void *userdata); /* 0 or a negative code */
     xev_shard_fn drain, stop, deinit;              /* each may be NULL */
+    xev_shard_fn hangup; /* for SIGHUP, once for one or more, while the shard serves; or NULL */
     void *userdata;
 } xev_runtime_options;
 
