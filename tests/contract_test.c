@@ -475,6 +475,21 @@ TEST(error_names_and_texts_are_those_of_the_list) {
     XEV_EXTRA_MAP(CHECK_EXTRA)
 }
 
+/* What the kernel answers is never "unknown". */
+TEST(every_errno_of_the_system_has_its_name) {
+    for (int code = 1; code < 4096; code++) {
+        const char *name = strerrorname_np(code);
+        if (name != NULL && code != EOPNOTSUPP) { /* the same number as ENOTSUP */
+            CHECK_STR_EQ(xev_err_name(-code) + strlen("XEV_"), name);
+            CHECK(strcmp(xev_strerror(-code), xev_strerror(XEV_EUNKNOWN)) != 0);
+        }
+    }
+    CHECK_STR_EQ(xev_err_name(-EOPNOTSUPP), "XEV_ENOTSUP");
+    for (int code = 512; code <= 531; code++) { /* the kernel's own; 520 is none */
+        CHECK((strcmp(xev_err_name(-code), "XEV_EUNKNOWN") == 0) == (code == 520));
+    }
+}
+
 TEST(unknown_codes_and_success_have_names_too) {
     static const int unknown[] = {-3999, -4080, -4096, -100000, INT32_MIN};
     for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {

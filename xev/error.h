@@ -2,6 +2,7 @@
  *
  * Every result in xev is one signed int: >= 0 is success, < 0 one of these. A code equals -errno
  * where the platform has that errno; the codes at -4000 and below have none and are stable too.
+ * The list holds every errno of the system.
  */
 #ifndef XEV_ERROR_H
 #define XEV_ERROR_H
@@ -10,8 +11,8 @@
 
 #include "xev/platform.h"
 
-/* X(name, text), name being an errno. */
-#define XEV_ERRNO_MAP(X)                                                                           \
+/* X(name, text), name being an errno: those of all systems, those that Linux adds. */
+#define XEV_ERRNO_COMMON_MAP(X)                                                                    \
     X(E2BIG, "argument list too long")                                                             \
     X(EACCES, "permission denied")                                                                 \
     X(EADDRINUSE, "address already in use")                                                        \
@@ -20,18 +21,23 @@
     X(EAGAIN, "resource temporarily unavailable")                                                  \
     X(EALREADY, "operation already in progress")                                                   \
     X(EBADF, "bad or closed descriptor")                                                           \
+    X(EBADMSG, "message cannot be read")                                                           \
     X(EBUSY, "resource busy")                                                                      \
     X(ECANCELED, "operation cancelled")                                                            \
     X(ECHILD, "not a child process, or waited for already")                                        \
     X(ECONNABORTED, "connection aborted")                                                          \
     X(ECONNREFUSED, "connection refused")                                                          \
     X(ECONNRESET, "connection reset by peer")                                                      \
+    X(EDEADLK, "would wait for itself")                                                            \
     X(EDESTADDRREQ, "destination address required")                                                \
+    X(EDOM, "argument outside the function's domain")                                              \
     X(EDQUOT, "disk quota exceeded")                                                               \
     X(EEXIST, "already exists")                                                                    \
     X(EFAULT, "bad address in memory")                                                             \
     X(EFBIG, "file too large")                                                                     \
     X(EHOSTUNREACH, "no route to host")                                                            \
+    X(EIDRM, "identifier was removed")                                                             \
+    X(EILSEQ, "bytes that are no character")                                                       \
     X(EINPROGRESS, "operation in progress")                                                        \
     X(EINTR, "interrupted")                                                                        \
     X(EINVAL, "invalid argument")                                                                  \
@@ -44,23 +50,29 @@
     X(EMSGSIZE, "message too long")                                                                \
     X(ENAMETOOLONG, "name too long")                                                               \
     X(ENETDOWN, "network is down")                                                                 \
+    X(ENETRESET, "connection dropped by the network")                                              \
     X(ENETUNREACH, "network unreachable")                                                          \
     X(ENFILE, "too many open descriptors in the system")                                           \
     X(ENOBUFS, "no buffer space")                                                                  \
     X(ENODEV, "no such device")                                                                    \
     X(ENOENT, "not found")                                                                         \
     X(ENOEXEC, "not a program the system can run")                                                 \
+    X(ENOLCK, "no locks left")                                                                     \
     X(ENOMEM, "out of memory")                                                                     \
+    X(ENOMSG, "no message of that kind")                                                           \
     X(ENOPROTOOPT, "protocol option not available")                                                \
     X(ENOSPC, "no space left on device")                                                           \
     X(ENOSYS, "not implemented by the system")                                                     \
     X(ENOTCONN, "socket is not connected")                                                         \
     X(ENOTDIR, "not a directory")                                                                  \
     X(ENOTEMPTY, "directory not empty")                                                            \
+    X(ENOTRECOVERABLE, "state cannot be recovered")                                                \
     X(ENOTSOCK, "not a socket")                                                                    \
     X(ENOTSUP, "not supported here")                                                               \
+    X(ENOTTY, "request does not fit this kind of descriptor")                                      \
     X(ENXIO, "no such device or address")                                                          \
     X(EOVERFLOW, "value too large")                                                                \
+    X(EOWNERDEAD, "owner of a lock died")                                                          \
     X(EPERM, "operation not permitted")                                                            \
     X(EPIPE, "peer has closed its reading side")                                                   \
     X(EPROTO, "protocol error")                                                                    \
@@ -70,11 +82,101 @@
     X(EROFS, "read-only file system")                                                              \
     X(ESPIPE, "not seekable")                                                                      \
     X(ESRCH, "no such process")                                                                    \
+    X(ESTALE, "stale handle")                                                                      \
     X(ETIMEDOUT, "timed out")                                                                      \
     X(ETOOMANYREFS, "too many descriptors on their way")                                           \
     X(ETXTBSY, "text file busy")                                                                   \
-    X(EXDEV, "crosses file systems")                                                               \
-    X(ESTALE, "stale handle")
+    X(EXDEV, "crosses file systems")
+
+#if defined(EBADR) && defined(EL3RST)
+#define XEV_ERRNO_LINUX_MAP(X)                                                                     \
+    X(EADV, "advertise error")                                                                     \
+    X(EBADE, "invalid exchange")                                                                   \
+    X(EBADFD, "descriptor in a bad state")                                                         \
+    X(EBADR, "invalid request descriptor, or results of a ring were lost")                         \
+    X(EBADRQC, "invalid request code")                                                             \
+    X(EBADSLT, "invalid slot")                                                                     \
+    X(EBFONT, "bad font file")                                                                     \
+    X(ECHRNG, "channel number out of range")                                                       \
+    X(ECOMM, "communication error on send")                                                        \
+    X(EDOTDOT, "RFS-specific error")                                                               \
+    X(EHOSTDOWN, "host is down")                                                                   \
+    X(EHWPOISON, "memory page has a hardware error")                                               \
+    X(EISNAM, "is a named file")                                                                   \
+    X(EKEYEXPIRED, "key has expired")                                                              \
+    X(EKEYREJECTED, "key was rejected")                                                            \
+    X(EKEYREVOKED, "key has been revoked")                                                         \
+    X(EL2HLT, "level 2 halted")                                                                    \
+    X(EL2NSYNC, "level 2 not synchronised")                                                        \
+    X(EL3HLT, "level 3 halted")                                                                    \
+    X(EL3RST, "level 3 reset")                                                                     \
+    X(ELIBACC, "cannot reach a shared library")                                                    \
+    X(ELIBBAD, "shared library is damaged")                                                        \
+    X(ELIBEXEC, "cannot execute a shared library")                                                 \
+    X(ELIBMAX, "too many shared libraries")                                                        \
+    X(ELIBSCN, "damaged section in a program")                                                     \
+    X(ELNRNG, "link number out of range")                                                          \
+    X(EMEDIUMTYPE, "wrong type of medium")                                                         \
+    X(EMULTIHOP, "more than one hop attempted")                                                    \
+    X(ENAVAIL, "no semaphores available")                                                          \
+    X(ENOANO, "no anode")                                                                          \
+    X(ENOCSI, "no structure available")                                                            \
+    X(ENODATA, "no data")                                                                          \
+    X(ENOKEY, "no such key")                                                                       \
+    X(ENOLINK, "link has been cut")                                                                \
+    X(ENOMEDIUM, "no medium")                                                                      \
+    X(ENONET, "machine is not on the network")                                                     \
+    X(ENOPKG, "package not installed")                                                             \
+    X(ENOSR, "no stream resources")                                                                \
+    X(ENOSTR, "not a stream")                                                                      \
+    X(ENOTBLK, "not a block device")                                                               \
+    X(ENOTNAM, "not a named file")                                                                 \
+    X(ENOTUNIQ, "name not unique on the network")                                                  \
+    X(EPFNOSUPPORT, "protocol family not supported")                                               \
+    X(EREMCHG, "remote address changed")                                                           \
+    X(EREMOTE, "object is remote")                                                                 \
+    X(EREMOTEIO, "remote input/output error")                                                      \
+    X(ERESTART, "interrupted, to be started again")                                                \
+    X(ERFKILL, "radio is switched off")                                                            \
+    X(ESHUTDOWN, "sending side is shut down")                                                      \
+    X(ESOCKTNOSUPPORT, "socket type not supported")                                                \
+    X(ESRMNT, "remote mount error")                                                                \
+    X(ESTRPIPE, "stream pipe error")                                                               \
+    X(ETIME, "timer expired")                                                                      \
+    X(EUCLEAN, "file system needs repair")                                                         \
+    X(EUNATCH, "protocol driver not attached")                                                     \
+    X(EUSERS, "too many users")                                                                    \
+    X(EXFULL, "exchange full")
+#else
+#define XEV_ERRNO_LINUX_MAP(X)
+#endif
+
+#define XEV_ERRNO_MAP(X)                                                                           \
+    XEV_ERRNO_COMMON_MAP(X)                                                                        \
+    XEV_ERRNO_LINUX_MAP(X)
+
+/* X(name, value, text): codes of Linux's kernel that programs should never see and sometimes do; no
+ * <errno.h> has them. */
+#define XEV_KERNEL_MAP(X)                                                                          \
+    X(ERESTARTSYS, -512, "interrupted, to be started again")                                       \
+    X(ERESTARTNOINTR, -513, "interrupted, to be started again")                                    \
+    X(ERESTARTNOHAND, -514, "interrupted, to be started again")                                    \
+    X(ENOIOCTLCMD, -515, "no such ioctl")                                                          \
+    X(ERESTART_RESTARTBLOCK, -516, "interrupted, to be started again")                             \
+    X(EPROBE_DEFER, -517, "driver wants to be tried later")                                        \
+    X(EOPENSTALE, -518, "stale handle on open")                                                    \
+    X(ENOPARAM, -519, "parameter not supported")                                                   \
+    X(EBADHANDLE, -521, "bad file handle")                                                         \
+    X(ENOTSYNC, -522, "out of step")                                                               \
+    X(EBADCOOKIE, -523, "bad directory cookie")                                                    \
+    X(ENOTSUPP, -524, "not supported by the driver")                                               \
+    X(ETOOSMALL, -525, "buffer or request too small")                                              \
+    X(ESERVERFAULT, -526, "untranslatable error of a server")                                      \
+    X(EBADTYPE, -527, "type not supported by the server")                                          \
+    X(EJUKEBOX, -528, "server wants to be tried later")                                            \
+    X(EIOCBQUEUED, -529, "queued, result comes later")                                             \
+    X(ERECALLCONFLICT, -530, "conflict with a recalled state")                                     \
+    X(ENOGRACE, -531, "no grace period for recovery")
 
 /* X(name, value, text): results without an errno. */
 #define XEV_EXTRA_MAP(X)                                                                           \
@@ -85,7 +187,8 @@
     X(EDNS_FAIL, -4090, "name resolution failed")                                                  \
     X(ENOSERVICE, -4089, "no such service name")                                                   \
     X(EFORKED, -4088, "the loop was made before fork(): the child needs its own")                  \
-    X(EUNKNOWN, -4093, "unknown error")
+    X(EUNKNOWN, -4093, "unknown error")                                                            \
+    XEV_KERNEL_MAP(X)
 
 enum xev_error {
 #define XEV__ERRNO(name, text) XEV_##name = -(name),
