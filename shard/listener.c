@@ -15,6 +15,9 @@ static bool is_active(xev_completion *c) {
     return xev_completion_state(c) == XEV_COMPLETION_ACTIVE;
 }
 
+/* How long to wait at most before trying again for an address that is in use. */
+#define ADDRESS_WAIT_MAX_MS 32
+
 /* Of descriptors, or memory for one; which passes. */
 static bool is_short(int code) {
     return code == XEV_EMFILE || code == XEV_ENFILE || code == XEV_ENOBUFS || code == XEV_ENOMEM ||
@@ -217,15 +220,9 @@ static int check_free(const xev_addr *addr) {
     return rc;
 }
 
-int xev_shard_listen(xev_shard *s, xev_listener *l, const xev_addr *addr, int backlog,
-                     void *userdata, xev_listener_fn callback) {
-    xev__shard_check(s != NULL && l != NULL && callback != NULL, "xev_shard_listen",
-                     "shard, listener or callback is null");
-    *l = (xev_listener){.shard = s, .callback = callback, .userdata = userdata};
-    if (s->draining) {
-        return XEV_ECANCELED; /* nothing would close it */
-    }
-    int rc = backlog < 0 ? XEV_EINVAL : s->id == 0 ? check_free(addr) : 0;
+/* A socket that listens. 0 or a code, by which there is none. */
+static int open_socket(xev_listener *l, const xev_addr *addr, int backlog) {
+    int rc = l->shard->id == 0 ? check_free(addr) : 0;
     if (rc == 0) {
         rc = xev_tcp_init(&l->tcp, xev_addr_family(addr));
     }
@@ -244,6 +241,38 @@ int xev_shard_listen(xev_shard *s, xev_listener *l, const xev_addr *addr, int ba
     }
     if (rc < 0) {
         (void)xev_tcp_close_now(l->tcp);
+    }
+    return rc;
+}
+
+/* The next wait for an address in use, out of what is left of them; 0: none is. */
+static uint32_t next_wait(uint32_t before_ms, uint32_t left_ms) {
+    uint32_t ms = before_ms == 0 ? 1 : before_ms * 2;
+    ms = ms > ADDRESS_WAIT_MAX_MS ? ADDRESS_WAIT_MAX_MS : ms;
+    return ms < left_ms ? ms : left_ms;
+}
+
+int xev_shard_listen(xev_shard *s, xev_listener *l, const xev_addr *addr, int backlog,
+                     void *userdata, xev_listener_fn callback) {
+    xev__shard_check(s != NULL && l != NULL && callback != NULL, "xev_shard_listen",
+                     "shard, listener or callback is null");
+    *l = (xev_listener){.shard = s, .callback = callback, .userdata = userdata};
+    if (s->draining) {
+        return XEV_ECANCELED; /* nothing would close it */
+    }
+    if (backlog < 0) {
+        return XEV_EINVAL;
+    }
+    /* A shard that serves is not held up. */
+    uint32_t left_ms = s->serving ? 0 : s->rt->options.listen_retry_ms, wait_ms = 0;
+    int rc;
+    while ((rc = open_socket(l, addr, backlog)) == XEV_EADDRINUSE &&
+           ck_pr_load_32(&s->rt->stops) == 0 && (wait_ms = next_wait(wait_ms, left_ms)) > 0) {
+        assert(wait_ms <= left_ms);
+        xev__wait_readable(-1, (int)wait_ms);
+        left_ms -= wait_ms;
+    }
+    if (rc < 0) {
         return rc;
     }
     l->next = s->listeners;

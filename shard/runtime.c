@@ -405,6 +405,9 @@ static int fill_options(struct xev__runtime *rt, const xev_runtime_options *opti
     rt->options = *options;
     xev_runtime_options *o = &rt->options;
     o->drain_ms = o->drain_ms != 0 ? o->drain_ms : 10000;
+    o->listen_retry_ms = o->listen_retry_ms == 0            ? 500
+                         : o->listen_retry_ms == UINT32_MAX ? 0
+                                                            : o->listen_retry_ms;
     o->mailbox = o->mailbox != 0 ? o->mailbox : 65536;
     rt->count = o->shards != 0 ? o->shards : xev_cpu_count();
     if (o->shards == 0 && rt->count > XEV_SHARDS_MAX) {

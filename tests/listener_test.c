@@ -298,6 +298,85 @@ TEST(a_port_of_another_process_is_busy) {
     CHECK_EQ(waitpid(pid, NULL, 0), pid);
 }
 
+static uint32_t millis_since(struct timespec start) {
+    struct timespec now;
+    CHECK_EQ(clock_gettime(CLOCK_MONOTONIC, &now), 0);
+    int64_t ms = (now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1000000;
+    return (uint32_t)ms;
+}
+
+/* As the kernel does with a killed process's. */
+static void *free_it_later(void *arg) {
+    struct timespec ts = {.tv_nsec = 50 * 1000000};
+    CHECK_EQ(nanosleep(&ts, NULL), 0);
+    CHECK_EQ(close(*(int *)arg), 0);
+    return NULL;
+}
+
+TEST(a_start_waits_for_a_port_that_comes_free) {
+    any_port("127.0.0.1");
+    int fd = plain_listener(true);
+    sc.o.listen_retry_ms = HOUR_MS;
+    sc.init = listen_on_shared_port;
+    sc.body = zero_stops_all;
+    pthread_t t = thread_start(free_it_later, &fd);
+    CHECK_EQ(scene_run(2), 0);
+    thread_join(t);
+}
+
+TEST(a_start_does_not_wait_for_a_port_where_it_shall_not) {
+    struct timespec start;
+    any_port("127.0.0.1");
+    int fd = plain_listener(true);
+    sc.o.listen_retry_ms = UINT32_MAX;
+    CHECK_EQ(clock_gettime(CLOCK_MONOTONIC, &start), 0);
+    check_busy();
+    CHECK_EQ(close(fd), 0);
+    CHECK_LT(millis_since(start), 10000); /* and not 49 days */
+}
+
+TEST(a_start_waits_for_a_port_as_long_as_it_was_told) {
+    struct timespec start;
+    any_port("127.0.0.1");
+    int fd = plain_listener(true);
+    sc.o.listen_retry_ms = 30;
+    CHECK_EQ(clock_gettime(CLOCK_MONOTONIC, &start), 0);
+    check_busy();
+    CHECK_GE(millis_since(start), 30);
+    CHECK_EQ(close(fd), 0);
+}
+
+static int stop_and_listen(xev_shard *self) {
+    stop_all(self);
+    return listen_on_shared_port(self);
+}
+
+TEST(a_stop_ends_the_wait_for_a_port) {
+    any_port("127.0.0.1");
+    int fd = plain_listener(false);
+    sc.o.listen_retry_ms = HOUR_MS;
+    sc.init = stop_and_listen;
+    CHECK_EQ(scene_run(2), XEV_EADDRINUSE);
+    CHECK_EQ(close(fd), 0);
+}
+
+static void listen_again(xev_shard *self) {
+    xev_addr taken = addr;
+    CHECK_EQ(listen_in(self, &others[0], &taken), XEV_EADDRINUSE);
+    stop_all(self);
+}
+
+TEST(a_shard_that_serves_waits_for_no_port) {
+    struct timespec start;
+    any_port("127.0.0.1");
+    sc.o.listen_retry_ms = HOUR_MS;
+    sc.init = listen_on_shared_port;
+    sc.body = listen_again;
+    CHECK_EQ(clock_gettime(CLOCK_MONOTONIC, &start), 0);
+    CHECK_EQ(scene_run(1), 0);
+    CHECK_LT(millis_since(start), HOUR_MS);
+}
+
 static int wildcard_then_loopback(xev_shard *self) {
     xev_addr loopback;
     int rc = listen_in(self, &listeners[0], &addr);

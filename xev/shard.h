@@ -56,12 +56,16 @@ typedef void (*xev_shard_fn)(xev_shard *shard, void *userdata);
 
 /* All zero means all defaults. */
 typedef struct xev_runtime_options {
-    uint32_t shards;       /* 1 to XEV_SHARDS_MAX; 0: xev_cpu_count() */
-    bool no_pin;           /* bind no shard to a CPU; else see xev_runtime_run */
-    bool no_signals;       /* leave all signals alone; call xev_runtime_stop */
-    bool no_sighup;        /* leave SIGHUP alone */
-    bool no_sigpipe;       /* leave SIGPIPE alone */
-    uint32_t drain_ms;     /* drain's deadline; 0: 10 000 */
+    uint32_t shards;   /* 1 to XEV_SHARDS_MAX; 0: xev_cpu_count() */
+    bool no_pin;       /* bind no shard to a CPU; else see xev_runtime_run */
+    bool no_signals;   /* leave all signals alone; call xev_runtime_stop */
+    bool no_sighup;    /* leave SIGHUP alone */
+    bool no_sigpipe;   /* leave SIGPIPE alone */
+    uint32_t drain_ms; /* drain's deadline; 0: 10 000 */
+    /* How long a listen in an init callback tries again, at intervals of 1 to 32 ms, where the
+     * address is in use: the kernel may hold the port of a killed process for some time (4 to 73 ms
+     * with io_uring on Linux 6.18). 0: 500; UINT32_MAX: not at all. A stop ends it. */
+    uint32_t listen_retry_ms;
     uint32_t mailbox;      /* messages a shard holds before it refuses more; 0: 65 536 */
     uint32_t pool_threads; /* of the shared thread pool; 0: the pool's default */
     xev_loop_options loop; /* of each shard; thread_pool is set by the runtime */
@@ -182,11 +186,12 @@ void xev_shard_count(xev_shard *shard, xev_shard_counters *out);
 
 /* Listen on addr, on this shard only, with SO_REUSEPORT, so that the kernel spreads connections
  * over the shards that do so. On shard 0 the address must be free: another program that listens on
- * it, with SO_REUSEPORT or not, is XEV_EADDRINUSE. Port 0 on shard 0 takes any; the others then
- * use the port of xev_listener_addr. backlog: above 0; 0 means 4096. The listener closes in the
- * drain, which serves who is connected by then. A socket filter that lets no connection begin
- * replaces one that was attached to it. Shard's thread. 0 or a code: XEV_EINVAL (backlog),
- * XEV_EAFNOSUPPORT (no address, NULL included), XEV_ECANCELED (the drain has begun), ... */
+ * it, with SO_REUSEPORT or not, is XEV_EADDRINUSE, in an init callback after listen_retry_ms. Port
+ * 0 on shard 0 takes any; the others then use the port of xev_listener_addr. backlog: above 0; 0
+ * means 4096. The listener closes in the drain, which serves who is connected by then. A socket
+ * filter that lets no connection begin replaces one that was attached to it. Shard's thread. 0 or a
+ * code: XEV_EINVAL (backlog), XEV_EAFNOSUPPORT (no address, NULL included), XEV_ECANCELED (the
+ * drain has begun), ... */
 XEV_NODISCARD int xev_shard_listen(xev_shard *shard, xev_listener *listener, const xev_addr *addr,
                                    int backlog, void *userdata, xev_listener_fn callback);
 
