@@ -17,7 +17,7 @@ struct xev_watcher {
     uint32_t notifiers; /* atomic: threads inside xev_async_notify */
     struct {
         xev_mpsc_node node;
-        uintptr_t kind;
+        uintptr_t arrived;
     } inbox;
     xev_completion *waiter;
     xev_completion *due; /* no longer waiters, their callbacks still to run */

@@ -69,7 +69,7 @@ struct xev_completion {
         xev_threadpool_task task;
         struct {
             xev_mpsc_node node;
-            uintptr_t kind;
+            uintptr_t arrived;
         } inbox;
     } at;
     uint32_t tag; /* says "active" in a way that stale or uninitialised memory does not */

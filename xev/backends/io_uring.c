@@ -12,6 +12,7 @@
 #include "xev/os/descriptor.h"
 #include "xev/os/socket.h"
 #include "xev/os/udp.h"
+#include "xev/watchers/watchers.h"
 
 /* How soon to try again what nothing announces. */
 #define LOOK_AGAIN_NS 10000000u

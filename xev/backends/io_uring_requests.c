@@ -7,6 +7,7 @@
 #include "xev/os/descriptor.h"
 #include "xev/os/socket.h"
 #include "xev/os/udp.h"
+#include "xev/watchers/watchers.h"
 
 static uint64_t tag(const struct xev__uring *u, enum xev__uring_kind kind, uint32_t slot) {
     uint64_t gen = u->slots[slot].gen & XEV__URING_GEN_MASK;

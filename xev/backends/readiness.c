@@ -5,6 +5,7 @@
 #include "xev/os/socket.h"
 #include "xev/os/udp.h"
 #include "xev/os/unix.h"
+#include "xev/watchers/watchers.h"
 
 
 /* How often one descriptor is tried in a row before the others get their turn. */

@@ -101,17 +101,13 @@ void xev__make_internal(xev_loop *loop, xev_completion *c) {
 
 /* ---- descriptors' queues ---- */
 
-enum xev__dir xev__dir(const xev_completion *c) {
-    return c->op == XEV__OP_POLL ? XEV__POLLS : c->op <= XEV__OP_READ ? XEV__READ : XEV__WRITE;
-}
-
 /* Why xev__fds_get had none. */
 static int no_entry(xev_fd fd) { return xev__os_is_open(fd) ? XEV_ENOMEM : XEV_EBADF; }
 
 /* e's descriptor is being closed. Unless that is past, and e is of what has the number now. */
 static struct xev__fd *closing_entry(xev_loop *loop, struct xev__fd *e, int *code) {
     xev_fd fd = e->fd;
-    if (!xev__file_close_is_past(e->closer)) {
+    if (!xev__kinds[XEV__OP_CLOSE].close_is_past(e->closer)) {
         *code = XEV_ECANCELED;
         return NULL;
     }
@@ -136,8 +132,8 @@ struct xev__fd *xev__entry_for(xev_loop *loop, xev_fd fd, int *code) {
 }
 
 void xev__start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
-    if (c->op == XEV__OP_CONNECT && c->arg.io.aux != 0) {
-        xev__connect_again(loop, e, c);
+    if (xev__kinds[c->op].at_head != NULL) {
+        xev__kinds[c->op].at_head(loop, e, c);
     } else {
         loop->ops->start(loop, e, c);
     }
@@ -275,52 +271,9 @@ static void resubmit(xev_loop *loop, xev_completion *c, uint16_t flags) {
     if ((flags & XEV__F_UNREF) != 0) {
         xev_completion_unref(c);
     }
-    switch (op) {
-    case XEV__OP_TIMER: {
-        uint64_t now = xev__os_now_ns();
-        uint64_t every = c->arg.interval_ns;
-        uint64_t next = xev__deadline(c->deadline_ns, every);
-        if (next <= now && every > 0) {
-            next += (now - next) / every * every + every; /* missed ones are skipped */
-        }
-        xev__timer_arm(loop, c, next);
-        return;
-    }
-    case XEV__OP_ASYNC:
-        xev__async_start(loop, c);
-        return;
-    case XEV__OP_WORK:
-    case XEV__OP_REQUEST:
-        xev__work_start(loop, c);
-        return;
-    case XEV__OP_SENDFILE:
-        xev__sendfile_start(loop, c);
-        return;
-    case XEV__OP_CONNECT:
-        xev__connect_start(loop, c);
-        return;
-    case XEV__OP_DIAL:
-        xev__dial_start(loop, c);
-        return;
-    case XEV__OP_UDP_RECV:
-    case XEV__OP_UDP_RECV_BATCH:
-    case XEV__OP_UDP_SEND:
-    case XEV__OP_UDP_SEND_BATCH:
-        xev__udp_start(loop, c);
-        return;
-    case XEV__OP_RECV:
-    case XEV__OP_RECVMSG:
-    case XEV__OP_READ:
-    case XEV__OP_SEND:
-    case XEV__OP_SENDMSG:
-    case XEV__OP_WRITE:
-        if ((c->flags & XEV__F_LOAN) == 0) {
-            xev__transfer_start(loop, c);
-            return;
-        }
-        xev__submit(loop, c);
-        return;
-    default:
+    if (xev__kinds[op].again != NULL) {
+        xev__kinds[op].again(loop, c);
+    } else {
         xev__submit(loop, c);
     }
 }
@@ -364,7 +317,7 @@ static void forget_closed(xev_loop *loop, xev_fd fd) {
 
 void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
     if (more) {
-        if (c->op == XEV__OP_ACCEPT && result >= 0) {
+        if (xev__kinds[c->op].makes_fd && result >= 0) {
             forget_closed(loop, result);
         }
         c->flags |= XEV__F_MORE;
@@ -389,11 +342,12 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
     if (result == XEV_ECANCELED && (c->flags & XEV__F_TIMEOUT) != 0) {
         result = XEV_ETIMEDOUT;
     }
-    if ((c->op == XEV__OP_ACCEPT || xev__makes_fd(c)) && result >= 0) {
+    const struct xev__kind *kind = &xev__kinds[c->op];
+    if (result >= 0 && (kind->makes_fd || xev__request_makes_fd(c))) {
         forget_closed(loop, result);
     }
-    if (c->op == XEV__OP_SENDFILE && (c->flags & XEV__F_COUNTED) != 0) {
-        xev__sendfile_end(xev__fds_find(loop->fds, c->fd));
+    if (kind->ended != NULL) {
+        kind->ended(loop, c);
     }
     uint16_t flags = c->flags;
     release_cancels(loop, c->at.link.cancels, result);
@@ -484,7 +438,7 @@ static void deliver_close(xev_loop *loop, xev_completion *c) {
             assert(e->ops == 0);
             loop->ops->forget(loop, e);
             c->result = result;
-            if (xev__file_close_start(loop, c)) {
+            if (xev__kinds[XEV__OP_CLOSE].close_on_pool(loop, c)) {
                 return; /* the entry says until then that the descriptor is being closed */
             }
             xev__fds_drop(loop->fds, e);
@@ -506,9 +460,6 @@ void xev__deliver_pending(xev_loop *loop) {
             deliver_close(loop, c);
             continue;
         }
-        if (c->op == XEV__OP_ASYNC) {
-            xev__async_delivered(c);
-        }
         xev__finish(loop, c, c->result, false);
     }
 }
@@ -517,9 +468,8 @@ void xev__drain_inbox(xev_loop *loop) {
     xev_mpsc_node *n;
     while ((n = xev_mpsc_pop(loop->inbox)) != NULL) {
         struct xev__inbox_item *item = (struct xev__inbox_item *)(void *)n;
-        if (item->kind == XEV__INBOX_ASYNC) {
-            char *base = (char *)item - offsetof(xev_watcher, inbox);
-            xev__async_notified(loop, (xev_watcher *)(void *)base);
+        if (item->arrived != 0) {
+            ((xev__arrived_fn)item->arrived)(loop, item);
         } else {
             char *base = (char *)item - offsetof(xev_completion, at);
             xev_completion *c = (xev_completion *)(void *)base;
@@ -548,10 +498,6 @@ bool xev__stop(xev_loop *loop, xev_completion *c) {
     case XEV__TIMER:
         xev__heap_remove(&loop->timers, c);
         break;
-    case XEV__ASYNC:
-        c->arg.async.watcher->waiter = NULL;
-        xev__async_due(c);
-        break;
     case XEV__POOL:
         if (!xev_threadpool_cancel(loop->options.thread_pool, &c->at.task)) {
             if (c->op != XEV__OP_REQUEST) {
@@ -563,16 +509,9 @@ bool xev__stop(xev_loop *loop, xev_completion *c) {
         }
         c->at.link.cancels = NULL;
         break;
+    case XEV__ASYNC:
     case XEV__STEPPING:
-        if (c->op == XEV__OP_CLOSE) {
-            return false;
-        }
-        if (c->op == XEV__OP_DIAL) {
-            return xev__dial_stop(loop, c);
-        }
-        c->flags |= XEV__F_CANCEL;
-        (void)xev__stop(loop, c->arg.target);
-        return true;
+        return xev__kinds[c->op].stop != NULL && xev__kinds[c->op].stop(loop, c);
     case XEV__LINGERING:
         if (!loop->deinit) {
             return false;
@@ -662,6 +601,18 @@ void xev__close(const char *call_name, xev_loop *loop, xev_completion *c, xev_fd
 }
 
 /* ---- deadlines ---- */
+
+uint64_t xev__deadline(uint64_t now_ns, uint64_t timeout_ns) {
+    return timeout_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + timeout_ns;
+}
+
+void xev__timer_arm(xev_loop *loop, xev_completion *c, uint64_t deadline_ns) {
+    /* After the turn in progress, which would otherwise not end, and nobody else have his. */
+    c->deadline_ns = deadline_ns > loop->now_ns ? deadline_ns : loop->now_ns + 1;
+    c->seq = loop->timer_seq++;
+    c->state = XEV__TIMER;
+    xev__heap_insert(&loop->timers, c);
+}
 
 void xev_completion_timeout(xev_loop *loop, xev_completion *c, uint64_t timeout_ns) {
     if (loop == NULL || c == NULL || !xev__is_active(c) || c->loop != loop ||

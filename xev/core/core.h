@@ -99,14 +99,14 @@ enum xev__flag {
 /* Reads and writes queue up, each in their order; polls wait side by side. */
 enum xev__dir { XEV__READ = 0, XEV__WRITE = 1, XEV__POLLS = 2, XEV__DIRS = 3 };
 
-/* WORK is 0: the word is the task's prev, which the pool has left NULL and may still look at. */
-enum xev__inbox_kind { XEV__INBOX_WORK = 0, XEV__INBOX_ASYNC = 1 };
-
-/* How watchers and completions stand in the inbox. */
+/* How completions and watchers stand in the inbox. arrived says which: 0 for a completion that a
+ * pool thread has finished (the word is its task's prev, which the pool has left NULL and may still
+ * look at), else the address of an xev__arrived_fn. */
 struct xev__inbox_item {
     xev_mpsc_node node;
-    uintptr_t kind;
+    uintptr_t arrived;
 };
+typedef void (*xev__arrived_fn)(xev_loop *loop, struct xev__inbox_item *item);
 
 /* What a STARVED head waits for: a loaned buffer to come back, or some time to pass because what it
  * lacks (descriptors, memory, room at a Unix socket) is announced by nobody. */
@@ -156,6 +156,43 @@ struct xev__fds {
 /* Connections that one listener's accept may report in one turn. A client costs its server far more
  * than its accept; timers, messages and other descriptors have their turn in between. */
 #define XEV__ACCEPTS_PER_TURN 64
+
+/* Called by a walk for each active completion that it finds. */
+typedef void (*xev__visit_fn)(const xev_loop *loop, xev_completion *c, void *arg);
+
+/* What one kind of operation does differently from the others. The functions belong to the watcher
+ * of the kind; NULL means that there is nothing special to do. */
+struct xev__kind {
+    const char *name;
+    enum xev__dir queue; /* of the descriptor, in which it waits; for operations from ACCEPT on */
+    bool has_fd;         /* c->fd is a descriptor, or XEV_INVALID_FD */
+    bool makes_fd;       /* a successful result is a new descriptor */
+    const char *parts;   /* what its parts do while it is STEPPING, for a human */
+    /* Begin c, which was begun before, once more: XEV_REARM. NULL: xev__submit. */
+    void (*again)(xev_loop *loop, xev_completion *c);
+    /* c has become the head of its queue. NULL: the backend starts it. */
+    void (*at_head)(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
+    /* Stop c in the state ASYNC or STEPPING, as xev__stop. NULL: it cannot be stopped there. */
+    bool (*stop)(xev_loop *loop, xev_completion *c);
+    /* c has left its queue, and its callback is next. */
+    void (*ended)(xev_loop *loop, xev_completion *c);
+    /* A close: carry it out on the pool. False: that cannot be, close it here. */
+    bool (*close_on_pool)(xev_loop *loop, xev_completion *c);
+    /* A close: the pool has closed the descriptor, and the number is free or another file's. The
+     * callback is all that is left to do. */
+    bool (*close_is_past)(const xev_completion *c);
+    /* c consists of parts, which are the loop's own operations: whether a walk that has found this
+     * part is to name c for it. */
+    bool (*named_by)(xev_completion *c, const xev_completion *part);
+    /* Visit those active completions of this kind that no place of the loop itself holds. */
+    void (*each)(const xev_loop *loop, xev__visit_fn fn, void *arg);
+    /* The loop ends, or is a forked child's copy: its watchers of this kind are bound to it no
+     * longer. */
+    void (*loop_gone)(xev_loop *loop);
+};
+
+/* By enum xev__op; in watchers/kinds.c, the only place that names all watchers. */
+extern const struct xev__kind xev__kinds[XEV__OP_COUNT];
 
 /* How a backend carries an operation out. What it does not name it does not do: XEV_ENOTSUP. From
  * these tables the published ones are made (docs/support.md). */
@@ -240,6 +277,8 @@ struct xev__start xev__starts_take(xev_loop *loop, const xev_completion *c);
 
 /* ---- core.c ---- */
 
+static inline enum xev__dir xev__dir(const xev_completion *c) { return xev__kinds[c->op].queue; }
+
 static inline bool xev__forked(const xev_loop *loop) { return loop->forks != xev__os_forks; }
 
 /* End the program: the caller broke the contract of call. */
@@ -311,7 +350,6 @@ void xev__close(const char *call, xev_loop *loop, xev_completion *c, xev_fd fd, 
  * closed without us. Operations that are under way stay. */
 void xev__forget_stale(xev_loop *loop, xev_fd fd);
 
-enum xev__dir xev__dir(const xev_completion *c);
 bool xev__is_active(const xev_completion *c);
 void xev__list_push(struct xev__list *list, xev_completion *c);
 void xev__list_remove(struct xev__list *list, xev_completion *c);
@@ -319,30 +357,12 @@ void xev__deliver_pending(xev_loop *loop);
 void xev__drain_inbox(xev_loop *loop);
 void xev__run_timers(xev_loop *loop);
 
-/* ---- fd.c ---- */
-/* Begin op on len_bytes at buf (written to by reads only), for the public function call. */
-void xev__transfer(const char *call, enum xev__op op, xev_fd fd, xev_loop *loop, xev_completion *c,
-                   void *buf, size_t len_bytes, void *userdata, xev_cb cb);
-/* The same on count pieces at vec. */
-void xev__transfer_vec(const char *call, enum xev__op op, xev_fd fd, xev_loop *loop,
-                       xev_completion *c, const xev_vec *vec, size_t count, void *userdata,
-                       xev_cb cb);
-/* All pieces together; 0: none, or more of them or of bytes than there may be. */
-uint32_t xev__vec_bytes(const xev_vec *vec, size_t count);
-/* How many pieces there are, or more than there may be: fits where a count is kept. */
-static inline uint32_t xev__vec_count(size_t count) {
-    return count <= XEV_VEC_MAX ? (uint32_t)count : XEV_VEC_MAX + 1;
-}
-/* Either, begun, for the first time or by XEV_REARM. c->arg.io: buf and len_bytes (0: refused), or
- * with aux above 0 the pieces and their number; their bytes are counted here. */
-void xev__transfer_start(xev_loop *loop, xev_completion *c);
-
-/* Begin op, which needs no more than the descriptor and flags. */
-void xev__operate(const char *call, enum xev__op op, xev_fd fd, xev_loop *loop, xev_completion *c,
-                  uint16_t flags, void *userdata, xev_cb cb);
-
+/* ---- loop.c ---- */
 /* SIGPIPE stays out of the thread that is now the loop's, for writes that cannot ask for that. */
 void xev__block_sigpipe(xev_loop *loop);
+
+/* No watcher is bound to the loop any more, which ends or is a forked child's copy. */
+void xev__watchers_unbind(xev_loop *loop);
 
 /* ---- heap.c: pairing heap of completions by (deadline_ns, seq); intrusive, no allocation ---- */
 void xev__heap_insert(xev_completion **root, xev_completion *c);
@@ -401,7 +421,7 @@ void *xev__buffers_at(const struct xev__buffers *b, uint32_t id);
 /* xev__finish for a receive that filled a loaned buffer. */
 void xev__finish_loan(xev_loop *loop, xev_completion *c, uint32_t id, int result, bool more);
 
-/* ---- work.c ---- */
+/* ---- pool.c: operations on the thread pool ---- */
 void xev__work_link(xev_loop *loop, xev_completion *c);
 void xev__work_unlink(xev_loop *loop, xev_completion *c);
 /* To run fn in lane; or, with XEV_LANE_COUNT, at submission, on the loop's thread. */
@@ -416,71 +436,14 @@ struct xev__request {
     xev_completion c;
     struct xev__request_link link;
 };
-bool xev__makes_fd(const xev_completion *c);
+bool xev__request_makes_fd(const xev_completion *c);
 /* Ask a request that is running to end early. */
 void xev__request_stop_running(xev_completion *c);
 void xev__requests_stop(xev_loop *loop, struct xev__fd *e);
 /* It is over; starts the next of those in order. */
 void xev__request_detach(xev_loop *loop, struct xev__fd *e, xev_completion *c);
 
-/* ---- file.c ---- */
-void xev__sendfile_start(xev_loop *loop, xev_completion *c);
-/* The socket may take more. XEV_EINPROGRESS: it is stepping now, leave it alone; XEV_EAGAIN: no. */
-int xev__sendfile_writable(xev_loop *loop, struct xev__fd *e, xev_completion *c);
-void xev__sendfile_end(struct xev__fd *e);
-/* The descriptor is out of use: close it on the pool. False: close it here. */
-bool xev__file_close_start(xev_loop *loop, xev_completion *c);
-/* c is the close of a descriptor. The pool has closed it, and the number is free or another file's:
- * c's callback is all that is left to do. */
-bool xev__file_close_is_past(const xev_completion *c);
-
-/* ---- async.c ---- */
-void xev__async_notified(xev_loop *loop, xev_watcher *w);
-void xev__async_start(xev_loop *loop, xev_completion *c);
-/* Its wait is over: c's callback is due, and then about to run. */
-void xev__async_due(xev_completion *c);
-void xev__async_delivered(xev_completion *c);
-void xev__async_unbind_all(xev_loop *loop);
-/* In a forked child: w is as after its init. */
-void xev__async_forget(xev_watcher *w);
-
-/* ---- signal.c ---- */
-/* The watcher of a signal catches it no longer. */
-void xev__signal_unwatch(xev_watcher *w);
-
-/* ---- tcp.c ---- */
-/* Whether c is an accept that code does not end; and then, on c's descriptor: begin again, at once
- * or a little later. */
-bool xev__accept_outlasts(const xev_completion *c, int code);
-void xev__accept_again(xev_loop *loop, struct xev__fd *fd, xev_completion *c, int code);
-/* Begin a connect, for the public function call. */
-void xev__connect(const char *call, xev_fd fd, xev_loop *loop, xev_completion *c,
-                  const xev_addr *addr, void *userdata, xev_cb cb);
-/* Begin a connect on c->fd to c->arg.io.addr; go on where its turn has come: c->arg.io.aux says how
- * (the listener had no room before, or its result is known). */
-void xev__connect_start(xev_loop *loop, xev_completion *c);
-void xev__connect_again(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
-
-/* ---- dial.c ---- */
-void xev__dial_start(xev_loop *loop, xev_completion *c);
-/* The dial of which this is the first active part, or NULL: to be named once. */
-xev_completion *xev__dial_of(xev_completion *part);
-/* As xev__stop, for one that is stepping. */
-bool xev__dial_stop(xev_loop *loop, xev_completion *c);
-
-/* Not null, not empty, and no longer than it can be. */
-static inline bool xev__is_addr(const xev_addr *addr) {
-    return addr != NULL && addr->len_bytes > 0 && addr->len_bytes <= sizeof addr->storage;
-}
-
-/* ---- udp.c ---- */
-/* Begin the UDP receive or send c on c->fd of c->arg.io.len_bytes datagrams at c->arg.io.buf, of
- * which c->arg.io.aux can be moved at once. */
-void xev__udp_start(xev_loop *loop, xev_completion *c);
-/* How much of a loaned buffer a datagram may fill. */
-uint32_t xev__udp_room(const xev_loop *loop);
-
-/* ---- timer.c ---- */
+/* ---- core.c ---- */
 /* now + timeout, clamped. */
 uint64_t xev__deadline(uint64_t now_ns, uint64_t timeout_ns);
 void xev__timer_arm(xev_loop *loop, xev_completion *c, uint64_t deadline_ns);

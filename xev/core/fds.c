@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "xev/core/core.h"
+#include "xev/os/clock.h"
 #include "xev/os/descriptor.h"
 
 struct xev__fds *xev__fds_new(const xev_allocator *a) {
@@ -186,7 +187,7 @@ static xev_cb_action retry_paused(xev_loop *loop, xev_completion *c, int result,
 /* How long an accept that found no descriptors waits. Whatever frees one in the meantime is not
  * known to us: other threads and other libraries close descriptors too. The same for what a full
  * Unix socket turned away. */
-#define RETRY_MS 10
+#define RETRY_NS 10000000u
 
 void xev__fds_starve(xev_loop *loop, struct xev__fd *e, bool want_buffer) {
     if (!want_buffer) {
@@ -203,7 +204,8 @@ void xev__fds_pause(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     xev__count(&loop->count.paused, 1);
     wait_push(loop->fds, XEV__WAIT_TIME, e);
     if (!xev__is_active(&loop->retry)) {
-        xev_timer_run(NULL, loop, &loop->retry, RETRY_MS, NULL, retry_paused);
+        (void)xev__begin("the loop's retry", loop, &loop->retry, XEV__OP_TIMER, NULL, retry_paused);
+        xev__timer_arm(loop, &loop->retry, xev__deadline(xev__os_now_ns(), RETRY_NS));
         xev__make_internal(loop, &loop->retry);
     }
 }

@@ -1,6 +1,7 @@
 /* The loop: set-up, one turn, run modes, teardown. A turn is drawn in ARCHITECTURE.md. */
 #include "xev/loop.h"
 
+#include <assert.h>
 #include <ck_pr.h>
 #include <string.h>
 
@@ -274,7 +275,29 @@ void xev_loop_stop(xev_loop *loop) {
     xev__visit_end(&loop->notifiers);
 }
 
+void xev__watchers_unbind(xev_loop *loop) {
+    for (int op = 0; op < XEV__OP_COUNT; op++) {
+        if (xev__kinds[op].loop_gone != NULL) {
+            xev__kinds[op].loop_gone(loop);
+        }
+    }
+}
+
+void xev__block_sigpipe(xev_loop *loop) {
+    uint64_t me = xev__os_thread_id();
+    if (loop->sigpipe_thread != me) {
+        xev__os_block_sigpipe();
+        loop->sigpipe_thread = me;
+    }
+}
+
 /* ---- teardown ---- */
+
+static void stop_one(const xev_loop *loop, xev_completion *c, void *arg) {
+    assert(loop == arg);
+    (void)loop;
+    (void)xev__stop(arg, c);
+}
 
 static void stop_everything(xev_loop *loop) {
     while (loop->timers != NULL) {
@@ -283,18 +306,15 @@ static void stop_everything(xev_loop *loop) {
             (void)xev__stop(loop, c);
             continue;
         }
-        xev_completion_timeout(loop, c, 0); /* leaves the heap; a work joins the list below */
-        if (c->op == XEV__OP_ASYNC) {
-            (void)xev__stop(loop, c);
-        }
+        xev_completion_timeout(loop, c, 0); /* leaves the heap, and is found below */
     }
     for (xev_completion *c = loop->works, *next; c != NULL; c = next) {
         next = c->heap.next;
         (void)xev__stop(loop, c);
     }
-    for (xev_watcher *w = loop->asyncs; w != NULL; w = w->next) {
-        if (w->waiter != NULL) {
-            (void)xev__stop(loop, w->waiter);
+    for (int op = 0; op < XEV__OP_COUNT; op++) {
+        if (xev__kinds[op].each != NULL) {
+            xev__kinds[op].each(loop, stop_one, loop);
         }
     }
     for (uint32_t i = 0; i < loop->fds->chunks_len * XEV__FD_CHUNK; i++) {
@@ -336,7 +356,7 @@ void xev_loop_deinit(xev_loop *loop) {
         xev__drain_inbox(loop);
         xev__deliver_pending(loop);
     }
-    xev__async_unbind_all(loop);
+    xev__watchers_unbind(loop);
     xev__visits_wait(&loop->notifiers);
     loop->ops->deinit(loop);
     free_parts(loop);

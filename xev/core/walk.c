@@ -7,42 +7,24 @@
 #include "xev/os/thread.h"
 
 const char *xev__op_name(int op) {
-    static const char *const names[XEV_OPS] = {
-        [XEV__OP_TIMER] = "timer",       [XEV__OP_ASYNC] = "async",
-        [XEV__OP_WORK] = "work",         [XEV__OP_CANCEL] = "cancel",
-        [XEV__OP_CLOSE] = "close",       [XEV__OP_ACCEPT] = "accept",
-        [XEV__OP_RECV] = "recv",         [XEV__OP_RECVMSG] = "recvmsg",
-        [XEV__OP_READ] = "read",         [XEV__OP_CONNECT] = "connect",
-        [XEV__OP_SEND] = "send",         [XEV__OP_SENDMSG] = "sendmsg",
-        [XEV__OP_WRITE] = "write",       [XEV__OP_SHUTDOWN] = "shutdown",
-        [XEV__OP_UDP_RECV] = "udp_recv", [XEV__OP_UDP_RECV_BATCH] = "udp_recv_batch",
-        [XEV__OP_UDP_SEND] = "udp_send", [XEV__OP_UDP_SEND_BATCH] = "udp_send_batch",
-        [XEV__OP_POLL] = "poll",         [XEV__OP_PROCESS] = "process",
-        [XEV__OP_REQUEST] = "request",   [XEV__OP_SENDFILE] = "sendfile",
-        [XEV__OP_DIAL] = "dial",
-    };
-    return op > 0 && op < XEV_OPS && names[op] != NULL ? names[op] : "";
+    bool known = op > 0 && op < XEV__OP_COUNT && xev__kinds[op].name != NULL;
+    return known ? xev__kinds[op].name : "";
 }
 
 /* ---- the walk ---- */
 
-typedef void (*visit_fn)(const xev_loop *loop, xev_completion *c, void *arg);
-
-/* Whose step the loop's own operation is, where that one stands nowhere itself. */
-static xev_completion *owner(xev_completion *step) {
-    xev_completion *c = step->userdata;
-    if (c == NULL) {
-        return NULL; /* loop->retry */
+/* The operation that the loop's own operation is a part of, where no other place names it. */
+static xev_completion *whole_of(const xev_completion *part) {
+    xev_completion *c = part->userdata;
+    if (c == NULL || xev__kinds[c->op].named_by == NULL || !xev__kinds[c->op].named_by(c, part)) {
+        return NULL;
     }
-    if (step->op == XEV__OP_WORK) {
-        return c->op == XEV__OP_CLOSE ? c : NULL; /* a sendfile is in its descriptor's queue */
-    }
-    return xev__dial_of(step);
+    return c;
 }
 
-static void visit(const xev_loop *loop, xev_completion *c, visit_fn fn, void *arg) {
+static void visit(const xev_loop *loop, xev_completion *c, xev__visit_fn fn, void *arg) {
     if ((c->flags & XEV__F_INTERNAL) != 0) {
-        c = owner(c);
+        c = whole_of(c);
         if (c == NULL) {
             return;
         }
@@ -58,7 +40,7 @@ static void visit(const xev_loop *loop, xev_completion *c, visit_fn fn, void *ar
     fn(loop, c, arg);
 }
 
-static void visit_list(const xev_loop *loop, xev_completion *c, visit_fn fn, void *arg) {
+static void visit_list(const xev_loop *loop, xev_completion *c, xev__visit_fn fn, void *arg) {
     for (xev_completion *next; c != NULL; c = next) {
         next = c->at.link.next;
         visit(loop, c, fn, arg);
@@ -72,7 +54,7 @@ static bool only_on_pool(const xev_completion *c) {
 
 /* Timers, closes that linger, and work that has a deadline; other operations with one are found
  * elsewhere. */
-static void visit_heap(const xev_loop *loop, visit_fn fn, void *arg) {
+static void visit_heap(const xev_loop *loop, xev__visit_fn fn, void *arg) {
     xev_completion *c = loop->timers;
     while (c != NULL) {
         bool leaf = c->heap.child == NULL;
@@ -89,7 +71,7 @@ static void visit_heap(const xev_loop *loop, visit_fn fn, void *arg) {
     }
 }
 
-static void visit_requests(const xev_loop *loop, xev_completion *c, visit_fn fn, void *arg) {
+static void visit_requests(const xev_loop *loop, xev_completion *c, xev__visit_fn fn, void *arg) {
     for (xev_completion *next; c != NULL; c = next) {
         next = ((struct xev__request *)(void *)c)->link.next;
         if (c->state != XEV__PENDING) {
@@ -98,8 +80,18 @@ static void visit_requests(const xev_loop *loop, xev_completion *c, visit_fn fn,
     }
 }
 
+struct visitor {
+    xev__visit_fn fn;
+    void *arg;
+};
+
+static void visit_of_kind(const xev_loop *loop, xev_completion *c, void *arg) {
+    const struct visitor *visitor = arg;
+    visit(loop, c, visitor->fn, visitor->arg);
+}
+
 /* Once for every active completion but the loop's own. fn may end it and must not touch others. */
-static void visit_all(const xev_loop *loop, visit_fn fn, void *arg) {
+static void visit_all(const xev_loop *loop, xev__visit_fn fn, void *arg) {
     visit_heap(loop, fn, arg);
     for (xev_completion *c = loop->works, *next; c != NULL; c = next) {
         next = c->heap.next;
@@ -107,9 +99,10 @@ static void visit_all(const xev_loop *loop, visit_fn fn, void *arg) {
             visit(loop, c, fn, arg);
         }
     }
-    for (xev_watcher *w = loop->asyncs; w != NULL; w = w->next) {
-        if (w->waiter != NULL) {
-            visit(loop, w->waiter, fn, arg);
+    struct visitor visitor = {fn, arg};
+    for (int op = 0; op < XEV__OP_COUNT; op++) {
+        if (xev__kinds[op].each != NULL) {
+            xev__kinds[op].each(loop, visit_of_kind, &visitor);
         }
     }
     for (uint32_t i = 0; i < loop->fds->chunks_len * XEV__FD_CHUNK; i++) {
@@ -163,7 +156,7 @@ static const char *state_name(const xev_completion *c) {
     case XEV__POOL:
         return "on the thread pool";
     case XEV__STEPPING:
-        return c->op == XEV__OP_DIAL ? "attempts are under way" : "on the thread pool";
+        return xev__kinds[c->op].parts;
     case XEV__LINGERING:
         return "waits for the peer to take what was sent";
     case XEV__CHAINED:
@@ -176,10 +169,6 @@ static const char *state_name(const xev_completion *c) {
         break;
     }
     return "dead";
-}
-
-static bool has_fd(const xev_completion *c) {
-    return c->op >= XEV__OP_ACCEPT || c->op == XEV__OP_CLOSE || c->op == XEV__OP_REQUEST;
 }
 
 #if !defined(NDEBUG)
@@ -196,7 +185,7 @@ static xev_active describe(const xev_loop *loop, xev_completion *c) {
         .completion = c,
         .op = xev__op_name(c->op),
         .state = state_name(c),
-        .fd = has_fd(c) ? c->fd : XEV_INVALID_FD,
+        .fd = xev__kinds[c->op].has_fd ? c->fd : XEV_INVALID_FD,
         .referenced = (c->flags & XEV__F_UNREF) == 0,
         .due_ns = UINT64_MAX,
     };
@@ -280,10 +269,7 @@ static void forget(const xev_loop *loop, xev_completion *c, void *arg) {
 
 void xev__forget_everything(xev_loop *loop) {
     visit_all(loop, forget, NULL);
-    for (xev_watcher *w = loop->asyncs, *next; w != NULL; w = next) {
-        next = w->next;
-        xev__async_forget(w);
-    }
+    xev__watchers_unbind(loop);
 }
 
 /* ---- where operations were started ---- */

@@ -16,17 +16,19 @@
 
 #include "mpsc/handoff.h"
 #include "mpsc/visit.h"
-#include "xev/core/core.h"
+#include "xev/watchers/watchers.h"
 
 static xev_loop *bound_loop(void *word) { return (xev_loop *)((uintptr_t)word & ~(uintptr_t)1); }
 static bool is_notified(void *word) { return ((uintptr_t)word & 1) != 0; }
+
+static void on_arrival(xev_loop *loop, struct xev__inbox_item *item);
 
 int xev_async_init(xev_watcher *w) {
     if (w == NULL) {
         xev__misuse("xev_async_init", "watcher is null", w);
     }
     *w = (xev_watcher){0};
-    w->inbox.kind = XEV__INBOX_ASYNC;
+    w->inbox.arrived = (uintptr_t)on_arrival;
     return 0;
 }
 
@@ -69,11 +71,7 @@ void xev__async_due(xev_completion *c) {
     w->due = c;
 }
 
-void xev__async_delivered(xev_completion *c) {
-    assert(c->op == XEV__OP_ASYNC);
-    if (c->arg.async.at == NULL) {
-        return; /* the watcher is gone, or the loop is ending */
-    }
+static void unlink_due(xev_completion *c) {
     assert(*c->arg.async.at == c);
     *c->arg.async.at = c->arg.async.next;
     if (c->arg.async.next != NULL) {
@@ -82,11 +80,19 @@ void xev__async_delivered(xev_completion *c) {
     c->arg.async.at = NULL;
 }
 
+void xev__async_ended(xev_loop *loop, xev_completion *c) {
+    (void)loop;
+    assert(c->op == XEV__OP_ASYNC);
+    if (c->arg.async.at != NULL) { /* else the watcher is gone, or the loop is ending */
+        unlink_due(c);
+    }
+}
+
 /* Those that are due hear of the watcher's end when they want to wait again. */
 static void forget_due(xev_watcher *w) {
     while (w->due != NULL) {
         xev_completion *c = w->due;
-        xev__async_delivered(c);
+        unlink_due(c);
         c->arg.async.watcher = NULL;
     }
 }
@@ -96,7 +102,9 @@ static void pend(xev_loop *loop, xev_completion *c, int result) {
     xev__pend(loop, c, result);
 }
 
-void xev__async_notified(xev_loop *loop, xev_watcher *w) {
+static void on_arrival(xev_loop *loop, struct xev__inbox_item *item) {
+    char *base = (char *)item - offsetof(xev_watcher, inbox);
+    xev_watcher *w = (xev_watcher *)(void *)base;
     ck_pr_store_ptr(&w->word, loop);
     ck_pr_fence_memory();
     XEV_HANDOFF_ACQUIRE(w);
@@ -177,7 +185,7 @@ static void unlink_async(xev_loop *loop, xev_watcher *w) {
     }
 }
 
-void xev__async_forget(xev_watcher *w) {
+static void forget(xev_watcher *w) {
     ck_pr_store_ptr(&w->word, NULL);
     ck_pr_store_32(&w->notifiers, 0); /* of threads the child has not got */
     w->waiter = w->due = NULL;
@@ -191,7 +199,7 @@ void xev_async_deinit(xev_watcher *w) {
     xev_loop *loop = bound_loop(ck_pr_load_ptr(&w->word));
     if (loop != NULL && xev__forked(loop)) {
         unlink_async(loop, w);
-        xev__async_forget(w);
+        forget(w);
         return;
     }
     xev__visits_wait(&w->notifiers);
@@ -211,7 +219,30 @@ void xev_async_deinit(xev_watcher *w) {
     ck_pr_store_ptr(&w->word, NULL);
 }
 
-void xev__async_unbind_all(xev_loop *loop) {
+bool xev__async_stop(xev_loop *loop, xev_completion *c) {
+    assert(c->arg.async.watcher->waiter == c);
+    c->arg.async.watcher->waiter = NULL;
+    c->flags |= XEV__F_CANCEL;
+    pend(loop, c, XEV_ECANCELED);
+    return true;
+}
+
+void xev__async_each(const xev_loop *loop, xev__visit_fn fn, void *arg) {
+    for (xev_watcher *w = loop->asyncs; w != NULL; w = w->next) {
+        if (w->waiter != NULL) {
+            fn(loop, w->waiter, arg);
+        }
+    }
+}
+
+void xev__async_loop_gone(xev_loop *loop) {
+    if (xev__forked(loop)) {
+        for (xev_watcher *w = loop->asyncs, *next; w != NULL; w = next) {
+            next = w->next;
+            forget(w);
+        }
+        return;
+    }
     while (loop->asyncs != NULL) {
         xev_watcher *w = loop->asyncs;
         if (w->result != 0) {

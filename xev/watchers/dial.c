@@ -5,8 +5,8 @@
  */
 #include "xev/dial.h"
 
-#include "xev/core/core.h"
 #include "xev/os/socket.h"
+#include "xev/watchers/watchers.h"
 
 static xev_cb_action on_connected(xev_loop *loop, xev_completion *c, int result, void *userdata);
 static xev_cb_action on_timer(xev_loop *loop, xev_completion *c, int result, void *userdata);
@@ -76,13 +76,14 @@ static void try_next(xev_loop *loop, xev_dial_req *r) {
     }
 }
 
-xev_completion *xev__dial_of(xev_completion *part) {
-    xev_dial_req *r = part->userdata;
+/* Its first active part names it, so that it is named once. */
+bool xev__dial_named_by(xev_completion *c, const xev_completion *part) {
+    xev_dial_req *r = (xev_dial_req *)(void *)c;
     xev_completion *first = &r->timer;
     for (int i = 0; i < XEV_DIAL_PARALLEL && !xev__is_active(first); i++) {
         first = &r->attempts[i];
     }
-    return first == part ? &r->c : NULL;
+    return first == part;
 }
 
 static void stop_parts(xev_loop *loop, xev_dial_req *r) {

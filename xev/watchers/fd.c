@@ -1,9 +1,8 @@
 /* Any descriptor: read, write, poll, close. */
 #include "xev/fd.h"
 
-#include "xev/core/core.h"
 #include "xev/os/descriptor.h"
-#include "xev/os/thread.h"
+#include "xev/watchers/watchers.h"
 
 int xev_pipe_open(xev_fd *read_end, xev_fd *write_end) {
     if (read_end == NULL || write_end == NULL) {
@@ -56,7 +55,7 @@ void xev__transfer_start(xev_loop *loop, xev_completion *c) {
     if (c->arg.io.aux > 0) { /* a callback may have changed the pieces before it repeats */
         c->arg.io.len_bytes = xev__vec_bytes(c->arg.io.buf, c->arg.io.aux);
     }
-    if (c->arg.io.len_bytes == 0) {
+    if (c->arg.io.len_bytes == 0 && (c->flags & XEV__F_LOAN) == 0) {
         xev__pend(loop, c, XEV_EINVAL);
     } else {
         xev__submit(loop, c);
@@ -70,14 +69,6 @@ void xev__operate(const char *call, enum xev__op op, xev_fd fd, xev_loop *loop, 
         c->flags |= flags;
         c->arg.io.aux = 0;
         xev__submit(loop, c);
-    }
-}
-
-void xev__block_sigpipe(xev_loop *loop) {
-    uint64_t me = xev__os_thread_id();
-    if (loop->sigpipe_thread != me) {
-        xev__os_block_sigpipe();
-        loop->sigpipe_thread = me;
     }
 }
 

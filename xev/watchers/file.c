@@ -5,11 +5,11 @@
 #include <ck_pr.h>
 
 #include "mpsc/handoff.h"
-#include "xev/core/core.h"
 #include "xev/fd.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/file.h"
 #include "xev/os/socket.h"
+#include "xev/watchers/watchers.h"
 
 /* What sendfile gives a socket at most before it looks at the loop again. */
 #define SEND_PIECE ((size_t)1 << 20)
@@ -557,7 +557,17 @@ int xev__sendfile_writable(xev_loop *loop, struct xev__fd *e, xev_completion *c)
     return XEV_EINPROGRESS;
 }
 
-void xev__sendfile_end(struct xev__fd *e) {
+bool xev__sendfile_stop(xev_loop *loop, xev_completion *c) {
+    c->flags |= XEV__F_CANCEL;
+    (void)xev__stop(loop, c->arg.target);
+    return true;
+}
+
+void xev__sendfile_ended(xev_loop *loop, xev_completion *c) {
+    if ((c->flags & XEV__F_COUNTED) == 0) {
+        return; /* refused before it came to its descriptor */
+    }
+    struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
     bool next = e->head[XEV__WRITE] != NULL && e->head[XEV__WRITE]->op == XEV__OP_SENDFILE;
     if (e->lent_nonblocking && !next) {
         e->lent_nonblocking = false;
@@ -635,6 +645,12 @@ bool xev__file_close_is_past(const xev_completion *c) {
     }
     uint64_t device, inode;
     return !identify(c->fd, &device, &inode) || device != r->offset || inode != r->length;
+}
+
+/* While it is on the pool, nothing but its part there leads to a close. */
+bool xev__file_close_named_by(xev_completion *c, const xev_completion *part) {
+    (void)part;
+    return c->state == XEV__STEPPING;
 }
 
 bool xev__file_close_start(xev_loop *loop, xev_completion *c) {

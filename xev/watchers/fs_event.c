@@ -1,10 +1,10 @@
 /* Changes of files: the watcher calls. The descriptor is read like any other. */
 #include "xev/fs_event.h"
 
-#include "xev/core/core.h"
 #include "xev/fd.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/fs_event.h"
+#include "xev/watchers/watchers.h"
 
 int xev_fs_event_init(xev_fs_event *w, const char *path) {
     if (w == NULL || path == NULL) {

@@ -21,10 +21,10 @@
 
 #include "mpsc/handoff.h"
 #include "mpsc/visit.h"
-#include "xev/core/core.h"
 #include "xev/core/support.h"
 #include "xev/os/signal.h"
 #include "xev/os/thread.h"
+#include "xev/watchers/watchers.h"
 
 static xev__catcher *catchers[XEV__SIGNALS + 1]; /* atomic; by number */
 static uint32_t handlers;                        /* atomic: threads in the handler */

@@ -3,9 +3,9 @@
 
 #include <limits.h>
 
-#include "xev/core/core.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/socket.h"
+#include "xev/watchers/watchers.h"
 
 int xev_tcp_init(xev_tcp *tcp, enum xev_family family) {
     xev__check_pointer("xev_tcp_init", "socket is null", tcp);
@@ -84,7 +84,11 @@ void xev__connect_start(xev_loop *loop, xev_completion *c) {
     xev__submit(loop, c); /* over or not: what is sent behind it is reported behind it */
 }
 
-void xev__connect_again(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+void xev__connect_at_head(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+    if (c->arg.io.aux == 0) {
+        loop->ops->start(loop, e, c);
+        return;
+    }
     bool over = c->arg.io.aux == CONNECT_OVER;
     int rc = over ? c->result : xev__os_connect(c->fd, c->arg.io.addr);
     if (rc == XEV_EAGAIN) {

@@ -1,20 +1,8 @@
 /* Timers: the watcher calls over the loop's heap. */
 #include "xev/timer.h"
 
-#include "xev/core/core.h"
 #include "xev/os/clock.h"
-
-uint64_t xev__deadline(uint64_t now_ns, uint64_t timeout_ns) {
-    return timeout_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + timeout_ns;
-}
-
-void xev__timer_arm(xev_loop *loop, xev_completion *c, uint64_t deadline_ns) {
-    /* After the turn in progress, which would otherwise not end, and nobody else have his. */
-    c->deadline_ns = deadline_ns > loop->now_ns ? deadline_ns : loop->now_ns + 1;
-    c->seq = loop->timer_seq++;
-    c->state = XEV__TIMER;
-    xev__heap_insert(&loop->timers, c);
-}
+#include "xev/watchers/watchers.h"
 
 static uint64_t ms_to_ns(uint64_t ms) {
     return ms > UINT64_MAX / 1000000 ? UINT64_MAX : ms * 1000000;
@@ -37,6 +25,16 @@ static void start(const char *call, xev_loop *loop, xev_completion *c, uint64_t 
     c->arg.interval_ns = timeout_ns;
     /* From the clock, not from the loop's time: that may be older, and the timer would be early. */
     xev__timer_arm(loop, c, xev__deadline(xev__os_now_ns(), timeout_ns));
+}
+
+void xev__timer_again(xev_loop *loop, xev_completion *c) {
+    uint64_t now = xev__os_now_ns();
+    uint64_t every = c->arg.interval_ns;
+    uint64_t next = xev__deadline(c->deadline_ns, every);
+    if (next <= now && every > 0) {
+        next += (now - next) / every * every + every; /* missed ones are skipped */
+    }
+    xev__timer_arm(loop, c, next);
 }
 
 void xev_timer_run_ns(xev_watcher *w, xev_loop *loop, xev_completion *c, uint64_t timeout_ns,

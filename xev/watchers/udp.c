@@ -1,10 +1,10 @@
 /* UDP sockets: the watcher calls. */
 #include "xev/udp.h"
 
-#include "xev/core/core.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/socket.h"
 #include "xev/os/udp.h"
+#include "xev/watchers/watchers.h"
 
 int xev_udp_init(xev_udp *udp, enum xev_family family) {
     xev__check_pointer("xev_udp_init", "socket is null", udp);

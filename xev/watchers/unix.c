@@ -3,10 +3,10 @@
 
 #include <string.h>
 
-#include "xev/core/core.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/socket.h"
 #include "xev/os/unix.h"
+#include "xev/watchers/watchers.h"
 
 static bool known(enum xev_unix_type type) {
     return type == XEV_UNIX_STREAM || type == XEV_UNIX_DATAGRAM;

@@ -1,0 +1,184 @@
+/* Operations on the thread pool: out by a task in the completion, back through the loop's inbox. */
+#include <ck_pr.h>
+
+#include "mpsc/visit.h"
+#include "xev/core/core.h"
+#include "xev/os/descriptor.h"
+
+/* Works without a deadline are listed by the heap node they do not need, for the loop's deinit;
+ * the others stand in the timer heap. */
+void xev__work_link(xev_loop *loop, xev_completion *c) {
+    c->flags |= XEV__F_WORKS;
+    c->heap.prev = NULL;
+    c->heap.next = loop->works;
+    if (c->heap.next != NULL) {
+        c->heap.next->heap.prev = c;
+    }
+    loop->works = c;
+}
+
+void xev__work_unlink(xev_loop *loop, xev_completion *c) {
+    c->flags &= (uint16_t)~XEV__F_WORKS;
+    if (c->heap.prev != NULL) {
+        c->heap.prev->heap.next = c->heap.next;
+    } else {
+        loop->works = c->heap.next;
+    }
+    if (c->heap.next != NULL) {
+        c->heap.next->heap.prev = c->heap.prev;
+    }
+}
+
+static struct xev__request *request_of(xev_completion *c) {
+    return (struct xev__request *)(void *)c;
+}
+
+/* What the function is called with: a request is of the library, and the userdata its user's. */
+static void *argument(xev_completion *c) {
+    return c->op == XEV__OP_REQUEST ? (void *)c : c->userdata;
+}
+
+static void run(xev_threadpool_task *task) {
+    xev_completion *c = (xev_completion *)(void *)((char *)task - offsetof(xev_completion, at));
+    xev_loop *loop = c->loop;
+    c->result = c->arg.work(argument(c));
+    /* The loop may finish c and be gone as soon as c is pushed, but for this count. */
+    xev__visit_begin(&loop->notifiers);
+    if (xev_mpsc_push(loop->inbox, &c->at.inbox.node)) {
+        xev__signal(loop);
+    }
+    xev__visit_end(&loop->notifiers);
+}
+
+static void schedule(xev_loop *loop, xev_completion *c) {
+    xev_threadpool *pool = loop->options.thread_pool;
+    xev_completion *cancels = c->at.link.cancels;
+    c->state = XEV__POOL;
+    if ((c->flags & XEV__F_DEADLINE) == 0) {
+        xev__work_link(loop, c);
+    }
+    xev_threadpool_batch batch;
+    xev_threadpool_batch_init(&batch);
+    xev_threadpool_task_init(&c->at.task, run);
+    xev_threadpool_batch_push_task(&batch, &c->at.task);
+    int rc = xev_threadpool_schedule_lane(pool, &batch, (enum xev_threadpool_lane)c->slot);
+    if (rc < 0) {
+        c->at.link.cancels = cancels;
+        xev__pend(loop, c, rc);
+    }
+}
+
+/* ---- requests on a descriptor ---- */
+
+static bool attach(xev_loop *loop, xev_completion *c) {
+    int code;
+    struct xev__fd *e = xev__entry_for(loop, c->fd, &code);
+    if (e == NULL) {
+        xev__pend(loop, c, code);
+        return false;
+    }
+    e->ops++;
+    c->flags |= XEV__F_COUNTED;
+    struct xev__request_link *link = &request_of(c)->link;
+    link->next = link->prev = NULL;
+    if (!link->in_order) {
+        link->next = e->requests;
+        if (link->next != NULL) {
+            request_of(link->next)->link.prev = c;
+        }
+        e->requests = c;
+        return true;
+    }
+    link->prev = e->in_order_tail;
+    if (link->prev != NULL) {
+        request_of(link->prev)->link.next = c;
+    } else {
+        e->in_order = c;
+    }
+    e->in_order_tail = c;
+    if (e->in_order_now != NULL) {
+        c->state = XEV__QUEUED;
+        return false;
+    }
+    e->in_order_now = c;
+    return true;
+}
+
+void xev__request_detach(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+    struct xev__request_link *link = &request_of(c)->link;
+    if (link->next != NULL) {
+        request_of(link->next)->link.prev = link->prev;
+    } else if (link->in_order) {
+        e->in_order_tail = link->prev;
+    }
+    if (link->prev != NULL) {
+        request_of(link->prev)->link.next = link->next;
+    } else if (link->in_order) {
+        e->in_order = link->next;
+    } else {
+        e->requests = link->next;
+    }
+    if (e->in_order_now != c) {
+        return;
+    }
+    xev_completion *next = e->in_order;
+    while (next != NULL && next->state != XEV__QUEUED) {
+        next = request_of(next)->link.next; /* cancelled, its callback is to come */
+    }
+    e->in_order_now = next;
+    if (next != NULL && loop->deinit) {
+        xev__pend(loop, next, XEV_ECANCELED);
+    } else if (next != NULL) {
+        schedule(loop, next);
+    }
+}
+
+void xev__requests_stop(xev_loop *loop, struct xev__fd *e) {
+    xev_completion *first[] = {e->requests, e->in_order};
+    for (int i = 0; i < 2; i++) {
+        for (xev_completion *c = first[i]; c != NULL; c = request_of(c)->link.next) {
+            (void)xev__stop(loop, c);
+        }
+    }
+}
+
+void xev__request_stop_running(xev_completion *c) { ck_pr_store_32(&request_of(c)->link.stop, 1); }
+
+bool xev__request_makes_fd(const xev_completion *c) {
+    return c->op == XEV__OP_REQUEST &&
+           ((const struct xev__request *)(const void *)c)->link.makes_fd;
+}
+
+/* ---- submission ---- */
+
+void xev__work_init(xev_completion *c, enum xev_threadpool_lane lane, xev_work_fn fn) {
+    c->fd = XEV_INVALID_FD;
+    c->slot = (uint32_t)lane;
+    c->arg.work = fn;
+}
+
+void xev__request_refuse(xev_loop *loop, xev_completion *c, int code) {
+    request_of(c)->link.refused = code;
+    xev__pend(loop, c, code);
+}
+
+void xev__work_start(xev_loop *loop, xev_completion *c) {
+    if (c->op == XEV__OP_REQUEST) {
+        struct xev__request_link *link = &request_of(c)->link;
+        link->stop = 0;
+        if (link->check != NULL) {
+            link->refused = link->check(c);
+        }
+        if (link->refused != 0) {
+            xev__pend(loop, c, link->refused);
+            return;
+        }
+    }
+    if (c->slot == (uint32_t)XEV_LANE_COUNT) {
+        xev__pend(loop, c, c->arg.work(argument(c)));
+    } else if (loop->options.thread_pool == NULL) {
+        xev__pend(loop, c, XEV_ENOPOOL);
+    } else if (c->fd == XEV_INVALID_FD || attach(loop, c)) {
+        schedule(loop, c);
+    }
+}
