@@ -1,0 +1,55 @@
+#!/bin/sh
+# Who may include whom, and where things stand. Looks at the real source tree, as style_test.sh does.
+#
+#   - public headers (xev/*.h) include public headers and standard C headers only
+#   - xev/os and the leaves (mpsc, threadpool) include nothing of the core, the watchers, the backends
+#     and the shards; xev includes nothing of the shards
+#   - the core includes nothing of the watchers and the backends
+#   - a function with a public name is not implemented in xev/os
+#   - an operating system's headers are included by xev/os, xev/backends and the system files of
+#     threadpool and shard only
+#   - no two sources of the library have the same name: their objects fit in one folder
+set -u
+root=${1:-$(dirname "$(dirname "$(readlink -f "$0")")")}
+cd "$root" || exit 1
+
+# includes FILE...: "file header" for each include line, <> kept to tell the system's.
+includes() {
+    sed -nE 's/^ *# *include +(<[^>]*>|"[^"]*").*/\1/p' "$1" | tr -d '"' | sed "s|^|$1 |"
+}
+# What a folder may include of ours, as a pattern that must match.
+complain() { # FOLDER... -- PATTERN WHY
+    folders=
+    while [ "$1" != -- ]; do folders="$folders $1"; shift; done
+    # shellcheck disable=SC2086 # a list of words
+    find $folders -name '*.[ch]' | sort | while read -r file; do includes "$file"; done |
+        grep -E "^[^ ]+ ($2)\$" | sed "s|\$|: $3|; s| | includes |"
+}
+ours='(xev|shard|mpsc|threadpool|conn|tests|tools|bench|examples)/.*'
+standard='<(assert|errno|limits|stdalign|stdatomic|stdarg|stdbool|stddef|stdint|stdio|stdlib|string|time|ck_[a-z]+)\.h>'
+above='(xev/core|xev/watchers|xev/backends|shard|conn)/.*|xev/shard\.h'
+
+complaints=$(
+    for file in xev/*.h; do
+        includes "$file" | grep -vE " (xev/[a-z_]+\.h|$standard)\$" |
+            sed 's|$|: not for a public header|; s| | includes |'
+    done
+    complain xev/os mpsc threadpool -- "$above" "the system and the leaves know nothing above them"
+    complain mpsc threadpool -- 'xev/os/.*' "the leaves know nothing of xev"
+    complain xev/core -- 'xev/(watchers|backends)/.*' "the core names no watcher and no backend"
+    complain xev/watchers -- 'xev/backends/.*' "a watcher names no backend"
+    complain xev -- '(shard|conn)/.*|xev/shard\.h' "xev knows nothing of shards"
+    find xev/core xev/watchers shard -name '*.[ch]' ! -name 'system*' | sort |
+        while read -r file; do includes "$file"; done | grep -vE " ($ours|$standard|<pthread\.h>)\$" |
+        sed 's|$|: a header of the operating system|; s| | includes |'
+    # A definition begins in the first column.
+    find xev/os -name '*.c' | sort | xargs grep -nE '^[a-z].*[ *]xev_[a-z0-9][a-z0-9_]*\(' |
+        sed 's|$|   public, and implemented in the OS folder|'
+    find xev mpsc threadpool shard -name '*.c' | sed 's|.*/||' | sort | uniq -d |
+        sed 's|$|: two sources of this name|'
+)
+if [ -n "$complaints" ]; then
+    echo "$complaints"
+    exit 1
+fi
+echo "the layout holds"
