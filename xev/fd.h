@@ -1,6 +1,11 @@
 /* Any descriptor: pipes, terminals, and foreign ones that another library works on.
  *
- * Results and rules as in tcp.h. On epoll a descriptor that is read or written here is made
+ * Results and rules as in tcp.h. A regular file or a disk is read and written at its position, by a
+ * system call on the loop's thread, on every backend: nothing else keeps the position right where
+ * several loops or processes share an open file, as they do a log that is their standard output.
+ * A small write goes to the page cache and is quick; for much, or slow disks, see file.h.
+ *
+ * On epoll a descriptor that is read or written here is made
  * non-blocking, terminals and other devices on any backend; whoever shares the open file sees that
  * too. Poll changes nothing, and a descriptor that is only polled is its owner's to close, at any
  * time at which no poll is active on it.
@@ -35,7 +40,9 @@ void xev_fd_read(xev_fd fd, xev_loop *loop, xev_completion *c, void *buf, size_t
                  void *userdata, xev_cb cb);
 
 /* Write up to len_bytes (1 to INT32_MAX). Result: bytes (> 0, may be fewer), XEV_EPIPE, XEV_EINVAL
- * (len_bytes), ... From the first call on, SIGPIPE is blocked in the loop's thread. */
+ * (len_bytes), and of a file XEV_ENOSPC, XEV_EDQUOT, XEV_EFBIG, ... What was written before an
+ * error is a result of its own, and the error that of the next write. From the first call on,
+ * SIGPIPE and SIGXFSZ are blocked in the loop's thread. */
 void xev_fd_write(xev_fd fd, xev_loop *loop, xev_completion *c, const void *buf, size_t len_bytes,
                   void *userdata, xev_cb cb);
 

@@ -121,7 +121,7 @@ struct xev_loop {
     uint32_t referenced; /* of these, the ones that keep the loop going */
     uint32_t internal;   /* ... and the loop's own */
     bool running, deinit;
-    uint64_t sigpipe_thread; /* the thread in which SIGPIPE is blocked, 0: no need yet */
+    uint64_t write_signals_thread; /* where SIGPIPE and SIGXFSZ are blocked, 0: no need yet */
     /* Finished, callback not yet run; and those of them whose turn it is. */
     struct xev__list pending, delivering;
     xev_completion *works; /* on the thread pool and without a deadline */

@@ -80,7 +80,7 @@ XEV_BEGIN_DECLS
 void xev_stream_init(xev_stream *stream, xev_loop *loop, xev_fd fd);
 
 /* A pipe, a terminal or another descriptor that is written to; see fd.h for what that does to it,
- * and to SIGPIPE. */
+ * and to SIGPIPE and SIGXFSZ. */
 void xev_stream_init_fd(xev_stream *stream, xev_loop *loop, xev_fd fd);
 
 /* What the stream was initialised with. */

@@ -160,9 +160,19 @@ static void uring_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
             return;
         }
     }
-    if ((c->op == XEV__OP_READ || c->op == XEV__OP_WRITE) && xev__os_is_device(c->fd)) {
-        /* A terminal's driver heeds O_NONBLOCK only: a long write would block this thread. */
-        c->flags |= XEV__F_POLLED;
+    if (c->op == XEV__OP_READ || c->op == XEV__OP_WRITE) {
+        enum xev__os_kind kind = xev__os_kind(c->fd);
+        if (kind == XEV__OS_FILE) {
+            /* The ring (Linux 6.18) takes no lock on the position, so that several writers of one
+             * log overwrite each other, and does not move it past a write that was cut short. */
+            xev__count(&loop->count.syscalls, 1);
+            xev__pend(loop, c, xev__read_or_write(c));
+            return;
+        }
+        if (kind == XEV__OS_DEVICE) {
+            /* A terminal's driver heeds O_NONBLOCK only: a long write would block this thread. */
+            c->flags |= XEV__F_POLLED;
+        }
     }
     c->slot = slot_new(loop, c);
     if (c->slot == XEV__URING_NONE) {

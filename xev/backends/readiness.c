@@ -1,12 +1,13 @@
 /* Readiness to completions: see readiness.h. */
 #include "xev/backends/readiness.h"
+
+#include <assert.h>
 #include "xev/os/descriptor.h"
 #include "xev/os/process.h"
 #include "xev/os/socket.h"
 #include "xev/os/udp.h"
 #include "xev/os/unix.h"
 #include "xev/watchers/watchers.h"
-
 
 /* How often one descriptor is tried in a row before the others get their turn. */
 #define TRIES_IN_A_ROW 16
@@ -51,6 +52,18 @@ static bool is_empty_after_short_read(struct xev__fd *e) {
         e->short_read = xev__os_is_tcp(e->fd) ? XEV__SHORT_IS_EMPTY : XEV__SHORT_IS_NOTHING;
     }
     return e->short_read == XEV__SHORT_IS_EMPTY;
+}
+
+int xev__read_or_write(const xev_completion *c) {
+    assert(c->op == XEV__OP_READ || c->op == XEV__OP_WRITE);
+    void *buf = c->arg.io.buf;
+    uint32_t len = c->arg.io.len_bytes, count = c->arg.io.aux;
+    assert(len > 0);
+    if (c->op == XEV__OP_WRITE) {
+        return count > 0 ? xev__os_writev(c->fd, buf, count) : xev__os_write(c->fd, buf, len);
+    }
+    int rc = count > 0 ? xev__os_readv(c->fd, buf, count) : xev__os_read(c->fd, buf, len);
+    return rc == 0 ? XEV_EOF : rc;
 }
 
 int xev__try(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32_t *buffer) {
@@ -102,16 +115,7 @@ int xev__try(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32_t *buf
     case XEV__OP_READ:
     case XEV__OP_WRITE: {
         int rc = make_nonblocking(e);
-        if (rc < 0) {
-            return rc;
-        }
-        void *buf = c->arg.io.buf;
-        uint32_t len = c->arg.io.len_bytes, count = c->arg.io.aux;
-        if (c->op == XEV__OP_WRITE) {
-            return count > 0 ? xev__os_writev(e->fd, buf, count) : xev__os_write(e->fd, buf, len);
-        }
-        rc = count > 0 ? xev__os_readv(e->fd, buf, count) : xev__os_read(e->fd, buf, len);
-        return rc == 0 ? XEV_EOF : rc;
+        return rc < 0 ? rc : xev__read_or_write(c);
     }
     case XEV__OP_PROCESS:
         return xev__os_process_wait(e->fd);

@@ -36,6 +36,9 @@ struct xev__readiness {
  * loaned buffer and none is left; *buffer is the one used, or UINT32_MAX. */
 int xev__try(xev_loop *loop, struct xev__fd *fd, xev_completion *c, uint32_t *buffer);
 
+/* Make the call of a read or write. On a file, or where the descriptor is non-blocking. */
+int xev__read_or_write(const xev_completion *c);
+
 /* A send that found no room where nothing announces that there is some: a Unix socket that is not
  * connected to its receiver stays writable while the receiver is full, and is even announced as
  * such by each attempt. */

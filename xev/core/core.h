@@ -358,8 +358,9 @@ void xev__drain_inbox(xev_loop *loop);
 void xev__run_timers(xev_loop *loop);
 
 /* ---- loop.c ---- */
-/* SIGPIPE stays out of the thread that is now the loop's, for writes that cannot ask for that. */
-void xev__block_sigpipe(xev_loop *loop);
+/* SIGPIPE and SIGXFSZ stay out of the thread that is now the loop's, for writes that cannot ask for
+ * that. */
+void xev__block_write_signals(xev_loop *loop);
 
 /* No watcher is bound to the loop any more, which ends or is a forked child's copy. */
 void xev__watchers_unbind(xev_loop *loop);

@@ -239,8 +239,8 @@ int xev_loop_run(xev_loop *loop, xev_run_mode_t mode) {
     uint64_t callbacks = loop->count.callbacks;
     loop->running = true;
     loop->now_ns = loop->awake_since_ns = xev__os_now_ns();
-    if (loop->sigpipe_thread != 0) {
-        xev__block_sigpipe(loop);
+    if (loop->write_signals_thread != 0) {
+        xev__block_write_signals(loop);
     }
     /* What woke a host is taken in though it is nobody's, or it would go on waking it. */
     bool looks = mode == XEV_RUN_NO_WAIT && (loop->active > 0 || loop->hosted);
@@ -283,11 +283,11 @@ void xev__watchers_unbind(xev_loop *loop) {
     }
 }
 
-void xev__block_sigpipe(xev_loop *loop) {
+void xev__block_write_signals(xev_loop *loop) {
     uint64_t me = xev__os_thread_id();
-    if (loop->sigpipe_thread != me) {
-        xev__os_block_sigpipe();
-        loop->sigpipe_thread = me;
+    if (loop->write_signals_thread != me) {
+        xev__os_block_write_signals();
+        loop->write_signals_thread = me;
     }
 }
 

@@ -18,7 +18,7 @@ bool xev__os_is_open(xev_fd fd);
 int xev__os_set_nonblocking(xev_fd fd, bool on);
 
 int xev__os_pipe(xev_fd *read_end, xev_fd *write_end); /* untouched on failure */
-/* On a non-blocking descriptor that is no socket. */
+/* On a descriptor that is no socket, and is non-blocking or a file. */
 int xev__os_read(xev_fd fd, void *buf, size_t len_bytes);
 int xev__os_write(xev_fd fd, const void *buf, size_t len_bytes);
 int xev__os_readv(xev_fd fd, const void *vec, uint32_t count); /* count pieces {base, len} */
@@ -29,8 +29,13 @@ uint32_t xev__os_poll_mask(uint32_t mask);
 uint32_t xev__os_poll_result(uint32_t revents, uint32_t mask);
 /* Whether the kernel can report on a descriptor: files of the disk have nothing to wait for. */
 bool xev__os_can_watch(xev_fd fd);
-/* A terminal or another device: its driver may block although it was asked not to. */
-bool xev__os_is_device(xev_fd fd);
+/* What reads and writes need to know of a descriptor. */
+enum xev__os_kind {
+    XEV__OS_FLOW,   /* a pipe, a socket, an event counter: has no position */
+    XEV__OS_DEVICE, /* a terminal or the like: its driver may block although it was asked not to */
+    XEV__OS_FILE,   /* a regular file or a disk: has a position, and nothing to wait for */
+};
+enum xev__os_kind xev__os_kind(xev_fd fd);
 
 /* Whether a code says that descriptors or memory for one are exhausted. */
 bool xev__os_exhausted(int code);

@@ -17,7 +17,8 @@ int xev__os_in_forked_child(void (*fn)(void));
 /* Where code is, for a human and for addr2line: "server+0x12ab". */
 void xev__os_code_place(const void *code, char *text, size_t len_bytes);
 
-/* From now on, writing to a pipe nobody reads raises no SIGPIPE in this thread. */
-void xev__os_block_sigpipe(void);
+/* From now on, writing to a pipe nobody reads raises no SIGPIPE in this thread, and writing beyond
+ * the limit of a file's size no SIGXFSZ. */
+void xev__os_block_write_signals(void);
 
 #endif

@@ -81,7 +81,7 @@ void xev_fd_read(xev_fd fd, xev_loop *loop, xev_completion *c, void *buf, size_t
 void xev_fd_write(xev_fd fd, xev_loop *loop, xev_completion *c, const void *buf, size_t len_bytes,
                   void *userdata, xev_cb cb) {
     if (loop != NULL) {
-        xev__block_sigpipe(loop);
+        xev__block_write_signals(loop);
     }
     void *bytes = (void *)(uintptr_t)buf;
     xev__transfer(XEV__CALL("xev_fd_write"), XEV__OP_WRITE, fd, loop, c, bytes, len_bytes, userdata,
@@ -97,7 +97,7 @@ void xev_fd_readv(xev_fd fd, xev_loop *loop, xev_completion *c, const xev_vec *v
 void xev_fd_writev(xev_fd fd, xev_loop *loop, xev_completion *c, const xev_vec *vec, size_t count,
                    void *userdata, xev_cb cb) {
     if (loop != NULL) {
-        xev__block_sigpipe(loop);
+        xev__block_write_signals(loop);
     }
     xev__transfer_vec(XEV__CALL("xev_fd_writev"), XEV__OP_WRITE, fd, loop, c, vec, count, userdata,
                       cb);

@@ -242,7 +242,7 @@ static void enqueue(const char *call, xev_stream *s, xev_write_req *req, const v
     }
     s->tail = req;
     if (!s->socket) {
-        xev__block_sigpipe(s->loop);
+        xev__block_write_signals(s->loop);
     }
     if (s->in_flight == 0 && !s->delivering) {
         next(s);

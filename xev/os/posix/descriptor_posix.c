@@ -116,7 +116,12 @@ int xev__os_poll_now(xev_fd fd, uint32_t mask) {
     return found != 0 ? (int)found : XEV_EAGAIN;
 }
 
-bool xev__os_is_device(xev_fd fd) {
+enum xev__os_kind xev__os_kind(xev_fd fd) {
     struct stat st;
-    return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode);
+    if (fstat(fd, &st) < 0) {
+        return XEV__OS_FLOW;
+    }
+    return S_ISCHR(st.st_mode)                          ? XEV__OS_DEVICE
+           : S_ISREG(st.st_mode) || S_ISBLK(st.st_mode) ? XEV__OS_FILE
+                                                        : XEV__OS_FLOW;
 }

@@ -43,9 +43,10 @@ int xev__os_in_forked_child(void (*fn)(void)) {
     return xev__os_watch_forks();
 }
 
-void xev__os_block_sigpipe(void) {
+void xev__os_block_write_signals(void) {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGPIPE);
+    sigaddset(&set, SIGXFSZ);
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
