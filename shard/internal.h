@@ -3,11 +3,11 @@
 #define XEV_SHARD_INTERNAL_H
 
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "shard/system.h"
 #include "xev/core/support.h"
+#include "xev/os/complain.h"
 #include "xev/shard.h"
 
 /* Messages on their way to one shard, gathered during a turn of the sender. A shard has few of
@@ -73,7 +73,7 @@ struct xev_shard {
 /* A caller's bug: ends the program, as in completion.h. */
 static inline void xev__shard_check(bool ok, const char *call, const char *what) {
     if (!ok) {
-        fprintf(stderr, "xev: %s: %s\n", call, what);
+        xev__complain("xev: %s: %s", call, what);
         abort();
     }
 }

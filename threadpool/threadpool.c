@@ -20,10 +20,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "threadpool/threads.h"
+#include "xev/os/complain.h"
 
 enum {
     LEAST_DEFAULT_THREADS = 4,
@@ -64,7 +64,7 @@ struct pool {
 /* --- misuse: always looked for, other than what is asserted --- */
 
 static _Noreturn void misuse(const char *call, const char *what, const void *which) {
-    fprintf(stderr, "xev: %s: %s (%p)\n", call, what, which);
+    xev__complain("xev: %s: %s (%p)", call, what, which);
     abort();
 }
 

@@ -2,18 +2,18 @@
  * deadlines, close and delivery, the same for all backends. */
 #include "xev/core/core.h"
 #include "xev/os/clock.h"
+#include "xev/os/complain.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/socket.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 /* Two cache lines where pointers have 64 bits: what an operation costs its owner. */
 _Static_assert(sizeof(void *) != 8 || sizeof(xev_completion) <= 128, "part of the contract");
 
 void xev__misuse(const char *call, const char *what, const void *which) {
-    fprintf(stderr, "xev: %s: %s (%p)\n", call, what, which);
+    xev__complain("xev: %s: %s (%p)", call, what, which);
     abort();
 }
 
