@@ -1,0 +1,122 @@
+/* What the random tests share: numbers and patterns from a seed, checks that name the seed, and the
+ * loop over seeds.
+ *
+ * XEV_TEST_SEED=N runs the program of one seed, XEV_TEST_SEEDS=M so many from there on,
+ * XEV_TEST_TRACE=1 says what they do. A world is a struct with the fields seed, rng and trace.
+ */
+#ifndef TESTS_RANDOM_H
+#define TESTS_RANDOM_H
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/test.h"
+
+#define TRACE(w, ...) ((w)->trace ? (void)fprintf(stderr, __VA_ARGS__) : (void)0)
+
+#define HOLDS(w, cond)                                                                             \
+    ((cond) ? (void)0 : CHECK_FAIL("seed %" PRIu64 ": not true: %s", (w)->seed, #cond))
+
+/* A call during which no callback may run. */
+#define CALL(w, ...) ((w)->in_call++, __VA_ARGS__, (w)->in_call--)
+
+/* ---- numbers ---- */
+
+static inline uint64_t mix(uint64_t x) {
+    x += UINT64_C(0x9E3779B97F4A7C15);
+    x = (x ^ x >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    x = (x ^ x >> 27) * UINT64_C(0x94D049BB133111EB);
+    return x ^ x >> 31;
+}
+
+static inline uint32_t rng_below(uint64_t *rng, uint32_t n) {
+    *rng = mix(*rng);
+    return (uint32_t)((*rng >> 32) * n >> 32);
+}
+
+#define below(w, n) rng_below(&(w)->rng, (n))
+#define one_in(w, n) (below((w), (n)) == 0)
+
+static inline uint64_t time_ns(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* ---- patterns: the bytes of one write, or of one peer ---- */
+
+static inline uint8_t pattern_at(uint32_t id, uint64_t at) {
+    return (uint8_t)((id * 2654435761u + (uint32_t)at * 0x9E3779B1u) >> 24);
+}
+
+static inline void pattern_fill(uint8_t *p, size_t len, uint32_t id, uint64_t at) {
+    for (size_t i = 0; i < len; i++) {
+        p[i] = pattern_at(id, at + i);
+    }
+}
+
+static inline bool pattern_is(const void *data, size_t len, uint32_t id, uint64_t at) {
+    const uint8_t *p = data;
+    for (size_t i = 0; i < len; i++) {
+        if (p[i] != pattern_at(id, at + i)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- seeds ---- */
+
+static uint64_t running_seed;
+
+static void program_hangs(int sig) {
+    char text[64];
+    int len = snprintf(text, sizeof text, "seed %" PRIu64 " hangs\n", running_seed);
+    ssize_t n = write(STDERR_FILENO, text, (size_t)len);
+    (void)n;
+    (void)sig;
+    abort();
+}
+
+static inline int count_fds(void) {
+    DIR *d = opendir("/proc/self/fd");
+    CHECK(d != NULL);
+    int n = 0;
+    while (readdir(d) != NULL) {
+        n++;
+    }
+    closedir(d);
+    return n;
+}
+
+/* Descriptors are counted so often: counting takes longer than many a short program. */
+#define SEEDS_PER_COUNT 64
+
+/* Calls program for each seed, or for the one that was asked for. */
+static inline void for_seeds(uint32_t count, void (*program)(uint64_t seed)) {
+    const char *wanted = getenv("XEV_TEST_SEED"), *many = getenv("XEV_TEST_SEEDS");
+    uint64_t first = wanted != NULL ? strtoull(wanted, NULL, 0) : 1;
+    count = many != NULL ? (uint32_t)atoi(many) : wanted != NULL ? 1 : count;
+    (void)signal(SIGALRM, program_hangs);
+    int before = count_fds();
+    for (uint64_t seed = first; seed < first + count; seed++) {
+        running_seed = seed;
+        (void)alarm(25u * (unsigned)test_slowdown());
+        program(seed);
+        bool looks = count <= 1000 || seed % SEEDS_PER_COUNT == 0 || seed + 1 == first + count;
+        if (looks && count_fds() != before) {
+            CHECK_FAIL("seed %" PRIu64 " or one shortly before: %d descriptors left", seed,
+                       count_fds() - before);
+        }
+    }
+    (void)alarm(0);
+}
+
+#endif
