@@ -55,7 +55,10 @@ typedef xev_cb_action (*xev_cb)(xev_loop *loop, xev_completion *c, int result, v
 /* What a work operation runs on a pool thread; see xev_work_submit. */
 typedef int (*xev_work_fn)(void *userdata);
 
-/* All fields are private. A zeroed completion is dead; an uninitialised one may be submitted. */
+/* All fields are private. It needs no initialisation: its memory may hold anything, what a peer
+ * sent included. That it is active already is found out from the loop's own table, and not from
+ * that memory. So only an optimised build's loop other than the one it is active in, and a loop of
+ * another thread, do not notice. */
 struct xev_completion {
     void *userdata;
     xev_cb callback;
@@ -72,8 +75,8 @@ struct xev_completion {
             uintptr_t arrived;
         } inbox;
     } at;
-    uint32_t tag; /* says "active" in a way that stale or uninitialised memory does not */
-    uint32_t seq; /* arming order among equal deadlines */
+    uint32_t place; /* while active: in the loop's table of what is active */
+    uint32_t seq;   /* arming order among equal deadlines */
     uint8_t op;
     uint8_t state;
     uint16_t flags;
@@ -110,7 +113,8 @@ struct xev_completion {
 
 XEV_BEGIN_DECLS
 
-/* Make c dead, whatever its memory held. Not for an active completion. Any thread. */
+/* Make c dead, whatever its memory held. Not for an active completion; one of another thread's loop
+ * is not noticed here, but ends the program when that loop has a result for it. Any thread. */
 void xev_completion_zero(xev_completion *c);
 
 /* ACTIVE from submission until its terminal callback is entered. Loop's thread. */
@@ -127,8 +131,8 @@ void xev_completion_unref(xev_completion *c);
 /* Cancel whatever operation target is at this moment. c reports 0 if that stopped it (its callback
  * has reported XEV_ECANCELED), XEV_ENOENT if there was nothing to stop: already finished (its
  * result was or will be delivered, no data is lost), never started, cancelled before, running on a
- * pool thread, or itself a cancel or close. target's terminal callback always runs before c's.
- * target must be memory that holds or held a completion; c a dead one. Loop's thread. */
+ * pool thread, active in another thread's loop, or itself a cancel or close. target's terminal
+ * callback always runs before c's. target may be memory with anything in it. Loop's thread. */
 void xev_cancel(xev_loop *loop, xev_completion *target, xev_completion *c, void *userdata,
                 xev_cb cb);
 

@@ -124,6 +124,10 @@ struct xev_loop {
     uint64_t write_signals_thread; /* where SIGPIPE and SIGXFSZ are blocked, 0: no need yet */
     /* Finished, callback not yet run; and those of them whose turn it is. */
     struct xev__list pending, delivering;
+    /* What is active: see actives.c. */
+    const void **actives;
+    uint32_t actives_len, actives_free, actives_missing;
+    uint32_t loops_place; /* in the process's table of loops */
     xev_completion *works; /* on the thread pool and without a deadline */
     xev_watcher *asyncs;   /* watchers bound to this loop */
     struct xev__fds *fds;

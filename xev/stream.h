@@ -46,8 +46,8 @@ struct xev_write_req {
     const void *buf;
     uint32_t len_bytes;
     uint32_t sent_bytes;
-    uint32_t tag; /* says "queued" in a way that uninitialised memory does not */
-    bool cancelled;
+    uint32_t place; /* as a completion's */
+    bool queued, cancelled;
     void *userdata;
     xev_write_cb callback;
 };

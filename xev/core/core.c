@@ -45,14 +45,6 @@ void xev__list_remove(struct xev__list *list, xev_completion *c) {
 
 /* ---- begin ---- */
 
-static uint32_t active_tag(const xev_completion *c) {
-    return (uint32_t)((uintptr_t)c >> 3) * 2654435761u ^ 0x58455621u;
-}
-
-bool xev__is_active(const xev_completion *c) {
-    return c->tag == active_tag(c) && c->state != XEV__DEAD;
-}
-
 bool xev__begin(const char *call, xev_loop *loop, xev_completion *c, enum xev__op op,
                 void *userdata, xev_cb cb) {
     if (loop == NULL || c == NULL || cb == NULL) {
@@ -64,10 +56,13 @@ bool xev__begin(const char *call, xev_loop *loop, xev_completion *c, enum xev__o
     if (xev__forked(loop)) {
         xev__misuse(call, "the loop was made before fork(): the child needs its own", loop);
     }
-    if (xev__is_active(c)) {
+    if (xev__actives_have(loop, c, c->place)) { /* not a word of c's alone is believed */
         xev__misuse_active(call, c);
     }
 #if !defined(NDEBUG)
+    if (c->loop != loop && xev__loop_of(c) != NULL) {
+        xev__misuse(call, "the completion is active in another loop", c);
+    }
     xev__starts_put(loop, (struct xev__start){c, call, xev__call_from});
     xev__call_from = NULL;
 #endif
@@ -75,7 +70,7 @@ bool xev__begin(const char *call, xev_loop *loop, xev_completion *c, enum xev__o
     c->callback = cb;
     c->loop = loop;
     c->at.link.next = c->at.link.prev = c->at.link.cancels = NULL;
-    c->tag = active_tag(c);
+    c->place = xev__actives_put(loop, c);
     c->op = (uint8_t)op;
     c->state = XEV__QUEUED;
     c->flags = 0;
@@ -91,11 +86,18 @@ bool xev__begin(const char *call, xev_loop *loop, xev_completion *c, enum xev__o
     return true;
 }
 
+static void unref(xev_completion *c) {
+    if ((c->flags & XEV__F_UNREF) == 0) {
+        c->flags |= XEV__F_UNREF;
+        c->loop->referenced--;
+    }
+}
+
 void xev__make_internal(xev_loop *loop, xev_completion *c) {
     if ((c->flags & XEV__F_INTERNAL) == 0) {
         c->flags |= XEV__F_INTERNAL;
         loop->internal++;
-        xev_completion_unref(c);
+        unref(c);
     }
 }
 
@@ -269,7 +271,7 @@ static void resubmit(xev_loop *loop, xev_completion *c, uint16_t flags) {
     }
     c->flags = flags & (XEV__F_MULTI | XEV__F_LOAN | XEV__F_WAIT_ALL);
     if ((flags & XEV__F_UNREF) != 0) {
-        xev_completion_unref(c);
+        unref(c);
     }
     if (xev__kinds[op].again != NULL) {
         xev__kinds[op].again(loop, c);
@@ -357,8 +359,8 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
 #if !defined(NDEBUG)
     struct xev__start start = xev__starts_take(loop, c);
 #endif
+    xev__actives_take(loop, c, c->place);
     c->state = XEV__DEAD;
-    c->tag = 0;
     c->flags &= XEV__F_INTERNAL | XEV__F_WAIT_ALL; /* for the call */
     loop->active--;
     loop->internal -= (flags & XEV__F_INTERNAL) != 0;
@@ -532,13 +534,14 @@ void xev__cancel(const char *call_name, xev_loop *loop, xev_completion *target, 
         xev__misuse(call_name, "target is null or the cancel itself", target);
     }
     (void)xev__begin(call_name, loop, c, XEV__OP_CANCEL, userdata, cb);
-    if (!xev__is_active(target)) {
+    if (!xev__is_active(loop, target)) {
+        if (xev__loop_of(target) != NULL) {
+            xev__misuse(call_name, "target is active in another loop", target);
+        }
         xev__pend(loop, c, XEV_ENOENT);
         return;
     }
-    if (target->loop != loop) {
-        xev__misuse(call_name, "target is active in another loop", target);
-    }
+    assert(target->loop == loop);
     bool stopped = xev__stop(loop, target);
     if (target->state == XEV__POOL && (target->flags & XEV__F_CHAINED) == 0) {
         target->flags |= XEV__F_CHAINED;
@@ -615,8 +618,9 @@ void xev__timer_arm(xev_loop *loop, xev_completion *c, uint64_t deadline_ns) {
 }
 
 void xev_completion_timeout(xev_loop *loop, xev_completion *c, uint64_t timeout_ns) {
-    if (loop == NULL || c == NULL || !xev__is_active(c) || c->loop != loop ||
-        c->op == XEV__OP_TIMER || c->op == XEV__OP_CANCEL || c->op == XEV__OP_CLOSE) {
+    xev__check_loop("xev_completion_timeout", loop);
+    if (c == NULL || !xev__is_active(loop, c) || c->op == XEV__OP_TIMER ||
+        c->op == XEV__OP_CANCEL || c->op == XEV__OP_CLOSE) {
         xev__misuse("xev_completion_timeout", "not an active operation of this loop", c);
     }
     if ((c->flags & XEV__F_DEADLINE) != 0) {
@@ -655,6 +659,9 @@ void xev__run_timers(xev_loop *loop) {
     uint64_t now = loop->now_ns;
     xev_completion *c;
     while ((c = loop->timers) != NULL && c->deadline_ns <= now) {
+        if (!xev__is_active(loop, c)) {
+            xev__actives_lost(c);
+        }
         if (c->op == XEV__OP_TIMER) {
             xev__heap_remove(&loop->timers, c);
             xev__finish(loop, c, 0, false);
@@ -670,7 +677,7 @@ void xev__run_timers(xev_loop *loop) {
 /* ---- completion.h ---- */
 
 void xev_completion_zero(xev_completion *c) {
-    if (c == NULL || xev__is_active(c)) {
+    if (c == NULL || xev__loop_of(c) != NULL) {
         xev__misuse("xev_completion_zero", "null or active", c);
     }
     *c = (xev_completion){0};
@@ -678,7 +685,7 @@ void xev_completion_zero(xev_completion *c) {
 
 xev_completion_state_t xev_completion_state(xev_completion *c) {
     xev__check_pointer("xev_completion_state", "completion is null", c);
-    return xev__is_active(c) ? XEV_COMPLETION_ACTIVE : XEV_COMPLETION_DEAD;
+    return xev__loop_of(c) != NULL ? XEV_COMPLETION_ACTIVE : XEV_COMPLETION_DEAD;
 }
 
 bool xev_completion_more(const xev_completion *c) {
@@ -687,7 +694,7 @@ bool xev_completion_more(const xev_completion *c) {
 }
 
 void xev_completion_ref(xev_completion *c) {
-    if (c == NULL || !xev__is_active(c)) {
+    if (c == NULL || xev__loop_of(c) == NULL) {
         xev__misuse("xev_completion_ref", "not active", c);
     }
     if ((c->flags & XEV__F_UNREF) != 0) {
@@ -697,11 +704,8 @@ void xev_completion_ref(xev_completion *c) {
 }
 
 void xev_completion_unref(xev_completion *c) {
-    if (c == NULL || !xev__is_active(c)) {
+    if (c == NULL || xev__loop_of(c) == NULL) {
         xev__misuse("xev_completion_unref", "not active", c);
     }
-    if ((c->flags & XEV__F_UNREF) == 0) {
-        c->flags |= XEV__F_UNREF;
-        c->loop->referenced--;
-    }
+    unref(c);
 }

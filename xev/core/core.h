@@ -21,6 +21,7 @@
 #ifndef XEV_CORE_CORE_H
 #define XEV_CORE_CORE_H
 
+#include <assert.h>
 #include <ck_pr.h>
 
 #include "xev/addr.h"
@@ -350,7 +351,6 @@ void xev__close(const char *call, xev_loop *loop, xev_completion *c, xev_fd fd, 
  * closed without us. Operations that are under way stay. */
 void xev__forget_stale(xev_loop *loop, xev_fd fd);
 
-bool xev__is_active(const xev_completion *c);
 void xev__list_push(struct xev__list *list, xev_completion *c);
 void xev__list_remove(struct xev__list *list, xev_completion *c);
 void xev__deliver_pending(xev_loop *loop);
@@ -368,6 +368,61 @@ void xev__watchers_unbind(xev_loop *loop);
 /* ---- heap.c: pairing heap of completions by (deadline_ns, seq); intrusive, no allocation ---- */
 void xev__heap_insert(xev_completion **root, xev_completion *c);
 void xev__heap_remove(xev_completion **root, xev_completion *c);
+
+/* ---- actives.c: the table of what is active in a loop ---- */
+
+/* The place of what found no memory for one. */
+#define XEV__NO_PLACE 0x7fffffffu
+
+/* 0 or XEV_ENOMEM. */
+int xev__actives_init(xev_loop *loop);
+void xev__actives_free(xev_loop *loop);
+/* Not from the table itself: its first free place, or XEV__NO_PLACE. */
+uint32_t xev__actives_grow(xev_loop *loop);
+/* An active completion or request is not where it was put. */
+_Noreturn void xev__actives_lost(const void *what);
+
+/* Whether what is active in the loop. place is what its memory says, which may be anything. */
+static inline bool xev__actives_have(const xev_loop *loop, const void *what, uint32_t place) {
+    return place < loop->actives_len && loop->actives[place] == what;
+}
+
+/* The place of what, active from now on. */
+static inline uint32_t xev__actives_put(xev_loop *loop, const void *what) {
+    uint32_t place = loop->actives_free;
+    if (place == XEV__NO_PLACE && (place = xev__actives_grow(loop)) == XEV__NO_PLACE) {
+        loop->actives_missing++;
+        return place;
+    }
+    assert(place < loop->actives_len);
+    loop->actives_free = (uint32_t)((uintptr_t)loop->actives[place] >> 1);
+    loop->actives[place] = what;
+    return place;
+}
+
+static inline void xev__actives_take(xev_loop *loop, const void *what, uint32_t place) {
+    if (xev__actives_have(loop, what, place)) {
+        loop->actives[place] = (const void *)((uintptr_t)loop->actives_free << 1 | 1);
+        loop->actives_free = place;
+    } else if (place == XEV__NO_PLACE && loop->actives_missing > 0) {
+        loop->actives_missing--;
+    } else {
+        xev__actives_lost(what);
+    }
+}
+
+/* Whether c is active in loop. c may be memory with anything in it, as long as all that is active
+ * found its place. */
+static inline bool xev__is_active(const xev_loop *loop, const xev_completion *c) {
+    return xev__actives_have(loop, c, c->place) ||
+           (loop->actives_missing > 0 && c->place == XEV__NO_PLACE && c->loop == loop &&
+            c->state != XEV__DEAD);
+}
+
+/* The loop of this thread that c is active in, or NULL. c may be as above. Not for the hot path. */
+xev_loop *xev__loop_of(const xev_completion *c);
+/* Of which thread the loop is from now on. */
+void xev__loops_set_thread(const xev_loop *loop, uint64_t thread);
 
 /* ---- memory.c ---- */
 void *xev__alloc(const xev_allocator *a, size_t bytes, size_t alignment);

@@ -203,7 +203,7 @@ void xev__fds_pause(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     c->state = XEV__STARVED;
     xev__count(&loop->count.paused, 1);
     wait_push(loop->fds, XEV__WAIT_TIME, e);
-    if (!xev__is_active(&loop->retry)) {
+    if (loop->retry.state == XEV__DEAD) {
         (void)xev__begin("the loop's retry", loop, &loop->retry, XEV__OP_TIMER, NULL, retry_paused);
         xev__timer_arm(loop, &loop->retry, xev__deadline(xev__os_now_ns(), RETRY_NS));
         xev__make_internal(loop, &loop->retry);

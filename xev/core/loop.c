@@ -35,6 +35,7 @@ static void free_parts(xev_loop *loop) {
     xev__buffers_free(loop->buffers);
     xev__free(&loop->options.allocator, loop->inbox, sizeof *loop->inbox);
     xev__starts_free(loop);
+    xev__actives_free(loop);
     loop->ops = NULL; /* says "not initialised" */
 }
 
@@ -66,7 +67,8 @@ int xev_loop_init_options(xev_loop *loop, const xev_loop_options *options) {
     loop->fds = xev__fds_new(a);
     loop->buffers = xev__buffers_new(a, loop->options.buffer_bytes, loop->options.buffers_max);
     loop->inbox = xev__alloc(a, sizeof *loop->inbox, XEV_MPSC_CACHE_LINE);
-    if (loop->fds == NULL || loop->buffers == NULL || loop->inbox == NULL) {
+    if (loop->fds == NULL || loop->buffers == NULL || loop->inbox == NULL ||
+        xev__actives_init(loop) < 0) {
         free_parts(loop);
         return XEV_ENOMEM;
     }
@@ -95,7 +97,10 @@ static void check_thread(const char *call, xev_loop *loop) {
     if (loop->thread != 0 && loop->thread != me) {
         xev__misuse(call, "the loop belongs to the thread that ran it first", loop);
     }
-    loop->thread = me;
+    if (loop->thread != me) {
+        loop->thread = me;
+        xev__loops_set_thread(loop, me);
+    }
 }
 
 static bool stop_wanted(xev_loop *loop) { return ck_pr_load_32(&loop->stop) != 0; }
@@ -335,6 +340,7 @@ void xev_loop_deinit(xev_loop *loop) {
         xev__misuse("xev_loop_deinit", "the loop is running or being deinitialised", loop);
     }
     loop->deinit = true;
+    xev__loops_set_thread(loop, xev__os_thread_id()); /* of the callbacks from here on */
     if (xev__forked(loop)) {
         xev__forget_everything(loop);
         loop->ops->deinit(loop);

@@ -264,7 +264,6 @@ static void forget(const xev_loop *loop, xev_completion *c, void *arg) {
     (void)loop;
     (void)arg;
     c->state = XEV__DEAD;
-    c->tag = 0;
 }
 
 void xev__forget_everything(xev_loop *loop) {

@@ -26,9 +26,12 @@ static void failed(xev_dial_req *r, int error) {
     }
 }
 
+/* Of a part, which was zeroed when the dial began. */
+static bool is_idle(const xev_completion *part) { return part->state == XEV__DEAD; }
+
 static xev_completion *idle_attempt(xev_dial_req *r) {
     for (int i = 0; i < XEV_DIAL_PARALLEL; i++) {
-        if (!xev__is_active(&r->attempts[i])) {
+        if (is_idle(&r->attempts[i])) {
             return &r->attempts[i];
         }
     }
@@ -80,7 +83,7 @@ static void try_next(xev_loop *loop, xev_dial_req *r) {
 bool xev__dial_named_by(xev_completion *c, const xev_completion *part) {
     xev_dial_req *r = (xev_dial_req *)(void *)c;
     xev_completion *first = &r->timer;
-    for (int i = 0; i < XEV_DIAL_PARALLEL && !xev__is_active(first); i++) {
+    for (int i = 0; i < XEV_DIAL_PARALLEL && is_idle(first); i++) {
         first = &r->attempts[i];
     }
     return first == part;
@@ -94,9 +97,9 @@ static void stop_parts(xev_loop *loop, xev_dial_req *r) {
 }
 
 static void end_if_over(xev_loop *loop, xev_dial_req *r) {
-    bool waits = xev__is_active(&r->timer);
+    bool waits = !is_idle(&r->timer);
     for (int i = 0; i < XEV_DIAL_PARALLEL; i++) {
-        waits |= xev__is_active(&r->attempts[i]);
+        waits |= !is_idle(&r->attempts[i]);
     }
     if (!waits) {
         int failure = is_decided(loop, r) ? XEV_ECANCELED : r->error;

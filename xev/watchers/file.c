@@ -286,11 +286,9 @@ static int check_pieces(xev_completion *c) {
     return xev__vec_bytes(r->vec, r->count) > 0 ? 0 : XEV_EINVAL;
 }
 
-static void transfer(const char *call, enum file_op op, xev_fd fd, xev_loop *loop, xev_file_req *r,
-                     const xev_vec *vec, size_t count, uint64_t offset, void *userdata, xev_cb cb) {
-    if (!begin_fd(call, op, fd, loop, r, offset == XEV__AT_POSITION, userdata, cb)) {
-        return;
-    }
+/* A begun transfer goes on; vec may be the one in the request. */
+static void transfer(xev_loop *loop, xev_file_req *r, const xev_vec *vec, size_t count,
+                     uint64_t offset) {
     r->link.check = check_pieces;
     r->vec = vec;
     r->count = xev__vec_count(count);
@@ -303,18 +301,20 @@ static void vectored(const char *call, enum file_op op, xev_fd fd, xev_loop *loo
     if (vec == NULL) {
         xev__misuse(call, "vector is null", r);
     }
-    transfer(call, op, fd, loop, r, vec, count, offset, userdata, cb);
+    if (begin_fd(call, op, fd, loop, r, offset == XEV__AT_POSITION, userdata, cb)) {
+        transfer(loop, r, vec, count, offset);
+    }
 }
 
 static void plain(const char *call, enum file_op op, xev_fd fd, xev_loop *loop, xev_file_req *r,
                   const void *buf, size_t len_bytes, uint64_t offset, void *userdata, xev_cb cb) {
-    if (r == NULL || buf == NULL) {
-        xev__misuse(call, "request or buffer is null", r);
+    if (buf == NULL) {
+        xev__misuse(call, "buffer is null", r);
     }
-    if (!xev__is_active(&r->c)) { /* or begin will say so */
+    if (begin_fd(call, op, fd, loop, r, offset == XEV__AT_POSITION, userdata, cb)) {
         r->one = (xev_vec){(void *)(uintptr_t)buf, len_bytes};
+        transfer(loop, r, &r->one, 1, offset);
     }
-    transfer(call, op, fd, loop, r, &r->one, 1, offset, userdata, cb);
 }
 
 /* An offset of the caller's: one too large must not be taken for "at the position". */
@@ -602,7 +602,7 @@ void xev_file_sendfile(xev_fd socket, xev_loop *loop, xev_file_req *req, xev_fd 
     }
     req->link = (struct xev__request_link){0};
     req->c.fd = socket;
-    req->step.tag = 0;
+    req->step.state = XEV__DEAD;
     req->file = file;
     req->offset = offset_bytes;
     req->length = len_bytes;
@@ -667,7 +667,7 @@ void xev_file_close(xev_fd fd, xev_loop *loop, xev_file_req *req, void *userdata
     }
     xev__close(XEV__CALL("xev_file_close"), loop, &req->c, fd, userdata, cb);
     req->c.arg.close.step = &req->step;
-    req->step.tag = 0;
+    req->step.state = XEV__DEAD;
     req->flags = CLOSE_ASKED;
 }
 

@@ -12,11 +12,11 @@
 
 static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void *userdata);
 
-static uint32_t queued_tag(const xev_write_req *r) {
-    return (uint32_t)((uintptr_t)r >> 3) * 2654435761u ^ 0x57524954u;
+/* r may be memory with anything in it, as for xev__is_active. */
+static bool is_queued(const xev_stream *s, const xev_write_req *r) {
+    return xev__actives_have(s->loop, r, r->place) ||
+           (s->loop->actives_missing > 0 && r->place == XEV__NO_PLACE && r->queued);
 }
-
-static bool is_queued(const xev_write_req *r) { return r->tag == queued_tag(r); }
 
 static void init(const char *call, xev_stream *s, xev_loop *loop, xev_fd fd, bool socket) {
     xev__check_loop(call, loop);
@@ -117,7 +117,8 @@ void xev_stream_set_timeout(xev_stream *s, uint64_t timeout_ns) {
 
 /* r is over, and its owner's. */
 static void finish(xev_stream *s, xev_write_req *r, int result) {
-    r->tag = 0;
+    xev__actives_take(s->loop, r, r->place);
+    r->queued = false;
     xev__count(&s->loop->count.callbacks, 1);
     r->callback(s->loop, s, r, result, r->userdata);
     xev__check_fork(s->loop);
@@ -225,12 +226,13 @@ static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void
 
 static void enqueue(const char *call, xev_stream *s, xev_write_req *req, const void *buf,
                     size_t len_bytes, void *userdata, xev_write_cb cb) {
-    if (is_queued(req)) {
+    if (xev__actives_have(s->loop, req, req->place)) {
         xev__misuse(call, "the request is queued already", req);
     }
     *req = (xev_write_req){.buf = buf,
                            .len_bytes = (uint32_t)len_bytes,
-                           .tag = queued_tag(req),
+                           .place = xev__actives_put(s->loop, req),
+                           .queued = true,
                            .userdata = userdata,
                            .callback = cb};
     s->queued_bytes += len_bytes;
@@ -273,7 +275,7 @@ int xev_stream_cancel(xev_stream *s, xev_write_req *req) {
     if (s == NULL || req == NULL) {
         xev__misuse("xev_stream_cancel", "stream or request is null", req);
     }
-    bool queued = is_queued(req);
+    bool queued = is_queued(s, req);
     if (queued && req->sent_bytes > 0) {
         return XEV_EALREADY;
     }

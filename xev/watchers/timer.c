@@ -53,12 +53,13 @@ void xev_timer_reset(xev_watcher *w, xev_loop *loop, xev_completion *c, xev_comp
                      uint64_t next_ms, void *userdata, xev_timer_cb cb) {
     (void)w;
     (void)c_cancel;
-    if (c == NULL || !xev__is_active(c)) {
+    xev__check_loop("xev_timer_reset", loop);
+    if (c == NULL || !xev__is_active(loop, c)) {
         start(XEV__CALL("xev_timer_reset"), loop, c, ms_to_ns(next_ms), userdata, cb);
         return;
     }
-    if (c->op != XEV__OP_TIMER || c->loop != loop || cb == NULL) {
-        xev__misuse("xev_timer_reset", "not a timer of this loop, or callback is null", c);
+    if (c->op != XEV__OP_TIMER || cb == NULL) {
+        xev__misuse("xev_timer_reset", "not a timer, or callback is null", c);
     }
     c->userdata = userdata;
     c->callback = cb;

@@ -1,0 +1,122 @@
+/* What is active in a loop: a table of the completions that are submitted and the requests that are
+ * queued, each of which remembers its place there.
+ *
+ * Memory that is submitted need not be initialised, and a peer may have chosen what is in it. So
+ * whether it is active already is not read from it. Its place is only a hint where to look: the
+ * table is the loop's, and says so where that place holds the very same address. A wrong hint finds
+ * another address, a free place or none.
+ *
+ * Place 0 stays free, so that memory that is zeroed while it is active is not where it was put.
+ * A free place holds the number of the next one and a low bit that no address has. The table grows
+ * to the peak of what is active at a time. Where no memory can be had for that, what finds no place
+ * is counted; it is then only not noticed when it is submitted twice.
+ */
+#include "xev/core/core.h"
+
+#include "xev/os/thread.h"
+
+#define FIRST_LEN 256u
+
+/* ---- the process's loops ---- */
+
+/* Calls that are given a completion and no loop, or the wrong one, find in its memory what may be a
+ * loop. It is one, and may be looked at, where it stands here as this thread's. What is made beyond
+ * the table's end is not found: such a call takes a completion of it for dead. */
+#define LOOPS_MAX 1024u
+static struct {
+    xev_loop *loop;
+    uint64_t thread; /* 0: none has run it yet */
+} loops[LOOPS_MAX];
+static uint32_t loops_top; /* none was ever made beyond */
+
+static void loops_put(xev_loop *loop) {
+    for (uint32_t i = 0; i < LOOPS_MAX; i++) {
+        if (ck_pr_load_ptr(&loops[i].loop) == NULL && ck_pr_cas_ptr(&loops[i].loop, NULL, loop)) {
+            loop->loops_place = i;
+            for (uint32_t top = ck_pr_load_32(&loops_top); top <= i;) {
+                (void)ck_pr_cas_32_value(&loops_top, top, i + 1, &top);
+            }
+            return;
+        }
+    }
+    loop->loops_place = LOOPS_MAX;
+}
+
+static void loops_take(xev_loop *loop) {
+    uint32_t i = loop->loops_place;
+    if (i < LOOPS_MAX) {
+        assert(ck_pr_load_ptr(&loops[i].loop) == loop);
+        ck_pr_store_64(&loops[i].thread, 0);
+        ck_pr_fence_store();
+        ck_pr_store_ptr(&loops[i].loop, NULL);
+    }
+}
+
+void xev__loops_set_thread(const xev_loop *loop, uint64_t thread) {
+    if (loop->loops_place < LOOPS_MAX) {
+        ck_pr_store_64(&loops[loop->loops_place].thread, thread);
+    }
+}
+
+static xev_loop *own_loop(xev_loop *maybe) {
+    uint64_t me = xev__os_thread_id();
+    uint32_t top = ck_pr_load_32(&loops_top);
+    for (uint32_t i = 0; i < top && maybe != NULL; i++) {
+        if (ck_pr_load_ptr(&loops[i].loop) == maybe) {
+            uint64_t thread = ck_pr_load_64(&loops[i].thread);
+            return thread == me || thread == 0 ? maybe : NULL;
+        }
+    }
+    return NULL;
+}
+
+xev_loop *xev__loop_of(const xev_completion *c) {
+    xev_loop *loop = own_loop(c->loop);
+    return loop != NULL && xev__is_active(loop, c) ? loop : NULL;
+}
+
+/* ---- what is active in one of them ---- */
+
+uint32_t xev__actives_grow(xev_loop *loop) {
+    uint32_t old = loop->actives_len, len = old != 0 ? 2 * old : FIRST_LEN;
+    if (len >= XEV__NO_PLACE) {
+        return XEV__NO_PLACE;
+    }
+    size_t place_bytes = sizeof *loop->actives;
+    const void **larger =
+        xev__grow(&loop->options.allocator, loop->actives, old * place_bytes, len * place_bytes);
+    if (larger == NULL) {
+        return XEV__NO_PLACE;
+    }
+    for (uint32_t i = old; i < len; i++) {
+        uint32_t next = i + 1 < len ? i + 1 : XEV__NO_PLACE;
+        larger[i] = (const void *)((uintptr_t)next << 1 | 1);
+    }
+    loop->actives = larger;
+    loop->actives_len = len;
+    return old != 0 ? old : 1;
+}
+
+int xev__actives_init(xev_loop *loop) {
+    assert(loop->actives == NULL && loop->actives_len == 0);
+    loop->actives_free = xev__actives_grow(loop);
+    loop->loops_place = LOOPS_MAX;
+    if (loop->actives_free == XEV__NO_PLACE) {
+        return XEV_ENOMEM;
+    }
+    loops_put(loop);
+    return 0;
+}
+
+void xev__actives_free(xev_loop *loop) {
+    if (loop->actives != NULL) {
+        loops_take(loop);
+    }
+    xev__free(&loop->options.allocator, loop->actives, loop->actives_len * sizeof *loop->actives);
+    loop->actives = NULL;
+    loop->actives_len = 0;
+}
+
+void xev__actives_lost(const void *what) {
+    xev__misuse("xev_loop_run", "an active completion's or request's memory was written to", what);
+}
