@@ -344,6 +344,72 @@ TEST(opened_number_is_not_taken_for_an_earlier_file) {
     scene_end(&s);
 }
 
+/* A thread that waited in open for the other end would be lost to all files, and to deinit. */
+TEST(opening_a_fifo_waits_for_nobody) {
+    struct scene s;
+    struct freq f;
+    struct op ready = {0}, read = {0};
+    char buf[8] = "";
+    scene_start(&s);
+    const char *path = path_in(&s, "fifo");
+    CHECK_EQ(mkfifo(path, 0600), 0);
+    CHECK_EQ(RUN(&s, xev_file_open(&s.loop, &f.r, path, XEV_OPEN_WRITE, 0, ARG)), XEV_ENXIO);
+    int in = RUN(&s, xev_file_open(&s.loop, &f.r, path, XEV_OPEN_READ, 0, ARG));
+    CHECK_GE(in, 0);
+    CHECK_EQ(fcntl(in, F_GETFL) & O_NONBLOCK, 0);
+    xev_fd_poll(in, &s.loop, &ready.c, XEV_POLL_IN, &ready, op_cb);
+    run_no_wait(&s.loop);
+    run_no_wait(&s.loop);
+    CHECK_EQ(ready.calls, 0); /* no writer has come, and that is no end */
+    int out = RUN(&s, xev_file_open(&s.loop, &f.r, path, XEV_OPEN_WRITE, 0, ARG));
+    CHECK_GE(out, 0);
+    CHECK_EQ(write(out, "hello", 5), 5);
+    run_for(&s.loop, &ready, 1);
+    CHECK_EQ(ready.result & XEV_POLL_IN, XEV_POLL_IN);
+    xev_fd_read(in, &s.loop, &read.c, buf, sizeof buf, &read, op_cb);
+    run_for(&s.loop, &read, 1);
+    CHECK_STR_EQ(buf, "hello");
+    close_file(&s, out);
+    xev_fd_read(in, &s.loop, &read.c, buf, sizeof buf, &read, op_cb);
+    run_for(&s.loop, &read, 2);
+    CHECK_EQ(read.result, XEV_EOF);
+    close_file(&s, in);
+    int both = open_in(&s, "fifo", XEV_OPEN_READ | XEV_OPEN_WRITE);
+    close_file(&s, both);
+    scene_end(&s);
+}
+
+static int leased = -1;
+
+static void give_up_lease(int sig) {
+    (void)sig;
+    (void)fcntl(leased, F_SETLEASE, F_UNLCK);
+}
+
+/* Not waiting for a FIFO's other end must not become an error where a file has to be waited for. */
+TEST(opening_and_copying_wait_for_who_has_a_lease) {
+    for (int copy = 0; copy < 2; copy++) {
+        struct scene s;
+        struct freq f;
+        scene_start(&s);
+        put_file(&s, "a", "abc", 3);
+        leased = open(path_in(&s, "a"), O_RDWR | O_CLOEXEC);
+        CHECK_GE(leased, 0);
+        CHECK(signal(SIGIO, give_up_lease) != SIG_ERR);
+        if (fcntl(leased, F_SETLEASE, F_WRLCK) == 0) { /* not every file system has leases */
+            int rc = copy ? RUN(&s, xev_file_copy(&s.loop, &f.r, path_in(&s, "a"), path_in(&s, "b"),
+                                                  0, ARG))
+                          : open_in(&s, "a", XEV_OPEN_READ);
+            CHECK_GE(rc, 0);
+            if (!copy) {
+                close_file(&s, rc);
+            }
+        }
+        CHECK_EQ(close(leased), 0);
+        scene_end(&s);
+    }
+}
+
 TEST(append_ignores_the_position) {
     struct scene s;
     struct freq f;

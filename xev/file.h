@@ -111,10 +111,13 @@ typedef struct xev_file_req {
 
 XEV_BEGIN_DECLS
 
-/* Open path. flags: XEV_OPEN_*; mode: permissions of a file it creates (0 to 07777, less the
- * process's umask). Result: a descriptor, the caller's, close-on-exec. XEV_EISDIR, XEV_EEXIST,
- * XEV_EMFILE, XEV_ENFILE, XEV_ETXTBSY, XEV_ENXIO, XEV_EINVAL (flags). A cancelled open has opened
- * nothing. */
+/* Open path, without waiting for anybody: a FIFO is opened for reading at once (poll it for
+ * XEV_POLL_IN to wait for a writer, since a read finds XEV_EOF before one has come), and for
+ * writing only while somebody has it open for reading, else XEV_ENXIO; a serial line is opened
+ * whether or not there is a carrier. flags: XEV_OPEN_*; mode: permissions of a file it creates (0
+ * to 07777, less the process's umask). Result: a descriptor, the caller's, close-on-exec.
+ * XEV_EISDIR, XEV_EEXIST, XEV_EMFILE, XEV_ENFILE, XEV_ETXTBSY, XEV_ENXIO, XEV_EINVAL (flags). A
+ * cancelled open has opened nothing. */
 void xev_file_open(xev_loop *loop, xev_file_req *req, const char *path, uint32_t flags,
                    uint32_t mode, void *userdata, xev_cb cb);
 

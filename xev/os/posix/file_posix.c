@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "xev/error.h"
+#include "xev/os/descriptor.h"
 #include "xev/os/file.h"
 #include "xev/os/posix/posix.h"
 
@@ -22,8 +23,13 @@ static bool too_far(uint64_t offset) { return offset > INT64_MAX; }
 
 int xev__sys_open(const char *path, int how, mode_t mode) {
     int rc;
+    how |= O_NONBLOCK;
     do {
         rc = xev__sys_result(open(path, how, mode));
+        if (rc == XEV_EAGAIN) {
+            how &= ~O_NONBLOCK; /* somebody has a lease on the file, and some time to give it up */
+            rc = XEV_EINTR;
+        }
     } while (rc == XEV_EINTR);
     return rc;
 }
@@ -44,7 +50,12 @@ int xev__os_file_open(const char *path, uint32_t flags, uint32_t mode) {
     }
     bool read = (flags & XEV_OPEN_READ) != 0, write = (flags & XEV_OPEN_WRITE) != 0;
     how |= read && write ? O_RDWR : write ? O_WRONLY : O_RDONLY;
-    return xev__sys_open(path, how, (mode_t)mode);
+    int fd = xev__sys_open(path, how, (mode_t)mode);
+    int rc = fd < 0 ? fd : xev__os_set_nonblocking(fd, false);
+    if (rc < 0 && fd >= 0) {
+        (void)xev__os_close(fd);
+    }
+    return rc < 0 ? rc : fd;
 }
 
 static const struct iovec *iovec_of(const xev_vec *vec) {
