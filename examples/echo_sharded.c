@@ -292,7 +292,13 @@ int main(int argc, char **argv) {
         return 0;
     }
     if (rc < 0 && !app.explained) {
-        fprintf(stderr, "echo_sharded: %s (%s)\n", xev_strerror(rc), xev_err_name(rc));
+        xev_runtime_failure failure;
+        xev_runtime_failure_get(&app.runtime, &failure);
+        fprintf(stderr, "echo_sharded: ");
+        if (failure.code < 0 && failure.shard != XEV_NO_SHARD) {
+            fprintf(stderr, "shard %u: ", (unsigned)failure.shard);
+        }
+        fprintf(stderr, "%s: %s (%s)\n", failure.call, xev_strerror(rc), xev_err_name(rc));
     }
     return rc < 0;
 }

@@ -68,7 +68,9 @@ int main(void) {
     xev_runtime_options options = {.shards = SHARDS, .init = on_init, .userdata = &app};
     int rc = xev_runtime_run(&app.runtime, &options);
     if (rc < 0) {
-        fprintf(stderr, "submit_to: %s\n", xev_strerror(rc));
+        xev_runtime_failure failure;
+        xev_runtime_failure_get(&app.runtime, &failure);
+        fprintf(stderr, "submit_to: %s: %s\n", failure.call, xev_strerror(rc));
     }
     return rc < 0 || app.failed;
 }

@@ -53,7 +53,7 @@ struct xev_shard {
     xev_completion look_again;
     xev_signal hangup;
     xev_completion listen_for_hangups;
-    int broken; /* why the loop cannot be run any more, or 0 */
+    int broken; /* why the loop cannot be run any more, or 0; also in rt->failure */
     xev_listener *listeners;
     uint64_t accepted, sent, received, refused; /* atomic for readers */
 
@@ -92,10 +92,11 @@ struct xev__runtime {
     uint32_t count;
     uint32_t outboxes; /* of each shard; a power of two */
     pthread_mutex_t lock;
-    uint32_t unsettled; /* under the lock: shards that are not both done and idle */
-    int wake;           /* descriptor: the coordinator is to look again */
-    uint32_t stops;     /* atomic: calls of xev_runtime_stop, and signals */
-    uint32_t failed;    /* atomic: 1 when the loop of a shard has broken */
+    xev_runtime_failure failure; /* under the lock: the first one */
+    uint32_t unsettled;          /* under the lock: shards that are not both done and idle */
+    int wake;                    /* descriptor: the coordinator is to look again */
+    uint32_t stops;              /* atomic: calls of xev_runtime_stop, and signals */
+    uint32_t failed;             /* atomic: 1 when the loop of a shard has broken */
     struct xev__caught caught[XEV__CAUGHT_SIGNALS];
     uint32_t was_blocked;  /* of these, in the coordinator, before */
     uint64_t drain_end_ms; /* 0: has not begun; set before any shard is told */

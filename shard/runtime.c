@@ -58,7 +58,25 @@ void xev__stops_add(struct xev__runtime *rt) {
     xev__event_signal(rt->wake);
 }
 
+/* What the run will report, unless something else has failed before. Returns code. */
+static int fail(struct xev__runtime *rt, int code, uint32_t shard, const char *call) {
+    assert(code < 0 && call != NULL);
+    pthread_mutex_lock(&rt->lock);
+    if (rt->failure.code == 0) {
+        rt->failure = (xev_runtime_failure){.code = code, .shard = shard, .call = call};
+    }
+    pthread_mutex_unlock(&rt->lock);
+    return code;
+}
+
 /* ---- a shard's side ---- */
+
+/* The kernel will not wait for this loop any more. Nothing can be served. */
+static void loop_broke(xev_shard *s, int code) {
+    const char *call = xev_loop_failed_call(&s->loop);
+    assert(s->broken == 0 && code < 0);
+    s->broken = fail(s->rt, code, s->id, call != NULL ? call : "xev_loop_run");
+}
 
 static int set_up(xev_shard *s) {
     const xev_runtime_options *o = &s->rt->options;
@@ -69,15 +87,16 @@ static int set_up(xev_shard *s) {
     loop.thread_pool = &s->rt->pool;
     int rc = xev_loop_init_options(&s->loop, &loop);
     if (rc < 0) {
-        return rc;
+        return fail(s->rt, rc, s->id, "xev_loop_init");
     }
     s->has_loop = true;
     xev__mailbox_start(s);
     rc = xev__hangups_start(s);
     if (rc < 0) {
-        return rc;
+        return fail(s->rt, rc, s->id, "xev_signal_init");
     }
-    return o->init != NULL ? o->init(s, o->userdata) : 0;
+    rc = o->init != NULL ? o->init(s, o->userdata) : 0;
+    return rc < 0 ? fail(s->rt, rc, s->id, "init") : rc;
 }
 
 static void begin_drain(xev_shard *s) {
@@ -106,7 +125,10 @@ static void await_replies(xev_shard *s) {
     xev_timer_run(NULL, &s->loop, &s->look_again, 10, NULL, look_again);
     while (s->awaited > 0 && s->broken == 0 && now_ms() < s->rt->drain_end_ms &&
            ck_pr_load_32(&s->rt->stops) <= 1) {
-        s->broken = xev_loop_run(&s->loop, XEV_RUN_ONCE);
+        int rc = xev_loop_run(&s->loop, XEV_RUN_ONCE);
+        if (rc < 0) {
+            loop_broke(s, rc);
+        }
         xev__mailbox_flush(s);
     }
 }
@@ -167,8 +189,7 @@ static void serve(xev_shard *s) {
     xev_completion_ref(&s->listen_for_mail);
     xev__mailbox_flush(s);
     if (rc < 0) {
-        /* The kernel will not wait for us any more. Nothing can be served; end in order. */
-        s->broken = rc;
+        loop_broke(s, rc);
         ck_pr_store_32(&s->rt->failed, 1); /* no stop of the user's: it cuts no drain short */
         set_idle(s, true);
     }
@@ -326,7 +347,7 @@ static int serve_and_drain(struct xev__runtime *rt) {
 static int start_shard(xev_shard *s) {
     int rc = pthread_create(&s->thread, NULL, shard_main, s);
     if (rc != 0) {
-        return -rc;
+        return fail(s->rt, -rc, s->id, "pthread_create");
     }
     s->has_thread = true;
     give(s, XEV__INIT);
@@ -336,14 +357,12 @@ static int start_shard(xev_shard *s) {
 /* Those that were begun. Their loops first, all of them: when the deinit callbacks free what
  * messages and requests are made of, every one has been handled. */
 static int end_shards(struct xev__runtime *rt, int rc) {
-    int broken = 0;
     for (enum xev__command command = XEV__END; command <= XEV__DEINIT; command++) {
         for (uint32_t i = rt->count; i-- > 0;) {
             xev_shard *s = &rt->shards[i];
             if (s->has_thread) {
                 give(s, command);
-                int result = wait_done(s);
-                broken = result < 0 ? result : broken;
+                (void)wait_done(s);
             }
         }
     }
@@ -357,7 +376,7 @@ static int end_shards(struct xev__runtime *rt, int rc) {
     if (rc == 0 && unanswered) { /* by what was asked at the very end */
         rc = ck_pr_load_32(&rt->stops) > 1 ? XEV_EINTR : XEV_ETIMEDOUT;
     }
-    return broken < 0 ? broken : rc;
+    return rc;
 }
 
 static int run_shards(struct xev__runtime *rt) {
@@ -375,7 +394,7 @@ static int make_shards(xev_runtime *handle, struct xev__runtime *rt) {
     size_t size = rt->count * sizeof *rt->shards;
     rt->shards = aligned_alloc(XEV_MPSC_CACHE_LINE, size);
     if (rt->shards == NULL) {
-        return XEV_ENOMEM;
+        return fail(rt, XEV_ENOMEM, XEV_NO_SHARD, "aligned_alloc");
     }
     memset(rt->shards, 0, size);
     rt->unsettled = rt->count;
@@ -393,7 +412,7 @@ static int make_shards(xev_runtime *handle, struct xev__runtime *rt) {
         s->id = i;
         s->outboxes = calloc(rt->outboxes, sizeof *s->outboxes);
         if (s->outboxes == NULL) {
-            return XEV_ENOMEM;
+            return fail(rt, XEV_ENOMEM, i, "calloc");
         }
         xev_mpsc_init(&s->mail);
         (void)xev_async_init(&s->bell);
@@ -422,10 +441,12 @@ static int run_with_pool(xev_runtime *handle, struct xev__runtime *rt) {
     xev_threadpool_config_set_max_threads(&config, rt->options.pool_threads);
     int rc = xev_threadpool_init(&rt->pool, &config);
     if (rc < 0) {
-        return rc;
+        return fail(rt, rc, XEV_NO_SHARD, "xev_threadpool_init");
     }
     rc = xev__signals_open(rt);
-    if (rc == 0) {
+    if (rc < 0) {
+        (void)fail(rt, rc, XEV_NO_SHARD, "sigaction");
+    } else {
         rc = make_shards(handle, rt);
         if (rc == 0) {
             rc = run_shards(rt);
@@ -441,18 +462,25 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
                      "runtime or options are null");
     struct xev__runtime *rt = calloc(1, sizeof *rt);
     if (rt == NULL) {
+        *handle = (xev_runtime){.failure = {XEV_ENOMEM, XEV_NO_SHARD, "calloc"}};
         return XEV_ENOMEM;
     }
+    rt->failure.call = "";
     handle->impl = rt;
     pthread_mutex_init(&rt->lock, NULL);
     rt->wake = -1;
     int rc = fill_options(rt, options);
-    if (rc == 0) {
-        rc = xev__event_open(&rt->wake);
-    }
-    if (rc == 0) {
+    if (rc < 0) {
+        (void)fail(rt, rc, XEV_NO_SHARD, "options");
+    } else if ((rc = xev__event_open(&rt->wake)) < 0) {
+        (void)fail(rt, rc, XEV_NO_SHARD, "eventfd");
+    } else {
         rc = run_with_pool(handle, rt);
     }
+    handle->failure = rt->failure;
+    rc = rt->failure.code < 0 ? rt->failure.code : rc;
+    /* What cuts an end short comes without a failure; everything else has one. */
+    assert(rc == rt->failure.code || rc == XEV_ETIMEDOUT || rc == XEV_EINTR);
     ck_pr_store_ptr(&handle->impl, NULL); /* who comes from now on finds nothing */
     xev__visits_wait(&visits);
     if (rt->wake >= 0) {
@@ -466,6 +494,12 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     pthread_mutex_destroy(&rt->lock);
     free(rt);
     return rc;
+}
+
+void xev_runtime_failure_get(const xev_runtime *handle, xev_runtime_failure *out) {
+    xev__shard_check(handle != NULL && out != NULL && handle->impl == NULL,
+                     "xev_runtime_failure_get", "runtime or room is null, or it is running");
+    *out = handle->failure;
 }
 
 /* ---- the rest of shard.h ---- */

@@ -155,6 +155,7 @@ TEST(misuse_of_loops_is_caught) {
     ON_LOOP(xev_loop_active, loop, L);
     DIES(xev_loop_metrics_get, loop, NULL, &metrics);
     DIES(xev_loop_metrics_get, out, L, NULL);
+    ON_LOOP(xev_loop_failed_call, loop, L);
     ON_LOOP(xev_loop_backend, loop, L);
     ON_LOOP(xev_loop_features, loop, L);
     ON_LOOP(xev_loop_fallback_reason, loop, L);

@@ -14,6 +14,7 @@ static const xev_runtime_options options;
 static _Alignas(XEV_MPSC_CACHE_LINE) char memory[4096];
 static xev_shard *const shard = (xev_shard *)(void *)memory; /* not looked at */
 static xev_shard_counters counters;
+static xev_runtime_failure failure;
 static xev_listener listener;
 static xev_listener_status status;
 static xev_message message;
@@ -48,6 +49,8 @@ static void on_reply(xev_shard *self, xev_request *r, int result, void *arg) {
 TEST(misuse_of_a_runtime_is_caught) {
     DIES(xev_runtime_run, rt, NULL, &options);
     DIES(xev_runtime_run, options, &ended, NULL);
+    DIES(xev_runtime_failure_get, rt, NULL, &failure);
+    DIES(xev_runtime_failure_get, out, &ended, NULL);
     DIES(xev_runtime_stop, rt, NULL);
     TAKES(xev_runtime_stop, rt, &ended);
     DIES(xev_runtime_shards, rt, NULL);

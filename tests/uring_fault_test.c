@@ -1,6 +1,7 @@
 /* What the kernel may answer to a ring and seldom does: requests that fail, end or are interrupted,
  * each kind of them, entering and setting up that fails. Linked with --wrap for liburing's calls: a
- * request is made a no-op just before it is submitted, and its result changed on arrival. */
+ * request is made a no-op just before it is submitted, and its result changed on arrival.
+ * long-file: all cases share the script of the kernel's answers and its wrappers. */
 #include "tests/net_scene.h"
 #include "tests/refuse.h"
 
@@ -28,6 +29,7 @@ static struct {
     int fail_buffered; /* times: what came with a buffer is an error */
     uint32_t flags_refused, features_hidden;
     int no_buffer_ring; /* times: no memory for it */
+    bool lose;          /* no result of a request that is meant arrives */
     int64_t waited_ns;  /* how long the last wait with a limit may take */
 } script;
 
@@ -65,7 +67,7 @@ static void tamper(struct io_uring *ring) {
             script.made[script.made_len].data = data;
             script.made[script.made_len++].res = script.results[script.next++];
             io_uring_prep_nop(sqe);
-            sqe->user_data = data;
+            sqe->user_data = script.lose ? UINT32_MAX : data; /* no slot's */
         }
     }
 }
@@ -522,8 +524,8 @@ TEST(an_error_that_comes_with_a_buffer_does_not_lose_it) {
 /* ---- entering ---- */
 
 TEST(entering_that_fails_for_a_moment_is_tried_again) {
-    static const int codes[] = {-EINTR, -EAGAIN, -EBUSY, -ETIME};
-    for (int i = 0; i < 4; i++) {
+    static const int codes[] = {-EINTR, -EAGAIN, -EBUSY, -ETIME, -ENOMEM, -ENOBUFS};
+    for (int i = 0; i < 6; i++) {
         struct stage s;
         struct op op;
         stage_open(&s, &by_io_uring);
@@ -608,6 +610,25 @@ TEST(entering_that_fails_for_good_ends_the_run_and_then_the_loop) {
         CHECK_EQ(xev_loop_run(&s.n.loop, XEV_RUN_ONCE), codes[i]);
         stage_abandon(&s, &op);
     }
+}
+
+/* The kernel says EBADR once. An operation whose result is gone does not hold the loop's end. */
+TEST(results_that_were_lost_end_the_run_and_do_not_hold_the_end) {
+    struct stage s;
+    struct op lost, other;
+    stage_open(&s, &by_io_uring);
+    TAMPER(ANY, 0);
+    script.lose = true;
+    start(&s, &lost, RECV);
+    settle(&s.n);
+    CHECK_EQ(script.next, 1);
+    start(&s, &other, POLL);
+    script.submit = -EBADR;
+    script.submit_times = 1;
+    CHECK_EQ(xev_loop_run(&s.n.loop, XEV_RUN_ONCE), XEV_EBADR);
+    CHECK_STR_EQ(xev_loop_failed_call(&s.n.loop), "io_uring_enter");
+    stage_abandon(&s, &lost);
+    CHECK_EQ(other.ends, 1);
 }
 
 /* ---- set-up ---- */

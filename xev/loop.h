@@ -153,6 +153,9 @@ struct xev_loop {
     uint32_t forks;             /* how often the process had been forked when the loop was made */
     uint64_t thread;            /* that runs the loop, 0: none yet */
     struct xev__starts *starts; /* debug builds: where operations were started; may be NULL */
+    const char *failed_call;    /* see xev_loop_failed_call; set by the backend */
+    uint64_t failing_since_ns;  /* when the first of failing_tries polls failed */
+    uint32_t failing_tries;     /* polls in a row that failed; 0: the last one worked */
     xev_completion retry;       /* timer for what exhaustion of descriptors has paused */
     xev_loop_options options;
     char fallback[160];
@@ -175,9 +178,16 @@ XEV_NODISCARD int xev_loop_init_options(xev_loop *loop, const xev_loop_options *
 void xev_loop_deinit(xev_loop *loop);
 
 /* Run. Returns at once where nothing referenced is active. 0, or XEV_EBUSY for a nested run,
- * XEV_EFORKED in a forked child, XEV_EINVAL (mode), or the code of a failed kernel wait. The
- * calling thread is the loop's from now on. */
+ * XEV_EFORKED in a forked child, XEV_EINVAL (mode), or the code of a kernel wait that failed for
+ * good; xev_loop_failed_call names the system call then. A wait that failed for want of memory
+ * (XEV_ENOMEM, XEV_ENOBUFS, XEV_EAGAIN, XEV_EBUSY) is tried again for a second, at once and then
+ * after 1, 2, 4 ms and so on, while timers and other threads' work are served; one that was
+ * interrupted (XEV_EINTR) for ever. The calling thread is the loop's from now on. */
 int xev_loop_run(xev_loop *loop, xev_run_mode_t mode);
+
+/* The system call whose failure the last run reported ("io_uring_enter", "epoll_pwait2"), or NULL:
+ * it reported none. Static storage. Loop's thread. */
+const char *xev_loop_failed_call(const xev_loop *loop);
 
 /* End the run in progress after the callbacks of its current turn, or the next run before its
  * first. The loop can be run again afterwards. Any thread; wakes a sleeping loop. */

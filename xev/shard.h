@@ -145,6 +145,15 @@ typedef struct xev_shard_counters {
     uint64_t wakes;            /* times another thread had to wake it */
 } xev_shard_counters;
 
+#define XEV_NO_SHARD UINT32_MAX
+
+typedef struct xev_runtime_failure {
+    int code;         /* what xev_runtime_run returned */
+    uint32_t shard;   /* where; XEV_NO_SHARD: before there were any */
+    const char *call; /* "io_uring_enter", "epoll_pwait2", "pthread_create", "xev_loop_init", "init"
+                         (the callback), "options", ...; static storage */
+} xev_runtime_failure;
+
 XEV_BEGIN_DECLS
 
 /* CPUs this process may use: its affinity, limited by its cgroup's quota (rounded down). >= 1. */
@@ -159,6 +168,11 @@ uint32_t xev_cpu_count(void);
  * many as the CPUs of the process's affinity, or more, are bound to one each, where that is
  * allowed; fewer are placed by the system, which knows what else runs. */
 XEV_NODISCARD int xev_runtime_run(xev_runtime *rt, const xev_runtime_options *options);
+
+/* What made the last xev_runtime_run fail, once it has returned; all zero and "" where it ended in
+ * order or was cut short. A shard whose loop cannot wait any more (see xev_loop_run) ends all
+ * shards in order, and is named here. Thread that called xev_runtime_run. */
+void xev_runtime_failure_get(const xev_runtime *rt, xev_runtime_failure *out);
 
 /* Start the drain; a second time, end it at once. Where rt has ended, nothing. Any thread, any time
  * from the first callback on; xev_runtime_run does not return while a thread is in here, or in a
@@ -244,6 +258,7 @@ XEV_END_DECLS
 /* Private, but for its size. */
 struct xev_runtime {
     struct xev__runtime *impl;
+    xev_runtime_failure failure;
 };
 
 #endif

@@ -113,13 +113,14 @@ static void epoll_forget(xev_loop *loop, struct xev__fd *e) {
     }
 }
 
-static int wait_for_events(struct epoll *ep, uint64_t timeout_ns) {
+static int wait_for_events(struct epoll *ep, uint64_t timeout_ns, const char **call) {
     struct timespec ts = {
         .tv_sec = (time_t)(timeout_ns / 1000000000u),
         .tv_nsec = (long)(timeout_ns % 1000000000u),
     };
     bool for_ever = timeout_ns == UINT64_MAX;
     if (!ep->no_pwait2) {
+        *call = "epoll_pwait2";
         int n = epoll_pwait2(ep->fd, ep->events, EVENTS, for_ever ? NULL : &ts, NULL);
         if (n >= 0 || (errno != ENOSYS && errno != EPERM)) {
             return n >= 0 ? n : -errno;
@@ -129,18 +130,17 @@ static int wait_for_events(struct epoll *ep, uint64_t timeout_ns) {
     /* Rounded up, so as not to wake before the timer; the core looks again after a shorter wait. */
     uint64_t ms = timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
     int limit = for_ever ? -1 : ms > INT32_MAX ? INT32_MAX : (int)ms;
+    *call = "epoll_wait";
     int n = epoll_wait(ep->fd, ep->events, EVENTS, limit);
     return n >= 0 ? n : -errno;
 }
 
 static int epoll_poll(xev_loop *loop, uint64_t timeout_ns) {
     struct epoll *ep = loop->backend;
-    int n = wait_for_events(ep, ep->ready.head != NULL ? 0 : timeout_ns);
+    const char *call;
+    int n = wait_for_events(ep, ep->ready.head != NULL ? 0 : timeout_ns, &call);
     xev__woke(loop);
     xev__count(&loop->count.syscalls, 1);
-    if (n < 0 && n != XEV_EINTR) {
-        return n;
-    }
     for (int i = 0; i < n; i++) {
         const struct epoll_event *ev = &ep->events[i];
         if (ev->data.u64 == WAKE_TAG) {
@@ -158,7 +158,15 @@ static int epoll_poll(xev_loop *loop, uint64_t timeout_ns) {
         }
     }
     xev__readiness_run(loop, &ep->ready);
-    return 0;
+    if (n < 0) {
+        loop->failed_call = call;
+    }
+    return n < 0 ? n : 0;
+}
+
+static void epoll_nap(xev_loop *loop, uint32_t timeout_ms) {
+    const struct epoll *ep = loop->backend;
+    xev__os_wake_wait(ep->wake, timeout_ms);
 }
 
 static bool epoll_prepare(xev_loop *loop) {
@@ -190,6 +198,7 @@ const struct xev_backend_ops xev__epoll_ops = {
     .cancel = epoll_cancel,
     .forget = epoll_forget,
     .poll = epoll_poll,
+    .nap = epoll_nap,
     .prepare = epoll_prepare,
     .descriptor = epoll_descriptor,
     .wake = epoll_wake,

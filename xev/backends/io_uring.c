@@ -1,7 +1,6 @@
 /* io_uring: slots, operations and their events, the poll. The model stands in io_uring.h. */
 #include <assert.h>
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -16,6 +15,8 @@
 
 /* How soon to try again what nothing announces. */
 #define LOOK_AGAIN_NS 10000000u
+/* How long the end of a loop waits for operations whose results may have been lost. */
+#define GIVE_UP_NS 1000000000u
 
 /* ---- slots ---- */
 
@@ -582,7 +583,7 @@ static int make_ready(xev_loop *loop) {
     if (u->owner == 0) {
         int rc = xev__uring_attach(u);
         if (rc < 0) {
-            u->foreign = loop->deinit; /* the kernel has nothing of ours: end without it */
+            loop->failed_call = "io_uring_register";
             return rc;
         }
     }
@@ -644,13 +645,23 @@ static xev_fd uring_descriptor(xev_loop *loop) {
     return ep;
 }
 
+/* Operations whose results were lost do not end when they are cancelled. The others do, soon. */
+static void give_up_when_due(struct xev__uring *u) {
+    uint64_t now = xev__os_now_ns();
+    if (u->give_up_ns == 0) {
+        u->give_up_ns = now + GIVE_UP_NS;
+    }
+    u->foreign = u->foreign || now >= u->give_up_ns;
+}
+
 static int uring_poll(xev_loop *loop, uint64_t timeout_ns) {
     struct xev__uring *u = loop->backend;
     int rc = 0;
+    if (loop->deinit && u->results_lost) {
+        give_up_when_due(u);
+    }
     if (xev__uring_is_foreign(loop)) { /* deinit */
-        struct pollfd p = {.fd = u->wake, .events = POLLIN};
-        (void)poll(&p, 1, timeout_ns > 0 ? 10 : 0);
-        xev__os_wake_drain(u->wake);
+        xev__os_wake_wait(u->wake, timeout_ns > 0 ? 10 : 0);
         return 0;
     }
     if (u->stuck) {
@@ -667,17 +678,28 @@ static int uring_poll(xev_loop *loop, uint64_t timeout_ns) {
     }
     rc = enter(loop, timeout_ns);
     xev__woke(loop);
-    if (rc == XEV_EEXIST && loop->deinit) {
-        u->foreign = true;
+    reap(loop); /* EBUSY: there are results to be taken first */
+    if (rc >= 0 || rc == -ETIME) {
         return 0;
     }
-    reap(loop);
-    /* EBUSY, EAGAIN: completions to be taken first, or memory short for a moment; next turn. */
-    bool passing = rc == -ETIME || rc == XEV_EINTR || rc == XEV_EBUSY || rc == XEV_EAGAIN;
-    if (rc < 0 && !passing && loop->deinit) {
-        u->foreign = true; /* the kernel does not serve us any more: end without it */
+    if (rc == -EBADR) {
+        /* There was no memory for results. Whose they were is not known, so those operations would
+         * never end: the run does. */
+        u->results_lost = true;
     }
-    return rc < 0 && !passing ? rc : 0;
+    loop->failed_call = "io_uring_enter";
+    return rc;
+}
+
+static void uring_nap(xev_loop *loop, uint32_t timeout_ms) {
+    const struct xev__uring *u = loop->backend;
+    xev__os_wake_wait(u->wake, timeout_ms);
+}
+
+static void uring_give_up(xev_loop *loop) {
+    struct xev__uring *u = loop->backend;
+    assert(loop->deinit);
+    u->foreign = true;
 }
 
 static void uring_wake(xev_loop *loop) {
@@ -739,6 +761,8 @@ const struct xev_backend_ops xev__io_uring_ops = {
     .cancel = uring_cancel,
     .forget = uring_forget,
     .poll = uring_poll,
+    .nap = uring_nap,
+    .give_up = uring_give_up,
     .peek = uring_peek,
     .prepare = uring_prepare,
     .descriptor = uring_descriptor,

@@ -48,8 +48,10 @@ struct xev__uring {
     bool foreign;      /* that thread is gone, and another ends the loop */
     bool wake_armed;
     uint32_t accepts_left; /* in this turn */
-    bool stuck; /* some slot is, and is tried again from then on: */
+    bool stuck;            /* some slot is, and is tried again from then on: */
     uint64_t stuck_until_ns;
+    bool results_lost;   /* the kernel said so */
+    uint64_t give_up_ns; /* when the end of the loop waits no longer; 0: not known yet */
     xev_fd wake;
     /* For somebody else to wait for: an epoll of wake and of what the ring signals, or none yet. */
     xev_fd host, ring_signal;

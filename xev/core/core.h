@@ -220,8 +220,13 @@ struct xev_backend_ops {
     void (*cancel)(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
     /* Forget a descriptor that is about to be closed; no operation is left on it. */
     void (*forget)(xev_loop *loop, struct xev__fd *fd);
-    /* Submit, wait up to timeout_ns (UINT64_MAX: no limit, 0: not at all), deliver. 0 or a code. */
+    /* Submit, wait up to timeout_ns (UINT64_MAX: no limit, 0: not at all), deliver. 0, or a code,
+     * its call in loop->failed_call; what is known is delivered then too. */
     int (*poll)(xev_loop *loop, uint64_t timeout_ns);
+    /* The poll fails: wait for wake alone, this long at most. */
+    void (*nap)(xev_loop *loop, uint32_t timeout_ms);
+    /* Deinit, and the poll has failed for good: end without the kernel. May be NULL. */
+    void (*give_up)(xev_loop *loop);
     /* Whether poll(0) would find something, without a system call; may say yes wrongly. */
     bool (*peek)(xev_loop *loop);
     /* Somebody else is going to wait, for descriptor to be readable. True: it need not wait. */

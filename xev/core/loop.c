@@ -81,6 +81,62 @@ int xev_loop_init_options(xev_loop *loop, const xev_loop_options *options) {
     return rc;
 }
 
+/* ---- polls that fail ---- */
+
+#define FAILING_MAX_NS 1000000000u /* how long a shortage may last */
+#define FAILING_MIN_TRIES 10u      /* ... and this often it is tried, however busy the machine */
+#define NAP_MAX_MS 64u
+#define INTERRUPTS_IN_A_ROW 16u /* more of them than signals that come by chance */
+
+/* For want of memory, which others may give back. */
+static bool may_pass(int code) {
+    return code == XEV_ENOMEM || code == XEV_ENOBUFS || code == XEV_EAGAIN || code == XEV_EBUSY;
+}
+
+static uint32_t nap_ms(const xev_loop *loop, int code) {
+    uint32_t first = code == XEV_EINTR ? INTERRUPTS_IN_A_ROW : 1;
+    if (loop->failing_tries <= first) {
+        return 0;
+    }
+    uint32_t doubled = loop->failing_tries - first - 1;
+    return doubled < 6 ? 1u << doubled : NAP_MAX_MS;
+}
+
+/* The poll, of which rc is the answer, failed; timeout_ns is what it could have waited. 0: try
+ * again. Otherwise it failed for good. */
+static int poll_failed(xev_loop *loop, int rc, uint64_t timeout_ns) {
+    assert(rc < 0 && loop->failed_call != NULL);
+    if (!may_pass(rc) && rc != XEV_EINTR) {
+        return rc;
+    }
+    uint64_t now = xev__os_now_ns();
+    if (loop->failing_tries++ == 0) {
+        loop->failing_since_ns = now;
+    }
+    if (rc != XEV_EINTR && loop->failing_tries > FAILING_MIN_TRIES &&
+        now - loop->failing_since_ns >= FAILING_MAX_NS) {
+        loop->failing_tries = 0;
+        return rc;
+    }
+    uint32_t ms = nap_ms(loop, rc);
+    assert(ms <= NAP_MAX_MS);
+    uint64_t limit_ms = timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
+    if (timeout_ns > 0 && ms > 0) { /* the inbox is parked, so a wake ends the nap */
+        loop->ops->nap(loop, ms < limit_ms ? ms : (uint32_t)limit_ms);
+    }
+    return 0;
+}
+
+static int poll_backend(xev_loop *loop, uint64_t timeout_ns) {
+    uint64_t events = loop->count.events;
+    loop->failed_call = NULL;
+    int rc = loop->ops->poll(loop, timeout_ns);
+    if (rc == 0 || loop->count.events != events) {
+        loop->failing_tries = 0;
+    }
+    return rc < 0 ? poll_failed(loop, rc, timeout_ns) : rc;
+}
+
 /* ---- one turn ---- */
 
 static uint64_t until_next_timer(const xev_loop *loop) {
@@ -116,7 +172,7 @@ static bool spin(xev_loop *loop, uint64_t timeout_ns, int *rc) {
             return false; /* the kernel is asked as well, or a full inbox would keep I/O out */
         }
         if (loop->ops->peek == NULL || loop->ops->peek(loop)) {
-            *rc = loop->ops->poll(loop, 0);
+            *rc = poll_backend(loop, 0);
             if (*rc < 0 || loop->count.callbacks != callbacks || loop->pending.head != NULL) {
                 return true;
             }
@@ -171,7 +227,7 @@ static int turn(xev_loop *loop, bool block) {
             loop->sleeping_since_ns = xev__os_now_ns();
             xev__count(&loop->count.awake_ns, loop->sleeping_since_ns - loop->awake_since_ns);
         }
-        rc = loop->ops->poll(loop, timeout);
+        rc = poll_backend(loop, timeout);
         if (parked) {
             xev_mpsc_unpark(loop->inbox);
         }
@@ -243,6 +299,7 @@ int xev_loop_run(xev_loop *loop, xev_run_mode_t mode) {
     int rc = 0;
     uint64_t callbacks = loop->count.callbacks;
     loop->running = true;
+    loop->failed_call = NULL;
     loop->now_ns = loop->awake_since_ns = xev__os_now_ns();
     if (loop->write_signals_thread != 0) {
         xev__block_write_signals(loop);
@@ -256,10 +313,18 @@ int xev_loop_run(xev_loop *loop, xev_run_mode_t mode) {
             break;
         }
     }
+    if (rc == 0) {
+        loop->failed_call = NULL; /* what was tried again is no failure */
+    }
     ck_pr_store_32(&loop->stop, 0); /* it was for this run, whatever ended it */
     loop->running = false;
     xev__count(&loop->count.awake_ns, xev__os_now_ns() - loop->awake_since_ns);
     return rc;
+}
+
+const char *xev_loop_failed_call(const xev_loop *loop) {
+    xev__check_loop("xev_loop_failed_call", loop);
+    return loop->failed_call;
 }
 
 void xev__signal(xev_loop *loop) {
@@ -355,7 +420,13 @@ void xev_loop_deinit(xev_loop *loop) {
         }
         bool parked = loop->pending.head == NULL && xev_mpsc_park(loop->inbox);
         /* The limit is for a failing kernel: nothing here may hang without looking again. */
-        (void)loop->ops->poll(loop, parked ? 10 * 1000 * 1000 : 0);
+        int rc = poll_backend(loop, parked ? 10 * 1000 * 1000 : 0);
+        if (rc < 0 && loop->ops->give_up != NULL) {
+            loop->ops->give_up(loop);
+        }
+        if (rc < 0 && parked) {
+            loop->ops->nap(loop, 10); /* work on the pool may be left */
+        }
         if (parked) {
             xev_mpsc_unpark(loop->inbox);
         }

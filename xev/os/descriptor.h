@@ -12,6 +12,8 @@
 int xev__os_wake_open(xev_fd *fd);
 void xev__os_wake_signal(xev_fd fd);
 void xev__os_wake_drain(xev_fd fd);
+/* Wait for a signal, and take it, this long at most; also where the system refuses to wait. */
+void xev__os_wake_wait(xev_fd fd, uint32_t timeout_ms);
 
 int xev__os_close(xev_fd fd);
 bool xev__os_is_open(xev_fd fd);

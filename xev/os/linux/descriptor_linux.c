@@ -1,11 +1,13 @@
 /* Linux: descriptors to wake a thread with, pipes, and what epoll can watch. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "xev/os/clock.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/posix/posix.h"
 
@@ -25,6 +27,16 @@ void xev__os_wake_drain(xev_fd fd) {
     uint64_t count;
     while (read(fd, &count, sizeof count) < 0 && errno == EINTR) {
     }
+}
+
+void xev__os_wake_wait(xev_fd fd, uint32_t timeout_ms) {
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    int n = poll(&p, 1, (int)timeout_ms);
+    bool refused = n < 0 && errno != EINTR;
+    if (refused || (n > 0 && (p.revents & POLLIN) == 0)) {
+        xev__os_sleep_ms(timeout_ms);
+    }
+    xev__os_wake_drain(fd);
 }
 
 int xev__os_pipe(xev_fd *read_end, xev_fd *write_end) {
