@@ -246,6 +246,74 @@ TEST_TIMEOUT(random_arms_cancels_and_resets_lose_no_timer, 60) {
 }
 
 /* The order of arming is counted in 32 bits, and a server arms more than that in an hour. */
+/* What the removal of c goes through. Private: the alternative is to measure time. */
+static uint32_t children(const xev_completion *c) {
+    uint32_t n = 0;
+    for (const xev_completion *k = c->heap.child; k != NULL && k != c; k = k->heap.next) {
+        n++;
+    }
+    return n;
+}
+
+static uint32_t most_children(const struct op *o, uint32_t n) {
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        bool active = o[i].c.callback != NULL && o[i].terminal == 0;
+        uint32_t of_this = active ? children(&o[i].c) : 0;
+        most = of_this > most ? of_this : most;
+    }
+    return most;
+}
+
+enum order { RISING, FALLING, RANDOM, WITH_SHORT_ONES, ORDERS };
+
+static uint64_t delay_ms(enum order order, uint32_t i, uint32_t n) {
+    switch (order) {
+    case RISING:
+        return HOUR_MS + i;
+    case FALLING:
+        return HOUR_MS + n - i;
+    case RANDOM:
+        return HOUR_MS + (uint32_t)rand() % n;
+    default:
+        return i % 2 == 0 ? HOUR_MS / 2 + i : 0; /* the even ones stay, the odd ones fire */
+    }
+}
+
+/* Else a loop that has armed a million would stand still for 100 ms when the first one fires. */
+TEST_TIMEOUT(no_timer_has_to_be_paid_for_by_the_removal_of_another, 60) {
+    enum { LIMIT = 400 }; /* the square of the number of ranks in use; and not n */
+    uint32_t n = rounds(200000);
+    struct op *o = calloc(n, sizeof *o), *by = calloc(n, sizeof *by);
+    CHECK(o != NULL && by != NULL);
+    for (enum order order = RISING; order < ORDERS; order++) {
+        memset(o, 0, n * sizeof *o);
+        memset(by, 0, n * sizeof *by);
+        loop_start(&loop);
+        for (uint32_t i = 0; i < n; i++) {
+            arm(&o[i], delay_ms(order, i, n));
+            if (order == WITH_SHORT_ONES && i % 16 == 15) {
+                CHECK_EQ(xev_loop_run(&loop, XEV_RUN_NO_WAIT), 0); /* the scene's looks at all */
+            }
+        }
+        run_no_wait(&loop);
+        CHECK_LE(most_children(o, n), LIMIT);
+        for (uint32_t i = 0; i < n; i += 3) { /* and when they go */
+            if (o[i].terminal == 0) {
+                xev_cancel(&loop, &o[i].c, &by[i].c, &by[i], op_cb);
+            }
+        }
+        run_no_wait(&loop);
+        CHECK_LE(most_children(o, n), LIMIT);
+        xev_loop_deinit(&loop);
+        for (uint32_t i = 0; i < n; i++) {
+            CHECK_EQ(o[i].terminal, 1);
+        }
+    }
+    free(o);
+    free(by);
+}
+
 TEST(timer_armed_two_thousand_million_arms_ago_still_fires) {
     loop_start(&loop);
     struct op old = {0}, young = {0};

@@ -81,7 +81,7 @@ struct xev_completion {
     uint8_t state;
     uint16_t flags;
     int32_t result;
-    uint64_t deadline_ns; /* timer, or deadline of an I/O operation; node of the timer heap */
+    uint64_t deadline_ns; /* timer, or deadline of an I/O operation; node among the timers */
     struct {
         xev_completion *child, *next, *prev;
     } heap;

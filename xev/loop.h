@@ -105,6 +105,19 @@ typedef struct xev_hook {
     struct xev_hook *next, *prev;
 } xev_hook;
 
+/* Timers and deadlines, as they stand in core/timers.c. */
+#define XEV__FOREST_RANKS 32
+struct xev__timers {
+    xev_completion *first; /* of the forest; NULL: none, or not known */
+    xev_completion *nursery;
+    uint64_t nursery_from_ns; /* no deadline in the nursery is before it */
+    uint32_t nursery_len;
+    struct xev__forest {
+        uint32_t used; /* a bit per rank that has a heap */
+        xev_completion *roots[XEV__FOREST_RANKS];
+    } forest;
+};
+
 struct xev__list {
     xev_completion *head, *tail;
 };
@@ -115,7 +128,7 @@ struct xev_loop {
     const struct xev_backend_ops *ops;
     void *backend; /* the backend's own state */
     uint64_t now_ns;
-    xev_completion *timers; /* root of the timer heap */
+    struct xev__timers timers;
     uint32_t timer_seq;
     uint32_t active;     /* completions not dead */
     uint32_t referenced; /* of these, the ones that keep the loop going */

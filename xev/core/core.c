@@ -336,7 +336,7 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
         release(loop, c);
     }
     if ((c->flags & XEV__F_DEADLINE) != 0) {
-        xev__heap_remove(&loop->timers, c);
+        xev__timers_remove(&loop->timers, c);
     }
     if ((c->flags & XEV__F_WORKS) != 0) {
         xev__work_unlink(loop, c);
@@ -419,7 +419,7 @@ static bool lingers(xev_loop *loop, xev_completion *c, int *result) {
         c->deadline_ns = c->arg.close.until_ns;
     }
     c->seq = loop->timer_seq++;
-    xev__heap_insert(&loop->timers, c);
+    xev__timers_insert(&loop->timers, c);
     return true;
 }
 
@@ -498,7 +498,7 @@ bool xev__stop(xev_loop *loop, xev_completion *c) {
     case XEV__STARVED:
         break;
     case XEV__TIMER:
-        xev__heap_remove(&loop->timers, c);
+        xev__timers_remove(&loop->timers, c);
         break;
     case XEV__POOL:
         if (!xev_threadpool_cancel(loop->options.thread_pool, &c->at.task)) {
@@ -518,7 +518,7 @@ bool xev__stop(xev_loop *loop, xev_completion *c) {
         if (!loop->deinit) {
             return false;
         }
-        xev__heap_remove(&loop->timers, c);
+        xev__timers_remove(&loop->timers, c);
         break;
     default:
         return false;
@@ -614,7 +614,7 @@ void xev__timer_arm(xev_loop *loop, xev_completion *c, uint64_t deadline_ns) {
     c->deadline_ns = deadline_ns > loop->now_ns ? deadline_ns : loop->now_ns + 1;
     c->seq = loop->timer_seq++;
     c->state = XEV__TIMER;
-    xev__heap_insert(&loop->timers, c);
+    xev__timers_insert(&loop->timers, c);
 }
 
 void xev_completion_timeout(xev_loop *loop, xev_completion *c, uint64_t timeout_ns) {
@@ -624,7 +624,7 @@ void xev_completion_timeout(xev_loop *loop, xev_completion *c, uint64_t timeout_
         xev__misuse("xev_completion_timeout", "not an active operation of this loop", c);
     }
     if ((c->flags & XEV__F_DEADLINE) != 0) {
-        xev__heap_remove(&loop->timers, c);
+        xev__timers_remove(&loop->timers, c);
         c->flags &= (uint16_t)~XEV__F_DEADLINE;
     } else if ((c->flags & XEV__F_WORKS) != 0) {
         xev__work_unlink(loop, c);
@@ -637,14 +637,14 @@ void xev_completion_timeout(xev_loop *loop, xev_completion *c, uint64_t timeout_
         c->deadline_ns = xev__deadline(now, timeout_ns);
         c->seq = loop->timer_seq++;
         c->flags |= XEV__F_DEADLINE;
-        xev__heap_insert(&loop->timers, c);
+        xev__timers_insert(&loop->timers, c);
     } else if (c->state == XEV__POOL) {
         xev__work_link(loop, c);
     }
 }
 
 static void deadline_passed(xev_loop *loop, xev_completion *c) {
-    xev__heap_remove(&loop->timers, c);
+    xev__timers_remove(&loop->timers, c);
     c->flags &= (uint16_t)~XEV__F_DEADLINE;
     if (c->state == XEV__POOL) {
         xev__work_link(loop, c);
@@ -658,15 +658,15 @@ void xev__run_timers(xev_loop *loop) {
     /* What is armed from now on has a later deadline, even of 0 ns: see xev__timer_arm. */
     uint64_t now = loop->now_ns;
     xev_completion *c;
-    while ((c = loop->timers) != NULL && c->deadline_ns <= now) {
+    while ((c = xev__timers_first(&loop->timers)) != NULL && c->deadline_ns <= now) {
         if (!xev__is_active(loop, c)) {
             xev__actives_lost(c);
         }
         if (c->op == XEV__OP_TIMER) {
-            xev__heap_remove(&loop->timers, c);
+            xev__timers_remove(&loop->timers, c);
             xev__finish(loop, c, 0, false);
         } else if (c->state == XEV__LINGERING) {
-            xev__heap_remove(&loop->timers, c);
+            xev__timers_remove(&loop->timers, c);
             xev__pend(loop, c, 0);
         } else {
             deadline_passed(loop, c);

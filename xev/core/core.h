@@ -6,13 +6,13 @@
  *     QUEUED    in its descriptor's queue, behind another operation of the same direction
  *     STARTED   head of that queue; the backend has it
  *     STARVED   head of that queue; waits for a loaned buffer or for descriptors to be free
- *     TIMER     in the timer heap
+ *     TIMER     among the timers (timers.c)
  *     ASYNC     waiter of an async watcher
  *     POOL      on the thread pool
  *     CHAINED   a cancel that waits for its target to end
  *     CLOSING   a close that waits for the descriptor's operations to end
  *     STEPPING  a sendfile or close of which a step, arg.target, is on the thread pool; a dial
- *     LINGERING a close that waits for the peer to take what was sent; in the timer heap
+ *     LINGERING a close that waits for the peer to take what was sent; among the timers
  *   --result--> PENDING  result known, callback to run from the loop   (xev__pend)
  *   --deliver-> DEAD, callback                                         (xev__finish)
  *
@@ -86,7 +86,7 @@ enum xev__flag {
     XEV__F_TIMEOUT = 1 << 4,   /* ... because its deadline passed */
     XEV__F_LOAN = 1 << 5,      /* receives into a loaned buffer */
     XEV__F_INTERNAL = 1 << 6,  /* the loop's own: not counted as a user's */
-    XEV__F_DEADLINE = 1 << 7,  /* in the timer heap, though not a timer */
+    XEV__F_DEADLINE = 1 << 7,  /* among the timers, though not one */
     XEV__F_WAIT_ALL = 1 << 8,  /* a stream's: it wants all sent, and counts its own callbacks */
     XEV__F_REPORTED = 1 << 9,  /* accept: exhaustion was reported, wait in silence */
     XEV__F_WORKS = 1 << 10,    /* in loop->works */
@@ -370,9 +370,11 @@ void xev__block_write_signals(xev_loop *loop);
 /* No watcher is bound to the loop any more, which ends or is a forked child's copy. */
 void xev__watchers_unbind(xev_loop *loop);
 
-/* ---- heap.c: pairing heap of completions by (deadline_ns, seq); intrusive, no allocation ---- */
-void xev__heap_insert(xev_completion **root, xev_completion *c);
-void xev__heap_remove(xev_completion **root, xev_completion *c);
+/* ---- timers.c: completions by (deadline_ns, seq); intrusive, no allocation ---- */
+/* seq is later than that of any other there. */
+void xev__timers_insert(struct xev__timers *t, xev_completion *c);
+void xev__timers_remove(struct xev__timers *t, xev_completion *c);
+xev_completion *xev__timers_first(struct xev__timers *t); /* NULL: there are none */
 
 /* ---- actives.c: the table of what is active in a loop ---- */
 

@@ -139,12 +139,13 @@ static int poll_backend(xev_loop *loop, uint64_t timeout_ns) {
 
 /* ---- one turn ---- */
 
-static uint64_t until_next_timer(const xev_loop *loop) {
-    if (loop->timers == NULL) {
+static uint64_t until_next_timer(xev_loop *loop) {
+    const xev_completion *first = xev__timers_first(&loop->timers);
+    if (first == NULL) {
         return UINT64_MAX;
     }
     uint64_t now = xev__os_now_ns();
-    return loop->timers->deadline_ns > now ? loop->timers->deadline_ns - now : 0;
+    return first->deadline_ns > now ? first->deadline_ns - now : 0;
 }
 
 /* The loop's from now on. */
@@ -370,8 +371,7 @@ static void stop_one(const xev_loop *loop, xev_completion *c, void *arg) {
 }
 
 static void stop_everything(xev_loop *loop) {
-    while (loop->timers != NULL) {
-        xev_completion *c = loop->timers;
+    for (xev_completion *c; (c = xev__timers_first(&loop->timers)) != NULL;) {
         if (c->op == XEV__OP_TIMER || c->state == XEV__LINGERING) {
             (void)xev__stop(loop, c);
             continue;

@@ -54,8 +54,14 @@ static bool only_on_pool(const xev_completion *c) {
 
 /* Timers, closes that linger, and work that has a deadline; other operations with one are found
  * elsewhere. */
-static void visit_heap(const xev_loop *loop, xev__visit_fn fn, void *arg) {
-    xev_completion *c = loop->timers;
+static void visit_timer(const xev_loop *loop, xev_completion *c, xev__visit_fn fn, void *arg) {
+    if (c->state == XEV__TIMER || c->state == XEV__LINGERING || only_on_pool(c)) {
+        visit(loop, c, fn, arg);
+    }
+}
+
+static void visit_heap(const xev_loop *loop, xev_completion *root, xev__visit_fn fn, void *arg) {
+    xev_completion *c = root;
     while (c != NULL) {
         bool leaf = c->heap.child == NULL;
         xev_completion *next = leaf ? c->heap.next : c->heap.child;
@@ -64,10 +70,21 @@ static void visit_heap(const xev_loop *loop, xev__visit_fn fn, void *arg) {
             up = up->heap.prev; /* a sibling, or from the first of them the parent */
             next = first ? up->heap.next : NULL;
         }
-        if (c->state == XEV__TIMER || c->state == XEV__LINGERING || only_on_pool(c)) {
-            visit(loop, c, fn, arg);
-        }
+        visit_timer(loop, c, fn, arg);
         c = next;
+    }
+}
+
+static void visit_timers(const xev_loop *loop, xev__visit_fn fn, void *arg) {
+    const struct xev__forest *forest = &loop->timers.forest;
+    for (uint32_t rank = 0; rank < XEV__FOREST_RANKS; rank++) {
+        if ((forest->used & 1u << rank) != 0) {
+            visit_heap(loop, forest->roots[rank], fn, arg);
+        }
+    }
+    for (xev_completion *c = loop->timers.nursery, *next; c != NULL; c = next) {
+        next = c->heap.next;
+        visit_timer(loop, c, fn, arg);
     }
 }
 
@@ -92,7 +109,7 @@ static void visit_of_kind(const xev_loop *loop, xev_completion *c, void *arg) {
 
 /* Once for every active completion but the loop's own. fn may end it and must not touch others. */
 static void visit_all(const xev_loop *loop, xev__visit_fn fn, void *arg) {
-    visit_heap(loop, fn, arg);
+    visit_timers(loop, fn, arg);
     for (xev_completion *c = loop->works, *next; c != NULL; c = next) {
         next = c->heap.next;
         if (only_on_pool(c)) {

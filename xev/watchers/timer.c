@@ -66,7 +66,7 @@ void xev_timer_reset(xev_watcher *w, xev_loop *loop, xev_completion *c, xev_comp
     if (c->state != XEV__TIMER) {
         return; /* cancelled, callback still to run: it tells the new owner so */
     }
-    xev__heap_remove(&loop->timers, c);
+    xev__timers_remove(&loop->timers, c);
     c->arg.interval_ns = ms_to_ns(next_ms);
     xev__timer_arm(loop, c, xev__deadline(xev__os_now_ns(), c->arg.interval_ns));
 }
