@@ -239,6 +239,49 @@ TEST(a_lingering_close_reports_when_the_peer_has_all) {
     net_close(&n);
 }
 
+static int tcp_state(int fd) {
+    struct tcp_info info = {0};
+    socklen_t len = sizeof info;
+    CHECK_EQ(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+    return info.tcpi_state;
+}
+
+/* The kernel resets a connection that is closed with unread bytes, and drops what is unsent. */
+TEST(a_lingering_close_drops_what_was_not_read_and_the_answer_arrives) {
+    for (int stuffed = 0; stuffed < 2; stuffed++) {
+        struct net n;
+        struct op closing;
+        static char sink[1 << 16];
+        int fd[2];
+        net_open(&n, NULL);
+        if (stuffed) {
+            stuff(fd);
+        } else {
+            tcp_pair(fd);
+            plain_send(fd[0], "answer", 6);
+        }
+        plain_send(fd[1], "request", 7);
+        CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 100), 0);
+        do_close(&closing, &n, fd[0]);
+        settle(&n);
+        plain_send(fd[1], "more", 4); /* comes while it lingers, or to nobody */
+        while (closing.ends == 0) {
+            CHECK_EQ(xev_loop_run(&n.loop, XEV_RUN_NO_WAIT), 0);
+            (void)!recv(fd[1], sink, sizeof sink, MSG_DONTWAIT);
+        }
+        CHECK_EQ(closing.result, 0);
+        if (stuffed) {
+            ssize_t rc;
+            while ((rc = recv(fd[1], sink, sizeof sink, 0)) > 0) {
+            }
+            CHECK_EQ(rc, 0);
+            CHECK_EQ(tcp_state(fd[1]), TCP_CLOSE_WAIT);
+        }
+        CHECK_EQ(close(fd[1]), 0);
+        xev_loop_deinit(&n.loop);
+    }
+}
+
 TEST(a_lingering_close_has_nothing_to_wait_for_where_all_is_acknowledged) {
     struct net n;
     struct op closing;

@@ -95,7 +95,10 @@ void xev_tcp_shutdown(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *user
 /* Cancel everything active on the descriptor in this loop, deliver those callbacks, close the
  * descriptor, then call cb with 0 (XEV_EBADF: not open or being closed). No operation may be
  * submitted on it from now on; one that is reports XEV_ECANCELED. What is unsent the system goes on
- * sending in the background; for another way see xev_tcp_set_linger. Never blocks the loop. */
+ * sending in the background. Not so where the peer has sent what nobody has read here, or goes on
+ * sending: then the system resets the connection, and the peer may lose what was sent to it. To
+ * answer a peer that may not be through, shut the writing side down, receive to the end and then
+ * close; or see xev_tcp_set_linger. Never blocks the loop. */
 void xev_tcp_close(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb);
 
 /* Close a descriptor that no operation was ever submitted on, or that its loop's deinit left open.
@@ -119,9 +122,11 @@ XEV_NODISCARD int xev_tcp_set_reset_on_close(xev_tcp tcp, bool on);
  * INT32_MAX (above: XEV_EINVAL); 0, as at first: it does not wait. Takes a reset on close away.
  * Also SO_LINGER, as set by whomever. A close that waits, xev_tcp_close or another of a loop, shuts
  * the writing side down (for all who have the socket), and looks every 10 ms while its loop goes
- * on. Then it closes the descriptor and reports 0: all is acknowledged; XEV_ETIMEDOUT: the time is
- * over, and what is left was dropped with a reset; XEV_ECONNRESET, ...: the connection broke
- * before; XEV_ECANCELED: the loop ended, and the system goes on in the background. */
+ * on. What arrives meanwhile, or has arrived and was not read, is dropped, so that it does not make
+ * the system reset the connection. Then it closes the descriptor and reports 0: all is
+ * acknowledged; XEV_ETIMEDOUT: the time is over, and what is left was dropped with a reset;
+ * XEV_ECONNRESET, ...: the connection broke before; XEV_ECANCELED: the loop ended, and the system
+ * goes on in the background. */
 XEV_NODISCARD int xev_tcp_set_linger(xev_tcp tcp, uint32_t timeout_s);
 
 /* This end's address (the real port after binding to 0), and the peer's. 0 or a code, XEV_ENOTCONN

@@ -398,6 +398,7 @@ static bool lingers(xev_loop *loop, xev_completion *c, int *result) {
         (void)xev__os_set_linger(c->fd, false, 0);
         c->arg.close.until_ns = xev__deadline(now, timeout_ns);
     }
+    xev__os_drop_unread(c->fd);
     *result = xev__os_unacked(c->fd);
     if (*result != XEV_EAGAIN) {
         return false;

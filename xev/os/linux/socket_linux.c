@@ -68,6 +68,17 @@ int xev__os_set_keepalive(xev_fd fd, uint32_t idle_s) {
     return rc;
 }
 
+void xev__os_drop_unread(xev_fd fd) {
+    if (!xev__os_is_tcp(fd)) {
+        return;
+    }
+    /* TRUNC: nothing is copied. More than a receive buffer holds, and not without end. */
+    ssize_t rc;
+    do {
+        rc = recv(fd, NULL, (size_t)16 << 20, MSG_TRUNC | MSG_DONTWAIT);
+    } while (rc < 0 && errno == EINTR);
+}
+
 int xev__os_unacked(xev_fd fd) {
     struct tcp_info info;
     socklen_t len = sizeof info;
