@@ -61,10 +61,11 @@ struct xev_shard {
     pthread_cond_t commanded; /* a command was given */
     pthread_t thread;
     bool has_thread;
-    enum xev__command command;
-    bool done;    /* with the last command */
-    bool idle;    /* draining, and nothing referenced is active */
-    bool settled; /* both, as counted in rt->unsettled */
+    enum xev__command command; /* not yet taken up */
+    enum xev__command step;    /* the last one given */
+    bool done;                 /* with the last command */
+    bool idle;                 /* draining, and nothing referenced is active */
+    bool settled;              /* both, as counted in rt->unsettled */
     int result;
 
     bool serving_known; /* the coordinator's: serving, so its loop is to be stopped for a command */
@@ -79,6 +80,15 @@ static inline void xev__shard_check(bool ok, const char *call, const char *what)
 }
 
 #define XEV__MAILBOX_CLOSED 0x80000000u
+
+/* What stuck.c knows of the end that is under way; times in ms, 0: not yet. */
+struct xev__patience {
+    uint64_t ending_ms; /* it was asked for */
+    uint64_t cut_ms;    /* the drain was cut short by a second stop */
+    uint64_t hurry_ms;  /* a signal after the second came */
+    uint64_t step_ms;   /* the coordinator began to wait for the step of a shard */
+    uint32_t stop_signals;
+};
 
 struct xev__caught {
     xev__catcher catcher;
@@ -96,7 +106,9 @@ struct xev__runtime {
     uint32_t unsettled;          /* under the lock: shards that are not both done and idle */
     int wake;                    /* descriptor: the coordinator is to look again */
     uint32_t stops;              /* atomic: calls of xev_runtime_stop, and signals */
-    uint32_t failed;             /* atomic: 1 when the loop of a shard has broken */
+    uint32_t stop_signals;       /* atomic: of these, the signals */
+    uint32_t failed; /* atomic: 1 when it ends without a stop: a start failed, a loop broke */
+    struct xev__patience patience; /* the coordinator's */
     struct xev__caught caught[XEV__CAUGHT_SIGNALS];
     uint32_t was_blocked;  /* of these, in the coordinator, before */
     uint64_t drain_end_ms; /* 0: has not begun; set before any shard is told */
@@ -118,6 +130,16 @@ void xev__listeners_drain(xev_shard *s);
 void xev__listeners_cut(xev_shard *s);
 /* After the loop's deinit: those of a start that failed, which were never drained. */
 void xev__listeners_close(xev_shard *s);
+
+/* stuck.c */
+uint64_t xev__now_ms(void);
+/* Note whether the end was asked for, and how often. */
+void xev__patience_look(struct xev__runtime *rt, uint64_t now_ms);
+/* The coordinator begins to wait for a step of a shard. */
+void xev__step_begin(struct xev__runtime *rt);
+/* How long it may wait before it calls this again: ms, or -1. Ends the process where a shard is
+ * stuck and the program does not want to wait for it. */
+int xev__step_wait_ms(struct xev__runtime *rt);
 
 /* signals.c */
 int xev__signals_open(struct xev__runtime *rt); /* 0 or a code: nothing to close then */

@@ -31,6 +31,7 @@ static void hand_over(xev_listener *l, int result) {
         ck_pr_store_64(&l->shard->accepted, l->shard->accepted + 1);
     }
     l->error = result < 0 ? result : 0;
+    xev__note_call(&l->shard->loop, XEV__CODE(l->callback));
     l->callback(l, result, l->userdata);
 }
 

@@ -109,6 +109,7 @@ void xev__mailbox_flush(xev_shard *s) {
 static void deliver_reply(xev_shard *self, xev_message *m, void *arg) {
     xev_request *r = (xev_request *)(void *)((char *)m - offsetof(xev_request, message));
     self->awaited--;
+    xev__note_call(&self->loop, XEV__CODE(r->reply));
     r->reply(self, r, r->result, arg);
 }
 
@@ -121,6 +122,7 @@ void xev__mailbox_deliver(xev_shard *s, uint32_t limit) {
         }
         xev_message *m = (xev_message *)(void *)((char *)node - offsetof(xev_message, node));
         replies += m->handler == deliver_reply;
+        xev__note_call(&s->loop, XEV__CODE(m->handler));
         m->handler(s, m, m->arg);
     }
     if (n > 0) {
@@ -220,6 +222,7 @@ int xev_shard_broadcast(xev_runtime *rt, xev_message *messages, xev_message_fn h
 
 static void handle_request(xev_shard *self, xev_message *m, void *arg) {
     xev_request *r = (xev_request *)(void *)((char *)m - offsetof(xev_request, message));
+    xev__note_call(&self->loop, XEV__CODE(r->handler));
     r->handler(self, r, arg);
 }
 

@@ -13,7 +13,6 @@
 #include <ck_pr.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "mpsc/visit.h"
 #include "shard/internal.h"
@@ -45,12 +44,6 @@ void xev__runtime_leave(bool visiting) {
     if (visiting) {
         xev__visit_end(&visits);
     }
-}
-
-static uint64_t now_ms(void) {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
 void xev__stops_add(struct xev__runtime *rt) {
@@ -95,16 +88,22 @@ static int set_up(xev_shard *s) {
     if (rc < 0) {
         return fail(s->rt, rc, s->id, "xev_signal_init");
     }
+    xev__note_call(&s->loop, XEV__CODE(o->init));
     rc = o->init != NULL ? o->init(s, o->userdata) : 0;
     return rc < 0 ? fail(s->rt, rc, s->id, "init") : rc;
+}
+
+static void call_back(xev_shard *s, xev_shard_fn fn) {
+    if (fn != NULL) {
+        xev__note_call(&s->loop, XEV__CODE(fn));
+        fn(s, s->rt->options.userdata);
+    }
 }
 
 static void begin_drain(xev_shard *s) {
     s->draining = true;
     xev__listeners_drain(s);
-    if (s->rt->options.drain != NULL) {
-        s->rt->options.drain(s, s->rt->options.userdata);
-    }
+    call_back(s, s->rt->options.drain);
 }
 
 static xev_cb_action look_again(xev_loop *loop, xev_completion *c, int result, void *userdata) {
@@ -123,7 +122,7 @@ static void await_replies(xev_shard *s) {
         return;
     }
     xev_timer_run(NULL, &s->loop, &s->look_again, 10, NULL, look_again);
-    while (s->awaited > 0 && s->broken == 0 && now_ms() < s->rt->drain_end_ms &&
+    while (s->awaited > 0 && s->broken == 0 && xev__now_ms() < s->rt->drain_end_ms &&
            ck_pr_load_32(&s->rt->stops) <= 1) {
         int rc = xev_loop_run(&s->loop, XEV_RUN_ONCE);
         if (rc < 0) {
@@ -242,17 +241,15 @@ static void *shard_main(void *arg) {
             break;
         case XEV__STOP:
             xev__listeners_cut(s);
-            if (rt->options.stop != NULL) {
-                rt->options.stop(s, rt->options.userdata);
-            }
+            call_back(s, rt->options.stop);
             break;
         case XEV__END:
             end_loop(s);
             result = s->broken;
             break;
         default:
-            if (s->initialised && rt->options.deinit != NULL) {
-                rt->options.deinit(s, rt->options.userdata);
+            if (s->initialised) {
+                call_back(s, rt->options.deinit);
                 xev__mailbox_flush(s);
             }
             report_done(s, 0);
@@ -267,7 +264,7 @@ static void *shard_main(void *arg) {
 
 static void give(xev_shard *s, enum xev__command command) {
     pthread_mutex_lock(&s->rt->lock);
-    s->command = command;
+    s->command = s->step = command;
     s->done = false;
     count_settled(s);
     pthread_cond_signal(&s->commanded);
@@ -288,6 +285,7 @@ static void wait_for_news(struct xev__runtime *rt, int timeout_ms) {
 }
 
 static int wait_done(xev_shard *s) {
+    xev__step_begin(s->rt);
     for (;;) {
         pthread_mutex_lock(&s->rt->lock);
         bool done = s->done;
@@ -296,7 +294,7 @@ static int wait_done(xev_shard *s) {
         if (done) {
             return result;
         }
-        wait_for_news(s->rt, -1);
+        wait_for_news(s->rt, xev__step_wait_ms(s->rt));
     }
 }
 
@@ -320,13 +318,15 @@ static int serve_and_drain(struct xev__runtime *rt) {
     while (stops(rt) == 0 && ck_pr_load_32(&rt->failed) == 0) {
         wait_for_news(rt, -1);
     }
-    rt->drain_end_ms = now_ms() + rt->options.drain_ms;
+    uint64_t begun = xev__now_ms();
+    xev__patience_look(rt, begun);
+    rt->drain_end_ms = begun + rt->options.drain_ms;
     for (uint32_t i = 0; i < rt->count; i++) {
         give(&rt->shards[i], XEV__DRAIN);
     }
     int rc = 0;
     while (!quiescent(rt)) {
-        uint64_t now = now_ms();
+        uint64_t now = xev__now_ms();
         if (stops(rt) > 1 || now >= rt->drain_end_ms) {
             rc = now >= rt->drain_end_ms ? XEV_ETIMEDOUT : XEV_EINTR;
             break;
@@ -386,6 +386,8 @@ static int run_shards(struct xev__runtime *rt) {
     }
     if (rc >= 0) {
         rc = serve_and_drain(rt);
+    } else {
+        ck_pr_store_32(&rt->failed, 1);
     }
     return end_shards(rt, rc);
 }
@@ -427,6 +429,7 @@ static int fill_options(struct xev__runtime *rt, const xev_runtime_options *opti
     o->listen_retry_ms = o->listen_retry_ms == 0            ? 500
                          : o->listen_retry_ms == UINT32_MAX ? 0
                                                             : o->listen_retry_ms;
+    o->stuck_ms = o->stuck_ms != 0 ? o->stuck_ms : 10000;
     o->mailbox = o->mailbox != 0 ? o->mailbox : 65536;
     rt->count = o->shards != 0 ? o->shards : xev_cpu_count();
     if (o->shards == 0 && rt->count > XEV_SHARDS_MAX) {

@@ -21,7 +21,11 @@ static struct xev__runtime *runtime_of(xev__catcher *c) {
 
 /* These run in a signal handler, on any thread. */
 
-static void on_stop(xev__catcher *c) { xev__stops_add(runtime_of(c)); }
+static void on_stop(xev__catcher *c) {
+    struct xev__runtime *rt = runtime_of(c);
+    ck_pr_inc_32(&rt->stop_signals);
+    xev__stops_add(rt);
+}
 
 /* A terminal that goes away sends SIGHUP, and its shell sends another: the second says nothing new
  * and must not cut the drain short. */
@@ -97,6 +101,7 @@ static xev_cb_action on_hangup_signal(xev_loop *loop, xev_completion *c, int res
         return XEV_DISARM;
     }
     if (!s->draining) {
+        xev__note_call(&s->loop, XEV__CODE(s->rt->options.hangup));
         s->rt->options.hangup(s, s->rt->options.userdata);
     }
     return XEV_REARM;

@@ -35,11 +35,14 @@ static inline bool death_begins(struct death *d) {
 
 _Noreturn static inline void death_missed(void) { _exit(0); }
 
-/* what: of the call's misuses, for the report. */
-static inline void death_check(const struct death *d, const char *call, const char *what) {
-    char text[512] = "";
+enum { DEATH_TEXT_BYTES = 512 };
+
+/* what: of the call's misuses, for the report. text: room for the line, which is kept there. */
+static inline void death_check_text(const struct death *d, const char *call, const char *what,
+                                    char text[DEATH_TEXT_BYTES]) {
     size_t len = 0;
-    for (ssize_t n; (n = read(d->out, text + len, sizeof text - 1 - len)) > 0;) {
+    memset(text, 0, DEATH_TEXT_BYTES);
+    for (ssize_t n; (n = read(d->out, text + len, DEATH_TEXT_BYTES - 1 - len)) > 0;) {
         len += (size_t)n;
     }
     close(d->out);
@@ -53,6 +56,11 @@ static inline void death_check(const struct death *d, const char *call, const ch
                    (unsigned)status, text);
     }
     CHECK(strchr(text, '\n') == text + len - 1);
+}
+
+static inline void death_check(const struct death *d, const char *call, const char *what) {
+    char text[DEATH_TEXT_BYTES];
+    death_check_text(d, call, what, text);
 }
 
 static inline void check_dies(void (*fn)(void), const char *call) {

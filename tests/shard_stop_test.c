@@ -3,8 +3,10 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "tests/death.h"
 #include "tests/refuse.h"
 #include "tests/shard_scene.h"
+#include "xev/os/thread.h"
 
 /* ---- a shard that cannot go on is no user's stop ---- */
 
@@ -81,4 +83,266 @@ TEST(the_first_stop_of_a_user_does_not_cut_short_the_drain_of_a_broken_shard) {
     sc.drain = zero_stops;
     sc.stop = later_has_fired;
     CHECK_EQ(scene_run(2), XEV_EBADF);
+}
+
+/* ---- shards that do not come to their end ---- */
+
+enum place { IN_CALLBACK, IN_MESSAGE, IN_HOOK, IN_INIT, IN_DRAIN, IN_STOP, IN_DEINIT, PLACES };
+static enum place blocked_in;
+
+/* Whatever is waited for, it does not come. */
+static void block(void) {
+    for (;;) {
+        pause();
+    }
+}
+
+static void block_if(enum place here, xev_shard *self) {
+    if (blocked_in == here && xev_shard_id(self) == 1) {
+        block();
+    }
+}
+
+static xev_cb_action block_in_callback(xev_loop *loop, xev_completion *c, int result,
+                                       void *userdata) {
+    (void)loop;
+    (void)c;
+    (void)result;
+    block_if(IN_CALLBACK, userdata);
+    return XEV_DISARM;
+}
+
+static void block_in_message(xev_shard *self, xev_message *message, void *arg) {
+    (void)message;
+    (void)arg;
+    block_if(IN_MESSAGE, self);
+}
+
+static xev_hook hook;
+static void block_in_hook(xev_loop *loop, xev_hook *h) {
+    (void)loop;
+    (void)h;
+    block_if(IN_HOOK, xev_shard_current());
+}
+
+static int block_in_init(xev_shard *self, void *userdata) {
+    static xev_completion timer;
+    static xev_message message;
+    (void)userdata;
+    if (xev_shard_id(self) == 1) {
+        (void)kill(getpid(), SIGTERM); /* the start goes on, and the drain follows */
+        block_if(IN_INIT, self);
+        xev_timer_run(NULL, xev_shard_loop(self), &timer, 0, self, block_in_callback);
+        CHECK_EQ(xev_shard_send(self, &message, block_in_message, NULL), 0);
+        hook.callback = block_in_hook;
+        xev_loop_hook_add(xev_shard_loop(self), XEV_HOOK_AFTER_POLL, &hook);
+    }
+    return 0;
+}
+
+static void block_in_drain(xev_shard *self, void *userdata) {
+    (void)userdata;
+    block_if(IN_DRAIN, self);
+}
+
+static void block_in_stop(xev_shard *self, void *userdata) {
+    (void)userdata;
+    block_if(IN_STOP, self);
+}
+
+static void block_in_deinit(xev_shard *self, void *userdata) {
+    (void)userdata;
+    block_if(IN_DEINIT, self);
+}
+
+static xev_runtime_options blocking(uint32_t stuck_ms) {
+    xev_runtime_options o = {.shards = 2, .no_pin = true, .drain_ms = 10, .stuck_ms = stuck_ms};
+    o.init = block_in_init;
+    o.drain = block_in_drain;
+    o.stop = block_in_stop;
+    o.deinit = block_in_deinit;
+    return o;
+}
+
+TEST(a_blocked_shard_ends_the_process_and_is_named) {
+    static const struct {
+        const char *doing;
+        uintptr_t code;
+    } want[PLACES] = {
+        [IN_CALLBACK] = {"in a callback of its loop", (uintptr_t)block_in_callback},
+        [IN_MESSAGE] = {"in a callback of its loop", (uintptr_t)block_in_message},
+        [IN_HOOK] = {"in a callback of its loop", (uintptr_t)block_in_hook},
+        [IN_INIT] = {"in its init callback", (uintptr_t)block_in_init},
+        [IN_DRAIN] = {"in its drain callback", (uintptr_t)block_in_drain},
+        [IN_STOP] = {"in its stop callback", (uintptr_t)block_in_stop},
+        [IN_DEINIT] = {"in its deinit callback", (uintptr_t)block_in_deinit},
+    };
+    for (blocked_in = 0; blocked_in < PLACES; blocked_in++) {
+        struct death death;
+        char text[DEATH_TEXT_BYTES], place[96], wanted[192];
+        if (death_begins(&death)) {
+            xev_runtime rt;
+            xev_runtime_options o = blocking(20);
+            (void)!xev_runtime_run(&rt, &o);
+            death_missed();
+        }
+        death_check_text(&death, "shard 1", want[blocked_in].doing, text);
+        xev__os_code_place((const void *)want[blocked_in].code, place, sizeof place);
+        snprintf(wanted, sizeof wanted, "xev: shard 1: stuck %s, ", want[blocked_in].doing);
+        CHECK(strstr(text, wanted) == text);
+        snprintf(wanted, sizeof wanted, "; last callback at %s\n", place);
+        CHECK(strstr(text, wanted) != NULL);
+    }
+}
+
+static void log_and_raise(xev_shard *self) {
+    if (xev_shard_id(self) == 1) {
+        (void)!write(STDERR_FILENO, "accepted\n", 9);
+    } else {
+        (void)raise(SIGTERM);
+    }
+}
+
+/* Whose logging nobody reads. */
+TEST(a_shard_blocked_by_a_full_stderr_ends_the_process) {
+    int fd[2];
+    CHECK_EQ(pipe(fd), 0);
+    pid_t pid = fork();
+    CHECK_GE(pid, 0);
+    if (pid == 0) {
+        char block_of[65536] = {0};
+        (void)signal(SIGABRT, SIG_DFL);
+        (void)dup2(fd[1], STDERR_FILENO);
+        CHECK_EQ(write(fd[1], block_of, sizeof block_of), (ssize_t)sizeof block_of);
+        sc.o.stuck_ms = 20;
+        sc.o.drain_ms = 20;
+        sc.body = log_and_raise;
+        (void)!scene_run(2);
+        _exit(0);
+    }
+    int status = 0;
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status));
+    CHECK_EQ(WTERMSIG(status), SIGABRT);
+    close(fd[0]);
+    close(fd[1]);
+}
+
+static void raise_times(int times) {
+    for (int i = 0; i < times; i++) {
+        CHECK_EQ(raise(SIGTERM), 0); /* of this thread: handled when it returns, so none coalesce */
+    }
+}
+
+static void one_blocks_zero_raises_thrice(xev_shard *self) {
+    if (xev_shard_id(self) == 1) {
+        block();
+    }
+    raise_times(3);
+}
+
+TEST(a_third_signal_waits_for_nobody) {
+    struct death death;
+    char text[DEATH_TEXT_BYTES];
+    if (death_begins(&death)) {
+        sc.o.stuck_ms = HOUR_MS;
+        sc.body = one_blocks_zero_raises_thrice;
+        (void)!scene_run(2);
+        death_missed();
+    }
+    death_check_text(&death, "shard 1", "third signal", text);
+    CHECK(strstr(text, "in a callback of its loop") != NULL);
+}
+
+static void zero_raises_thrice(xev_shard *self) {
+    if (xev_shard_id(self) == 0) {
+        op_timer(self, &later, HOUR_MS);
+        raise_times(3);
+    }
+}
+
+TEST(three_signals_end_a_healthy_runtime_in_order) {
+    sc.body = zero_raises_thrice;
+    CHECK_EQ(scene_run(3), XEV_EINTR);
+    CHECK_EQ(logged(STOP), 3);
+    CHECK_EQ(logged(DEINIT), 3);
+}
+
+static sem_t go_on;
+static int reports;
+
+static void one_waits_zero_raises(xev_shard *self) {
+    if (xev_shard_id(self) == 1) {
+        sem_take(&go_on);
+    } else {
+        raise_times(1);
+    }
+}
+
+static bool wait_twice(const xev_stuck *stuck, void *userdata) {
+    char place[96];
+    CHECK(userdata == &sc);
+    CHECK(xev_shard_current() == NULL);
+    if (stuck->shard != 1 || reports == 2) {
+        return true; /* a slow machine's, not ours */
+    }
+    CHECK_STR_EQ(stuck->doing, "in a callback of its loop");
+    CHECK(stuck->code == (void (*)(void))scene_begin);
+    xev__os_code_place((const void *)(uintptr_t)scene_begin, place, sizeof place);
+    CHECK_STR_EQ(stuck->place, place);
+    CHECK_GE(stuck->since_stop_ms, 10);
+    if (++reports == 2) {
+        sem_give(&go_on);
+    }
+    return true;
+}
+
+TEST(the_program_may_wait_for_a_stuck_shard) {
+    sem_new(&go_on);
+    sc.o.stuck = wait_twice;
+    sc.o.stuck_ms = 1;
+    sc.o.drain_ms = 10;
+    sc.body = one_waits_zero_raises;
+    CHECK_EQ(scene_run(2), XEV_ETIMEDOUT);
+    CHECK_GE(reports, 2);
+    CHECK_EQ(logged(STOP), 2);
+    CHECK_EQ(logged(DEINIT), 2);
+}
+
+static bool never_asked(const xev_stuck *stuck, void *userdata) {
+    (void)userdata;
+    CHECK_FAIL("shard %u is stuck %s", stuck->shard, stuck->doing);
+    return false;
+}
+
+static void one_waits_zero_raises_thrice(xev_shard *self) {
+    if (xev_shard_id(self) == 1) {
+        sem_take(&go_on);
+    } else {
+        raise_times(3);
+        usleep(300000); /* longer than the patience after a third signal */
+        sem_give(&go_on);
+    }
+}
+
+TEST(a_runtime_may_be_told_to_wait_for_ever) {
+    sem_new(&go_on);
+    sc.o.stuck = never_asked;
+    sc.o.stuck_ms = UINT32_MAX;
+    sc.body = one_waits_zero_raises_thrice;
+    CHECK_EQ(scene_run(2), XEV_EINTR);
+}
+
+static int wait_in_init(xev_shard *self) {
+    (void)self;
+    usleep(50000);
+    return 0;
+}
+
+TEST(a_slow_start_may_last) {
+    sc.o.stuck = never_asked;
+    sc.o.stuck_ms = 1;
+    sc.init = wait_in_init;
+    sc.body = zero_stops;
+    CHECK_EQ(scene_run(2), 0);
 }

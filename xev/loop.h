@@ -159,6 +159,7 @@ struct xev_loop {
     } count;                    /* atomic for readers, one writer */
     uint64_t sleeping_since_ns; /* 0: awake */
     uint64_t awake_since_ns, callback_since_ns;
+    uintptr_t last_call;            /* atomic: the callback that was called last */
     xev_hook hooks[XEV_HOOK_TIMES]; /* list heads, by xev_hook_when */
     xev_hook *next_hook;            /* to call in this turn; a hook may remove any */
     bool waited_for;                /* the inbox is parked: a host waits in our stead */

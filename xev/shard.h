@@ -54,6 +54,15 @@ typedef struct xev_listener xev_listener;
 
 typedef void (*xev_shard_fn)(xev_shard *shard, void *userdata);
 
+/* A shard that does not come to its end: a callback blocks, or never returns. */
+typedef struct xev_stuck {
+    uint32_t shard;
+    uint64_t since_stop_ms; /* since the end was asked for */
+    const char *doing;      /* "in a callback of its loop", "in its stop callback"; static */
+    void (*code)(void); /* the callback it entered last, of its loop or the runtime's; or NULL */
+    const char *place;  /* where that is: "server+0x12ab", as for addr2line; until the return */
+} xev_stuck;
+
 /* All zero means all defaults. */
 typedef struct xev_runtime_options {
     uint32_t shards;   /* 1 to XEV_SHARDS_MAX; 0: xev_cpu_count() */
@@ -62,6 +71,7 @@ typedef struct xev_runtime_options {
     bool no_sighup;    /* leave SIGHUP alone */
     bool no_sigpipe;   /* leave SIGPIPE alone */
     uint32_t drain_ms; /* drain's deadline; 0: 10 000 */
+    uint32_t stuck_ms; /* see xev_runtime_stop; 0: 10 000; UINT32_MAX: never */
     /* How long a listen in an init callback tries again, at intervals of 1 to 32 ms, where the
      * address is in use: the kernel may hold the port of a killed process for some time (4 to 73 ms
      * with io_uring on Linux 6.18). 0: 500; UINT32_MAX: not at all. A stop ends it. */
@@ -72,6 +82,10 @@ typedef struct xev_runtime_options {
     int (*init)(xev_shard *shard, void *userdata); /* 0 or a negative code */
     xev_shard_fn drain, stop, deinit;              /* each may be NULL */
     xev_shard_fn hangup; /* for SIGHUP, once for one or more, while the shard serves; or NULL */
+    /* A shard is stuck. True: wait for it, and ask again after stuck_ms. False, or stuck is NULL
+     * (one line per shard then goes to stderr): the process ends by abort(). Called by the thread
+     * in xev_runtime_run, which must not call a shard. */
+    bool (*stuck)(const xev_stuck *stuck, void *userdata);
     void *userdata;
 } xev_runtime_options;
 
@@ -176,7 +190,14 @@ void xev_runtime_failure_get(const xev_runtime *rt, xev_runtime_failure *out);
 
 /* Start the drain; a second time, end it at once. Where rt has ended, nothing. Any thread, any time
  * from the first callback on; xev_runtime_run does not return while a thread is in here, or in a
- * send. */
+ * send.
+ *
+ * No thread can be ended from outside, so a shard that blocks would keep the process for ever. When
+ * the drain is over, each step of a shard's end (returning from the callback it is in, its stop
+ * callback, the end of its loop with work on the pool, its deinit callback) may last
+ * options.stuck_ms; then the shard is stuck, and options.stuck is called. After a third signal a
+ * step may last a tenth of a second. An init callback under way counts too, with drain_ms before. A
+ * start that fails, or a loop that breaks, ends under the same rule. */
 void xev_runtime_stop(xev_runtime *rt);
 
 /* How many they are. Any thread, while rt runs, as for all calls below. */

@@ -1,6 +1,7 @@
 /* The completion state machine (drawn in core.h): submission, queues per descriptor, cancel,
  * deadlines, close and delivery, the same for all backends. */
 #include "xev/core/core.h"
+#include "xev/core/support.h"
 #include "xev/os/clock.h"
 #include "xev/os/complain.h"
 #include "xev/os/descriptor.h"
@@ -254,6 +255,7 @@ static xev_cb_action call(xev_loop *loop, xev_completion *c, int result) {
     if ((c->flags & (XEV__F_INTERNAL | XEV__F_WAIT_ALL)) == 0) {
         xev__count(&loop->count.callbacks, 1);
     }
+    xev__note_call(loop, XEV__CODE(c->callback));
     xev_cb_action action = c->callback(loop, c, result, c->userdata);
     xev__check_fork(loop);
     uint64_t now = xev__os_coarse_now_ns(), took = now - loop->callback_since_ns;

@@ -7,6 +7,7 @@
 
 #include "mpsc/visit.h"
 #include "xev/core/core.h"
+#include "xev/core/support.h"
 #include "xev/os/clock.h"
 #include "xev/os/thread.h"
 
@@ -197,6 +198,7 @@ static void call_hooks(xev_loop *loop, xev_hook_when when) {
     const xev_hook *end = &loop->hooks[when];
     for (xev_hook *h = end->next; h != end; h = loop->next_hook) {
         loop->next_hook = h->next;
+        xev__note_call(loop, XEV__CODE(h->callback));
         h->callback(loop, h);
         xev__check_fork(loop);
     }
@@ -418,6 +420,7 @@ void xev_loop_deinit(xev_loop *loop) {
         if (loop->ops->abandon != NULL) {
             loop->ops->abandon(loop);
         }
+        xev__note_call(loop, XEV__CODE(xev_loop_deinit)); /* it may be the pool that lasts */
         bool parked = loop->pending.head == NULL && xev_mpsc_park(loop->inbox);
         /* The limit is for a failing kernel: nothing here may hang without looking again. */
         int rc = poll_backend(loop, parked ? 10 * 1000 * 1000 : 0);

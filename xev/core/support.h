@@ -2,6 +2,8 @@
 #ifndef XEV_CORE_SUPPORT_H
 #define XEV_CORE_SUPPORT_H
 
+#include "xev/loop.h"
+#include "xev/os/thread.h"
 #include "xev/signal.h"
 
 /* ---- signals (watchers/signal.c) ---- */
@@ -21,5 +23,20 @@ int xev__catch(xev__catcher *c, int signal_number, enum xev__catch_when when);
 
 /* No longer; where it is not caught, nothing. When it returns no handler is in c any more. */
 void xev__uncatch(xev__catcher *c);
+
+/* ---- the callback that a loop is in ---- */
+
+/* A function pointer, as a number. */
+#define XEV__CODE(function) ((uintptr_t)(function))
+
+/* Note what is about to be called on the loop's thread, for other threads to see. */
+static inline void xev__note_call(xev_loop *loop, uintptr_t code) {
+    __atomic_store_n(&loop->last_call, code, __ATOMIC_RELAXED);
+}
+
+/* The function that was called last, and that may still be running; 0: none yet. Any thread. */
+static inline uintptr_t xev__last_call(const xev_loop *loop) {
+    return __atomic_load_n(&loop->last_call, __ATOMIC_RELAXED);
+}
 
 #endif

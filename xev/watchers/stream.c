@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "xev/core/core.h"
+#include "xev/core/support.h"
 
 static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void *userdata);
 
@@ -120,6 +121,7 @@ static void finish(xev_stream *s, xev_write_req *r, int result) {
     xev__actives_take(s->loop, r, r->place);
     r->queued = false;
     xev__count(&s->loop->count.callbacks, 1);
+    xev__note_call(s->loop, XEV__CODE(r->callback));
     r->callback(s->loop, s, r, result, r->userdata);
     xev__check_fork(s->loop);
 }

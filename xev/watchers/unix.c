@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "xev/core/support.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/socket.h"
 #include "xev/os/unix.h"
@@ -188,6 +189,7 @@ static xev_cb_action on_received(xev_loop *loop, xev_completion *c, int result, 
     if (result == 0 && xev__os_is_stream(c->fd)) {
         result = XEV_EOF;
     }
+    xev__note_call(loop, XEV__CODE(msg->callback));
     xev_cb_action action = msg->callback(loop, c, result, msg->userdata);
     if (repeats(action, result)) {
         check_msg("XEV_REARM", msg, msg->fds_max, msg->callback);
@@ -198,6 +200,7 @@ static xev_cb_action on_received(xev_loop *loop, xev_completion *c, int result, 
 
 static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     xev_unix_msg *msg = userdata;
+    xev__note_call(loop, XEV__CODE(msg->callback));
     xev_cb_action action = msg->callback(loop, c, result, msg->userdata);
     if (repeats(action, result)) {
         check_msg("XEV_REARM", msg, msg->fds_len, msg->callback);

@@ -1,0 +1,137 @@
+/* Shards that do not come to their end: a callback that blocks or never returns.
+ *
+ * Nothing can end one thread of a process from outside, so the process is ended, with the shard and
+ * the callback named, unless the program decides otherwise (options.stuck).
+ *
+ * The coordinator waits for one step of a shard at a time. From the moment the end was asked for,
+ * each step may last stuck_ms, counted from its beginning, but not before the drain is over: its
+ * deadline, or the second stop. A third signal means that somebody has lost patience: a step may
+ * then last HURRY_MS, which is enough for a shard that is merely ending in order.
+ */
+#include <assert.h>
+#include <ck_pr.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "shard/internal.h"
+
+#define HURRY_MS 100u
+#define NEVER UINT32_MAX /* of stuck_ms */
+
+void xev__patience_look(struct xev__runtime *rt, uint64_t now) {
+    struct xev__patience *p = &rt->patience;
+    uint32_t stops = ck_pr_load_32(&rt->stops), signals = ck_pr_load_32(&rt->stop_signals);
+    if (p->ending_ms == 0 && (stops > 0 || ck_pr_load_32(&rt->failed) != 0)) {
+        p->ending_ms = now;
+    }
+    if (p->cut_ms == 0 && stops > 1) {
+        p->cut_ms = now;
+    }
+    if (signals != p->stop_signals) {
+        p->stop_signals = signals;
+        p->hurry_ms = signals > 2 ? now : 0;
+    }
+}
+
+uint64_t xev__now_ms(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static uint64_t latest(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+/* When the step under way has lasted too long; UINT64_MAX: it may last. */
+static uint64_t deadline_ms(const struct xev__runtime *rt) {
+    const struct xev__patience *p = &rt->patience;
+    if (p->ending_ms == 0 || rt->options.stuck_ms == NEVER) {
+        return UINT64_MAX;
+    }
+    uint64_t drained = p->cut_ms != 0          ? p->cut_ms
+                       : rt->drain_end_ms != 0 ? rt->drain_end_ms
+                                               : p->ending_ms + rt->options.drain_ms;
+    uint64_t end = latest(drained, p->step_ms) + rt->options.stuck_ms;
+    uint64_t hurried = latest(p->hurry_ms, p->step_ms) + HURRY_MS;
+    return p->hurry_ms != 0 && hurried < end ? hurried : end;
+}
+
+/* Under the lock. */
+static const char *what_it_does(const xev_shard *s) {
+    if (s->command != XEV__NONE) {
+        return "in a callback of its loop";
+    }
+    switch (s->step) {
+    case XEV__INIT:
+        return "in its init callback";
+    case XEV__DRAIN:
+        return "in its drain callback";
+    case XEV__STOP:
+        return "in its stop callback";
+    case XEV__END:
+        return "ending its loop";
+    case XEV__DEINIT:
+        return "in its deinit callback";
+    default:
+        return "beginning to serve";
+    }
+}
+
+/* True: the program wants to wait for it. */
+static bool report(xev_shard *s, const char *doing, uint64_t since_stop_ms) {
+    const xev_runtime_options *o = &s->rt->options;
+    char place[96] = "";
+    uintptr_t code = xev__last_call(&s->loop);
+    if (code != 0) {
+        xev__os_code_place((const void *)code, place, sizeof place);
+    }
+    if (o->stuck == NULL) {
+        xev__complain("xev: shard %u: stuck %s, %llu ms after the stop%s%s", s->id, doing,
+                      (unsigned long long)since_stop_ms, code != 0 ? "; last callback at " : "",
+                      place);
+        return false;
+    }
+    xev_stuck stuck = {
+        .shard = s->id,
+        .since_stop_ms = since_stop_ms,
+        .doing = doing,
+        .code = (void (*)(void))code,
+        .place = place,
+    };
+    return o->stuck(&stuck, o->userdata);
+}
+
+static void report_all(struct xev__runtime *rt, uint64_t now) {
+    bool wait = true;
+    for (uint32_t i = 0; i < rt->count; i++) {
+        xev_shard *s = &rt->shards[i];
+        pthread_mutex_lock(&rt->lock);
+        bool stuck = s->has_thread && !s->done;
+        const char *doing = what_it_does(s);
+        pthread_mutex_unlock(&rt->lock);
+        if (stuck) {
+            wait = report(s, doing, now - rt->patience.ending_ms) && wait;
+        }
+    }
+    if (!wait) {
+        abort();
+    }
+}
+
+void xev__step_begin(struct xev__runtime *rt) { rt->patience.step_ms = xev__now_ms(); }
+
+int xev__step_wait_ms(struct xev__runtime *rt) {
+    uint64_t now = xev__now_ms();
+    xev__patience_look(rt, now);
+    uint64_t end = deadline_ms(rt);
+    if (now >= end) {
+        report_all(rt, now);
+        rt->patience.step_ms = now;
+        rt->patience.hurry_ms = 0;
+        end = deadline_ms(rt);
+    }
+    if (end == UINT64_MAX) {
+        return -1;
+    }
+    assert(end > now);
+    return end - now > INT32_MAX ? INT32_MAX : (int)(end - now);
+}
