@@ -1,6 +1,7 @@
 /* Bad arguments that are answered by a code, argument by argument, and the same on every backend:
  * descriptors that are none or of another kind, numbers out of range. What ends the program is in
  * misuse_test.c; api_test.sh sees to it that every argument has its row in one of the two.
+ * long-file: a line per argument, and there are many.
  *
  *     REFUSES(function, argument, code, values...)  the call returns code
  *     ENDS(function, argument, code, values...)     the operation ends with code; values use CB, L
@@ -303,8 +304,48 @@ TEST(bad_arguments_of_streams) {
     STREAM_ENDS(xev_stream_init_fd, fd, XEV_EBADF, pipe_end[0]);
     TAKES(xev_stream_set_timeout, timeout_ns, &stream, UINT64_MAX);
     TAKES(xev_stream_set_timeout, timeout_ns, &stream, 0);
-    TAKES(xev_stream_set_marks, high_bytes, &stream, 0, UINT64_MAX, NULL, NULL);
-    TAKES(xev_stream_set_marks, on_drain, &stream, 0, 0, NULL, NULL);
+    REFUSES(xev_stream_set_marks, low_bytes, XEV_EINVAL, &stream, 1, 0, NULL, NULL);
+#define WRITE_ENDS(function, argument, code, buf, len_bytes)                                       \
+    do {                                                                                           \
+        calls = 0;                                                                                 \
+        xev_stream_init(&stream, L, local[0]);                                                     \
+        function(&stream, &req, buf, len_bytes, NULL, written);                                    \
+        check_end(#function, #argument, code);                                                     \
+        CHECK_EQ(xev_stream_queued_bytes(&stream), 0);                                             \
+    } while (0)
+    WRITE_ENDS(xev_stream_write, len_bytes, 0, bytes, 0);
+    WRITE_ENDS(xev_stream_write, len_bytes, 0, NULL, 0);
+    WRITE_ENDS(xev_stream_write, len_bytes, XEV_EINVAL, bytes, TOO_LONG);
+    WRITE_ENDS(xev_stream_write, len_bytes, XEV_EINVAL, bytes, SIZE_MAX);
+    REFUSES(xev_stream_set_marks, high_bytes, 0, &stream, 0, UINT64_MAX, NULL, NULL);
+    REFUSES(xev_stream_set_marks, on_drain, 0, &stream, 0, 0, NULL, NULL);
+    end();
+}
+
+/* A body of 0 bytes has no address. */
+TEST(null_is_the_address_of_nothing) {
+    xev_addr *const nothing = NULL;
+    begin();
+    ENDS(xev_fd_read, buf, XEV_EINVAL, event, L, C, NULL, 0, NULL, CB);
+    ENDS(xev_fd_write, buf, XEV_EINVAL, event, L, C, NULL, 0, NULL, CB);
+    ENDS(xev_fd_readv, vec, XEV_EINVAL, event, L, C, NULL, 0, NULL, CB);
+    ENDS(xev_fd_writev, vec, XEV_EINVAL, event, L, C, NULL, 0, NULL, CB);
+    xev_tcp tcp = xev_tcp_from_fd(local[0]);
+    ENDS(xev_tcp_recv, buf, XEV_EINVAL, tcp, L, C, NULL, 0, NULL, CB);
+    ENDS(xev_tcp_send, buf, XEV_EINVAL, tcp, L, C, NULL, 0, NULL, CB);
+    ENDS(xev_tcp_recvv, vec, XEV_EINVAL, tcp, L, C, NULL, 0, NULL, CB);
+    ENDS(xev_tcp_sendv, vec, XEV_EINVAL, tcp, L, C, NULL, 0, NULL, CB);
+    ENDS(xev_tcp_dial, addrs, XEV_EINVAL, L, DIAL, NULL, 0, 0, NULL, CB);
+    xev_udp udp = xev_udp_from_fd(udp_fd);
+    ENDS(xev_udp_recv_batch, ds, XEV_EINVAL, udp, L, C, NULL, 0, NULL, CB);
+    ENDS(xev_udp_send_batch, ds, XEV_EINVAL, udp, L, C, NULL, 0, NULL, CB);
+    ENDS(xev_file_read, buf, XEV_EINVAL, file, L, F, NULL, 0, NULL, CB);
+    ENDS(xev_file_pwrite, buf, XEV_EINVAL, file, L, F, NULL, 0, 0, NULL, CB);
+    ENDS(xev_file_readv, vec, XEV_EINVAL, file, L, F, NULL, 0, NULL, CB);
+    ENDS(xev_file_pwritev, vec, XEV_EINVAL, file, L, F, NULL, 0, 0, NULL, CB);
+    ENDS(xev_file_readdir, buf, XEV_EINVAL, folder, L, F, NULL, 0, NULL, CB);
+    ENDS(xev_dns_resolve, addrs, XEV_EINVAL, L, D, "x", NULL, XEV_AF_INET, nothing, 0, NULL, CB);
+    ENDS(xev_dns_name, name, XEV_EINVAL, L, D, &addr, NULL, 0, NULL, CB);
     end();
 }
 

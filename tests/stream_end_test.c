@@ -255,3 +255,95 @@ TEST(what_is_written_behind_a_close_goes_nowhere_even_if_some_is_taken_back) {
     CHECK_EQ(close(reuse.fd[1]), 0);
     close_scene(&sc);
 }
+
+/* ---- of no length, or too much ---- */
+
+/* Between, before and behind others, all of them in order. */
+TEST(empty_requests_succeed_in_their_turn) {
+    enum { COUNT = 60 };
+    static struct req req[COUNT];
+    struct scene sc;
+    struct req end = {0};
+    open_scene(&sc, true);
+    memset(req, 0, sizeof req);
+    for (int i = 0; i < COUNT; i++) {
+        bool empty = i % 3 != 1;
+        write_req(&sc.s, &sc.n, &req[i], empty ? NULL : "x", empty ? 0 : 1);
+    }
+    CHECK_EQ(xev_stream_queued_bytes(&sc.s), COUNT / 3);
+    shut(&sc, &end);
+    run_req(&end);
+    for (int i = 0; i < COUNT; i++) {
+        CHECK_EQ(req[i].calls, 1);
+        CHECK_EQ(req[i].result, i % 3 != 1 ? 0 : 1);
+        CHECK(i == 0 || req[i - 1].at < req[i].at);
+    }
+    CHECK_EQ(xev_stream_queued_bytes(&sc.s), 0);
+    while (!sc.in.eof) {
+        wait_readable(sc.fd[1]);
+        drain(&sc.in);
+    }
+    CHECK_EQ(sc.in.len, COUNT / 3);
+    close_scene(&sc);
+}
+
+TEST(an_empty_request_behind_what_waits_waits_and_can_be_taken_back) {
+    struct scene sc;
+    struct req first = {0}, empty = {0}, taken = {0};
+    open_scene(&sc, true);
+    (void)fill(sc.fd[0]);
+    write_req(&sc.s, &sc.n, &first, "x", 1);
+    write_req(&sc.s, &sc.n, &taken, "", 0);
+    write_req(&sc.s, &sc.n, &empty, "", 0);
+    settle(&sc.n);
+    CHECK_EQ(empty.calls, 0);
+    CHECK_EQ(xev_stream_cancel(&sc.s, &taken.r), 0);
+    run_req(&taken);
+    CHECK_EQ(taken.result, XEV_ECANCELED);
+    CHECK_EQ(empty.calls, 0);
+    pump(&sc.n, &sc.in, &empty.calls, 1);
+    CHECK_EQ(first.result, 1);
+    CHECK_EQ(empty.result, 0);
+    CHECK_LT(first.at, empty.at);
+    close_scene(&sc);
+}
+
+TEST(a_request_that_is_too_long_is_refused_in_its_turn) {
+    struct scene sc;
+    struct req req[3] = {0};
+    open_scene(&sc, true);
+    write_req(&sc.s, &sc.n, &req[0], "a", 1);
+    write_req(&sc.s, &sc.n, &req[1], "b", (size_t)INT32_MAX + 1);
+    write_req(&sc.s, &sc.n, &req[2], "c", 1);
+    CHECK_EQ(xev_stream_queued_bytes(&sc.s), 2);
+    run_req(&req[2]);
+    CHECK_EQ(req[0].result, 1);
+    CHECK_EQ(req[1].result, XEV_EINVAL);
+    CHECK_EQ(req[2].result, 1);
+    CHECK(req[0].at < req[1].at && req[1].at < req[2].at);
+    drain_until(&sc.in, 2);
+    CHECK_MEM_EQ(sc.in.data, "ac", 2);
+    close_scene(&sc);
+}
+
+TEST(close_and_teardown_cancel_empty_requests) {
+    for (int teardown = 0; teardown < 2; teardown++) {
+        struct scene sc;
+        struct req first = {0}, empty = {0};
+        open_scene(&sc, true);
+        (void)fill(sc.fd[0]);
+        write_req(&sc.s, &sc.n, &first, "x", 1);
+        write_req(&sc.s, &sc.n, &empty, "", 0);
+        settle(&sc.n);
+        if (teardown == 0) {
+            close_scene(&sc);
+        } else {
+            xev_loop_deinit(&sc.n.loop);
+            CHECK_EQ(close(sc.fd[0]), 0);
+            CHECK_EQ(close(sc.fd[1]), 0);
+        }
+        CHECK_EQ(first.result, XEV_ECANCELED);
+        CHECK_EQ(empty.calls, 1);
+        CHECK_EQ(empty.result, XEV_ECANCELED);
+    }
+}

@@ -393,7 +393,7 @@ static void fill_up(struct scene *sc, struct marks *m) {
     memset(pieces, 0, sizeof pieces);
     *m = (struct marks){.net = &sc->n};
     (void)fill(sc->fd[0]);
-    xev_stream_set_marks(&sc->s, LOW, HIGH, m, drained);
+    CHECK_EQ(xev_stream_set_marks(&sc->s, LOW, HIGH, m, drained), 0);
     for (int i = 0; i < PIECES; i++) {
         CHECK_EQ(xev_stream_is_full(&sc->s), i * PIECE > HIGH);
         write_req(&sc->s, &sc->n, &pieces[i], piece, PIECE);
@@ -489,9 +489,9 @@ TEST(marks_may_change_and_need_no_callback) {
     struct scene sc;
     struct marks m;
     fill_up(&sc, &m);
-    xev_stream_set_marks(&sc.s, UINT64_MAX, UINT64_MAX, &m, drained);
+    CHECK_EQ(xev_stream_set_marks(&sc.s, UINT64_MAX, UINT64_MAX, &m, drained), 0);
     CHECK(!xev_stream_is_full(&sc.s));
-    xev_stream_set_marks(&sc.s, 0, 0, NULL, NULL);
+    CHECK_EQ(xev_stream_set_marks(&sc.s, 0, 0, NULL, NULL), 0);
     CHECK(xev_stream_is_full(&sc.s));
     pump(&sc.n, &sc.in, &pieces[PIECES - 1].calls, 1);
     CHECK(!xev_stream_is_full(&sc.s));

@@ -18,7 +18,8 @@
  *    callback then reports XEV_ECANCELED, after calls for what had arrived by then, if any (no data
  *    is dropped).
  *  - Misuse is a bug in the program, and ends it with one line on stderr that names the call: a
- *    null pointer where the call does not say what NULL means (userdata may always be NULL), an
+ *    null pointer where the call does not say what NULL means (userdata may always be NULL, and so
+ *    may the address of what is 0 bytes or 0 pieces long), an
  *    operation submitted on an active completion, a loop that is not initialised or no longer, one
  *    touched from a foreign callback. What the kernel, a peer or lack of memory can cause is a
  *    result, never an abort; and so are descriptors that are closed or of the wrong kind

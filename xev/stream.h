@@ -47,6 +47,7 @@ struct xev_write_req {
     uint32_t len_bytes;
     uint32_t sent_bytes;
     uint32_t place; /* as a completion's */
+    uint8_t kind;   /* see stream.c */
     bool queued, cancelled;
     void *userdata;
     xev_write_cb callback;
@@ -91,8 +92,9 @@ xev_fd xev_stream_fd(const xev_stream *stream);
  * request that waits reports XEV_ETIMEDOUT. From the next send on. */
 void xev_stream_set_timeout(xev_stream *stream, uint64_t timeout_ns);
 
-/* Queue len_bytes (1 to INT32_MAX; any other length is misuse, as is a request that is queued) from
- * buf; req and buf are the queue's until the callback. req needs no initialisation. */
+/* Queue len_bytes from buf; req and buf are the queue's until the callback. req needs no
+ * initialisation, but must not be queued. 0 bytes are a success like any other: their callback
+ * reports 0 in their turn (buf may be NULL). Above INT32_MAX: XEV_EINVAL, likewise. */
 void xev_stream_write(xev_stream *stream, xev_write_req *req, const void *buf, size_t len_bytes,
                       void *userdata, xev_write_cb cb);
 
@@ -117,9 +119,10 @@ uint64_t xev_stream_queued_bytes(const xev_stream *stream);
  * they have fallen to low_bytes (not above high_bytes) or below. Then on_drain (NULL: none) is
  * called, once, after the callbacks of the requests that are over by then; not where the descriptor
  * is being closed or the loop ends. A full stream still takes what is written. New marks say at
- * once whether it is full, without a call. At first, and with UINT64_MAX for both, it never is. */
-void xev_stream_set_marks(xev_stream *stream, uint64_t low_bytes, uint64_t high_bytes,
-                          void *userdata, xev_stream_drain_cb on_drain);
+ * once whether it is full, without a call. At first, and with UINT64_MAX for both, it never is.
+ * 0, or XEV_EINVAL (low_bytes is above high_bytes): the marks are as they were. */
+XEV_NODISCARD int xev_stream_set_marks(xev_stream *stream, uint64_t low_bytes, uint64_t high_bytes,
+                                       void *userdata, xev_stream_drain_cb on_drain);
 bool xev_stream_is_full(const xev_stream *stream);
 
 XEV_END_DECLS

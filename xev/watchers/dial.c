@@ -168,7 +168,7 @@ void xev__dial_start(xev_loop *loop, xev_completion *c) {
 
 void xev_tcp_dial(xev_loop *loop, xev_dial_req *req, const xev_addr *addrs, size_t count,
                   uint64_t stagger_ms, void *userdata, xev_cb cb) {
-    if (req == NULL || addrs == NULL) {
+    if (req == NULL || (addrs == NULL && count > 0)) {
         xev__misuse("xev_tcp_dial", "request or addresses are null", req);
     }
     if (!xev__begin(XEV__CALL("xev_tcp_dial"), loop, &req->c, XEV__OP_DIAL, userdata, cb)) {

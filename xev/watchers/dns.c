@@ -107,7 +107,7 @@ static int check_question(xev_completion *c) {
 void xev_dns_resolve(xev_loop *loop, xev_dns_req *req, const char *host, const char *service,
                      enum xev_family family, xev_addr *addrs, size_t max, void *userdata,
                      xev_cb cb) {
-    if (host == NULL || addrs == NULL) {
+    if (host == NULL || (addrs == NULL && max > 0)) {
         xev__misuse("xev_dns_resolve", "host or room for addresses is null", req);
     }
     if (!begin(XEV__CALL("xev_dns_resolve"), loop, req, max, userdata, cb)) {
@@ -131,7 +131,7 @@ void xev_dns_resolve(xev_loop *loop, xev_dns_req *req, const char *host, const c
 
 void xev_dns_name(xev_loop *loop, xev_dns_req *req, const xev_addr *addr, char *name,
                   size_t len_bytes, void *userdata, xev_cb cb) {
-    if (addr == NULL || name == NULL) {
+    if (addr == NULL || (name == NULL && len_bytes > 0)) {
         xev__misuse("xev_dns_name", "address or room for the name is null", req);
     }
     if (!begin(XEV__CALL("xev_dns_name"), loop, req, len_bytes, userdata, cb)) {

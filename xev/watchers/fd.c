@@ -14,7 +14,7 @@ int xev_pipe_open(xev_fd *read_end, xev_fd *write_end) {
 
 void xev__transfer(const char *call, enum xev__op op, xev_fd fd, xev_loop *loop, xev_completion *c,
                    void *buf, size_t len_bytes, void *userdata, xev_cb cb) {
-    if (buf == NULL) {
+    if (buf == NULL && len_bytes > 0) {
         xev__misuse(call, "buffer is null", c);
     }
     if (!xev__begin(call, loop, c, op, userdata, cb)) {
@@ -38,7 +38,7 @@ uint32_t xev__vec_bytes(const xev_vec *vec, size_t count) {
 void xev__transfer_vec(const char *call, enum xev__op op, xev_fd fd, xev_loop *loop,
                        xev_completion *c, const xev_vec *vec, size_t count, void *userdata,
                        xev_cb cb) {
-    if (vec == NULL) {
+    if (vec == NULL && count > 0) {
         xev__misuse(call, "vector is null", c);
     }
     if (!xev__begin(call, loop, c, op, userdata, cb)) {

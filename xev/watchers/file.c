@@ -298,7 +298,7 @@ static void transfer(xev_loop *loop, xev_file_req *r, const xev_vec *vec, size_t
 
 static void vectored(const char *call, enum file_op op, xev_fd fd, xev_loop *loop, xev_file_req *r,
                      const xev_vec *vec, size_t count, uint64_t offset, void *userdata, xev_cb cb) {
-    if (vec == NULL) {
+    if (vec == NULL && count > 0) {
         xev__misuse(call, "vector is null", r);
     }
     if (begin_fd(call, op, fd, loop, r, offset == XEV__AT_POSITION, userdata, cb)) {
@@ -308,7 +308,7 @@ static void vectored(const char *call, enum file_op op, xev_fd fd, xev_loop *loo
 
 static void plain(const char *call, enum file_op op, xev_fd fd, xev_loop *loop, xev_file_req *r,
                   const void *buf, size_t len_bytes, uint64_t offset, void *userdata, xev_cb cb) {
-    if (buf == NULL) {
+    if (buf == NULL && len_bytes > 0) {
         xev__misuse(call, "buffer is null", r);
     }
     if (begin_fd(call, op, fd, loop, r, offset == XEV__AT_POSITION, userdata, cb)) {
@@ -479,7 +479,7 @@ void xev_file_link(xev_loop *loop, xev_file_req *req, const char *from, const ch
 
 void xev_file_readdir(xev_fd fd, xev_loop *loop, xev_file_req *req, void *buf, size_t len_bytes,
                       void *userdata, xev_cb cb) {
-    if (buf == NULL || (uintptr_t)buf % 8 != 0) {
+    if ((buf == NULL && len_bytes > 0) || (uintptr_t)buf % 8 != 0) {
         xev__misuse("xev_file_readdir", "buffer is null or not aligned to 8", req);
     }
     if (!begin_fd(XEV__CALL("xev_file_readdir"), READDIR, fd, loop, req, true, userdata, cb)) {

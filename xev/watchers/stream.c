@@ -57,7 +57,12 @@ size_t xev_write_req_len_bytes(const xev_write_req *r) {
     return r->len_bytes;
 }
 
-static bool is_shutdown(const xev_write_req *r) { return r->buf == NULL; }
+enum kind {
+    BYTES,
+    SHUTDOWN,
+    EMPTY,   /* 0 bytes: over when its turn comes */
+    TOO_LONG /* refused when its turn comes */
+};
 
 /* Begin an operation for the n requests at the head. */
 static bool begin(xev_stream *s, const char *call, enum xev__op op, uint32_t n) {
@@ -74,7 +79,7 @@ static void send_head(xev_stream *s) {
     uint32_t n = 0;
     uint64_t total = 0;
     uint32_t limit = s->one_by_one ? 1 : XEV_STREAM_BATCH;
-    for (xev_write_req *r = s->head; r != NULL && n < limit && !is_shutdown(r); r = r->next) {
+    for (xev_write_req *r = s->head; r != NULL && n < limit && r->kind == BYTES; r = r->next) {
         uint32_t left = r->len_bytes - r->sent_bytes;
         if (n > 0 && total + left > INT32_MAX) {
             break; /* the result is an int */
@@ -95,14 +100,24 @@ static void send_head(xev_stream *s) {
     }
 }
 
+/* The head needs nothing of the kernel; its result is reported from the loop all the same. */
+static void pend_head(xev_stream *s, const char *call, int result) {
+    if (begin(s, call, XEV__OP_SEND, 1)) {
+        xev__pend(s->loop, &s->send, result);
+    }
+}
+
 static void next(xev_stream *s) {
+    const char *write = "xev_stream_write";
     if (s->head == NULL) {
         s->one_by_one = false;
     } else if (s->broken) {
-        if (begin(s, "xev_stream_write", XEV__OP_SEND, 1)) {
-            xev__pend(s->loop, &s->send, XEV_EPIPE);
-        }
-    } else if (is_shutdown(s->head)) {
+        pend_head(s, write, XEV_EPIPE);
+    } else if (s->head->kind == EMPTY) {
+        pend_head(s, write, 0);
+    } else if (s->head->kind == TOO_LONG) {
+        pend_head(s, write, XEV_EINVAL);
+    } else if (s->head->kind == SHUTDOWN) {
         if (begin(s, "xev_stream_shutdown", XEV__OP_SHUTDOWN, 1)) {
             xev__submit(s->loop, &s->send);
         }
@@ -191,7 +206,7 @@ static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void
         if (s->broken) {
             end_all(s, XEV_EPIPE);
         }
-    } else if (result == 0 && is_shutdown(s->head)) {
+    } else if (result == 0 && s->head->kind != BYTES) {
         complete_head(s, 0);
     }
     for (uint64_t left = result > 0 ? (uint64_t)result : 0; left > 0;) {
@@ -226,13 +241,14 @@ static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void
     return XEV_DISARM;
 }
 
-static void enqueue(const char *call, xev_stream *s, xev_write_req *req, const void *buf,
-                    size_t len_bytes, void *userdata, xev_write_cb cb) {
+static void enqueue(const char *call, xev_stream *s, xev_write_req *req, enum kind kind,
+                    const void *buf, size_t len_bytes, void *userdata, xev_write_cb cb) {
     if (xev__actives_have(s->loop, req, req->place)) {
         xev__misuse(call, "the request is queued already", req);
     }
     *req = (xev_write_req){.buf = buf,
                            .len_bytes = (uint32_t)len_bytes,
+                           .kind = (uint8_t)kind,
                            .place = xev__actives_put(s->loop, req),
                            .queued = true,
                            .userdata = userdata,
@@ -256,13 +272,12 @@ static void enqueue(const char *call, xev_stream *s, xev_write_req *req, const v
 void xev_stream_write(xev_stream *s, xev_write_req *req, const void *buf, size_t len_bytes,
                       void *userdata, xev_write_cb cb) {
     const char *call = "xev_stream_write";
-    if (s == NULL || req == NULL || buf == NULL || cb == NULL) {
+    if (s == NULL || req == NULL || cb == NULL || (buf == NULL && len_bytes > 0)) {
         xev__misuse(call, "stream, request, buffer or callback is null", req);
     }
-    if (len_bytes == 0 || len_bytes > INT32_MAX) {
-        xev__misuse(call, "length is 0 or above INT32_MAX", req);
-    }
-    enqueue(call, s, req, buf, len_bytes, userdata, cb);
+    bool too_long = len_bytes > INT32_MAX;
+    enum kind kind = len_bytes == 0 ? EMPTY : too_long ? TOO_LONG : BYTES;
+    enqueue(call, s, req, kind, buf, too_long ? 0 : len_bytes, userdata, cb);
 }
 
 void xev_stream_shutdown(xev_stream *s, xev_write_req *req, void *userdata, xev_write_cb cb) {
@@ -270,7 +285,7 @@ void xev_stream_shutdown(xev_stream *s, xev_write_req *req, void *userdata, xev_
     if (s == NULL || req == NULL || cb == NULL) {
         xev__misuse(call, "stream, request or callback is null", req);
     }
-    enqueue(call, s, req, NULL, 0, userdata, cb);
+    enqueue(call, s, req, SHUTDOWN, NULL, 0, userdata, cb);
 }
 
 int xev_stream_cancel(xev_stream *s, xev_write_req *req) {
@@ -299,17 +314,18 @@ uint64_t xev_stream_queued_bytes(const xev_stream *s) {
     return s->queued_bytes;
 }
 
-void xev_stream_set_marks(xev_stream *s, uint64_t low_bytes, uint64_t high_bytes, void *userdata,
-                          xev_stream_drain_cb on_drain) {
+int xev_stream_set_marks(xev_stream *s, uint64_t low_bytes, uint64_t high_bytes, void *userdata,
+                         xev_stream_drain_cb on_drain) {
     xev__check_pointer("xev_stream_set_marks", "stream is null", s);
     if (low_bytes > high_bytes) {
-        xev__misuse("xev_stream_set_marks", "the low mark is above the high one", s);
+        return XEV_EINVAL;
     }
     s->low_bytes = low_bytes;
     s->high_bytes = high_bytes;
     s->drain_userdata = userdata;
     s->on_drain = on_drain;
     s->full = s->queued_bytes > high_bytes;
+    return 0;
 }
 
 bool xev_stream_is_full(const xev_stream *s) {

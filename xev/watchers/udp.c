@@ -74,7 +74,7 @@ void xev__udp_start(xev_loop *loop, xev_completion *c) {
 
 static void begin(const char *call, enum xev__op op, xev_udp udp, xev_loop *loop, xev_completion *c,
                   xev_datagram *ds, uint32_t count, uint16_t flags, void *userdata, xev_cb cb) {
-    if (ds == NULL) {
+    if (ds == NULL && count > 0) {
         xev__misuse(call, "datagram is null", c);
     }
     if (xev__begin(call, loop, c, op, userdata, cb)) {
