@@ -39,12 +39,6 @@ static xev_cb_action until_10_ms_asleep(xev_loop *loop, xev_completion *c, int r
     return slept_ns(loop) < 10 * 1000 * 1000 ? XEV_REARM : XEV_DISARM;
 }
 
-static uint64_t tick_ns(void) {
-    struct timespec ts;
-    CHECK_EQ(clock_gettime(CLOCK_MONOTONIC_COARSE, &ts), 0);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* By the clock the loop goes by: where ticks come late, it is late as well. */
 static xev_cb_action blocks_for_100_ms(xev_loop *loop, xev_completion *c, int result,
                                        void *userdata) {
@@ -52,7 +46,7 @@ static xev_cb_action blocks_for_100_ms(xev_loop *loop, xev_completion *c, int re
     (void)c;
     (void)result;
     (void)userdata;
-    for (uint64_t begin = tick_ns(); tick_ns() - begin < 100 * MS_NS;) {
+    for (uint64_t begin = clock_ns(); clock_ns() - begin < 100 * MS_NS;) {
         usleep(1000);
     }
     return XEV_DISARM;
@@ -201,14 +195,27 @@ TEST(sleep_is_told_from_being_awake) {
     xev_loop_deinit(&loop);
 }
 
-TEST(the_longest_callback_is_told) {
+static void longest_of(bool time_callbacks, xev_loop_metrics *m) {
     xev_loop loop;
     xev_completion c;
-    xev_loop_metrics m;
-    loop_start(&loop);
+    xev_loop_options options = {.time_callbacks = time_callbacks};
+    CHECK_EQ(xev_loop_init_options(&loop, &options), 0);
     xev_timer_run(NULL, &loop, &c, 0, NULL, blocks_for_100_ms);
     CHECK_EQ(xev_loop_run(&loop, XEV_RUN_UNTIL_DONE), 0);
-    xev_loop_metrics_get(&loop, &m);
-    CHECK_GE(m.longest_callback_ns, 100 * MS_NS);
+    xev_loop_metrics_get(&loop, m);
     xev_loop_deinit(&loop);
+}
+
+TEST(the_longest_turn_is_told) {
+    xev_loop_metrics m;
+    longest_of(false, &m);
+    CHECK_GE(m.longest_turn_ns, 100 * MS_NS);
+    CHECK_EQ(m.longest_callback_ns, 0);
+}
+
+TEST(the_longest_callback_is_told_where_it_is_asked_for) {
+    xev_loop_metrics m;
+    longest_of(true, &m);
+    CHECK_GE(m.longest_callback_ns, 100 * MS_NS);
+    CHECK_GE(m.longest_turn_ns, m.longest_callback_ns);
 }

@@ -67,6 +67,7 @@ typedef struct xev_loop_options {
     uint32_t buffers;      /* loaned buffers offered at a time; power of two, 1 to 32768; 64 */
     uint32_t buffers_max;  /* loaned buffers in existence at most, to 32768; 2048 */
     uint64_t spin_ns;      /* look for work this long before sleeping; 0: sleep at once */
+    bool time_callbacks;   /* keep longest_callback_ns: two clock reads per callback */
     xev_threadpool *thread_pool; /* for blocking work; borrowed until deinit; NULL: none */
     xev_allocator allocator;     /* both functions or neither: malloc and free */
 } xev_loop_options;
@@ -84,7 +85,8 @@ typedef struct xev_loop_metrics {
     uint64_t starved;       /* times an operation had to wait for a loaned buffer */
     uint64_t paused;        /* times one waited a little: no descriptors, memory or room */
     uint64_t asleep_ns, awake_ns; /* awake: in xev_loop_run and not asleep */
-    uint64_t longest_callback_ns; /* to the precision of the system's tick, 1 to 10 ms */
+    uint64_t longest_turn_ns;     /* between two looks at the kernel: all callbacks of a turn */
+    uint64_t longest_callback_ns; /* 0 without the option time_callbacks */
     struct {
         const char *name; /* "recv"; "" where there is none */
         uint64_t count;   /* submissions */
@@ -140,7 +142,7 @@ struct xev_loop {
     /* What is active: see actives.c. */
     const void **actives;
     uint32_t actives_len, actives_free, actives_missing;
-    uint32_t loops_place; /* in the process's table of loops */
+    uint32_t loops_place;  /* in the process's table of loops */
     xev_completion *works; /* on the thread pool and without a deadline */
     xev_watcher *asyncs;   /* watchers bound to this loop */
     struct xev__fds *fds;
@@ -153,12 +155,14 @@ struct xev_loop {
     uint64_t wakes;     /* atomic */
     uint8_t apart_behind[64];
     struct {
-        uint64_t turns, callbacks, events, syscalls, sleeps, asleep_ns, awake_ns, longest_ns;
+        uint64_t turns, callbacks, events, syscalls, sleeps, asleep_ns, awake_ns;
+        uint64_t longest_turn_ns, longest_callback_ns;
         uint64_t buffers_taken, starved, paused;
         uint64_t ops[XEV_OPS];
     } count;                    /* atomic for readers, one writer */
     uint64_t sleeping_since_ns; /* 0: awake */
-    uint64_t awake_since_ns, callback_since_ns;
+    uint64_t awake_since_ns;
+    uint64_t looked_ns;             /* when the kernel was asked last; 0: not in this run */
     uintptr_t last_call;            /* atomic: the callback that was called last */
     xev_hook hooks[XEV_HOOK_TIMES]; /* list heads, by xev_hook_when */
     xev_hook *next_hook;            /* to call in this turn; a hook may remove any */

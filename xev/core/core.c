@@ -251,17 +251,16 @@ void xev__pend(xev_loop *loop, xev_completion *c, int result) {
     xev__list_push(&loop->pending, c);
 }
 
-static xev_cb_action call(xev_loop *loop, xev_completion *c, int result) {
+static xev_cb_action run_callback(xev_loop *loop, xev_completion *c, int result) {
     if ((c->flags & (XEV__F_INTERNAL | XEV__F_WAIT_ALL)) == 0) {
         xev__count(&loop->count.callbacks, 1);
     }
     xev__note_call(loop, XEV__CODE(c->callback));
+    uint64_t since = loop->options.time_callbacks ? xev__os_now_ns() : 0;
     xev_cb_action action = c->callback(loop, c, result, c->userdata);
     xev__check_fork(loop);
-    uint64_t now = xev__os_coarse_now_ns(), took = now - loop->callback_since_ns;
-    loop->callback_since_ns = now;
-    if (took > loop->count.longest_ns) {
-        ck_pr_store_64(&loop->count.longest_ns, took);
+    if (since != 0) {
+        xev__count_longest(&loop->count.longest_callback_ns, xev__os_now_ns() - since);
     }
     return action;
 }
@@ -325,7 +324,7 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
             forget_closed(loop, result);
         }
         c->flags |= XEV__F_MORE;
-        xev_cb_action action = call(loop, c, result);
+        xev_cb_action action = run_callback(loop, c, result);
         c->flags &= (uint16_t)~XEV__F_MORE;
         if (action == XEV_DISARM) {
             (void)xev__stop(loop, c);
@@ -369,7 +368,7 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
     if ((flags & XEV__F_UNREF) == 0) {
         loop->referenced--;
     }
-    xev_cb_action action = call(loop, c, result);
+    xev_cb_action action = run_callback(loop, c, result);
     /* From here on c may be gone, unless the callback asks for more of it. */
     if (action == XEV_REARM && result != XEV_ECANCELED && result != XEV_ETIMEDOUT &&
         c->op != XEV__OP_CANCEL && c->op != XEV__OP_CLOSE) {

@@ -283,6 +283,11 @@ struct xev__start xev__starts_take(xev_loop *loop, const xev_completion *c);
 
 /* ---- core.c ---- */
 
+/* Add to a counter that only the loop's thread writes and any may read. */
+static inline void xev__count(uint64_t *counter, uint64_t by) {
+    ck_pr_store_64(counter, *counter + by);
+}
+
 static inline enum xev__dir xev__dir(const xev_completion *c) { return xev__kinds[c->op].queue; }
 
 static inline bool xev__forked(const xev_loop *loop) { return loop->forks != xev__os_forks; }
@@ -441,9 +446,27 @@ void xev__free(const xev_allocator *a, void *memory, size_t bytes); /* NULL: not
 /* ---- fds.c ---- */
 struct xev__fds *xev__fds_new(const xev_allocator *a);
 void xev__fds_free(struct xev__fds *fds);
-struct xev__fd *xev__fds_find(struct xev__fds *fds, xev_fd fd); /* NULL: not known */
-struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd);  /* NULL: no memory, or not open */
-struct xev__fd *xev__fds_at(struct xev__fds *fds, uint32_t index, uint32_t gen);
+static inline struct xev__fd *xev__fds_entry(const struct xev__fds *fds, uint32_t number) {
+    return &fds->chunks[number / XEV__FD_CHUNK][number % XEV__FD_CHUNK];
+}
+/* NULL: not known. */
+static inline struct xev__fd *xev__fds_find(const struct xev__fds *fds, xev_fd fd) {
+    /* No table has room for a negative one, as an unsigned number. */
+    if ((uint32_t)fd >= fds->index_len || fds->index[fd] == 0) {
+        return NULL;
+    }
+    return xev__fds_entry(fds, fds->index[fd] - 1);
+}
+/* The entry that an event names, or NULL: it has another descriptor by now, or none. */
+static inline struct xev__fd *xev__fds_at(const struct xev__fds *fds, uint32_t index,
+                                          uint32_t gen) {
+    if (index >= fds->chunks_len * XEV__FD_CHUNK) {
+        return NULL;
+    }
+    struct xev__fd *e = xev__fds_entry(fds, index);
+    return e->gen == gen && e->fd != XEV_INVALID_FD ? e : NULL;
+}
+struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd); /* NULL: no memory, or not open */
 /* The number may belong to another file from now on. The entry is used again once no list has it:
  * whoever takes one out of a list calls reclaim. */
 void xev__fds_drop(struct xev__fds *fds, struct xev__fd *fd);
@@ -511,9 +534,11 @@ void xev__request_detach(xev_loop *loop, struct xev__fd *e, xev_completion *c);
 uint64_t xev__deadline(uint64_t now_ns, uint64_t timeout_ns);
 void xev__timer_arm(xev_loop *loop, xev_completion *c, uint64_t deadline_ns);
 
-/* Add to a counter that only the loop's thread writes and any may read. */
-static inline void xev__count(uint64_t *counter, uint64_t by) {
-    ck_pr_store_64(counter, *counter + by);
+/* Keep the longest time, as a counter. */
+static inline void xev__count_longest(uint64_t *longest, uint64_t took_ns) {
+    if (took_ns > *longest) {
+        ck_pr_store_64(longest, took_ns);
+    }
 }
 
 /* A backend's poll is back from the kernel: the time, before any callback. */

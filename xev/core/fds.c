@@ -31,25 +31,6 @@ void xev__fds_free(struct xev__fds *fds) {
     xev__free(a, fds, sizeof *fds);
 }
 
-static struct xev__fd *at(struct xev__fds *fds, uint32_t i) {
-    return &fds->chunks[i / XEV__FD_CHUNK][i % XEV__FD_CHUNK];
-}
-
-struct xev__fd *xev__fds_find(struct xev__fds *fds, xev_fd fd) {
-    if (fd < 0 || (uint32_t)fd >= fds->index_len || fds->index[fd] == 0) {
-        return NULL;
-    }
-    return at(fds, fds->index[fd] - 1);
-}
-
-struct xev__fd *xev__fds_at(struct xev__fds *fds, uint32_t index, uint32_t gen) {
-    if (index >= fds->chunks_len * XEV__FD_CHUNK) {
-        return NULL;
-    }
-    struct xev__fd *e = at(fds, index);
-    return e->gen == gen && e->fd != XEV_INVALID_FD ? e : NULL;
-}
-
 static bool grow_index(struct xev__fds *fds, uint32_t want) {
     uint32_t len = fds->index_len != 0 ? fds->index_len : 64;
     while (len <= want) {
@@ -104,7 +85,7 @@ struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd) {
     if (fds->free_head == 0 && !grow_entries(fds)) {
         return NULL;
     }
-    e = at(fds, fds->free_head - 1);
+    e = xev__fds_entry(fds, fds->free_head - 1);
     fds->free_head = e->ops;
     fds->index[fd] = e->index + 1;
     uint32_t index = e->index, gen = e->gen;

@@ -186,12 +186,17 @@ static bool spin(xev_loop *loop, uint64_t timeout_ns, int *rc) {
 
 void xev__woke(xev_loop *loop) {
     loop->now_ns = xev__os_now_ns();
+    uint64_t worked_until_ns = loop->now_ns;
     if (loop->sleeping_since_ns != 0) {
         xev__count(&loop->count.asleep_ns, loop->now_ns - loop->sleeping_since_ns);
+        worked_until_ns = loop->sleeping_since_ns;
         loop->sleeping_since_ns = 0;
         loop->awake_since_ns = loop->now_ns;
     }
-    loop->callback_since_ns = xev__os_coarse_now_ns();
+    if (loop->looked_ns != 0) {
+        xev__count_longest(&loop->count.longest_turn_ns, worked_until_ns - loop->looked_ns);
+    }
+    loop->looked_ns = loop->now_ns;
 }
 
 static void call_hooks(xev_loop *loop, xev_hook_when when) {
@@ -303,7 +308,7 @@ int xev_loop_run(xev_loop *loop, xev_run_mode_t mode) {
     uint64_t callbacks = loop->count.callbacks;
     loop->running = true;
     loop->failed_call = NULL;
-    loop->now_ns = loop->awake_since_ns = xev__os_now_ns();
+    loop->now_ns = loop->awake_since_ns = loop->looked_ns = xev__os_now_ns();
     if (loop->write_signals_thread != 0) {
         xev__block_write_signals(loop);
     }
@@ -321,7 +326,10 @@ int xev_loop_run(xev_loop *loop, xev_run_mode_t mode) {
     }
     ck_pr_store_32(&loop->stop, 0); /* it was for this run, whatever ended it */
     loop->running = false;
-    xev__count(&loop->count.awake_ns, xev__os_now_ns() - loop->awake_since_ns);
+    uint64_t now = xev__os_now_ns();
+    xev__count_longest(&loop->count.longest_turn_ns, now - loop->looked_ns);
+    xev__count(&loop->count.awake_ns, now - loop->awake_since_ns);
+    loop->looked_ns = 0;
     return rc;
 }
 
@@ -475,7 +483,8 @@ void xev_loop_metrics_get(const xev_loop *loop, xev_loop_metrics *out) {
         .paused = ck_pr_load_64(&loop->count.paused),
         .asleep_ns = ck_pr_load_64(&loop->count.asleep_ns),
         .awake_ns = ck_pr_load_64(&loop->count.awake_ns),
-        .longest_callback_ns = ck_pr_load_64(&loop->count.longest_ns),
+        .longest_turn_ns = ck_pr_load_64(&loop->count.longest_turn_ns),
+        .longest_callback_ns = ck_pr_load_64(&loop->count.longest_callback_ns),
     };
     for (int i = 0; i < XEV_OPS; i++) {
         out->ops[i].name = xev__op_name(i);
