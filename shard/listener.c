@@ -6,8 +6,12 @@
 
 /* Clients that the drain accepts in one turn. */
 #define AT_ONCE 64
-/* How soon to try again where descriptors are short in the drain: after this, then twice as long
- * each time. Connections that end free them. */
+/* How soon to try again where an accept has ended with an error: after this, then twice as long
+ * each time. */
+#define RETRY_MS 10
+#define RETRY_MAX_MS 1280
+/* The same in the drain. What it lacks is descriptors, as a rule; connections that end free them.
+ */
 #define RETRY_DRAIN_MS 1
 #define RETRY_DRAIN_MAX_MS 64
 
@@ -18,10 +22,9 @@ static bool is_active(xev_completion *c) {
 /* How long to wait at most before trying again for an address that is in use. */
 #define ADDRESS_WAIT_MAX_MS 32
 
-/* Of descriptors, or memory for one; which passes. */
-static bool is_short(int code) {
-    return code == XEV_EMFILE || code == XEV_ENFILE || code == XEV_ENOBUFS || code == XEV_ENOMEM ||
-           code == XEV_ENOSPC;
+static uint32_t next_retry(uint32_t before_ms, uint32_t first_ms, uint32_t max_ms) {
+    uint32_t ms = before_ms < first_ms ? first_ms : before_ms * 2;
+    return ms < max_ms ? ms : max_ms;
 }
 
 static void hand_over(xev_listener *l, int result) {
@@ -105,27 +108,49 @@ static void accept_the_rest(xev_listener *l) {
         close_socket(l);
     } else if (rc >= 0) {
         wait_and_accept(l, 0);
-    } else if (is_short(rc)) {
-        uint32_t ms = l->retry_ms * 2 > RETRY_DRAIN_MAX_MS ? RETRY_DRAIN_MAX_MS : l->retry_ms * 2;
-        l->retry_ms = ms > 0 ? ms : RETRY_DRAIN_MS;
+    } else if (xev__listener_waiting(l->tcp.fd) > 0) {
+        l->retry_ms = next_retry(l->retry_ms, RETRY_DRAIN_MS, RETRY_DRAIN_MAX_MS);
         wait_and_accept(l, l->retry_ms);
         if (l->error != rc) {
             hand_over(l, rc);
         }
     } else {
-        end_listening(l, xev__listener_waiting(l->tcp.fd), rc);
+        end_listening(l, 0, 0); /* it was shut down, and nobody waits any more */
         close_socket(l);
     }
 }
+
 /* ---- accepting ---- */
+
+static void start(xev_listener *l);
+
+static xev_cb_action on_try_again(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    xev_listener *l = userdata;
+    (void)loop;
+    (void)c;
+    if (result == 0 && !l->paused && !l->draining && !is_active(&l->accept)) {
+        start(l);
+    }
+    return XEV_DISARM;
+}
+
+/* The socket takes no accept any more: somebody has shut it down, or taken the right to use it
+ * away. Both may be undone. */
+static void try_later(xev_listener *l) {
+    xev_loop *loop = &l->shard->loop;
+    l->retry_ms = next_retry(l->retry_ms, RETRY_MS, RETRY_MAX_MS);
+    xev_timer_reset(NULL, loop, &l->retry, NULL, l->retry_ms, l, on_try_again);
+    xev_completion_unref(&l->retry); /* it holds no drain */
+}
 
 static xev_cb_action on_accept(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     xev_listener *l = userdata;
     (void)loop;
-    if (result >= 0 || (result != XEV_ECANCELED && !l->ended)) {
+    bool more = xev_completion_more(c), tried_before = !more && result == l->error;
+    if (result >= 0 || (result != XEV_ECANCELED && !l->ended && !tried_before)) {
         hand_over(l, result);
     }
-    if (xev_completion_more(c)) {
+    if (more) {
         return XEV_REARM;
     }
     if (l->ended) {
@@ -136,10 +161,15 @@ static xev_cb_action on_accept(xev_loop *loop, xev_completion *c, int result, vo
         accept_the_rest(l);
         return XEV_DISARM;
     }
-    return l->paused || is_active(c) ? XEV_DISARM : XEV_REARM;
+    assert(result < 0); /* or it would go on */
+    if (result != XEV_ECANCELED && !is_active(c)) {
+        try_later(l);
+    }
+    return XEV_DISARM;
 }
 
 static void start(xev_listener *l) {
+    assert(!l->draining && !is_active(&l->accept));
     xev_tcp_accept_multi(l->tcp, &l->shard->loop, &l->accept, l, on_accept);
 }
 
@@ -163,11 +193,12 @@ static void stop(xev_listener *l) {
 void xev__listeners_drain(xev_shard *s) {
     for (xev_listener *l = s->listeners; l != NULL; l = l->next) {
         l->draining = true;
+        l->retry_ms = 0;
         (void)xev__listener_gate(l->tcp.fd); /* without it a client may come at the last moment */
         if (is_active(&l->accept)) {
             stop(l);
         } else {
-            accept_the_rest(l); /* it was paused */
+            accept_the_rest(l); /* it was paused, or waits after an error */
         }
     }
 }
@@ -198,6 +229,8 @@ void xev_listener_pause(xev_listener *l) {
 void xev_listener_resume(xev_listener *l) {
     xev__shard_check(l != NULL, "xev_listener_resume", "listener is null");
     l->paused = false;
+    l->error = 0;
+    l->retry_ms = 0;
     if (!l->draining && !is_active(&l->accept) && !is_active(&l->cancel)) {
         start(l);
     }
@@ -248,8 +281,7 @@ static int open_socket(xev_listener *l, const xev_addr *addr, int backlog) {
 
 /* The next wait for an address in use, out of what is left of them; 0: none is. */
 static uint32_t next_wait(uint32_t before_ms, uint32_t left_ms) {
-    uint32_t ms = before_ms == 0 ? 1 : before_ms * 2;
-    ms = ms > ADDRESS_WAIT_MAX_MS ? ADDRESS_WAIT_MAX_MS : ms;
+    uint32_t ms = next_retry(before_ms, 1, ADDRESS_WAIT_MAX_MS);
     return ms < left_ms ? ms : left_ms;
 }
 
@@ -306,6 +338,7 @@ void xev_listener_status_get(const xev_listener *l, xev_listener_status *out) {
         .state = l->ended      ? XEV_LISTENER_CLOSED
                  : l->draining ? XEV_LISTENER_DRAINING
                  : l->paused   ? XEV_LISTENER_PAUSED
+                 : l->error    ? XEV_LISTENER_FAILING
                                : XEV_LISTENER_ACCEPTING,
         .error = l->error,
         .accepted = l->accepted,

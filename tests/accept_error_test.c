@@ -177,45 +177,99 @@ TEST(many_broken_connections_are_passed_over) {
     }
 }
 
-/* As by a filter that forbids the call: the connection is there all the time. */
-TEST(an_error_that_lasts_does_not_make_the_loop_spin) {
-    for (int how = 0; how < 4; how++) {
+/* How many waits of 10 ms, 20, 40, ... fit into so long. */
+static int doublings(uint64_t ns) {
+    int n = 0;
+    for (uint64_t wait = 10 * MS; ns >= wait; wait *= 2) {
+        ns -= wait;
+        n++;
+    }
+    return n;
+}
+
+/* A multishot accept tells what refuses it once, tries again at growing intervals, and goes on when
+ * the rule is gone. As by a filter: the connection is there all the time. */
+static void refuse_multishot(int error, bool nonblocking, bool recovers) {
+    struct net n;
+    struct op op, closing;
+    net_open(&n, NULL);
+    int listener = listener_of(nonblocking);
+    error_to_tell = error;
+    connection_stays = true;
+    stays_at = listener;
+    accept_on(&op, &n, listener, true);
+    settle(&n);
+    errors_left = 1000000;
+    accepts_tried = 0;
+    uint64_t start = clock_ns();
+    int client = plain_connect(listener);
+    run_until(&n, &op.calls, 1);
+    CHECK_EQ(op.result, -error);
+    CHECK_EQ(op.ends, 0);
+    int tried = accepts_tried;
+    CHECK_LE(tried, 16); /* EPERM may be of a connection; not so often */
+    CHECK_LT(run_for(&n, 300), 60);
+    CHECK_GE(accepts_tried, tried + 1);
+    CHECK_LE(accepts_tried, tried + doublings(clock_ns() - start));
+    CHECK_EQ(op.calls, 1);
+    if (recovers) {
+        errors_left = 0;
+        run_until(&n, &op.calls, 2);
+        CHECK_GE(op.result, 0);
+        CHECK_EQ(close(op.result), 0);
+        close_fd(&n, listener);
+        CHECK_EQ(op.ends, 1);
+    } else {
+        op_new(&closing, &n);
+        xev_tcp_close(xev_tcp_from_fd(listener), &n.loop, &closing.c, &closing, op_called);
+        run_op(&closing);
+        CHECK_EQ(op.ends, 1);
+        CHECK_EQ(op.calls, 2);
+        CHECK_LT(op.at, closing.at);
+    }
+    CHECK_EQ(op.result, XEV_ECANCELED);
+    errors_left = 0;
+    connection_stays = false;
+    CHECK_EQ(close(client), 0);
+    net_close(&n);
+}
+
+static const int refusals[] = {EPERM, EACCES, ENOSYS};
+enum { REFUSALS = sizeof refusals / sizeof refusals[0] };
+
+TEST(a_refusal_that_lasts_is_told_once_and_tried_again_more_and_more_seldom) {
+    for (int i = 0; i < REFUSALS; i++) {
+        refuse_multishot(refusals[i], false, i % 2 == 0);
+        refuse_multishot(refusals[i], true, i % 2 != 0);
+    }
+}
+
+TEST(a_refusal_that_lasts_ends_a_single_accept) {
+    for (int i = 0; i < 2 * REFUSALS; i++) {
         struct net n;
-        struct op op, closing;
+        struct op op;
         net_open(&n, NULL);
-        int listener = listener_of(false);
-        error_to_tell = EPERM;
+        int listener = listener_of(i % 2 != 0);
+        error_to_tell = refusals[i / 2];
         connection_stays = true;
         stays_at = listener;
-        accept_on(&op, &n, listener, how % 2 != 0);
-        settle(&n);
         errors_left = 1000000;
+        accept_on(&op, &n, listener, false);
+        settle(&n);
         accepts_tried = 0;
         int client = plain_connect(listener);
-        uint64_t start = clock_ns();
-        for (int i = 0; accepts_tried <= 48; i++) {
-            CHECK_LT(i, 500);
-            (void)run_for(&n, 20);
-        }
-        /* Sixteen at a time, and 10 ms between. */
-        CHECK_LE((uint64_t)accepts_tried, 16 * ((clock_ns() - start) / (10 * MS) + 2));
-        CHECK_EQ(op.calls, 0);
-        if (how < 2) {
-            errors_left = 0;
-            run_until(&n, &op.calls, 1);
-            CHECK_EQ(close(op.result), 0);
-            close_fd(&n, listener);
-        } else {
-            op_new(&closing, &n);
-            xev_tcp_close(xev_tcp_from_fd(listener), &n.loop, &closing.c, &closing, op_called);
-            run_op(&closing);
-            CHECK_EQ(op.ends, 1);
-            CHECK_EQ(op.result, XEV_ECANCELED);
-            CHECK_LT(op.at, closing.at);
-        }
+        run_op(&op);
+        CHECK_EQ(op.calls, 1);
+        CHECK_EQ(op.result, -refusals[i / 2]);
+        CHECK_LE(accepts_tried, 16);
         errors_left = 0;
         connection_stays = false;
+        accept_on(&op, &n, listener, false);
+        run_op(&op);
+        CHECK_GE(op.result, 0);
+        CHECK_EQ(close(op.result), 0);
         CHECK_EQ(close(client), 0);
+        close_fd(&n, listener);
         net_close(&n);
     }
 }
@@ -260,7 +314,7 @@ TEST(accept_now_passes_over_them_too) {
     connection_stays = true;
     int other = plain_connect(listener);
     wait_connections(listener, 1);
-    CHECK_EQ(xev_tcp_accept_now(tcp), XEV_EAGAIN); /* and does not try for ever */
+    CHECK_EQ(xev_tcp_accept_now(tcp), XEV_EPERM); /* and does not try for ever */
     errors_left = 0;
     connection_stays = false;
     CHECK_EQ(close(client), 0);

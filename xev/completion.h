@@ -95,6 +95,12 @@ struct xev_completion {
             uint32_t aux;
             const void *addr;
         } io;
+        struct {
+            uint64_t again_ns; /* not to be tried before */
+            uint32_t failures; /* since the last connection */
+            uint32_t wait_ms;  /* between the last attempt and the next */
+            int32_t reported;  /* the code that its callback was told since then, or 0 */
+        } accept;
         uint64_t interval_ns;
         struct {
             xev_watcher *watcher;

@@ -113,9 +113,11 @@ struct xev_request {
 };
 
 /* Result: a connection's descriptor, the callee's from now on, with TCP_NODELAY set; or why none
- * could be had (XEV_EMFILE and the like: reported once until it works again or is resumed). Where
- * the drain ends with clients of the backlog that were not served, it reports why: the code of the
- * accept that failed last, or XEV_ETIMEDOUT; their number stands in xev_listener_status. */
+ * could be had: XEV_EMFILE and the like, what xev_tcp_accept_multi says of refusals, XEV_EINVAL
+ * (the socket was shut down), ... Each is reported once until it works again or is resumed;
+ * meanwhile it is tried again, at intervals of 10 ms to 1.3 s. Where the drain ends with clients of
+ * the backlog that were not served, it reports why: the code of the accept that failed last, or
+ * XEV_ETIMEDOUT; their number stands in xev_listener_status. */
 typedef void (*xev_listener_fn)(xev_listener *listener, int result, void *userdata);
 
 /* Caller-owned until the shard's deinit callback or, where its init callback failed after
@@ -124,7 +126,8 @@ struct xev_listener {
     xev_shard *shard;
     xev_tcp tcp;
     xev_completion accept, cancel;
-    xev_completion last; /* the drain's waits, then the close */
+    xev_completion retry; /* after an error that has ended the accept */
+    xev_completion last;  /* the drain's waits, then the close */
     uint64_t accepted, unserved;
     xev_addr addr;
     int error; /* the last report's, 0: a connection */
@@ -138,6 +141,7 @@ struct xev_listener {
 typedef enum {
     XEV_LISTENER_ACCEPTING,
     XEV_LISTENER_PAUSED,
+    XEV_LISTENER_FAILING,  /* no connection since its last error; it is tried again */
     XEV_LISTENER_DRAINING, /* nobody connects any more; who waits is still accepted */
     XEV_LISTENER_CLOSED,
 } xev_listener_state;

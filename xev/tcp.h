@@ -42,18 +42,23 @@ XEV_NODISCARD int xev_tcp_listen(xev_tcp tcp, int backlog);
 
 /* Accept one connection, result: its descriptor, the caller's; or on and on, xev_completion_more
  * being true. One listener reports at most 64 connections in a turn of the loop, whatever its
- * backlog holds; the others follow in the next turns. Exhaustion (XEV_EMFILE, XEV_ENFILE,
- * XEV_ENOBUFS, XEV_ENOMEM, XEV_ENOSPC) ends a single accept; a multishot one reports it once, with
- * more to come, and goes on by itself when it is over (where memory is short for the loop's own
- * record of it, without a word). What is wrong with one connection only (it broke before it was
- * accepted, a firewall forbids it) is passed over in silence. XEV_EINVAL: it does not listen.
- * XEV_ENOTSUP: it cannot. */
+ * backlog holds; the others follow in the next turns.
+ *
+ * Two kinds of errors may pass: exhaustion (XEV_EMFILE, XEV_ENFILE, XEV_ENOBUFS, XEV_ENOMEM,
+ * XEV_ENOSPC), and refusal by a rule of the system, such as a seccomp filter or a security module
+ * (XEV_EACCES, XEV_ENOSYS; XEV_EPERM, 16 times in a row). They end a single accept. A multishot one
+ * reports a code once until it has a connection again, with more to come. It tries again after
+ * 10 ms, then after twice as long each time, to 80 ms (exhaustion) or 1.28 s (refusal). Where
+ * memory is short for the loop's own record of it, it reports nothing and tries again every 10 ms.
+ *
+ * What is wrong with one connection only (it broke before it was accepted) is passed over in
+ * silence. XEV_EINVAL: it does not listen, or was shut down. XEV_ENOTSUP: it cannot. */
 void xev_tcp_accept(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb);
 void xev_tcp_accept_multi(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata,
                           xev_cb cb);
 
-/* Accept without waiting: a descriptor, XEV_EAGAIN where none waits, or an error. Only for a
- * listener no operation is active on. Any thread. */
+/* Accept without waiting: a descriptor, XEV_EAGAIN where none waits, or an error, XEV_EPERM too.
+ * Only for a listener no operation is active on. Any thread. */
 XEV_NODISCARD int xev_tcp_accept_now(xev_tcp tcp);
 
 /* Connect to addr; result 0, XEV_ECONNREFUSED, XEV_ENETUNREACH, ... addr is copied, unless the

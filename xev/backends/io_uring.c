@@ -247,7 +247,9 @@ static void try_polled(xev_loop *loop, xev_completion *c, int res) {
         return;
     }
     bool more = rc >= 0 && (c->flags & XEV__F_MULTI) != 0;
-    c->flags &= (uint16_t)~XEV__F_REPORTED;
+    if (rc >= 0) {
+        xev__accept_works(c);
+    }
     if (more) {
         again(loop, c); /* before the callback, which may cancel it or close the descriptor */
     }
@@ -431,7 +433,8 @@ static void on_operation(xev_loop *loop, uint32_t i, int res, uint32_t cqe_flags
             u->features &= c->op == XEV__OP_ACCEPT ? ~(uint32_t)XEV_FEATURE_MULTISHOT_ACCEPT
                                                    : ~(uint32_t)XEV_FEATURE_MULTISHOT_RECV;
         }
-        c->flags &= (uint16_t) ~(XEV__F_REPORTED | XEV__F_PROBING);
+        c->flags &= (uint16_t)~XEV__F_PROBING;
+        xev__accept_works(c);
         if (!more && (c->flags & XEV__F_MULTI) != 0) {
             /* The kernel's multishot is over, or was none; ours is not. Before the callback, which
              * may cancel it or close the descriptor. */

@@ -221,7 +221,9 @@ static bool step(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, en
     if (!e->ready[d]) {
         (void)await(loop, r, e, d); /* an error is found again when there is nothing to read */
     }
-    c->flags &= (uint16_t)~XEV__F_REPORTED;
+    if (rc >= 0) {
+        xev__accept_works(c);
+    }
     if (buffer != UINT32_MAX) {
         xev__finish_loan(loop, c, buffer, rc, multi && rc >= 0);
     } else {

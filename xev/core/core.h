@@ -88,7 +88,7 @@ enum xev__flag {
     XEV__F_INTERNAL = 1 << 6,  /* the loop's own: not counted as a user's */
     XEV__F_DEADLINE = 1 << 7,  /* among the timers, though not one */
     XEV__F_WAIT_ALL = 1 << 8,  /* a stream's: it wants all sent, and counts its own callbacks */
-    XEV__F_REPORTED = 1 << 9,  /* accept: exhaustion was reported, wait in silence */
+    XEV__F_FREE = 1 << 9,      /* means nothing */
     XEV__F_WORKS = 1 << 10,    /* in loop->works */
     XEV__F_ONE_SHOT = 1 << 11, /* backend: do not try the multishot form */
     XEV__F_POLLED = 1 << 12,   /* backend: waits for readiness, then tries */
@@ -131,7 +131,6 @@ struct xev__fd {
     bool listed;   /* in the ready list */
     uint32_t edge; /* counts events; a poll's slot is the last one it looked at */
     struct xev__fd *next_ready;
-    uint32_t broken; /* counts accepts that failed for the connection */
     /* Requests on the pool: those side by side; those in order, and which of them has its turn. */
     xev_completion *requests, *in_order, *in_order_tail, *in_order_now;
     bool lent_nonblocking; /* a sendfile made it so, and the last one makes it blocking again */
@@ -476,6 +475,8 @@ void xev__fds_reclaim(struct xev__fds *fds, struct xev__fd *fd);
 void xev__fds_starve(xev_loop *loop, struct xev__fd *fd, bool want_buffer);
 /* The head of its write queue waits for something nothing announces; it is started again soon. */
 void xev__fds_pause(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
+/* The same for an accept, the head of its read queue, which knows when. */
+void xev__fds_pause_accept(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
 /* Start again what starved for buffers, as many as there are free. True: some are left though
  * there are buffers, so call again soon: not everyone who is started takes one. */
 bool xev__fds_feed(xev_loop *loop);

@@ -4,6 +4,7 @@
  * every loop for the connections of all. Four bytes per number lead to an entry instead, and only
  * descriptors this loop works on have one.
  */
+#include <assert.h>
 #include <string.h>
 
 #include "xev/core/core.h"
@@ -165,9 +166,21 @@ static xev_cb_action retry_paused(xev_loop *loop, xev_completion *c, int result,
     return XEV_DISARM;
 }
 
-/* How long an accept that found no descriptors waits. Whatever frees one in the meantime is not
- * known to us: other threads and other libraries close descriptors too. The same for what a full
- * Unix socket turned away. */
+/* Arm the loop's timer for what waits, unless it comes earlier anyway. */
+static void retry_by(xev_loop *loop, uint64_t deadline_ns) {
+    xev_completion *timer = &loop->retry;
+    if (timer->state == XEV__DEAD) {
+        (void)xev__begin("the loop's retry", loop, timer, XEV__OP_TIMER, NULL, retry_paused);
+        xev__timer_arm(loop, timer, deadline_ns);
+        xev__make_internal(loop, timer);
+    } else if (timer->state == XEV__TIMER && timer->deadline_ns > deadline_ns) {
+        xev__timers_remove(&loop->timers, timer);
+        xev__timer_arm(loop, timer, deadline_ns);
+    }
+}
+
+/* How long something waits that nothing announces: memory, or room at a Unix socket. Whatever frees
+ * it in the meantime is not known to us: other threads and other libraries do so too. */
 #define RETRY_NS 10000000u
 
 void xev__fds_starve(xev_loop *loop, struct xev__fd *e, bool want_buffer) {
@@ -184,11 +197,15 @@ void xev__fds_pause(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     c->state = XEV__STARVED;
     xev__count(&loop->count.paused, 1);
     wait_push(loop->fds, XEV__WAIT_TIME, e);
-    if (loop->retry.state == XEV__DEAD) {
-        (void)xev__begin("the loop's retry", loop, &loop->retry, XEV__OP_TIMER, NULL, retry_paused);
-        xev__timer_arm(loop, &loop->retry, xev__deadline(xev__os_now_ns(), RETRY_NS));
-        xev__make_internal(loop, &loop->retry);
-    }
+    retry_by(loop, xev__deadline(xev__os_now_ns(), RETRY_NS));
+}
+
+void xev__fds_pause_accept(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+    assert(c == e->head[XEV__READ] && c->op == XEV__OP_ACCEPT);
+    c->state = XEV__STARVED;
+    xev__count(&loop->count.paused, 1);
+    wait_push(loop->fds, XEV__WAIT_TIME, e);
+    retry_by(loop, c->arg.accept.again_ns);
 }
 
 bool xev__fds_feed(xev_loop *loop) {
@@ -205,14 +222,25 @@ bool xev__fds_feed(xev_loop *loop) {
     return fds->waiting[XEV__WAIT_BUFFER].head != NULL && loop->ops->buffers_free(loop) > 0;
 }
 
+/* An accept whose time has not come. */
+static bool waits_longer(const xev_loop *loop, const struct xev__fd *e) {
+    const xev_completion *c = e->head[XEV__READ], *writer = e->head[XEV__WRITE];
+    return c != NULL && c->op == XEV__OP_ACCEPT && c->state == XEV__STARVED &&
+           c->arg.accept.again_ns > loop->now_ns &&
+           (writer == NULL || writer->state != XEV__STARVED);
+}
+
 void xev__fds_resume_paused(xev_loop *loop) {
     struct xev__fds *fds = loop->fds;
-    const struct xev__fd *last = fds->waiting[XEV__WAIT_TIME].tail;
-    while (fds->waiting[XEV__WAIT_TIME].head != NULL) {
-        struct xev__fd *e = wait_pop(fds, XEV__WAIT_TIME);
-        (void)restart(loop, e);
-        if (e == last) {
-            break;
+    const struct xev__fd *e = NULL, *last = fds->waiting[XEV__WAIT_TIME].tail;
+    while (e != last) {
+        struct xev__fd *next = wait_pop(fds, XEV__WAIT_TIME);
+        if (waits_longer(loop, next)) {
+            wait_push(fds, XEV__WAIT_TIME, next);
+            retry_by(loop, next->head[XEV__READ]->arg.accept.again_ns);
+        } else {
+            (void)restart(loop, next);
         }
+        e = next;
     }
 }

@@ -16,6 +16,9 @@ int xev__os_accept_now(xev_fd fd); /* never waits */
 /* Whether an accept failed for the connection that was next, and not for the listener: accept(2)
  * says to try again after network errors and after what a firewall forbids. */
 bool xev__os_is_of_connection(xev_fd listener, int code);
+/* Whether a code says that a rule of the system (seccomp, a security module) refuses the call. Such
+ * a rule may be for good; the connection stays where it was. */
+bool xev__os_is_refused(int code);
 int xev__os_connect(xev_fd fd, const xev_addr *addr);     /* XEV_EINPROGRESS: under way */
 int xev__os_connect_result(xev_fd fd);                    /* XEV_EAGAIN: still under way */
 int xev__os_recv(xev_fd fd, void *buf, size_t len_bytes); /* never waits; 0: end of stream */

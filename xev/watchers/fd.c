@@ -1,6 +1,8 @@
 /* Any descriptor: read, write, poll, close. */
 #include "xev/fd.h"
 
+#include <string.h>
+
 #include "xev/os/descriptor.h"
 #include "xev/watchers/watchers.h"
 
@@ -67,7 +69,7 @@ void xev__operate(const char *call, enum xev__op op, xev_fd fd, xev_loop *loop, 
     if (xev__begin(call, loop, c, op, userdata, cb)) {
         c->fd = fd;
         c->flags |= flags;
-        c->arg.io.aux = 0;
+        memset(&c->arg, 0, sizeof c->arg);
         xev__submit(loop, c);
     }
 }

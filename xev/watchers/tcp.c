@@ -1,8 +1,10 @@
 /* TCP sockets: the watcher calls. */
 #include "xev/tcp.h"
 
+#include <assert.h>
 #include <limits.h>
 
+#include "xev/os/clock.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/socket.h"
 #include "xev/watchers/watchers.h"
@@ -38,28 +40,55 @@ void xev_tcp_accept_multi(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *
            cb);
 }
 
-bool xev__accept_outlasts(const xev_completion *c, int code) {
-    return c->op == XEV__OP_ACCEPT && code < 0 &&
-           (((c->flags & XEV__F_MULTI) != 0 && xev__os_exhausted(code)) ||
-            xev__os_is_of_connection(c->fd, code));
-}
-
-/* After every so many broken connections a listener waits for a little. A filter may refuse every
- * accept and leave the connection where it is: that must not spin. */
+/* After so many broken connections in a row an accept waits for a little. A rule of the system may
+ * refuse every accept with the code of a broken connection, and leave the connection where it is:
+ * that must not spin, and from then on it counts as refused. */
 #define BROKEN_AT_ONCE 16
 
+/* What an accept outlasts is tried again after RETRY_MS, then after twice as long each time. What
+ * exhaustion lacks comes back soon, as a rule; whoever set a rule seldom takes it away. */
+#define RETRY_MS 10
+#define RETRY_EXHAUSTED_MAX_MS 80
+#define RETRY_REFUSED_MAX_MS 1280
+
+static bool is_refused(const xev_completion *c, int code) {
+    return xev__os_is_refused(code) &&
+           (!xev__os_is_of_connection(c->fd, code) || c->arg.accept.failures + 1 >= BROKEN_AT_ONCE);
+}
+
+bool xev__accept_outlasts(const xev_completion *c, int code) {
+    if (c->op != XEV__OP_ACCEPT || code >= 0) {
+        return false;
+    }
+    if (xev__os_exhausted(code) || is_refused(c, code)) {
+        return (c->flags & XEV__F_MULTI) != 0;
+    }
+    return xev__os_is_of_connection(c->fd, code);
+}
+
+static void wait_and_accept(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32_t max_ms) {
+    uint32_t ms = c->arg.accept.wait_ms * 2;
+    ms = ms < RETRY_MS ? RETRY_MS : ms > max_ms ? max_ms : ms;
+    c->arg.accept.wait_ms = ms;
+    c->arg.accept.again_ns = xev__deadline(xev__os_now_ns(), (uint64_t)ms * 1000000);
+    xev__fds_pause_accept(loop, e, c);
+}
+
 void xev__accept_again(xev_loop *loop, struct xev__fd *e, xev_completion *c, int code) {
-    if (!xev__os_exhausted(code)) {
-        if (++e->broken % BROKEN_AT_ONCE != 0) {
-            loop->ops->start(loop, e, c);
-        } else {
-            xev__fds_starve(loop, e, false);
-        }
+    assert(c->op == XEV__OP_ACCEPT && c->state == XEV__STARTED && e->head[XEV__READ] == c);
+    bool exhausted = xev__os_exhausted(code);
+    bool lasts = exhausted || is_refused(c, code);
+    c->arg.accept.failures++;
+    if (!lasts && c->arg.accept.failures % BROKEN_AT_ONCE != 0) {
+        loop->ops->start(loop, e, c);
         return;
     }
-    xev__fds_starve(loop, e, false);
-    if ((c->flags & XEV__F_REPORTED) == 0) {
-        c->flags |= XEV__F_REPORTED;
+    wait_and_accept(loop, e, c,
+                    !lasts      ? RETRY_MS
+                    : exhausted ? RETRY_EXHAUSTED_MAX_MS
+                                : RETRY_REFUSED_MAX_MS);
+    if (lasts && c->arg.accept.reported != code) {
+        c->arg.accept.reported = code;
         xev__finish(loop, c, code, true);
     }
 }

@@ -55,9 +55,16 @@ void xev__signal_unwatch(xev_watcher *w);
 
 /* ---- tcp.c ---- */
 /* Whether c is an accept that code does not end; and then, on c's descriptor: begin again, at once
- * or a little later. */
+ * or later. */
 bool xev__accept_outlasts(const xev_completion *c, int code);
 void xev__accept_again(xev_loop *loop, struct xev__fd *fd, xev_completion *c, int code);
+/* c has succeeded: if it is an accept, its next error is a new one. */
+static inline void xev__accept_works(xev_completion *c) {
+    if (c->op == XEV__OP_ACCEPT) {
+        c->arg.accept.failures = c->arg.accept.wait_ms = 0;
+        c->arg.accept.reported = 0;
+    }
+}
 /* Begin a connect, for the public function call. */
 void xev__connect(const char *call, xev_fd fd, xev_loop *loop, xev_completion *c,
                   const xev_addr *addr, void *userdata, xev_cb cb);

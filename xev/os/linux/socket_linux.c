@@ -48,6 +48,10 @@ bool xev__os_is_of_connection(xev_fd listener, int code) {
     }
 }
 
+bool xev__os_is_refused(int code) {
+    return code == XEV_EPERM || code == XEV_EACCES || code == XEV_ENOSYS;
+}
+
 bool xev__os_is_tcp(xev_fd fd) {
     int protocol = 0;
     socklen_t len = sizeof protocol;

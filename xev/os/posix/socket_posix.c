@@ -39,14 +39,13 @@ int xev__os_accept_now(xev_fd fd) {
     }
     /* Another process may accept it in between. */
     rc = xev__os_set_nonblocking(fd, true);
-    for (int tries = 0; rc == 0 && tries < 16; tries++) {
-        int accepted = xev__os_accept(fd);
-        rc = xev__os_is_of_connection(fd, accepted) ? 0 : accepted;
-        if (accepted >= 0) {
-            return accepted;
+    for (int tries = 0; (rc == 0 || xev__os_is_of_connection(fd, rc)) && tries < 16; tries++) {
+        rc = xev__os_accept(fd);
+        if (rc >= 0) {
+            return rc;
         }
     }
-    return rc == 0 ? XEV_EAGAIN : rc;
+    return rc;
 }
 
 int xev__os_connect(xev_fd fd, const xev_addr *addr) {
