@@ -4,12 +4,14 @@
  * Every shard reports its counts to shard 0 by message, once a second and at the end.
  */
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #include "examples/echo_conn.h"
+#include "examples/log.h"
 #include "xev/shard.h"
 
 #define KEEPALIVE_S 60 /* of silence, and between probes; Linux gives up after nine */
@@ -37,8 +39,8 @@ struct app {
     xev_runtime runtime;
     xev_addr addr;
     struct server *servers;
-    bool ready;     /* all listen */
-    bool explained; /* the reason of a failed start was printed */
+    uint32_t shards; /* all listen; 0: not yet */
+    bool explained;  /* the reason of a failed start was printed */
 };
 
 static struct app *app_of(xev_shard *shard) { return xev_shard_loop(shard)->userdata; }
@@ -98,8 +100,8 @@ static void on_connection(xev_listener *listener, int result, void *userdata) {
     if (result >= 0) {
         echo_conn_start(&s->pool, result);
     } else {
-        fprintf(stderr, "echo_sharded: shard %u: accept: %s\n",
-                xev_shard_id(xev_listener_shard(listener)), xev_strerror(result));
+        log_line("echo_sharded: shard %u: accept: %s", xev_shard_id(xev_listener_shard(listener)),
+                 xev_strerror(result));
     }
 }
 
@@ -114,8 +116,8 @@ static int on_init(xev_shard *self, void *userdata) {
             return XEV_ENOMEM;
         }
         if (xev_loop_fallback_reason(loop) != NULL) {
-            fprintf(stderr, "echo_sharded: using %s: %s\n", xev_loop_backend(loop),
-                    xev_loop_fallback_reason(loop));
+            log_line("echo_sharded: using %s: %s", xev_loop_backend(loop),
+                     xev_loop_fallback_reason(loop));
         }
     }
     struct server *s = &app->servers[id];
@@ -125,8 +127,8 @@ static int on_init(xev_shard *self, void *userdata) {
         rc = xev_tcp_set_keepalive(xev_listener_tcp(&s->listener), KEEPALIVE_S);
     }
     if (rc < 0) {
-        fprintf(stderr, "echo_sharded: cannot listen on %s port %u: %s\n", app->host, app->port,
-                xev_strerror(rc));
+        log_line("echo_sharded: cannot listen on %s port %u: %s", app->host, app->port,
+                 xev_strerror(rc));
         app->explained = true;
         return rc;
     }
@@ -140,7 +142,7 @@ static int on_init(xev_shard *self, void *userdata) {
         (void)xev_addr_format(&app->addr, text, sizeof text);
         printf("listening on %s shards=%u backend=%s\n", text, count, xev_loop_backend(loop));
         fflush(stdout);
-        app->ready = true;
+        app->shards = count;
     }
     return 0;
 }
@@ -157,18 +159,18 @@ static void on_stop(xev_shard *self, void *userdata) {
     s->last = counts_of(self);
     xev_shard *zero = xev_runtime_shard(&app->runtime, 0);
     if (xev_shard_send(zero, &s->last_report, on_last_report, s) < 0) {
-        fprintf(stderr, "echo_sharded: shard %u could not report\n", xev_shard_id(self));
+        log_line("echo_sharded: shard %u could not report", xev_shard_id(self));
     }
 }
 
 static void on_deinit(xev_shard *self, void *userdata) {
     struct app *app = userdata;
-    uint32_t id = xev_shard_id(self), count = xev_runtime_shards(xev_shard_runtime(self));
-    echo_pool_free(&app->servers[id].pool);
-    if (id != 0 || !app->ready) {
-        return;
-    }
-    for (uint32_t i = 0; i < count; i++) {
+    echo_pool_free(&app->servers[xev_shard_id(self)].pool);
+}
+
+/* When all have ended: nobody waits for a stdout that has no room. */
+static void print_totals(const struct app *app) {
+    for (uint32_t i = 0; i < app->shards; i++) {
         const struct counts *t = &app->servers[i].totals;
         printf("shard %u accepted=%llu bytes=%llu messages=%llu\n", i,
                (unsigned long long)t->accepted, (unsigned long long)t->bytes,
@@ -285,20 +287,25 @@ int main(int argc, char **argv) {
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
 
+    /* The runtime keeps SIGPIPE off while it runs; the last lines come later. */
+    (void)signal(SIGPIPE, SIG_IGN);
+    log_open();
     int rc = xev_runtime_run(&app.runtime, &options);
+    print_totals(&app);
     free(app.servers); /* here, and not in a deinit callback: a failed start may have had none */
     if (rc == XEV_ETIMEDOUT) {
-        fputs("echo_sharded: the drain's deadline passed; the connections left were cut\n", stderr);
+        log_line("echo_sharded: the drain's deadline passed; the connections left were cut");
         return 0;
     }
     if (rc < 0 && !app.explained) {
         xev_runtime_failure failure;
         xev_runtime_failure_get(&app.runtime, &failure);
-        fprintf(stderr, "echo_sharded: ");
+        char shard[24] = "";
         if (failure.code < 0 && failure.shard != XEV_NO_SHARD) {
-            fprintf(stderr, "shard %u: ", (unsigned)failure.shard);
+            snprintf(shard, sizeof shard, "shard %u: ", (unsigned)failure.shard);
         }
-        fprintf(stderr, "%s: %s (%s)\n", failure.call, xev_strerror(rc), xev_err_name(rc));
+        log_line("echo_sharded: %s%s: %s (%s)", shard, failure.call, xev_strerror(rc),
+                 xev_err_name(rc));
     }
     return rc < 0;
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "examples/log.h"
 #include "xev/xev.h"
 
 struct conn {
@@ -50,7 +51,7 @@ static xev_cb_action on_accept(xev_loop *loop, xev_completion *c, int result, vo
     (void)c;
     (void)userdata;
     if (result < 0) {
-        fprintf(stderr, "tcp_echo: accept: %s\n", xev_strerror(result));
+        log_line("tcp_echo: accept: %s", xev_strerror(result));
         return xev_completion_more(c) ? XEV_REARM : XEV_DISARM; /* goes on by itself */
     }
     struct conn *k = calloc(1, sizeof *k);
@@ -92,6 +93,7 @@ int main(int argc, char **argv) {
     (void)xev_addr_format(&addr, text, sizeof text);
     printf("listening on %s\n", text);
     fflush(stdout);
+    log_open();
     xev_tcp_accept_multi(listener, &loop, &accept, NULL, on_accept);
     rc = xev_loop_run(&loop, XEV_RUN_UNTIL_DONE); /* that is, until the accept has failed */
     xev_loop_deinit(&loop);

@@ -637,3 +637,70 @@ TEST(descriptors_run_out_and_come_back) {
     read_closing_lines(&s);
     CHECK_EQ(total_accepted(&s), COUNT + 1);
 }
+
+/* ---- a stderr that takes nothing ---- */
+
+static void few_descriptors_and_a_full_stderr(void) {
+    static const char block[4096];
+    int fd[2];
+    if (pipe(fd) != 0) {
+        _exit(126);
+    }
+    (void)fcntl(fd[1], F_SETFL, O_NONBLOCK);
+    while (write(fd[1], block, sizeof block) > 0) {
+    }
+    (void)fcntl(fd[1], F_SETFL, 0);
+    (void)dup2(fd[1], STDERR_FILENO); /* and nobody reads fd[0] */
+    few_descriptors();
+}
+
+static void few_descriptors_and_a_closed_stderr(void) {
+    int fd[2];
+    if (pipe(fd) != 0) {
+        _exit(126);
+    }
+    (void)close(fd[0]);
+    (void)dup2(fd[1], STDERR_FILENO);
+    (void)signal(SIGPIPE, SIG_DFL);
+    few_descriptors();
+}
+
+/* It has something to say about its descriptors, and goes on when that does not get through. */
+static void check_serves_with(void (*setup)(void)) {
+    enum { COUNT = 120 };
+    int fds[COUNT];
+    struct server s;
+    server_start_with(&s, 1, NULL, setup);
+    for (int i = 0; i < COUNT; i++) {
+        fds[i] = client(&s);
+        put(fds[i], "hello", 5);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        char back[5];
+        take(fds[i], back, sizeof back);
+        close_fd(fds[i]);
+    }
+    server_signal(&s, SIGTERM);
+    server_wait_end(&s);
+    check_exit(&s, 0);
+    read_closing_lines(&s);
+    CHECK_EQ(total_accepted(&s), COUNT);
+}
+
+TEST(a_full_stderr_holds_nobody_up) { check_serves_with(few_descriptors_and_a_full_stderr); }
+TEST(a_stderr_that_nobody_reads_ends_nothing) {
+    check_serves_with(few_descriptors_and_a_closed_stderr);
+}
+
+TEST(a_terminal_that_goes_away_drains) {
+    struct server s;
+    server_start(&s, 2);
+    int fd = client(&s);
+    check_echo(fd, "hello");
+    server_signal(&s, SIGHUP);
+    check_end(fd);
+    close_fd(fd);
+    server_wait_end(&s);
+    check_exit(&s, 0);
+    read_closing_lines(&s);
+}
