@@ -96,7 +96,9 @@ static void sort_nursery(struct xev__timers *t) {
     sorted.used = 0;
     while (t->nursery != NULL) {
         xev_completion *c = t->nursery;
-        assert(c->heap.child == c);
+        if (c->heap.child != c) {
+            xev__actives_lost(c);
+        }
         t->nursery = c->heap.next;
         c->heap.child = c->heap.next = c->heap.prev = NULL;
         add_heap(&sorted, c);
