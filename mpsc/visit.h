@@ -37,4 +37,34 @@ static inline void xev__visits_wait(uint32_t *visits) {
     XEV_HANDOFF_ACQUIRE(visits);
 }
 
+/* The same for calls that do not cease: other threads may begin them while the end waits, as often
+ * as they like. Calls are counted in two phases. The waiter turns new ones to the phase that it is
+ * not waiting for, so the count that it watches comes to zero however many there are. It has seen
+ * each of the two at zero since it began; a call that was inside by then was counted in one of
+ * them, so it is over. (A thread may look at the phase and be counted late, in the phase that is
+ * being waited for. That is once per thread: its next call sees the other one.) Begin and end may
+ * be called from a signal handler; one thread waits at a time. */
+struct xev__callers {
+    uint32_t phase;     /* atomic: 0 or 1 */
+    uint32_t inside[2]; /* atomic */
+};
+
+/* The phase, for the end of the same call. */
+static inline uint32_t xev__call_begin(struct xev__callers *c) {
+    uint32_t phase = ck_pr_load_32(&c->phase);
+    xev__visit_begin(&c->inside[phase]);
+    return phase;
+}
+
+static inline void xev__call_end(struct xev__callers *c, uint32_t phase) {
+    xev__visit_end(&c->inside[phase]);
+}
+
+static inline void xev__callers_wait(struct xev__callers *c) {
+    for (uint32_t phase = 0; phase < 2; phase++) {
+        ck_pr_store_32(&c->phase, 1 - phase);
+        xev__visits_wait(&c->inside[phase]);
+    }
+}
+
 #endif

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "mpsc/visit.h"
 #include "shard/system.h"
 #include "xev/core/support.h"
 #include "xev/os/complain.h"
@@ -110,7 +111,12 @@ struct xev__runtime {
     uint32_t failed; /* atomic: 1 when it ends without a stop: a start failed, a loop broke */
     struct xev__patience patience; /* the coordinator's */
     struct xev__caught caught[XEV__CAUGHT_SIGNALS];
-    uint32_t was_blocked;  /* of these, in the coordinator, before */
+    uint32_t was_blocked; /* of these, in the coordinator, before */
+    uint32_t refs;        /* atomic: xev_runtime_run, and open senders */
+    /* Written by other threads at each call; apart from what shards read. */
+    uint8_t apart_before[64];
+    struct xev__callers callers;
+    uint8_t apart_behind[64];
     uint64_t drain_end_ms; /* 0: has not begun; set before any shard is told */
 };
 
@@ -121,6 +127,9 @@ void xev__mailbox_deliver(xev_shard *s, uint32_t limit);
 void xev__mailbox_flush(xev_shard *s);
 /* Refuse messages from now on, and handle all that were accepted. */
 void xev__mailbox_close(xev_shard *s);
+/* All or none. */
+int xev__send_to_all(struct xev__runtime *rt, xev_message *messages, xev_message_fn handler,
+                     void *arg);
 /* Messages accepted and not yet handled. */
 uint32_t xev__mailbox_depth(const xev_shard *s);
 
@@ -151,10 +160,24 @@ int xev__hangups_start(xev_shard *s);
 /* Somebody asks for a stop. Any thread, and signal handlers. */
 void xev__stops_add(struct xev__runtime *rt);
 void xev__shard_busy(xev_shard *s);
-/* Around calls that other threads may answer by ending the runtime (mpsc/visit.h): begun before it
- * is looked at, so counted for all runtimes together. of: a handle, or a shard, whose own threads
- * need no visit, since they are themselves waited for. */
-bool xev__runtime_visit(const void *of);
-void xev__runtime_leave(bool visiting);
+/* The shard whose thread this is, set once per thread. */
+extern _Thread_local xev_shard *xev__current_shard;
+
+/* sender.c */
+
+/* A call that other threads may answer by ending the runtime: rt does not go before the end of the
+ * visit. Shards' own threads are not counted, since they are themselves waited for. */
+struct xev__visit {
+    struct xev__runtime *rt; /* NULL: it has ended, and there is nothing to leave */
+    bool counted;
+    uint32_t phase;
+};
+struct xev__visit xev__visit_shard(const xev_shard *s);
+struct xev__visit xev__visit_runtime(const xev_runtime *handle);
+void xev__visit_leave(struct xev__visit visit);
+/* From now on the handle leads nowhere; returns when all visits are over. Mailboxes are closed. */
+void xev__visits_close(xev_runtime *handle);
+/* Free the memory of rt if nobody else refers to it. */
+void xev__runtime_unref(struct xev__runtime *rt);
 
 #endif

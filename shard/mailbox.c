@@ -169,14 +169,14 @@ void xev__mailbox_close(xev_shard *s) {
 }
 
 static int send_message(xev_shard *to, xev_message *m, xev_message_fn handler, void *arg) {
-    bool visiting = xev__runtime_visit(to);
+    struct xev__visit visit = xev__visit_shard(to);
     int rc = take_credit(to);
     if (rc == 0) {
         m->handler = handler;
         m->arg = arg;
         post(to, m);
     }
-    xev__runtime_leave(visiting);
+    xev__visit_leave(visit);
     return rc;
 }
 
@@ -186,14 +186,16 @@ int xev_shard_send(xev_shard *to, xev_message *m, xev_message_fn handler, void *
     return send_message(to, m, handler, arg);
 }
 
-/* To all: all or none. */
-static int send_to_all(struct xev__runtime *rt, xev_message *messages, xev_message_fn handler,
-                       void *arg) {
+int xev__send_to_all(struct xev__runtime *rt, xev_message *messages, xev_message_fn handler,
+                     void *arg) {
     uint32_t count = rt->count;
     xev_shard *shards = rt->shards;
     for (uint32_t i = 0; i < count; i++) {
         int rc = take_credit(&shards[i]);
         if (rc < 0) {
+            if (i == 0) {
+                return rc; /* nothing was touched: the runtime may have ended */
+            }
             while (i-- > 0) {
                 give_credits(&shards[i], 1);
             }
@@ -210,13 +212,14 @@ static int send_to_all(struct xev__runtime *rt, xev_message *messages, xev_messa
 }
 
 int xev_shard_broadcast(xev_runtime *rt, xev_message *messages, xev_message_fn handler, void *arg) {
-    bool visiting = xev__runtime_visit(rt);
-    xev__shard_check(rt != NULL && rt->impl != NULL && messages != NULL && handler != NULL,
-                     "xev_shard_broadcast",
-                     "runtime (or it is not running), messages or handler "
-                     "is null");
-    int rc = send_to_all(rt->impl, messages, handler, arg);
-    xev__runtime_leave(visiting);
+    xev__shard_check(rt != NULL && messages != NULL && handler != NULL, "xev_shard_broadcast",
+                     "runtime, messages or handler is null");
+    struct xev__visit visit = xev__visit_runtime(rt);
+    if (visit.rt == NULL) {
+        return XEV_ECANCELED;
+    }
+    int rc = xev__send_to_all(visit.rt, messages, handler, arg);
+    xev__visit_leave(visit);
     return rc;
 }
 

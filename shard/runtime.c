@@ -14,37 +14,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mpsc/visit.h"
 #include "shard/internal.h"
 
-static _Thread_local xev_shard *current;
+_Thread_local xev_shard *xev__current_shard;
 
-xev_shard *xev_shard_current(void) { return current; }
+xev_shard *xev_shard_current(void) { return xev__current_shard; }
 
 uint32_t xev_cpu_count(void) {
     uint32_t allowed = xev__cpu_allowed(), quota = xev__cpu_quota("");
     return quota < allowed ? quota : allowed;
 }
 
-static uint32_t visits;
-
-bool xev__runtime_visit(const void *of) {
-    bool ours = false;
-    if (current != NULL) {
-        const xev_shard *first = current->rt->shards, *end = first + current->rt->count;
-        ours = of == current->handle || ((const xev_shard *)of >= first && of < (const void *)end);
-    }
-    if (!ours) {
-        xev__visit_begin(&visits);
-    }
-    return !ours;
-}
-
-void xev__runtime_leave(bool visiting) {
-    if (visiting) {
-        xev__visit_end(&visits);
-    }
-}
 
 void xev__stops_add(struct xev__runtime *rt) {
     ck_pr_inc_32(&rt->stops);
@@ -224,7 +204,7 @@ static void report_done(xev_shard *s, int result) {
 static void *shard_main(void *arg) {
     xev_shard *s = arg;
     struct xev__runtime *rt = s->rt;
-    current = s;
+    xev__current_shard = s;
     for (;;) {
         enum xev__command command = next_command(s);
         int result = 0;
@@ -469,7 +449,8 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
         return XEV_ENOMEM;
     }
     rt->failure.call = "";
-    handle->impl = rt;
+    rt->refs = 1;
+    ck_pr_store_ptr(&handle->impl, rt);
     pthread_mutex_init(&rt->lock, NULL);
     rt->wake = -1;
     int rc = fill_options(rt, options);
@@ -484,8 +465,10 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     rc = rt->failure.code < 0 ? rt->failure.code : rc;
     /* What cuts an end short comes without a failure; everything else has one. */
     assert(rc == rt->failure.code || rc == XEV_ETIMEDOUT || rc == XEV_EINTR);
-    ck_pr_store_ptr(&handle->impl, NULL); /* who comes from now on finds nothing */
-    xev__visits_wait(&visits);
+    for (uint32_t i = 0; rt->shards != NULL && i < rt->count; i++) {
+        ck_pr_or_32(&rt->shards[i].depth, XEV__MAILBOX_CLOSED); /* those that never began, too */
+    }
+    xev__visits_close(handle);
     if (rt->wake >= 0) {
         xev__event_close(rt->wake);
     }
@@ -493,9 +476,8 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
         free(rt->shards[i].outboxes);
         pthread_cond_destroy(&rt->shards[i].commanded);
     }
-    free(rt->shards);
     pthread_mutex_destroy(&rt->lock);
-    free(rt);
+    xev__runtime_unref(rt); /* senders may still look at mailboxes, which are closed */
     return rc;
 }
 
@@ -507,10 +489,11 @@ void xev_runtime_failure_get(const xev_runtime *handle, xev_runtime_failure *out
 
 /* ---- the rest of shard.h ---- */
 
-static struct xev__runtime *running(const char *call, const xev_runtime *handle) {
-    xev__shard_check(handle != NULL && handle->impl != NULL, call,
-                     "runtime is null or not running");
-    return handle->impl;
+static struct xev__visit visit_running(const char *call, const xev_runtime *handle) {
+    xev__shard_check(handle != NULL, call, "runtime is null");
+    struct xev__visit visit = xev__visit_runtime(handle);
+    xev__shard_check(visit.rt != NULL, call, "runtime is not running");
+    return visit;
 }
 
 static void check_shard(const char *call, const xev_shard *s) {
@@ -519,21 +502,25 @@ static void check_shard(const char *call, const xev_shard *s) {
 
 void xev_runtime_stop(xev_runtime *handle) {
     xev__shard_check(handle != NULL, "xev_runtime_stop", "runtime is null");
-    bool visiting = xev__runtime_visit(handle);
-    struct xev__runtime *rt = ck_pr_load_ptr(&handle->impl);
-    if (rt != NULL) {
-        xev__stops_add(rt);
+    struct xev__visit visit = xev__visit_runtime(handle);
+    if (visit.rt != NULL) {
+        xev__stops_add(visit.rt);
+        xev__visit_leave(visit);
     }
-    xev__runtime_leave(visiting);
 }
 
 uint32_t xev_runtime_shards(const xev_runtime *handle) {
-    return running("xev_runtime_shards", handle)->count;
+    struct xev__visit visit = visit_running("xev_runtime_shards", handle);
+    uint32_t count = visit.rt->count;
+    xev__visit_leave(visit);
+    return count;
 }
 
 xev_shard *xev_runtime_shard(xev_runtime *handle, uint32_t id) {
-    struct xev__runtime *rt = running("xev_runtime_shard", handle);
-    return id < rt->count ? &rt->shards[id] : NULL;
+    struct xev__visit visit = visit_running("xev_runtime_shard", handle);
+    xev_shard *shard = id < visit.rt->count ? &visit.rt->shards[id] : NULL;
+    xev__visit_leave(visit);
+    return shard;
 }
 
 uint32_t xev_shard_id(const xev_shard *s) {

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "mpsc/visit.h"
 #include "tests/test.h"
 
 enum { PRODUCERS = 8, LOST_WAKE_AFTER_S = 20 };
@@ -704,4 +705,40 @@ TEST(exactly_one_of_eight_at_once_gets_the_wake) {
     }
     pthread_barrier_destroy(&rush.before);
     pthread_barrier_destroy(&rush.after);
+}
+
+/* ---- calls that do not cease (mpsc/visit.h) ---- */
+
+static struct xev__callers callers;
+static atomic_bool waited;
+
+static void *wait_for_callers(void *arg) {
+    (void)arg;
+    xev__callers_wait(&callers);
+    waited = true;
+    return NULL;
+}
+
+static uint32_t call_in_phase(uint32_t phase) {
+    while (ck_pr_load_32(&callers.phase) != phase) {
+        sched_yield();
+    }
+    CHECK_EQ(xev__call_begin(&callers), phase);
+    return phase;
+}
+
+/* At no time is nobody inside. */
+TEST(a_wait_for_callers_ends_though_calls_do_not_cease) {
+    pthread_t waiter;
+    uint32_t first = call_in_phase(0);
+    CHECK_EQ(pthread_create(&waiter, NULL, wait_for_callers, NULL), 0);
+    uint32_t second = call_in_phase(1);
+    CHECK(!waited);
+    xev__call_end(&callers, first);
+    uint32_t third = call_in_phase(0);
+    CHECK(!waited);
+    xev__call_end(&callers, second);
+    CHECK_EQ(pthread_join(waiter, NULL), 0);
+    CHECK(waited);
+    xev__call_end(&callers, third);
 }

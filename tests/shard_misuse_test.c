@@ -78,12 +78,43 @@ TEST(misuse_of_shards_is_caught) {
     DIES(xev_listener_resume, listener, NULL);
 }
 
+TEST(misuse_of_senders_is_caught) {
+    static xev_sender closed;
+    DIES(xev_sender_open, sender, NULL, &ended);
+    DIES(xev_sender_open, rt, &closed, NULL);
+    REFUSES(xev_sender_open, rt, XEV_ECANCELED, &closed, &ended);
+    DIES(xev_sender_shards, sender, NULL);
+    DIES(xev_sender_shards, sender, &closed);
+    DIES(xev_sender_shard, sender, NULL, 0);
+    DIES(xev_sender_shard, sender, &closed, 0);
+    DIES(xev_sender_broadcast, sender, NULL, &message, on_message, NULL);
+    DIES(xev_sender_broadcast, sender, &closed, &message, on_message, NULL);
+    DIES(xev_sender_close, sender, NULL);
+    DIES(xev_sender_close, sender, &closed);
+}
+
+static int misuse_sender(xev_shard *self) {
+    xev_sender sender;
+    CHECK_EQ(xev_sender_open(&sender, &sc.rt), 0);
+    TAKES(xev_sender_shard, id, &sender, UINT32_MAX);
+    DIES(xev_sender_broadcast, messages, &sender, NULL, on_message, NULL);
+    DIES(xev_sender_broadcast, handler, &sender, &message, NULL, NULL);
+    xev_sender_close(&sender);
+    stop_all(self);
+    return 0;
+}
+
+TEST(misuse_of_an_open_sender_is_caught) {
+    sc.init = misuse_sender;
+    CHECK_EQ(scene_run(1), 0);
+}
+
 TEST(misuse_of_messages_is_caught) {
     DIES(xev_shard_send, to, NULL, &message, on_message, NULL);
     DIES(xev_shard_send, message, shard, NULL, on_message, NULL);
     DIES(xev_shard_send, handler, shard, &message, NULL, NULL);
     DIES(xev_shard_broadcast, rt, NULL, &message, on_message, NULL);
-    DIES(xev_shard_broadcast, rt, &ended, &message, on_message, NULL);
+    REFUSES(xev_shard_broadcast, rt, XEV_ECANCELED, &ended, &message, on_message, NULL);
     DIES(xev_shard_broadcast, messages, &ended, NULL, on_message, NULL);
     DIES(xev_shard_broadcast, handler, &ended, &message, NULL, NULL);
     DIES(xev_shard_submit_to, to, NULL, &request, on_request, NULL, on_reply);

@@ -49,6 +49,7 @@ typedef struct xev_shard xev_shard;
 typedef struct xev_message xev_message;
 typedef struct xev_request xev_request;
 typedef struct xev_listener xev_listener;
+typedef struct xev_sender xev_sender;
 
 #define XEV_SHARDS_MAX 1024u
 
@@ -204,7 +205,8 @@ void xev_runtime_failure_get(const xev_runtime *rt, xev_runtime_failure *out);
  * start that fails, or a loop that breaks, ends under the same rule. */
 void xev_runtime_stop(xev_runtime *rt);
 
-/* How many they are. Any thread, while rt runs, as for all calls below. */
+/* How many they are. Any thread, while rt runs, as for all calls below: a thread that is none of
+ * the shards and cannot know that opens an xev_sender while it does. */
 uint32_t xev_runtime_shards(const xev_runtime *rt);
 
 /* Shard id, 0 to xev_runtime_shards - 1; NULL for another id. Any thread. */
@@ -260,9 +262,42 @@ XEV_NODISCARD int xev_shard_send(xev_shard *to, xev_message *message, xev_messag
                                  void *arg);
 
 /* Send to every shard, the sender's included: messages is an array of one per shard. All or none.
- * Any thread. */
+ * Results as for send; XEV_ECANCELED also where rt has ended. Any thread. */
 XEV_NODISCARD int xev_shard_broadcast(xev_runtime *rt, xev_message *messages,
                                       xev_message_fn handler, void *arg);
+
+/* ---- senders: for threads that may come late ----
+ *
+ * A thread that is none of the shards (a pool of the program's own, a callback of another library)
+ * often cannot know whether the runtime still runs. It opens a sender while it does, and sends
+ * through that at any time:
+ *
+ *     xev_sender sender;
+ *     if (xev_sender_open(&sender, &runtime) == 0) {
+ *         int rc = xev_shard_send(xev_sender_shard(&sender, 0), &message, handler, arg);
+ *         xev_sender_close(&sender);
+ *     }
+ *
+ * An open sender keeps the shards' mailboxes in memory, and nothing else of them: xev_runtime_run
+ * does not wait for it. Once the runtime has ended, what is sent reports XEV_ECANCELED. Many
+ * threads may use one sender at the same time.
+ */
+
+/* Open a sender of rt. 0, or XEV_ECANCELED: rt has ended. Any thread, from the first callback of
+ * rt's first run on. */
+XEV_NODISCARD int xev_sender_open(xev_sender *sender, xev_runtime *rt);
+
+/* As xev_runtime_shards and xev_runtime_shard, also when the runtime has ended. Of a shard,
+ * xev_shard_send, xev_shard_id and xev_shard_count may be called until the sender is closed. */
+uint32_t xev_sender_shards(const xev_sender *sender);
+xev_shard *xev_sender_shard(const xev_sender *sender, uint32_t id);
+
+/* As xev_shard_broadcast, to the shards of the run that the sender was opened in. */
+XEV_NODISCARD int xev_sender_broadcast(xev_sender *sender, xev_message *messages,
+                                       xev_message_fn handler, void *arg);
+
+/* No thread is in a call with the sender or its shards, and none will be. Any thread. */
+void xev_sender_close(xev_sender *sender);
 
 /* Ask shard to: handler(to, request, arg) runs there, and there, then or later, once,
  * xev_shard_reply is called; reply(asker, request, result, arg) then runs on the asking shard. The
@@ -280,7 +315,11 @@ void xev_shard_reply(xev_request *request, int result);
 
 XEV_END_DECLS
 
-/* Private, but for its size. */
+/* Private, but for their size. */
+struct xev_sender {
+    struct xev__runtime *impl;
+};
+
 struct xev_runtime {
     struct xev__runtime *impl;
     xev_runtime_failure failure;
