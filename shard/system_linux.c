@@ -1,6 +1,7 @@
 /* Linux: CPUs, cgroup quota, signals, listening sockets. */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/filter.h>
 #include <netinet/in.h>
@@ -192,6 +193,13 @@ void xev__signals_block(uint32_t set) { change_mask(SIG_BLOCK, set, NULL); }
 
 int xev__event_open(int *fd) {
     *fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (*fd >= 0 && *fd <= STDERR_FILENO) { /* else what is printed would go there */
+        int low = *fd;
+        *fd = fcntl(low, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        int error = errno;
+        (void)close(low);
+        errno = error;
+    }
     return *fd < 0 ? -errno : 0;
 }
 

@@ -22,7 +22,8 @@
 
 /* A descriptor: a small number on POSIX. On Windows it names a socket or handle, of which 64-bit
  * Windows uses 32 bits only, so that it fits an int there as well (Microsoft, "Interprocess
- * Communication Between 32-bit and 64-bit Applications"). */
+ * Communication Between 32-bit and 64-bit Applications"). No call of xev makes 0, 1 or 2, which a
+ * program may have closed: to make a file its standard output, use dup2. */
 typedef int xev_fd;
 #define XEV_INVALID_FD ((xev_fd)-1)
 

@@ -68,8 +68,10 @@ XEV_BEGIN_DECLS
  *
  * The child starts with no signal blocked, all of them at their default (those this program ignores
  * too), and the three streams as its only descriptors, if the program's others are close-on-exec,
- * as all that xev makes are. It may run on the CPUs that the calling thread may: one, if that is a
- * shard's that is bound (xev_runtime_run), and all of the program's, if it is a pool's.
+ * as all that xev makes are. One of
+ * the streams that is closed here stays closed in a child that inherits it. It may run on the CPUs
+ * that the calling thread may: one, if that is a shard's that is bound (xev_runtime_run), and all
+ * of the program's, if it is a pool's.
  *
  * The call waits until the child has loaded the program. Its memory is the caller's until then, not
  * a copy, so that this program's size does not matter (0.7 ms where fork alone takes 12 ms at

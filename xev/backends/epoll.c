@@ -57,8 +57,9 @@ static int epoll_init(xev_loop *loop, char *why, size_t why_len) {
     }
     ep->ready.arm = arm;
     ep->fd = epoll_create1(EPOLL_CLOEXEC);
+    ep->fd = xev__os_above_std(ep->fd < 0 ? -errno : ep->fd);
     if (ep->fd < 0) {
-        int rc = -errno;
+        int rc = ep->fd;
         xev__free(a, ep, sizeof *ep);
         return failed(rc, "epoll_create1", why, why_len);
     }

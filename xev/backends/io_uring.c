@@ -406,6 +406,9 @@ static void on_operation(xev_loop *loop, uint32_t i, int res, uint32_t cqe_flags
         buffer = cqe_flags >> IORING_CQE_BUFFER_SHIFT;
         u->offered--;
     }
+    if (c->op == XEV__OP_ACCEPT) {
+        res = xev__os_above_std(res);
+    }
     if (!more) {
         slot_free(u, i);
         if (res < 0 || (c->flags & XEV__F_POLLED) != 0) {
@@ -633,6 +636,7 @@ static xev_fd uring_descriptor(xev_loop *loop) {
         return rc;
     }
     int ep = epoll_create1(EPOLL_CLOEXEC);
+    ep = ep < 0 ? ep : xev__os_above_std(ep);
     struct epoll_event in = {.events = EPOLLIN};
     if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, u->wake, &in) < 0 ||
         epoll_ctl(ep, EPOLL_CTL_ADD, u->ring_signal, &in) < 0) {

@@ -55,6 +55,15 @@ static int create_ring(xev_loop *loop, struct xev__uring *u) {
             break;
         }
     }
+    if (rc == 0) {
+        int fd = xev__os_above_std(u->ring.ring_fd);
+        if (fd < 0) {
+            u->ring.ring_fd = u->ring.enter_ring_fd = -1; /* closed, and its memory is mapped */
+            destroy_ring(u);
+            return fd;
+        }
+        u->ring.ring_fd = u->ring.enter_ring_fd = fd;
+    }
     const uint32_t needed = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE;
     if (rc == 0 && (p.features & needed) != needed) {
         destroy_ring(u);

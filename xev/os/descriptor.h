@@ -8,6 +8,12 @@
 
 #include "xev/platform.h"
 
+/* fd has just been made, or is a code, which is given back. Where a program runs with one of its
+ * standard streams closed, the system makes what is opened next that stream, and all that is
+ * printed goes there: so it gets another number here. Close-on-exec. XEV_EMFILE: there is none, and
+ * fd is closed. */
+int xev__os_above_std(int fd);
+
 /* A descriptor to wake a waiting thread with: signal from any thread, drain by the waiter. */
 int xev__os_wake_open(xev_fd *fd);
 void xev__os_wake_signal(xev_fd fd);

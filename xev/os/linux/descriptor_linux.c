@@ -12,8 +12,9 @@
 #include "xev/os/posix/posix.h"
 
 int xev__os_wake_open(xev_fd *fd) {
-    *fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return *fd < 0 ? -errno : 0;
+    int rc = xev__sys_new_fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    *fd = rc < 0 ? XEV_INVALID_FD : rc;
+    return rc < 0 ? rc : 0;
 }
 
 void xev__os_wake_signal(xev_fd fd) {
@@ -42,11 +43,7 @@ void xev__os_wake_wait(xev_fd fd, uint32_t timeout_ms) {
 int xev__os_pipe(xev_fd *read_end, xev_fd *write_end) {
     int fd[2];
     int rc = xev__sys_result(pipe2(fd, O_CLOEXEC));
-    if (rc == 0) {
-        *read_end = fd[0];
-        *write_end = fd[1];
-    }
-    return rc;
+    return rc == 0 ? xev__sys_pair_above_std(fd, read_end, write_end) : rc;
 }
 
 bool xev__os_can_watch(xev_fd fd) {

@@ -7,6 +7,7 @@
 
 #include "xev/error.h"
 #include "xev/os/fs_event.h"
+#include "xev/os/posix/posix.h"
 
 static const struct {
     uint32_t theirs, ours;
@@ -28,9 +29,9 @@ _Static_assert(sizeof(((xev_fs_event *)0)->buffer) > sizeof(struct inotify_event
 
 int xev__os_fs_event_open(const char *path, xev_fd *fd) {
     /* Non-blocking: io_uring then polls it, instead of keeping a kernel thread in a read. */
-    int inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    int inotify = xev__sys_new_fd(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     if (inotify < 0) {
-        return -errno;
+        return inotify;
     }
     uint32_t mask = IN_MODIFY | IN_ATTRIB | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVED_FROM |
                     IN_MOVED_TO | IN_MOVE_SELF;

@@ -31,6 +31,7 @@
 #include "mpsc/handoff.h"
 #include "xev/error.h"
 #include "xev/os/descriptor.h"
+#include "xev/os/posix/posix.h"
 #include "xev/os/process.h"
 
 /* A sanitizer must not account the child's steps to the parent's thread, whose memory it is in. */
@@ -235,7 +236,11 @@ static int start_child(struct plan *p, xev_fd *pidfd, int32_t *pid) {
     int flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD;
     int fd = -1;
     int child = clone(in_child, stack + STACK_BYTES, flags, p, &fd);
-    int rc = child < 0 ? -errno : fd < 0 ? XEV_ENOSYS : -p->error;
+    int rc = child < 0 ? -errno : 0;
+    if (child >= 0) {
+        fd = fd < 0 ? XEV_ENOSYS : xev__os_above_std(fd);
+        rc = fd < 0 ? fd : -p->error;
+    }
     if (child >= 0 && rc < 0) {
         if (fd < 0) {
             (void)kill(child, SIGKILL);
@@ -281,11 +286,12 @@ static int choose_streams(const xev_process_options *o, int source[3], int ours[
         source[i] = xev__os_is_open(i) ? i : NOTHING;
     }
     for (int i = 0; i < 3; i++) {
-        int ends[2];
+        int ends[2], rc;
         switch (o->stdio[i].kind) {
         case XEV_STDIO_PIPE:
-            if (pipe2(ends, O_CLOEXEC) < 0) {
-                return -errno;
+            rc = xev__os_pipe(&ends[0], &ends[1]);
+            if (rc < 0) {
+                return rc;
             }
             ours[i] = ends[i == 0 ? 1 : 0];
             theirs[i] = source[i] = ends[i == 0 ? 0 : 1];
@@ -338,11 +344,11 @@ int xev__os_process_spawn(xev_process *p, const xev_process_options *o) {
 }
 
 int xev__os_process_open(int32_t pid, xev_fd *fd) {
-    long rc = syscall(SYS_pidfd_open, pid, 0);
+    int rc = xev__sys_new_fd(syscall(SYS_pidfd_open, pid, 0));
     if (rc < 0) {
-        return -errno;
+        return rc;
     }
-    *fd = (xev_fd)rc;
+    *fd = rc;
     return 0;
 }
 
@@ -452,7 +458,7 @@ static int keep(int fd) {
         given_up.owner = getpid();
     }
     if (given_up.epoll < 0) {
-        given_up.epoll = epoll_create1(EPOLL_CLOEXEC);
+        given_up.epoll = xev__sys_new_fd(epoll_create1(EPOLL_CLOEXEC));
     }
     struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
     bool kept = given_up.epoll >= 0 && epoll_ctl(given_up.epoll, EPOLL_CTL_ADD, fd, &event) == 0;

@@ -13,14 +13,15 @@ int xev__os_tcp_socket(enum xev_family family, xev_fd *fd) {
     int domain = family == XEV_AF_INET ? AF_INET : family == XEV_AF_INET6 ? AF_INET6 : -1;
     /* Blocking: io_uring waits by itself, and fails at once on a non-blocking descriptor; the
      * readiness backends say MSG_DONTWAIT. */
-    *fd = socket(domain, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    return *fd < 0 ? -errno : 0;
+    int rc = xev__sys_new_fd(socket(domain, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    *fd = rc < 0 ? XEV_INVALID_FD : rc;
+    return rc < 0 ? rc : 0;
 }
 
 int xev__os_accept(xev_fd fd) {
     int rc;
     do {
-        rc = xev__sys_result(accept4(fd, NULL, NULL, SOCK_CLOEXEC));
+        rc = xev__sys_new_fd(accept4(fd, NULL, NULL, SOCK_CLOEXEC));
     } while (rc == XEV_EINTR);
     return rc;
 }

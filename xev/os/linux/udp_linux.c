@@ -16,9 +16,11 @@ _Static_assert(offsetof(struct iovec, iov_len) == sizeof(void *), "vec is an iov
 
 int xev__os_udp_socket(enum xev_family family, xev_fd *fd) {
     int domain = family == XEV_AF_INET ? AF_INET : family == XEV_AF_INET6 ? AF_INET6 : -1;
-    *fd = socket(domain, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* blocking: see xev__os_tcp_socket */
-    if (*fd < 0) {
-        return -errno;
+    /* Blocking: see xev__os_tcp_socket. */
+    int rc = xev__sys_new_fd(socket(domain, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    *fd = rc < 0 ? XEV_INVALID_FD : rc;
+    if (rc < 0) {
+        return rc;
     }
     /* As created, a socket gets the groups that any socket of the host has joined. Kernels before
      * 4.20 cannot be told otherwise for IPv6. */

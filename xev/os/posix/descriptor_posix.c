@@ -116,6 +116,27 @@ int xev__os_poll_now(xev_fd fd, uint32_t mask) {
     return found != 0 ? (int)found : XEV_EAGAIN;
 }
 
+int xev__os_above_std(int fd) {
+    if (fd < 0 || fd > STDERR_FILENO) {
+        return fd;
+    }
+    int moved = xev__sys_result(fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+    (void)close(fd);
+    return moved;
+}
+
+int xev__sys_pair_above_std(const int fd[2], xev_fd *a, xev_fd *b) {
+    int first = xev__os_above_std(fd[0]);
+    int second = xev__os_above_std(fd[1]);
+    if (first < 0 || second < 0) {
+        (void)close(first < 0 ? second : first); /* or neither is there */
+        return first < 0 ? first : second;
+    }
+    *a = first;
+    *b = second;
+    return 0;
+}
+
 enum xev__os_kind xev__os_kind(xev_fd fd) {
     struct stat st;
     if (fstat(fd, &st) < 0) {

@@ -25,7 +25,7 @@ int xev__sys_open(const char *path, int how, mode_t mode) {
     int rc;
     how |= O_NONBLOCK;
     do {
-        rc = xev__sys_result(open(path, how, mode));
+        rc = xev__sys_new_fd(open(path, how, mode));
         if (rc == XEV_EAGAIN) {
             how &= ~O_NONBLOCK; /* somebody has a lease on the file, and some time to give it up */
             rc = XEV_EINTR;

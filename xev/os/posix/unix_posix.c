@@ -15,19 +15,17 @@
 #include "xev/os/unix.h"
 
 int xev__os_unix_socket(bool datagram, xev_fd *fd) {
-    *fd = socket(AF_UNIX, (datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
-    return *fd < 0 ? -errno : 0;
+    int rc =
+        xev__sys_new_fd(socket(AF_UNIX, (datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0));
+    *fd = rc < 0 ? XEV_INVALID_FD : rc;
+    return rc < 0 ? rc : 0;
 }
 
 int xev__os_unix_pair(bool datagram, xev_fd *a, xev_fd *b) {
     int fd[2];
     int rc = xev__sys_result(
         socketpair(AF_UNIX, (datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0, fd));
-    if (rc == 0) {
-        *a = fd[0];
-        *b = fd[1];
-    }
-    return rc;
+    return rc == 0 ? xev__sys_pair_above_std(fd, a, b) : rc;
 }
 
 int xev__os_unix_bind(xev_fd fd, const xev_addr *addr) {

@@ -1,0 +1,207 @@
+/* Programs that were started with their standard streams closed: no descriptor that xev makes
+ * becomes one of them, so that nothing that is printed goes there, and no child gets it. */
+#include <sys/stat.h>
+
+#include "tests/fd_scene.h"
+
+static void close_streams(void) {
+    for (int i = 0; i < 3; i++) {
+        (void)close(i);
+    }
+}
+
+static void check_streams_closed(void) {
+    for (int i = 0; i < 3; i++) {
+        if (is_open(i)) {
+            CHECK_FAIL("descriptor %d is open", i);
+        }
+    }
+}
+
+static int kept(int fd) {
+    CHECK_GT(fd, 2);
+    CHECK_EQ(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+    check_streams_closed();
+    return fd;
+}
+
+TEST(what_a_loop_makes_for_itself_is_no_standard_stream) {
+    struct net n;
+    xev_fs_event watch;
+    xev_threadpool pool;
+    xev_signal sig;
+    close_streams();
+    CHECK_EQ(xev_threadpool_init(&pool, NULL), 0);
+    const xev_loop_options options = {.thread_pool = &pool};
+    net_open(&n, &options);
+    check_streams_closed();
+    (void)kept(xev_loop_backend_fd(&n.loop));
+    CHECK_EQ(xev_fs_event_init(&watch, "/"), 0);
+    check_streams_closed();
+    CHECK_EQ(xev_signal_init(&sig, SIGUSR1), 0);
+    check_streams_closed();
+    settle(&n);
+    check_streams_closed();
+    xev_signal_deinit(&sig);
+    CHECK_EQ(xev_fs_event_close_now(&watch), 0);
+    net_close(&n);
+    xev_threadpool_deinit(&pool);
+    check_streams_closed();
+}
+
+TEST(sockets_and_pipes_are_no_standard_stream) {
+    struct net n;
+    struct op op;
+    xev_tcp tcp;
+    xev_udp udp;
+    xev_unix one, pair[2];
+    xev_fd ends[2];
+    xev_addr at;
+    close_streams();
+    net_open(&n, NULL);
+    CHECK_EQ(xev_udp_init(&udp, XEV_AF_INET), 0);
+    CHECK_EQ(close(kept(udp.fd)), 0);
+    CHECK_EQ(xev_unix_init(&one, XEV_UNIX_STREAM), 0);
+    CHECK_EQ(close(kept(one.fd)), 0);
+    CHECK_EQ(xev_unix_pair(pair, XEV_UNIX_STREAM), 0);
+    CHECK_EQ(close(kept(pair[0].fd)), 0);
+    CHECK_EQ(close(kept(pair[1].fd)), 0);
+    CHECK_EQ(xev_pipe_open(&ends[0], &ends[1]), 0);
+    CHECK_EQ(close(kept(ends[0])), 0);
+    CHECK_EQ(close(kept(ends[1])), 0);
+    CHECK_EQ(xev_tcp_init(&tcp, XEV_AF_INET), 0);
+    (void)kept(tcp.fd);
+    CHECK_EQ(xev_addr_parse(&at, "127.0.0.1", 0), 0);
+    CHECK_EQ(xev_tcp_bind(tcp, &at, false), 0);
+    CHECK_EQ(xev_tcp_listen(tcp, 4), 0);
+    for (int way = 0; way < 3; way++) {
+        int holds = fcntl(tcp.fd, F_DUPFD_CLOEXEC, 0); /* so that the client is not the lowest */
+        CHECK_EQ(holds, 0);
+        int fillers[2] = {fcntl(tcp.fd, F_DUPFD_CLOEXEC, 0), fcntl(tcp.fd, F_DUPFD_CLOEXEC, 0)};
+        int client = plain_connect(tcp.fd);
+        close_streams();
+        CHECK_LE(fillers[1], 2);
+        int fd;
+        if (way == 0) {
+            while ((fd = xev_tcp_accept_now(tcp)) == XEV_EAGAIN) {
+            }
+        } else {
+            op_new(&op, &n);
+            if (way == 1) {
+                xev_tcp_accept(tcp, &n.loop, &op.c, &op, op_called);
+            } else {
+                xev_tcp_accept_multi(tcp, &n.loop, &op.c, &op, op_called);
+            }
+            run_until(&n, &op.calls, 1);
+            fd = op.result;
+        }
+        CHECK_EQ(close(kept(fd)), 0);
+        CHECK_EQ(close(client), 0);
+    }
+    close_fd(&n, tcp.fd);
+    check_streams_closed();
+    CHECK_EQ(op.ends, 1);
+    net_close(&n);
+}
+
+static int opened_fd;
+
+static xev_cb_action on_opened(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    (void)loop;
+    (void)c;
+    (void)userdata;
+    opened_fd = result;
+    return XEV_DISARM;
+}
+
+TEST(files_are_no_standard_stream) {
+    struct net n;
+    xev_threadpool pool;
+    xev_file_req req;
+    close_streams();
+    CHECK_EQ(xev_threadpool_init(&pool, NULL), 0);
+    const xev_loop_options options = {.thread_pool = &pool};
+    net_open(&n, &options);
+    xev_file_open(&n.loop, &req, "/dev/null", XEV_OPEN_READ, 0, NULL, on_opened);
+    CHECK_EQ(xev_loop_run(&n.loop, XEV_RUN_UNTIL_DONE), 0);
+    CHECK_EQ(close(kept(opened_fd)), 0);
+    net_close(&n);
+    xev_threadpool_deinit(&pool);
+}
+
+TEST(a_closed_standard_input_is_not_open) {
+    struct net n;
+    char buf[8];
+    close_streams();
+    net_open(&n, NULL);
+    CHECK_EQ(read_now(&n, 0, buf, sizeof buf), XEV_EBADF);
+    CHECK_EQ(write_now(&n, 1, "log", 3), XEV_EBADF);
+    CHECK_EQ(write_now(&n, 2, "log", 3), XEV_EBADF);
+    net_close(&n);
+}
+
+TEST(a_child_inherits_closed_streams_as_closed_and_its_pipes_work) {
+    struct net n;
+    struct op op;
+    xev_process p;
+    char buf[16] = "";
+    close_streams();
+    net_open(&n, NULL);
+    const char *const inherits[] = {
+        "/bin/sh", "-c", "for i in 0 1 2; do [ -e /proc/$$/fd/$i ] && exit 1; done; exit 0", NULL};
+    xev_process_options o = {.argv = inherits};
+    for (int i = 0; i < 3; i++) {
+        o.stdio[i].kind = XEV_STDIO_INHERIT;
+    }
+    CHECK_EQ(xev_process_spawn(&p, &o), 0);
+    (void)kept(p.fd);
+    xev_process_wait(&p, &n.loop, &op_new(&op, &n)->c, &op, op_called);
+    run_op(&op);
+    CHECK_EQ(op.result, 0);
+    xev_process again;
+    CHECK_EQ(xev_process_open(&again, getpid()), 0);
+    CHECK_EQ(close(kept(again.fd)), 0);
+    close_fd(&n, p.fd);
+
+    const char *const echoes[] = {"/bin/sh", "-c", "read a; echo $a $a; exit 3", NULL};
+    o = (xev_process_options){.argv = echoes};
+    o.stdio[0].kind = o.stdio[1].kind = XEV_STDIO_PIPE;
+    CHECK_EQ(xev_process_spawn(&p, &o), 0);
+    (void)kept(p.stdio[0]);
+    (void)kept(p.stdio[1]);
+    CHECK_EQ(write(p.stdio[0], "ab\n", 3), 3);
+    for (size_t got = 0; got < 6;) {
+        int rc = read_now(&n, p.stdio[1], buf + got, 6 - got);
+        CHECK_GT(rc, 0);
+        got += (size_t)rc;
+    }
+    CHECK_STR_EQ(buf, "ab ab\n");
+    xev_process_wait(&p, &n.loop, &op_new(&op, &n)->c, &op, op_called);
+    run_op(&op);
+    CHECK_EQ(op.result, 3);
+    close_fd(&n, p.stdio[0]);
+    close_fd(&n, p.stdio[1]);
+    close_fd(&n, p.fd);
+    net_close(&n);
+}
+
+TEST(where_no_other_number_is_left_making_one_fails) {
+    struct net n;
+    struct rlimit old, none;
+    xev_tcp tcp;
+    xev_fd ends[2];
+    close_streams();
+    net_open(&n, NULL);
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
+    none = (struct rlimit){.rlim_cur = 3, .rlim_max = old.rlim_max};
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    int made = xev_tcp_init(&tcp, XEV_AF_INET), piped = xev_pipe_open(&ends[0], &ends[1]);
+    xev_loop other;
+    int begun = xev_loop_init(&other);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
+    CHECK(made < 0 && piped < 0 && begun < 0);
+    CHECK_EQ(tcp.fd, XEV_INVALID_FD);
+    CHECK_EQ(ends[0], XEV_INVALID_FD);
+    check_streams_closed();
+    net_close(&n);
+}
