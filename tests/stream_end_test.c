@@ -256,6 +256,39 @@ TEST(what_is_written_behind_a_close_goes_nowhere_even_if_some_is_taken_back) {
     close_scene(&sc);
 }
 
+static void count_drains(xev_loop *loop, xev_stream *stream, void *userdata) {
+    (void)loop;
+    (void)stream;
+    ++*(int *)userdata;
+}
+
+/* An empty request takes no part in the close, and what follows it must not start afterwards. A
+ * stream that is full by then has nobody to tell. */
+TEST(what_is_written_behind_a_close_and_an_empty_request_goes_nowhere) {
+    struct scene sc;
+    struct reuse reuse = {0};
+    struct req empty = {0}, other = {0};
+    xev_completion closing = {0};
+    char byte;
+    int drains = 0;
+    open_scene(&sc, true);
+    CHECK_EQ(xev_stream_set_marks(&sc.s, 0, 0, &drains, count_drains), 0);
+    xev_tcp_close(xev_tcp_from_fd(sc.fd[0]), &sc.n.loop, &closing, &reuse, open_others);
+    write_req(&sc.s, &sc.n, &empty, NULL, 0);
+    write_req(&sc.s, &sc.n, &other, "other", 5);
+    CHECK(xev_stream_is_full(&sc.s));
+    run_until(&sc.n, &reuse.calls, 1);
+    run_req(&other);
+    CHECK_EQ(empty.result, XEV_ECANCELED);
+    CHECK_EQ(other.result, XEV_ECANCELED);
+    CHECK_EQ(drains, 0);
+    CHECK_EQ(reuse.fd[0], sc.fd[0]);
+    CHECK_EQ(recv(reuse.fd[1], &byte, 1, MSG_DONTWAIT), -1);
+    sc.fd[0] = reuse.fd[0];
+    CHECK_EQ(close(reuse.fd[1]), 0);
+    close_scene(&sc);
+}
+
 /* ---- of no length, or too much ---- */
 
 /* Between, before and behind others, all of them in order. */

@@ -64,6 +64,11 @@ enum kind {
     TOO_LONG /* refused when its turn comes */
 };
 
+static bool is_closing(const xev_stream *s) {
+    const struct xev__fd *e = xev__fds_find(s->loop->fds, s->fd);
+    return e != NULL && e->closer != NULL;
+}
+
 /* Begin an operation for the n requests at the head. */
 static bool begin(xev_stream *s, const char *call, enum xev__op op, uint32_t n) {
     s->in_flight = n;
@@ -103,7 +108,8 @@ static void send_head(xev_stream *s) {
 /* The head needs nothing of the kernel; its result is reported from the loop all the same. */
 static void pend_head(xev_stream *s, const char *call, int result) {
     if (begin(s, call, XEV__OP_SEND, 1)) {
-        xev__pend(s->loop, &s->send, result);
+        /* What follows must not be sent to a number that is another's by then. */
+        xev__pend(s->loop, &s->send, is_closing(s) ? XEV_ECANCELED : result);
     }
 }
 
@@ -179,15 +185,11 @@ static void end_all(xev_stream *s, int result) {
     }
 }
 
-static bool is_closing(const xev_stream *s) {
-    const struct xev__fd *e = xev__fds_find(s->loop->fds, s->fd);
-    return e != NULL && e->closer != NULL;
-}
-
 static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     xev_stream *s = userdata;
     (void)c;
-    bool in_company = s->in_flight > 1, ours = s->stopped;
+    bool in_company = s->in_flight > 1;
+    bool ends = result == XEV_ECANCELED && !s->stopped; /* descriptor closing, or loop ending */
     s->stopped = false;
     s->in_flight = 0;
     s->delivering = true; /* what callbacks write is sent below, together */
@@ -196,8 +198,8 @@ static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void
     } else {
         s->one_by_one &= result >= 0;
     }
-    if (result == XEV_ECANCELED && !ours) {
-        end_all(s, XEV_ECANCELED); /* the descriptor is closing or the loop ends */
+    if (ends) {
+        end_all(s, XEV_ECANCELED);
     } else if (result < 0 && result != XEV_ECANCELED && !s->one_by_one) {
         if (!s->broken) {
             s->broken = s->head->sent_bytes > 0;
@@ -225,7 +227,8 @@ static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void
             s->sweep = false;
             sweep_cancelled(s);
         }
-        drained = s->full && s->queued_bytes <= s->low_bytes && !is_closing(s) && !loop->deinit;
+        drained =
+            s->full && s->queued_bytes <= s->low_bytes && !ends && !is_closing(s) && !loop->deinit;
         s->full &= !drained;
         if (drained && s->on_drain != NULL) {
             xev__count(&loop->count.callbacks, 1);
