@@ -80,6 +80,7 @@ struct file {
     int fd;
     struct slot *slot;
     bool append, closing, closed;
+    bool given_away; /* its number, before the close reports */
     uint64_t pos, order;
     uint32_t ops, early_ops; /* active; of these, begun before the close was asked for */
 };
@@ -138,7 +139,7 @@ struct world {
         xev_hook_when when;
         uint64_t order;
     } hooks[HOOKS];
-    uint64_t hook_order, last_hook[2], hook_turn[2];
+    uint64_t hook_order, last_hook[XEV_HOOK_TIMES], hook_turn[XEV_HOOK_TIMES];
     struct stat foreign_stat;
 };
 
@@ -181,8 +182,11 @@ static inline uint8_t *byte_of(struct job *j, uint32_t i) {
  * system and has not been reported. */
 static void check_free(struct world *w, int fd) {
     for (int i = 0; i < FILES; i++) {
-        const struct file *f = &w->files[i];
-        HOLDS(w, !f->used || f->closed || f->fd != fd || (f->closing && f->early_ops == 0));
+        struct file *f = &w->files[i];
+        if (f->used && !f->closed && f->fd == fd) {
+            HOLDS(w, f->closing && f->early_ops == 0);
+            f->given_away = true;
+        }
     }
     for (int i = 0; i < FOREIGNERS; i++) {
         HOLDS(w, w->foreigners[i].fd != fd);
@@ -209,15 +213,7 @@ static bool is_somebodys(struct world *w, int fd) {
 /* The close of f may have reached the system. Its number is nobody's then, or another's, to whom
  * whatever is asked of the number goes: a program that knows of the other must not do that. */
 static bool is_anothers(struct world *w, const struct file *f) {
-    bool yes = f->closing && f->early_ops == 0 && w->opens > 0;
-    for (int i = 0; i < FILES; i++) {
-        const struct file *o = &w->files[i];
-        yes |= o != f && o->used && !o->closed && o->fd == f->fd;
-    }
-    for (int i = 0; i < FOREIGNERS; i++) {
-        yes |= w->foreigners[i].fd == f->fd;
-    }
-    return yes;
+    return f->given_away || (f->closing && f->early_ops == 0 && w->opens > 0);
 }
 
 /* ---- what may come of an operation ---- */

@@ -325,7 +325,8 @@ static void hook_called(xev_loop *loop, xev_hook *hook) {
     xev_loop_metrics m;
     xev_loop_metrics_get(loop, &m);
     bool same_turn = w->hook_turn[when] == m.turns; /* once in each, in order of adding */
-    HOLDS(w, !same_turn || w->hooks[i].order > w->last_hook[when]);
+    uint64_t order = w->hooks[i].order, last = w->last_hook[when];
+    HOLDS(w, !same_turn || (when == XEV_HOOK_FLUSH ? order < last : order > last));
     w->hook_turn[when] = m.turns;
     w->last_hook[when] = w->hooks[i].order;
     uint64_t rng = w->rng;
@@ -343,7 +344,7 @@ static void change_hooks(struct world *w) {
     if (w->hooks[i].added) {
         CALL(w, xev_loop_hook_remove(&w->loop, &w->hooks[i].hook));
     } else {
-        w->hooks[i].when = one_in(w, 2) ? XEV_HOOK_BEFORE_POLL : XEV_HOOK_AFTER_POLL;
+        w->hooks[i].when = (xev_hook_when)below(w, XEV_HOOK_TIMES);
         w->hooks[i].hook.callback = hook_called;
         w->hooks[i].order = ++w->hook_order;
         CALL(w, xev_loop_hook_add(&w->loop, w->hooks[i].when, &w->hooks[i].hook));

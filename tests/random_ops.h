@@ -2,11 +2,9 @@
 #ifndef TESTS_RANDOM_OPS_H
 #define TESTS_RANDOM_OPS_H
 
-#include "tests/random_scene.h"
+#include "tests/random_stream_ops.h"
 
 static xev_cb_action called(xev_loop *loop, xev_completion *c, int result, void *userdata);
-static void act(struct world *w);
-
 /* ---- descriptors ---- */
 
 static struct chan **free_chan(struct world *w) {
@@ -31,14 +29,9 @@ static struct chan *add_chan(struct world *w, enum kind kind, int fd, int peer) 
     ch->connected = true;
     ch->slow = one_in(w, 3);
     ch->timed = one_in(w, 3);
-    ch->streams = one_in(w, 2) && (is_stream_socket(ch) || kind == PIPE_OUT);
+    ch->streams = (w->mostly_streams || one_in(w, 2)) && (is_stream_socket(ch) || kind == PIPE_OUT);
     if (ch->streams) {
-        if (kind == PIPE_OUT) {
-            xev_stream_init_fd(&ch->stream, &w->loop, fd);
-        } else {
-            xev_stream_init(&ch->stream, &w->loop, fd);
-        }
-        xev_stream_set_timeout(&ch->stream, ch->timed ? 300000 : 0);
+        init_stream(ch);
     }
     if (peer >= 0) {
         CHECK_EQ(fcntl(peer, F_SETFL, O_NONBLOCK), 0);
@@ -138,8 +131,8 @@ static void connect_somewhere(struct world *w) {
     ch->connected = false;
     op = set_up(w, op, CONNECT, ch);
     ch->refused = one_in(w, 4);
-    const xev_addr *to = ch->refused ? &w->deaf_addr : &w->plain_addr;
-    CALL(w, xev_tcp_connect(tcp, &w->loop, op->c, to, op, called));
+    op->to = ch->refused ? w->deaf_addr : w->plain_addr;
+    CALL(w, xev_tcp_connect(tcp, &w->loop, op->c, &op->to, op, called));
 }
 
 static void new_chan(struct world *w) {
@@ -147,7 +140,8 @@ static void new_chan(struct world *w) {
     if (free_chan(w) == NULL || w->few) {
         return;
     }
-    switch (below(w, 9)) {
+    static const uint32_t writers[] = {0, 1, 1, 4};
+    switch (w->mostly_streams ? writers[below(w, 4)] : below(w, 9)) {
     case 0:
         tcp_pair(fd);
         add_chan(w, TCP, fd[0], fd[1]);
@@ -377,99 +371,6 @@ static void begin_write(struct world *w, struct job *op, struct chan *ch) {
     }
 }
 
-/* ---- write queues ---- */
-
-static void check_written(struct req *req, int result) {
-    struct chan *ch = req->ch;
-    struct world *w = ch->w;
-    TRACE(w, "    request %u of %d: %d\n", req->id, ch->fd, result);
-    HOLDS(w, w->running && w->in_call == 0 && !w->in_callback);
-    if (result >= 0) {
-        HOLDS(w, (uint32_t)result == req->len);
-        for (const struct req *o = ch->reqs; o != req; o = o->next) {
-            HOLDS(w, o != NULL && o->cancelled); /* the oldest, but for those */
-        }
-    } else if (result == XEV_ECANCELED) {
-        HOLDS(w, req->cancelled || ch->closing || w->deinit);
-    } else if (result == XEV_ETIMEDOUT) {
-        HOLDS(w, ch->timed);
-    } else {
-        HOLDS(w, may_fail(ch, result) || (req->shut && result == XEV_ENOTCONN && may_be_over(ch)));
-    }
-    uint32_t bytes = req->r.sent_bytes;
-    HOLDS(w, result < 0 || bytes == req->len);
-    sent(ch, req->id, bytes);
-    ch->broken |= result < 0 && bytes > 0;
-}
-
-static void written(xev_loop *loop, xev_stream *stream, xev_write_req *r, int result,
-                    void *userdata) {
-    struct req *req = userdata;
-    struct chan *ch = req->ch;
-    struct world *w = ch->w;
-    HOLDS(w, r == &req->r && stream == &ch->stream && loop == &w->loop);
-    check_written(req, result);
-    struct req **at = &ch->reqs;
-    while (*at != req) {
-        at = &(*at)->next;
-    }
-    *at = req->next;
-    HOLDS(w, ch->reqs != NULL || xev_stream_queued_bytes(stream) == 0);
-    free(req->buf);
-    free(req);
-    w->callbacks++;
-    w->in_callback = true;
-    if (one_in(w, 3)) {
-        act(w);
-    }
-    w->in_callback = false;
-}
-
-static void write_stream(struct world *w, struct chan *ch) {
-    struct req *req = calloc(1, sizeof *req), **at = &ch->reqs;
-    uint32_t queued = 0;
-    for (; *at != NULL; at = &(*at)->next) {
-        queued++;
-    }
-    if (queued > 24) {
-        free(req);
-        return;
-    }
-    CHECK(req != NULL);
-    *at = req;
-    req->ch = ch;
-    req->late = ch->closing;
-    req->shut = one_in(w, 60);
-    req->id = ++w->patterns;
-    ch->reset |= ch->peer_gone && ch->kind == TCP;
-    TRACE(w, "  request %u of %d%s\n", req->id, ch->fd, req->shut ? ": shutdown" : "");
-    if (req->shut && ch->kind != PIPE_OUT) {
-        ch->shut = true;
-        CALL(w, xev_stream_shutdown(&ch->stream, &req->r, req, written));
-        return;
-    }
-    req->shut = false;
-    req->len = size_up_to(w, 65536);
-    req->buf = malloc(req->len);
-    CHECK(req->buf != NULL);
-    pattern_fill(req->buf, req->len, req->id, 0);
-    CALL(w, xev_stream_write(&ch->stream, &req->r, req->buf, req->len, req, written));
-}
-
-static void cancel_written(struct world *w, struct chan *ch) {
-    uint32_t n = below(w, 4);
-    struct req *req = ch->reqs;
-    while (req != NULL && n-- > 0 && req->next != NULL) {
-        req = req->next;
-    }
-    if (req != NULL) {
-        int rc;
-        CALL(w, rc = xev_stream_cancel(&ch->stream, &req->r));
-        HOLDS(w, rc == 0 || rc == XEV_EALREADY || (rc == XEV_ENOENT && req->cancelled));
-        req->cancelled |= rc == 0;
-    }
-}
-
 /* Begin something on ch. */
 static void operate(struct world *w, struct job *op, struct chan *ch) {
     xev_tcp tcp = xev_tcp_from_fd(ch->fd);
@@ -617,6 +518,51 @@ static void peer_acts(struct world *w, struct chan *ch) {
     }
 }
 
+/* ---- hooks ---- */
+
+static void hook_called(xev_loop *loop, xev_hook *hook) {
+    struct world *w = loop->userdata;
+    int i = 0;
+    while (&w->hooks[i].hook != hook) {
+        CHECK_LT(++i, HOOKS);
+    }
+    xev_hook_when when = w->hooks[i].when;
+    uint64_t number = w->hooks[i].number;
+    bool in_turn = w->running && w->in_call == 0;
+    HOLDS(w, in_turn || (w->preparing && when == XEV_HOOK_FLUSH));
+    HOLDS(w, w->hooks[i].added && !w->in_callback);
+    xev_loop_metrics m;
+    xev_loop_metrics_get(loop, &m);
+    bool first = w->hook_turn[when] != m.turns; /* once in a turn, in their order */
+    bool behind =
+        when == XEV_HOOK_FLUSH ? number < w->last_hook[when] : number > w->last_hook[when];
+    HOLDS(w, first || behind);
+    w->hook_turn[when] = m.turns;
+    w->last_hook[when] = number;
+    uint64_t rng = w->rng;
+    w->rng = mix(w->seed ^ mix(m.turns) ^ w->callbacks ^ number);
+    w->in_callback = true;
+    if (one_in(w, 3)) {
+        TRACE(w, "    hook\n");
+        act(w);
+    }
+    w->in_callback = false;
+    w->rng = rng;
+}
+
+static void change_hooks(struct world *w) {
+    uint32_t i = below(w, HOOKS);
+    if (w->hooks[i].added) {
+        CALL(w, xev_loop_hook_remove(&w->loop, &w->hooks[i].hook));
+    } else {
+        w->hooks[i].when = (xev_hook_when)below(w, XEV_HOOK_TIMES);
+        w->hooks[i].hook.callback = hook_called;
+        w->hooks[i].number = ++w->hooks_added;
+        CALL(w, xev_loop_hook_add(&w->loop, w->hooks[i].when, &w->hooks[i].hook));
+    }
+    w->hooks[i].added = !w->hooks[i].added;
+}
+
 /* Something at random. */
 static void act(struct world *w) {
     struct chan *ch = pick(w);
@@ -644,13 +590,19 @@ static void act(struct world *w) {
         limit(w, any);
     } else if (n < 90 && ch != NULL) {
         close_chan(w, op, ch);
-    } else if (n < 93) {
+    } else if (n < 92) {
         release_held(w);
-    } else if (n < 94 && ch != NULL && ch->streams) {
-        cancel_written(w, ch);
-    } else if (n < 96) {
+    } else if (n < 94) {
+        if (ch != NULL && ch->streams) {
+            change_stream(w, ch);
+        }
+    } else if (n < 95) {
         refer(w, any);
-    } else if (n >= 96) {
+    } else if (n < 96) {
+        if (!w->deinit) {
+            change_hooks(w);
+        }
+    } else {
         new_chan(w);
     }
 }
@@ -660,7 +612,57 @@ static void act(struct world *w) {
 static bool can_repeat(const struct job *op) {
     bool over = op->result == XEV_ECANCELED || op->result == XEV_ETIMEDOUT || op->what == CANCEL ||
                 op->what == CLOSE;
-    return !over && op->what != CONNECT && !op->late && (op->ch == NULL || !op->ch->closing);
+    bool connected = op->what == CONNECT && op->result != XEV_ECONNREFUSED;
+    return !over && !connected && !op->late && (op->ch == NULL || !op->ch->closing);
+}
+
+/* The pieces of op go on where they ended, which may leave nothing of them. */
+static void advance(struct job *op, uint32_t bytes) {
+    for (uint32_t i = 0; i < op->pieces; i++) {
+        uint32_t n = bytes < op->vec[i].len_bytes ? bytes : (uint32_t)op->vec[i].len_bytes;
+        op->vec[i].base = (uint8_t *)op->vec[i].base + n;
+        op->vec[i].len_bytes -= n;
+        bytes -= n;
+    }
+}
+
+static void set_datagrams(struct job *op) {
+    for (uint32_t i = 0; i < op->pieces; i++) {
+        op->d[i].buf = op->vec[i].base;
+        op->d[i].capacity_bytes = op->d[i].len_bytes = (uint32_t)op->vec[i].len_bytes;
+    }
+}
+
+/* What the arguments of op point to may be another thing when it is repeated. */
+static void change_arguments(struct job *op) {
+    struct world *w = op->w;
+    struct chan *ch = op->ch;
+    if (op->what == CONNECT) {
+        ch->was_refused = true;
+        ch->refused = one_in(w, 3);
+        op->to = ch->refused ? w->deaf_addr : w->plain_addr;
+        return;
+    }
+    bool udp = ch != NULL && ch->kind == UDP && op->what != MULTI && is_transfer(op->what);
+    bool vectored = !udp && (op->what == RECVV || op->what == SENDV) && !op->invalid;
+    if ((!udp && !vectored) || one_in(w, 2)) {
+        return;
+    }
+    if (vectored && one_in(w, 2)) {
+        advance(op, op->result > 0 && one_in(w, 2) ? (uint32_t)op->result : size_up_to(w, 4096));
+    } else {
+        uint32_t pieces = op->pieces;
+        set_pieces(op, pieces + size_up_to(w, udp ? 1200 : 16384), pieces);
+    }
+    if (udp) {
+        set_datagrams(op);
+    }
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < op->pieces; i++) {
+        left += (uint32_t)op->vec[i].len_bytes;
+    }
+    op->invalid = left == 0;
+    TRACE(w, "  changed to %u bytes\n", left);
 }
 
 /* The terminal callback of op: repeat it, begin another with its completion, or leave it. */
@@ -677,6 +679,7 @@ static xev_cb_action after(struct world *w, struct job *op) {
             bury(op);
             return XEV_DISARM;
         }
+        change_arguments(op);
         bool unref = op->unref;
         begin(op);
         op->unref = unref;

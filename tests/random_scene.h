@@ -8,12 +8,21 @@
 #ifndef TESTS_RANDOM_SCENE_H
 #define TESTS_RANDOM_SCENE_H
 
-#include <inttypes.h>
 #include <sys/ioctl.h>
 
 #include "tests/net_scene.h"
+#include "tests/random.h"
 
-enum { OPS = 96, SPARE_OPS = 64, CHANS = 12, ASYNCS = 4, HELD = 6, CALLERS = 4, PIECES = 4 };
+enum {
+    OPS = 96,
+    SPARE_OPS = 64,
+    CHANS = 12,
+    ASYNCS = 4,
+    HELD = 6,
+    CALLERS = 4,
+    PIECES = 4,
+    HOOKS = 3
+};
 
 enum kind { TCP, UNIX, PIPE_IN, PIPE_OUT, UDP, LISTENER, FOREIGN, KINDS };
 
@@ -54,7 +63,7 @@ struct chan {
     enum kind kind;
     int fd, peer, port; /* port: of an end that connects, by which its peer is found */
     uint32_t seed;
-    bool connecting, connected, refused;
+    bool connecting, connected, refused, was_refused;
     bool closing, closed;      /* by the loop */
     bool shut;                 /* asked for */
     bool peer_shut, peer_gone; /* done */
@@ -72,7 +81,10 @@ struct chan {
     bool streams; /* is written to by stream only */
     bool timed;   /* which has a time limit */
     xev_stream stream;
-    struct req *reqs; /* oldest first */
+    uint64_t low, high; /* its marks */
+    bool full;
+    uint64_t moved_lo; /* its queue has become shorter, at this time or later */
+    struct req *reqs;  /* oldest first */
     struct {
         int fd, port;
     } callers[CALLERS]; /* plain sockets that wait to be accepted; port 0: none */
@@ -85,6 +97,7 @@ struct req {
     uint8_t *buf;
     uint32_t id, len;
     bool cancelled, late, shut;
+    uint64_t begun_lo; /* asked for at this time or later */
 };
 
 struct async {
@@ -112,6 +125,7 @@ struct job {
     xev_vec vec[PIECES];
     xev_datagram d[PIECES];
     uint32_t mask;
+    xev_addr to; /* of a connect */
     struct async *async;
     uint32_t owed;      /* looks at the loop since its async was notified */
     struct job *target; /* of a cancel */
@@ -131,6 +145,7 @@ struct world {
     xev_loop_options options;
     int in_call;
     bool in_callback, running, stop;
+    bool preparing;     /* a host's wait */
     bool deinit, quiet; /* quiet: nothing new is begun */
     uint32_t budget;    /* of what may be begun during deinit */
     bool few, was_few;  /* there are no descriptors to be had, now or before */
@@ -139,6 +154,16 @@ struct world {
     uint32_t active;
     struct job ops[OPS + SPARE_OPS]; /* the first one guards waits */
     struct chan *chans[CHANS];
+    struct {
+        xev_hook hook;
+        xev_hook_when when;
+        bool added;
+        uint64_t number; /* in order of adding */
+    } hooks[HOOKS];
+    uint64_t hooks_added, last_hook[XEV_HOOK_TIMES], hook_turn[XEV_HOOK_TIMES];
+    uint64_t run_began;
+    bool mostly_streams;
+    bool brief;                 /* waits little */
     struct async *asyncs;       /* the loop's */
     struct async *their_asyncs; /* another's: to notify only */
     struct {
@@ -153,36 +178,12 @@ struct world {
     xev_addr plain_addr, deaf_addr;
 };
 
-#define TRACE(w, ...) ((w)->trace ? (void)fprintf(stderr, __VA_ARGS__) : (void)0)
-
-#define HOLDS(w, cond)                                                                             \
-    ((cond) ? (void)0 : CHECK_FAIL("seed %" PRIu64 ": not true: %s", (w)->seed, #cond))
-
 #define OP_HOLDS(op, cond)                                                                         \
     ((cond) ? (void)0                                                                              \
             : CHECK_FAIL("seed %" PRIu64 ": %s #%" PRIu64 " on %s, result %d: not true: %s",       \
                          (op)->w->seed, what_names[(op)->what], (op)->serial,                      \
                          (op)->ch != NULL ? kind_names[(op)->ch->kind] : "none", (op)->result,     \
                          #cond))
-
-/* A call during which no callback may run. */
-#define CALL(w, ...) ((w)->in_call++, __VA_ARGS__, (w)->in_call--)
-
-/* ---- numbers ---- */
-
-static inline uint64_t mix(uint64_t x) {
-    x += UINT64_C(0x9E3779B97F4A7C15);
-    x = (x ^ x >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    x = (x ^ x >> 27) * UINT64_C(0x94D049BB133111EB);
-    return x ^ x >> 31;
-}
-
-static inline uint32_t below(struct world *w, uint32_t n) {
-    w->rng = mix(w->rng);
-    return (uint32_t)((w->rng >> 32) * n >> 32);
-}
-
-static inline bool one_in(struct world *w, uint32_t n) { return below(w, n) == 0; }
 
 /* Small ones more often. */
 static inline uint32_t size_up_to(struct world *w, uint32_t max) {
@@ -191,28 +192,11 @@ static inline uint32_t size_up_to(struct world *w, uint32_t max) {
     return 1 + below(w, scale < max ? scale : max);
 }
 
-static inline uint8_t pattern_at(uint32_t id, uint64_t at) {
-    return (uint8_t)((id * 2654435761u + (uint32_t)at * 0x9E3779B1u) >> 24);
-}
-
-static inline void pattern_fill(uint8_t *p, size_t len, uint32_t id, uint64_t at) {
-    for (size_t i = 0; i < len; i++) {
-        p[i] = pattern_at(id, at + i);
-    }
-}
-
-static inline bool pattern_is(const void *data, size_t len, uint32_t id, uint64_t at) {
-    const uint8_t *p = data;
-    for (size_t i = 0; i < len; i++) {
-        if (p[i] != pattern_at(id, at + i)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static inline bool is_read(enum what what) { return what >= RECV && what < CONNECT; }
 static inline bool is_write(enum what what) { return what >= CONNECT; }
+static inline bool is_transfer(enum what what) {
+    return what == RECV || what == RECVV || what == SEND || what == SENDV;
+}
 static inline bool is_multi(enum what what) {
     return what == MULTI || what == ACCEPT_MULTI || what == POLL_MULTI;
 }
@@ -449,7 +433,7 @@ static void check_recv(struct job *op) {
         return;
     }
     if (result == XEV_ECONNREFUSED) {
-        OP_HOLDS(op, ch->refused);
+        OP_HOLDS(op, ch->refused || ch->was_refused);
         return;
     }
     OP_HOLDS(op, result == XEV_EOF || result == XEV_ECONNRESET);
@@ -460,7 +444,7 @@ static void check_recv(struct job *op) {
 
 /* A write to ch may fail with code. */
 static bool may_fail(const struct chan *ch, int code) {
-    if (ch->refused && code == XEV_ECONNREFUSED) {
+    if ((ch->refused || ch->was_refused) && code == XEV_ECONNREFUSED) {
         return true; /* the first to ask is told */
     }
     bool ended = ch->shut || ch->peer_gone || ch->reset || ch->broken || !ch->connected;
@@ -605,6 +589,8 @@ static void check_result(struct job *op) {
     case CONNECT:
         OP_HOLDS(op, op->result == 0 || op->result == XEV_EADDRNOTAVAIL ||
                          (op->result == XEV_ECONNRESET && ch->reset) ||
+                         /* Linux, of a socket that was refused before */
+                         (op->result == XEV_ECONNABORTED && ch->was_refused) ||
                          (op->result == XEV_ECONNREFUSED && ch->refused) ||
                          (op->result == XEV_ENOTCONN && (ch->refused || ch->reset)));
         OP_HOLDS(op, op->result != 0 || !ch->refused);

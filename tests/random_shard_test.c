@@ -69,7 +69,7 @@ struct shard {
     struct client clients[CLIENTS];
     uint32_t letters_len, asks_len, casts_len, clocks_len, clients_len;
     struct ask *unanswered;
-    xev_hook before, after;
+    xev_hook before, after, flush;
     xev_watcher bell;
     xev_completion bell_wait;
     atomic_bool owed; /* a notification */
@@ -440,6 +440,12 @@ static void after_poll(xev_loop *loop, xev_hook *hook) {
     hook_called(s);
 }
 
+static void last_thing(xev_loop *loop, xev_hook *hook) {
+    struct shard *s = (struct shard *)(void *)((char *)hook - offsetof(struct shard, flush));
+    HOLDS(s->w, loop == xev_shard_loop(s->self));
+    hook_called(s);
+}
+
 static void begins(xev_shard *self, xev_message *m, void *arg) {
     struct shard *s = state_of(self);
     HOLDS(s->w, m == &s->begin && arg == s);
@@ -461,8 +467,10 @@ static int shard_init(xev_shard *self, void *userdata) {
     s->self = self;
     s->before.callback = before_poll;
     s->after.callback = after_poll;
+    s->flush.callback = last_thing;
     xev_loop_hook_add(loop, XEV_HOOK_BEFORE_POLL, &s->before);
     xev_loop_hook_add(loop, XEV_HOOK_AFTER_POLL, &s->after);
+    xev_loop_hook_add(loop, XEV_HOOK_FLUSH, &s->flush);
     s->waits = true;
     xev_async_wait(&s->bell, loop, &s->bell_wait, s, bell_rang);
     xev_completion_unref(&s->bell_wait);
