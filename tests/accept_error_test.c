@@ -1,6 +1,7 @@
 /* Accepts that fail for the connection that was next and not for the listener: the kernel's answers
  * are replaced on their way, those to accept4 and those that come through the ring. Linked with
  * --wrap=accept4 and --wrap=io_uring_peek_batch_cqe. */
+#include <sys/epoll.h>
 #include <sys/stat.h>
 
 #include "tests/net_scene.h"
@@ -320,6 +321,108 @@ TEST(accept_now_passes_over_them_too) {
     CHECK_EQ(close(client), 0);
     CHECK_EQ(close(other), 0);
     CHECK_EQ(close(listener), 0);
+}
+
+/* ---- descriptors that the kernel does not report on ---- */
+
+static int watches_left = 1000000; /* for sockets */
+
+int __real_epoll_ctl(int ep, int op, int fd, struct epoll_event *ev);
+int __wrap_epoll_ctl(int ep, int op, int fd, struct epoll_event *ev);
+
+int __wrap_epoll_ctl(int ep, int op, int fd, struct epoll_event *ev) {
+    struct stat st;
+    if (op != EPOLL_CTL_ADD) {
+        return __real_epoll_ctl(ep, op, fd, ev);
+    }
+    if (watches_left == 0) {
+        errno = ENOSPC;
+        return -1;
+    }
+    CHECK_EQ(fstat(fd, &st), 0);
+    watches_left -= S_ISSOCK(st.st_mode);
+    return __real_epoll_ctl(ep, op, fd, ev);
+}
+
+enum { PLACES = 3, CLIENTS = 12 };
+
+struct served {
+    struct op recv;
+    char byte;
+    int fd;
+};
+static struct served served[CLIENTS];
+static int served_len;
+
+static xev_cb_action serve_one(struct op *op, int result) {
+    if (result >= 0) {
+        struct served *s = &served[served_len++];
+        s->fd = result;
+        op_new(&s->recv, op->net);
+        xev_tcp_recv(xev_tcp_from_fd(result), &op->net->loop, &s->recv.c, &s->byte, 1, &s->recv,
+                     op_called);
+    }
+    return xev_completion_more(&op->c) ? XEV_REARM : XEV_DISARM;
+}
+
+static int waiting_now(void) {
+    int n = 0;
+    for (int i = 0; i < served_len; i++) {
+        n += served[i].recv.calls == 0;
+    }
+    return n;
+}
+
+TEST(without_room_for_more_watches_new_clients_wait_and_old_ones_are_served) {
+    struct net n;
+    struct op op;
+    int clients[CLIENTS];
+    net_open(&n, NULL);
+    bool limited = strcmp(xev_loop_backend(&n.loop), "epoll") == 0;
+    int listener = plain_listener(CLIENTS);
+    accept_on(&op, &n, listener, true);
+    op.then = serve_one;
+    settle(&n);
+    watches_left = PLACES;
+    for (int i = 0; i < CLIENTS; i++) {
+        clients[i] = plain_connect(listener);
+        if (limited) {
+            wait_connections(listener, i <= PLACES ? 1 : (uint32_t)(i - PLACES));
+        }
+        settle(&n); /* each in a turn of its own, if it is accepted */
+    }
+    if (limited) {
+        /* One was accepted before anybody knew. */
+        run_until(&n, &op.calls, PLACES + 2);
+        CHECK_EQ(op.result, XEV_ENOSPC);
+        CHECK_EQ(served_len, PLACES + 1);
+        CHECK_EQ(served[PLACES].recv.result, XEV_ENOSPC);
+        (void)run_for(&n, 100);
+        CHECK_EQ(served_len, PLACES + 1);
+        CHECK_EQ(op.calls, PLACES + 2); /* told once */
+        CHECK_EQ(waiting_now(), PLACES);
+        /* Some more, one after the other. */
+        watches_left = PLACES;
+        run_until(&n, &served_len, 2 * PLACES + 1);
+        (void)run_for(&n, 100);
+        CHECK_EQ(served_len, 2 * PLACES + 1);
+        CHECK_EQ(waiting_now(), 2 * PLACES);
+        watches_left = 1000000;
+    }
+    run_until(&n, &served_len, CLIENTS);
+    settle(&n);
+    CHECK_EQ(waiting_now(), limited ? CLIENTS - 1 : CLIENTS);
+    for (int i = 0; i < CLIENTS; i++) {
+        plain_send(clients[i], "x", 1);
+    }
+    for (int i = 0; i < CLIENTS; i++) {
+        run_until(&n, &served[i].recv.ends, 1);
+        CHECK_EQ(served[i].recv.result, limited && i == PLACES ? XEV_ENOSPC : 1);
+        close_fd(&n, served[i].fd);
+        CHECK_EQ(close(clients[i]), 0);
+    }
+    close_fd(&n, listener);
+    net_close(&n);
 }
 
 /* Some of the same codes are the listener's own. */

@@ -51,6 +51,9 @@ XEV_NODISCARD int xev_tcp_listen(xev_tcp tcp, int backlog);
  * 10 ms, then after twice as long each time, to 80 ms (exhaustion) or 1.28 s (refusal). Where
  * memory is short for the loop's own record of it, it reports nothing and tries again every 10 ms.
  *
+ * On epoll XEV_ENOSPC and XEV_ENOMEM may also say that the kernel watches no further descriptor
+ * (fs.epoll.max_user_watches). Clients then wait in the backlog; those served before are served on.
+ *
  * What is wrong with one connection only (it broke before it was accepted) is passed over in
  * silence. XEV_EINVAL: it does not listen, or was shut down. XEV_ENOTSUP: it cannot. */
 void xev_tcp_accept(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb);

@@ -44,6 +44,20 @@ static int arm(xev_loop *loop, struct xev__fd *e) {
     return 0;
 }
 
+/* By a try: the limit is the user's, for all processes. */
+static int has_room(xev_loop *loop) {
+    struct epoll *ep = loop->backend;
+    struct epoll_event ev = {.events = EPOLLET, .data.u64 = WAKE_TAG};
+    xev_fd fd;
+    int rc = xev__os_wake_open(&fd);
+    xev__count(&loop->count.syscalls, 3);
+    if (rc == 0) {
+        rc = epoll_ctl(ep->fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+        (void)close(fd);
+    }
+    return rc;
+}
+
 static int failed(int code, const char *step, char *why, size_t why_len) {
     snprintf(why, why_len, "epoll: %s: %s", step, xev_strerror(code));
     return code;
@@ -56,6 +70,7 @@ static int epoll_init(xev_loop *loop, char *why, size_t why_len) {
         return failed(XEV_ENOMEM, "state", why, why_len);
     }
     ep->ready.arm = arm;
+    ep->ready.has_room = has_room;
     ep->fd = epoll_create1(EPOLL_CLOEXEC);
     ep->fd = xev__os_above_std(ep->fd < 0 ? -errno : ep->fd);
     if (ep->fd < 0) {

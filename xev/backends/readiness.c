@@ -169,10 +169,21 @@ void xev__readiness_event(struct xev__readiness *r, struct xev__fd *e, bool read
     }
 }
 
+/* Connections that are accepted with care after the kernel had no room for a descriptor. */
+#define CAREFUL_ACCEPTS 1024
+
+static int arm(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e) {
+    int rc = r->arm(loop, e);
+    if (xev__os_exhausted(rc) && r->has_room != NULL) {
+        r->careful = CAREFUL_ACCEPTS;
+    }
+    return rc;
+}
+
 /* A direction that is not ready is announced when it is. 0 or a code: the next one must try for
  * itself, nothing will be announced. */
 static int await(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, enum xev__dir d) {
-    int rc = e->registered ? 0 : r->arm(loop, e);
+    int rc = e->registered ? 0 : arm(loop, r, e);
     e->ready[d] = rc < 0;
     return rc;
 }
@@ -199,8 +210,15 @@ static bool step(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, en
     if (c == NULL || !e->ready[d] || c->state != XEV__STARTED) {
         return false;
     }
-    uint32_t buffer;
-    int rc = xev__try(loop, e, c, &buffer);
+    uint32_t buffer = UINT32_MAX;
+    bool careful = c->op == XEV__OP_ACCEPT && r->careful > 0;
+    int rc = careful ? r->has_room(loop) : 0;
+    if (rc < 0) {
+        r->careful = CAREFUL_ACCEPTS; /* the client would be accepted only to be turned away */
+    } else {
+        rc = xev__try(loop, e, c, &buffer);
+        r->careful -= careful && rc >= 0;
+    }
     bool multi = (c->flags & XEV__F_MULTI) != 0;
     if (rc == XEV_EAGAIN) {
         would_block(loop, r, e, d, c);
@@ -229,7 +247,7 @@ static bool step(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, en
     } else {
         xev__finish(loop, c, rc, multi && rc >= 0);
     }
-    return true;
+    return !careful;
 }
 
 /* What c waits for holds, XEV_EAGAIN, or an error. */
@@ -238,12 +256,12 @@ static int look(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, xev
     bool multi = (c->flags & XEV__F_MULTI) != 0;
     int rc = 0;
     if (multi && !e->registered) {
-        rc = r->arm(loop, e); /* which also announces what holds by now */
+        rc = arm(loop, r, e); /* which also announces what holds by now */
         return rc == 0 ? XEV_EAGAIN : rc;
     }
     rc = xev__os_poll_now(e->fd, c->arg.io.aux);
     if (rc == XEV_EAGAIN && !e->registered) {
-        rc = r->arm(loop, e);
+        rc = arm(loop, r, e);
         return rc == 0 ? XEV_EAGAIN : rc;
     }
     return rc;
@@ -284,6 +302,14 @@ static bool has_had_its_turn(const struct xev__readiness *r, const struct xev__f
     return r->round >= ACCEPT_ROUNDS && c != NULL && c->op == XEV__OP_ACCEPT && e->ready[d];
 }
 
+/* A listener that may have more: the connection before is tried first. */
+static bool accepts_with_care(const struct xev__readiness *r, const struct xev__fd *e,
+                              enum xev__dir d) {
+    const xev_completion *c = e->head[d];
+    return r->careful > 0 && c != NULL && c->op == XEV__OP_ACCEPT && c->state == XEV__STARTED &&
+           e->ready[d];
+}
+
 static void try_all(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e) {
     uint32_t gen = e->gen; /* callbacks may close the descriptor */
     try_polls(loop, r, e);
@@ -296,7 +322,8 @@ static void try_all(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e)
         while (e->gen == gen && tries < TRIES_IN_A_ROW && step(loop, r, e, (enum xev__dir)d)) {
             tries++;
         }
-        if (e->gen == gen && tries == TRIES_IN_A_ROW) {
+        if (e->gen == gen &&
+            (tries == TRIES_IN_A_ROW || accepts_with_care(r, e, (enum xev__dir)d))) {
             xev__readiness_list(r, e);
         }
     }

@@ -14,6 +14,11 @@ struct xev__readiness {
     uint32_t round; /* of the run that goes on */
     /* Have the kernel report on a descriptor from now on. 0 or a code. */
     int (*arm)(xev_loop *loop, struct xev__fd *fd);
+    /* 0: the kernel would report on one more descriptor; or why not. NULL: it always would. */
+    int (*has_room)(xev_loop *loop);
+    /* Above 0: it did not lately, and so many connections are accepted one by one, each where there
+     * is room for it. */
+    uint32_t careful;
 };
 
 /* What it can do: everything, since it makes the system calls itself. */
