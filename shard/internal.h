@@ -80,6 +80,16 @@ static inline void xev__shard_check(bool ok, const char *call, const char *what)
     }
 }
 
+/* In builds without NDEBUG: call is made on the thread of shard s. */
+#if defined(NDEBUG)
+static inline void xev__shard_check_thread(const char *call, const xev_shard *s) {
+    (void)call;
+    (void)s;
+}
+#else
+void xev__shard_check_thread(const char *call, const xev_shard *s);
+#endif
+
 #define XEV__MAILBOX_CLOSED 0x80000000u
 
 /* What stuck.c knows of the end that is under way; times in ms, 0: not yet. */

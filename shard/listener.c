@@ -220,6 +220,7 @@ void xev__listeners_cut(xev_shard *s) {
 
 void xev_listener_pause(xev_listener *l) {
     xev__shard_check(l != NULL, "xev_listener_pause", "listener is null");
+    xev__shard_check_thread("xev_listener_pause", l->shard);
     l->paused = true;
     if (!l->draining) {
         stop(l);
@@ -228,6 +229,7 @@ void xev_listener_pause(xev_listener *l) {
 
 void xev_listener_resume(xev_listener *l) {
     xev__shard_check(l != NULL, "xev_listener_resume", "listener is null");
+    xev__shard_check_thread("xev_listener_resume", l->shard);
     l->paused = false;
     l->error = 0;
     l->retry_ms = 0;
@@ -289,6 +291,7 @@ int xev_shard_listen(xev_shard *s, xev_listener *l, const xev_addr *addr, int ba
                      void *userdata, xev_listener_fn callback) {
     xev__shard_check(s != NULL && l != NULL && callback != NULL, "xev_shard_listen",
                      "shard, listener or callback is null");
+    xev__shard_check_thread("xev_shard_listen", s);
     *l = (xev_listener){.shard = s, .callback = callback, .userdata = userdata};
     if (s->draining) {
         return XEV_ECANCELED; /* nothing would close it */
@@ -316,6 +319,7 @@ int xev_shard_listen(xev_shard *s, xev_listener *l, const xev_addr *addr, int ba
 
 xev_tcp xev_listener_tcp(const xev_listener *l) {
     xev__shard_check(l != NULL, "xev_listener_tcp", "listener is null");
+    xev__shard_check_thread("xev_listener_tcp", l->shard);
     return l->tcp;
 }
 
@@ -333,6 +337,7 @@ xev_shard *xev_listener_shard(const xev_listener *l) {
 void xev_listener_status_get(const xev_listener *l, xev_listener_status *out) {
     xev__shard_check(l != NULL && out != NULL, "xev_listener_status_get",
                      "listener or room is null");
+    xev__shard_check_thread("xev_listener_status_get", l->shard);
     int waiting = l->ended ? 0 : xev__listener_waiting(l->tcp.fd);
     *out = (xev_listener_status){
         .state = l->ended      ? XEV_LISTENER_CLOSED

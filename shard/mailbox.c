@@ -241,6 +241,7 @@ int xev_shard_submit_to(xev_shard *to, xev_request *r, xev_request_fn handler, v
         return XEV_ECANCELED; /* nobody would be there for the reply */
     }
     r->from = self;
+    r->to = to;
     r->handler = handler;
     r->reply = reply;
     r->arg = arg;
@@ -254,6 +255,7 @@ int xev_shard_submit_to(xev_shard *to, xev_request *r, xev_request_fn handler, v
 void xev_shard_reply(xev_request *r, int result) {
     xev__shard_check(r != NULL && r->from != NULL, "xev_shard_reply",
                      "request is null or answered already");
+    xev__shard_check_thread("xev_shard_reply", r->to);
     xev_shard *from = r->from;
     r->from = NULL;
     r->result = result;

@@ -63,6 +63,10 @@ static int set_up(xev_shard *s) {
         return fail(s->rt, rc, s->id, "xev_loop_init");
     }
     s->has_loop = true;
+    rc = xev_loop_run(&s->loop, XEV_RUN_NO_WAIT); /* there is nothing to run yet: it is ours now */
+    if (rc < 0) {
+        return rc;
+    }
     xev__mailbox_start(s);
     rc = xev__hangups_start(s);
     if (rc < 0) {
@@ -205,6 +209,7 @@ static void *shard_main(void *arg) {
     xev_shard *s = arg;
     struct xev__runtime *rt = s->rt;
     xev__current_shard = s;
+    xev__name_thread(s->id);
     for (;;) {
         enum xev__command command = next_command(s);
         int result = 0;
@@ -488,6 +493,21 @@ void xev_runtime_failure_get(const xev_runtime *handle, xev_runtime_failure *out
 }
 
 /* ---- the rest of shard.h ---- */
+
+#if !defined(NDEBUG)
+void xev__shard_check_thread(const char *call, const xev_shard *s) {
+    const xev_shard *self = xev_shard_current();
+    if (self == s) {
+        return;
+    }
+    char what[80], where[32] = "a thread that is no shard's";
+    if (self != NULL) {
+        snprintf(where, sizeof where, "shard %u", self->id);
+    }
+    snprintf(what, sizeof what, "called on %s, of shard %u", where, s->id);
+    xev__shard_check(false, call, what);
+}
+#endif
 
 static struct xev__visit visit_running(const char *call, const xev_runtime *handle) {
     xev__shard_check(handle != NULL, call, "runtime is null");

@@ -13,6 +13,9 @@ int xev__cpu_nth(uint32_t n);
  * what stands before /proc and /sys: "" or, in tests, a folder. */
 uint32_t xev__cpu_quota(const char *root);
 
+/* Call the calling thread "xev-shard-ID", for debuggers, top, and messages. */
+void xev__name_thread(uint32_t id);
+
 /* Bind the calling thread to a CPU. 0 or a code. */
 int xev__cpu_pin(int cpu);
 

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -64,6 +65,12 @@ int xev__cpu_pin(int cpu) {
     int rc = sched_setaffinity(0, size, set) == 0 ? 0 : -errno;
     CPU_FREE(set);
     return rc;
+}
+
+void xev__name_thread(uint32_t id) {
+    char name[16]; /* all that the kernel takes */
+    snprintf(name, sizeof name, "xev-shard-%u", id % 100000);
+    (void)pthread_setname_np(pthread_self(), name);
 }
 
 /* ---- cgroup quota ---- */

@@ -58,6 +58,16 @@ static inline void death_check_text(const struct death *d, const char *call, con
     CHECK(strchr(text, '\n') == text + len - 1);
 }
 
+/* words: stand in the line. */
+static inline void death_check_words(const struct death *d, const char *call, const char *what,
+                                     const char *words) {
+    char text[DEATH_TEXT_BYTES];
+    death_check_text(d, call, what, text);
+    if (strstr(text, words) == NULL) {
+        CHECK_FAIL("%s (%s) does not say \"%s\": %s", call, what, words, text);
+    }
+}
+
 static inline void death_check(const struct death *d, const char *call, const char *what) {
     char text[DEATH_TEXT_BYTES];
     death_check_text(d, call, what, text);

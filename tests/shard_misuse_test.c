@@ -181,3 +181,122 @@ TEST(bad_options_of_a_runtime_are_refused) {
 TEST(a_request_from_outside_is_refused) {
     REFUSES(xev_shard_submit_to, to, XEV_EINVAL, shard, &request, on_request, NULL, on_reply);
 }
+
+#if !defined(NDEBUG)
+
+static xev_completion mistaken;
+static void (*mistake)(xev_shard *zero);
+
+static xev_cb_action on_any(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    (void)loop;
+    (void)c;
+    (void)result;
+    (void)userdata;
+    return XEV_DISARM;
+}
+
+static void arm_there(xev_shard *zero) {
+    xev_timer_run(NULL, xev_shard_loop(zero), &mistaken, 1, NULL, on_any);
+}
+
+static void close_there(xev_shard *zero) {
+    xev_tcp_close((xev_tcp){XEV_INVALID_FD}, xev_shard_loop(zero), &mistaken, NULL, on_any);
+}
+
+static void listen_there(xev_shard *zero) {
+    (void)xev_shard_listen(zero, &listener, &addr, 0, NULL, on_connection);
+}
+
+static void pause_there(xev_shard *zero) {
+    (void)zero;
+    xev_listener_pause(&listener);
+}
+
+static void resume_there(xev_shard *zero) {
+    (void)zero;
+    xev_listener_resume(&listener);
+}
+
+static void socket_there(xev_shard *zero) {
+    (void)zero;
+    (void)xev_listener_tcp(&listener);
+}
+
+static void status_there(xev_shard *zero) {
+    xev_listener_status there;
+    (void)zero;
+    xev_listener_status_get(&listener, &there);
+}
+
+/* Shard 0 has been set up, and its loop not been run. */
+static int init_mistaken(xev_shard *self) {
+    if (xev_shard_id(self) == 0) {
+        CHECK_EQ(xev_addr_parse(&addr, "127.0.0.1", 0), 0);
+        CHECK_EQ(xev_shard_listen(self, &listener, &addr, 0, NULL, on_connection), 0);
+    } else {
+        mistake(xev_runtime_shard(&sc.rt, 0));
+    }
+    return 0;
+}
+
+static void check_mistake(void (*fn)(xev_shard *zero), const char *call, const char *words) {
+    struct death death;
+    if (death_begins(&death)) {
+        mistake = fn;
+        sc.init = init_mistaken;
+        (void)scene_run(2);
+        death_missed();
+    }
+    death_check_words(&death, call, "thread", words);
+}
+
+TEST(a_call_on_what_is_another_shard_s_is_caught) {
+    static const char both[] = "called on shard 1, of shard 0";
+    check_mistake(listen_there, "xev_shard_listen", both);
+    check_mistake(pause_there, "xev_listener_pause", both);
+    check_mistake(resume_there, "xev_listener_resume", both);
+    check_mistake(socket_there, "xev_listener_tcp", both);
+    check_mistake(status_there, "xev_listener_status_get", both);
+}
+
+/* Also of a loop that no shard has run yet. The names of the threads say which shards they are. */
+TEST(a_call_on_another_shard_s_loop_is_caught) {
+    check_mistake(arm_there, "xev_timer_run", "called on xev-shard-1 (");
+    check_mistake(arm_there, "xev_timer_run", ", of xev-shard-0 (");
+    check_mistake(close_there, "xev_tcp_close", ", of xev-shard-0 (");
+}
+
+static xev_request *asked;
+
+static void on_message_reply(xev_shard *self, xev_message *m, void *arg) {
+    (void)self;
+    (void)m;
+    (void)arg;
+    xev_shard_reply(asked, 0);
+}
+
+static void on_late_request(xev_shard *self, xev_request *r, void *arg) {
+    (void)arg;
+    (void)self;
+    asked = r;
+    CHECK_EQ(xev_shard_send(xev_runtime_shard(&sc.rt, 0), &message, on_message_reply, NULL), 0);
+}
+
+static void ask_shard_1(xev_shard *self) {
+    if (xev_shard_id(self) == 0) {
+        xev_shard *one = xev_runtime_shard(&sc.rt, 1);
+        CHECK_EQ(xev_shard_submit_to(one, &request, on_late_request, NULL, on_reply), 0);
+    }
+}
+
+TEST(a_reply_from_another_shard_than_the_asked_one_is_caught) {
+    struct death death;
+    if (death_begins(&death)) {
+        sc.body = ask_shard_1;
+        (void)scene_run(2);
+        death_missed();
+    }
+    death_check_words(&death, "xev_shard_reply", "thread", "called on shard 0, of shard 1");
+}
+
+#endif

@@ -21,7 +21,8 @@
  *    null pointer where the call does not say what NULL means (userdata may always be NULL, and so
  *    may the address of what is 0 bytes or 0 pieces long), an
  *    operation submitted on an active completion, a loop that is not initialised or no longer, one
- *    touched from a foreign callback. What the kernel, a peer or lack of memory can cause is a
+ *    touched from a foreign callback; and, in builds of the library without NDEBUG, a call from a
+ *    thread that is not the loop's. What the kernel, a peer or lack of memory can cause is a
  *    result, never an abort; and so are descriptors that are closed or of the wrong kind
  *    (XEV_EBADF, XEV_ENOTSOCK, ...) and numbers out of their range (XEV_EINVAL).
  *

@@ -1,7 +1,12 @@
 /* The event loop: one per thread, complete in itself.
  *
- * A loop is initialised by any thread and from its first run on belongs to the thread that runs
- * it. Only xev_loop_stop and xev_async_notify may be called from other threads.
+ * A loop is initialised by any thread, and belongs to nobody until it is run. From its first run on
+ * it belongs to the thread that runs it: calls with "Loop's thread" in their comments are made on
+ * that thread. When that thread has ended, another may look after what is left and deinitialise the
+ * loop. Builds of the library without NDEBUG look at each such call, and one from another thread
+ * ends the program with a line that names the call and both threads. Operations are begun,
+ * cancelled and closed on the loop's thread only; xev_loop_stop and xev_async_notify reach it from
+ * any other.
  *
  * fork: the child's copy of a loop shares the kernel's side with the parent's, which goes on as if
  * nothing had happened. In the child xev_loop_run answers XEV_EFORKED, submitting ends the program,
@@ -170,6 +175,7 @@ struct xev_loop {
     bool hosted;                    /* ... or has done so */
     uint32_t forks;             /* how often the process had been forked when the loop was made */
     uint64_t thread;            /* that runs the loop, 0: none yet */
+    uint64_t thread_number;     /* the system's, of the same */
     struct xev__starts *starts; /* debug builds: where operations were started; may be NULL */
     const char *failed_call;    /* see xev_loop_failed_call; set by the backend */
     uint64_t failing_since_ns;  /* when the first of failing_tries polls failed */

@@ -37,7 +37,10 @@
  * does not block the first three meanwhile; the masks of other threads are theirs.
  *
  * Misuse (a null pointer where the call does not say what NULL means, userdata and arg excepted; a
- * runtime that does not run) ends the program, as in completion.h.
+ * runtime that does not run) ends the program, as in completion.h. In builds of the library without
+ * NDEBUG so does a call from the wrong thread: one with "Shard's thread" in its comment, or one on
+ * a shard's loop or what belongs to it, made on another shard. The line on stderr names both; the
+ * threads of shards are called "xev-shard-0" and so on, for debuggers and top too.
  */
 #ifndef XEV_SHARD_H
 #define XEV_SHARD_H
@@ -106,7 +109,7 @@ typedef void (*xev_reply_fn)(xev_shard *self, xev_request *request, int result, 
 
 struct xev_request {
     xev_message message;
-    xev_shard *from;
+    xev_shard *from, *to;
     xev_request_fn handler;
     xev_reply_fn reply;
     void *arg;

@@ -100,6 +100,9 @@ static void *lent(const struct xev__buffers *b) {
 }
 
 const void *xev_buf_data(const xev_loop *loop) {
+    if (loop != NULL && loop->ops != NULL) {
+        xev__check_thread("xev_buf_data", loop); /* before what is the loop's is looked at */
+    }
     if (loop == NULL || loop->ops == NULL || !loop->buffers->lent) {
         xev__misuse("xev_buf_data", "not in the callback of a loaning receive with data", loop);
     }
@@ -107,6 +110,9 @@ const void *xev_buf_data(const xev_loop *loop) {
 }
 
 xev_buf xev_buf_take(xev_loop *loop) {
+    if (loop != NULL && loop->ops != NULL) {
+        xev__check_thread("xev_buf_take", loop); /* before what is the loop's is looked at */
+    }
     if (loop == NULL || loop->ops == NULL || !loop->buffers->lent || loop->buffers->taken) {
         xev__misuse("xev_buf_take", "no data was received in this callback, or taken before", loop);
     }
@@ -118,6 +124,9 @@ xev_buf xev_buf_take(xev_loop *loop) {
 }
 
 void xev_buf_release(xev_loop *loop, xev_buf buf) {
+    if (loop != NULL && loop->ops != NULL) {
+        xev__check_thread("xev_buf_release", loop); /* before what is the loop's is looked at */
+    }
     if (loop == NULL || loop->ops == NULL || buf.id >= loop->buffers->total ||
         !loop->buffers->out[buf.id]) {
         xev__misuse("xev_buf_release", "not a taken buffer of this loop", buf.data);

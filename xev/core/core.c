@@ -54,6 +54,7 @@ bool xev__begin(const char *call, xev_loop *loop, xev_completion *c, enum xev__o
     if (loop->ops == NULL) {
         xev__misuse(call, "the loop is not initialised", loop);
     }
+    xev__check_thread(call, loop);
     if (xev__forked(loop)) {
         xev__misuse(call, "the loop was made before fork(): the child needs its own", loop);
     }
@@ -620,6 +621,9 @@ void xev__timer_arm(xev_loop *loop, xev_completion *c, uint64_t deadline_ns) {
 }
 
 void xev_completion_timeout(xev_loop *loop, xev_completion *c, uint64_t timeout_ns) {
+    if (loop != NULL) {
+        xev__check_thread("xev_completion_timeout", loop);
+    }
     xev__check_loop("xev_completion_timeout", loop);
     if (c == NULL || !xev__is_active(loop, c) || c->op == XEV__OP_TIMER ||
         c->op == XEV__OP_CANCEL || c->op == XEV__OP_CLOSE) {

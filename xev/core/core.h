@@ -310,6 +310,27 @@ static inline void xev__check_loop(const char *call, const xev_loop *loop) {
     }
 }
 
+/* The loop belongs to the calling thread, or to none yet, or to one that has ended. */
+#if defined(NDEBUG)
+static inline void xev__check_thread(const char *call, const xev_loop *loop) {
+    (void)call;
+    (void)loop;
+}
+#else
+void xev__check_other_thread(const char *call, const xev_loop *loop);
+static inline void xev__check_thread(const char *call, const xev_loop *loop) {
+    if (loop->thread != 0 && loop->thread != xev__os_thread_id()) {
+        xev__check_other_thread(call, loop);
+    }
+}
+#endif
+
+/* For calls that are made on the loop's thread. */
+static inline void xev__check_own_loop(const char *call, const xev_loop *loop) {
+    xev__check_loop(call, loop);
+    xev__check_thread(call, loop);
+}
+
 static inline void xev__check_pointer(const char *call, const char *what, const void *pointer) {
     if (pointer == NULL) {
         xev__misuse(call, what, pointer);

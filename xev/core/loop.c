@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <ck_pr.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "mpsc/visit.h"
@@ -149,16 +150,45 @@ static uint64_t until_next_timer(xev_loop *loop) {
     return first->deadline_ns > now ? first->deadline_ns - now : 0;
 }
 
-/* The loop's from now on. */
-static void check_thread(const char *call, xev_loop *loop) {
+static void own(xev_loop *loop) {
     uint64_t me = xev__os_thread_id();
-    if (loop->thread != 0 && loop->thread != me) {
-        xev__misuse(call, "the loop belongs to the thread that ran it first", loop);
-    }
     if (loop->thread != me) {
         loop->thread = me;
+        loop->thread_number = xev__os_thread_number();
         xev__loops_set_thread(loop, me);
     }
+}
+
+static _Noreturn void foreign_thread(const char *call, const xev_loop *loop) {
+    char what[192], owner[48], caller[48];
+    xev__os_thread_text(loop->thread_number, owner, sizeof owner);
+    xev__os_thread_text(xev__os_thread_number(), caller, sizeof caller);
+    snprintf(what, sizeof what, "the loop belongs to another thread: called on %s, of %s", caller,
+             owner);
+    xev__misuse(call, what, loop);
+}
+
+#if !defined(NDEBUG)
+void xev__check_other_thread(const char *call, const xev_loop *loop) {
+    if (xev__forked(loop)) {
+        return; /* the call says so itself, or is for the child to get rid of the loop */
+    }
+    /* A join may return a moment before the kernel has forgotten the thread. */
+    for (int tries = 0; !xev__os_thread_has_ended(loop->thread_number); tries++) {
+        if (tries == 20) {
+            foreign_thread(call, loop);
+        }
+        xev__os_sleep_ms(5);
+    }
+}
+#endif
+
+/* The loop's from now on. */
+static void check_thread(const char *call, xev_loop *loop) {
+    if (loop->thread != 0 && loop->thread != xev__os_thread_id()) {
+        foreign_thread(call, loop);
+    }
+    own(loop);
 }
 
 static bool stop_wanted(xev_loop *loop) { return ck_pr_load_32(&loop->stop) != 0; }
@@ -297,6 +327,7 @@ int xev_loop_run(xev_loop *loop, xev_run_mode_t mode) {
         return XEV_EINVAL;
     }
     if (loop->running || loop->deinit) {
+        xev__check_thread("xev_loop_run", loop);
         return XEV_EBUSY;
     }
     if (xev__forked(loop)) {
@@ -414,8 +445,9 @@ void xev_loop_deinit(xev_loop *loop) {
     if ((loop->running && !xev__forked(loop)) || loop->deinit) {
         xev__misuse("xev_loop_deinit", "the loop is running or being deinitialised", loop);
     }
+    xev__check_thread("xev_loop_deinit", loop);
     loop->deinit = true;
-    xev__loops_set_thread(loop, xev__os_thread_id()); /* of the callbacks from here on */
+    own(loop); /* for the callbacks from here on */
     if (xev__forked(loop)) {
         xev__forget_everything(loop);
         loop->ops->deinit(loop);
@@ -453,17 +485,17 @@ void xev_loop_deinit(xev_loop *loop) {
 /* ---- the rest of loop.h ---- */
 
 int64_t xev_loop_now(xev_loop *loop) {
-    xev__check_loop("xev_loop_now", loop);
+    xev__check_own_loop("xev_loop_now", loop);
     return (int64_t)(loop->now_ns / 1000000);
 }
 
 uint64_t xev_loop_now_ns(xev_loop *loop) {
-    xev__check_loop("xev_loop_now_ns", loop);
+    xev__check_own_loop("xev_loop_now_ns", loop);
     return loop->now_ns;
 }
 
 void xev_loop_update_now(xev_loop *loop) {
-    xev__check_loop("xev_loop_update_now", loop);
+    xev__check_own_loop("xev_loop_update_now", loop);
     loop->now_ns = xev__os_now_ns();
 }
 
@@ -494,12 +526,12 @@ void xev_loop_metrics_get(const xev_loop *loop, xev_loop_metrics *out) {
 }
 
 bool xev_loop_alive(const xev_loop *loop) {
-    xev__check_loop("xev_loop_alive", loop);
+    xev__check_own_loop("xev_loop_alive", loop);
     return loop->referenced > 0;
 }
 
 uint32_t xev_loop_active(const xev_loop *loop) {
-    xev__check_loop("xev_loop_active", loop);
+    xev__check_own_loop("xev_loop_active", loop);
     return loop->active - loop->internal;
 }
 
@@ -531,7 +563,7 @@ static bool is_added(const xev_loop *loop, const xev_hook *hook) {
 }
 
 void xev_loop_hook_add(xev_loop *loop, xev_hook_when when, xev_hook *hook) {
-    xev__check_loop("xev_loop_hook_add", loop);
+    xev__check_own_loop("xev_loop_hook_add", loop);
     if ((unsigned)when >= XEV_HOOK_TIMES) {
         xev__misuse("xev_loop_hook_add", "no such time", hook);
     }
@@ -547,7 +579,7 @@ void xev_loop_hook_add(xev_loop *loop, xev_hook_when when, xev_hook *hook) {
 }
 
 void xev_loop_hook_remove(xev_loop *loop, xev_hook *hook) {
-    xev__check_loop("xev_loop_hook_remove", loop);
+    xev__check_own_loop("xev_loop_hook_remove", loop);
     if (hook == NULL || !is_added(loop, hook)) {
         xev__misuse("xev_loop_hook_remove", "hook is null or not added", hook);
     }

@@ -227,7 +227,7 @@ static void report(const xev_loop *loop, xev_completion *c, void *arg) {
 }
 
 void xev_loop_walk(const xev_loop *loop, xev_walk_cb cb, void *userdata) {
-    xev__check_loop("xev_loop_walk", loop);
+    xev__check_own_loop("xev_loop_walk", loop);
     xev__check_pointer("xev_loop_walk", "callback is null", (const void *)(uintptr_t)cb);
     struct walk walk = {cb, userdata};
     visit_all(loop, report, &walk);
@@ -271,8 +271,9 @@ void xev_loop_print_active(const xev_loop *loop, FILE *to) {
     xev__check_loop("xev_loop_print_active", loop);
     xev__check_pointer("xev_loop_print_active", "stream is null", to);
     fprintf(to, "xev: loop %p (%s): %u active, %u of them keep it going\n", (const void *)loop,
-            loop->ops->name, xev_loop_active(loop), loop->referenced);
-    xev_loop_walk(loop, print, to);
+            loop->ops->name, loop->active - loop->internal, loop->referenced);
+    struct walk walk = {print, to}; /* whichever thread a debugger is looking at */
+    visit_all(loop, report, &walk);
 }
 
 /* ---- fork ---- */

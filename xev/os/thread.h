@@ -8,6 +8,12 @@
 
 uint64_t xev__os_thread_id(void); /* above 0, of one thread only in the process's life */
 
+/* For messages: the system's own number of the calling thread; whether the thread with that number
+ * has ended; what to call it: "worker (1234)". */
+uint64_t xev__os_thread_number(void);
+bool xev__os_thread_has_ended(uint64_t number);
+void xev__os_thread_text(uint64_t number, char *text, size_t len_bytes);
+
 /* How often this process, or one it was forked from, was forked since the first call of watch, as
  * seen by the child. 0 or XEV_ENOMEM. */
 extern uint32_t xev__os_forks;

@@ -192,10 +192,18 @@ static void forget(xev_watcher *w) {
     w->remembered = false;
 }
 
+void xev__async_check_thread(const char *call, const xev_watcher *w) {
+    const xev_loop *loop = bound_loop(ck_pr_load_ptr(&w->word));
+    if (loop != NULL) {
+        xev__check_thread(call, loop);
+    }
+}
+
 void xev_async_deinit(xev_watcher *w) {
     if (w == NULL) {
         xev__misuse("xev_async_deinit", "watcher is null", w);
     }
+    xev__async_check_thread("xev_async_deinit", w);
     xev_loop *loop = bound_loop(ck_pr_load_ptr(&w->word));
     if (loop != NULL && xev__forked(loop)) {
         unlink_async(loop, w);

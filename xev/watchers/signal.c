@@ -140,6 +140,7 @@ void xev_signal_deinit(xev_signal *s) {
     if (s == NULL) {
         xev__misuse("xev_signal_deinit", "watcher is null", s);
     }
+    xev__async_check_thread("xev_signal_deinit", &s->async);
     xev__signal_unwatch(&s->async);
     xev_async_deinit(&s->async);
 }

@@ -20,7 +20,7 @@ static bool is_queued(const xev_stream *s, const xev_write_req *r) {
 }
 
 static void init(const char *call, xev_stream *s, xev_loop *loop, xev_fd fd, bool socket) {
-    xev__check_loop(call, loop);
+    xev__check_own_loop(call, loop);
     xev__check_pointer(call, "stream is null", s);
     memset(s, 0, sizeof *s);
     s->loop = loop;
@@ -55,6 +55,13 @@ const void *xev_write_req_buf(const xev_write_req *r) {
 size_t xev_write_req_len_bytes(const xev_write_req *r) {
     xev__check_pointer("xev_write_req_len_bytes", "request is null", r);
     return r->len_bytes;
+}
+
+/* Where nothing is queued, the loop may be gone, and the stream not yet. */
+static void check_thread(const char *call, const xev_stream *s) {
+    if (s->head != NULL) {
+        xev__check_thread(call, s->loop);
+    }
 }
 
 enum kind {
@@ -134,6 +141,7 @@ static void next(xev_stream *s) {
 
 void xev_stream_set_timeout(xev_stream *s, uint64_t timeout_ns) {
     xev__check_pointer("xev_stream_set_timeout", "stream is null", s);
+    check_thread("xev_stream_set_timeout", s);
     s->timeout_ns = timeout_ns;
 }
 
@@ -246,6 +254,7 @@ static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void
 
 static void enqueue(const char *call, xev_stream *s, xev_write_req *req, enum kind kind,
                     const void *buf, size_t len_bytes, void *userdata, xev_write_cb cb) {
+    xev__check_thread(call, s->loop);
     if (xev__actives_have(s->loop, req, req->place)) {
         xev__misuse(call, "the request is queued already", req);
     }
@@ -295,6 +304,7 @@ int xev_stream_cancel(xev_stream *s, xev_write_req *req) {
     if (s == NULL || req == NULL) {
         xev__misuse("xev_stream_cancel", "stream or request is null", req);
     }
+    check_thread("xev_stream_cancel", s);
     bool queued = is_queued(s, req);
     if (queued && req->sent_bytes > 0) {
         return XEV_EALREADY;
@@ -314,12 +324,14 @@ int xev_stream_cancel(xev_stream *s, xev_write_req *req) {
 
 uint64_t xev_stream_queued_bytes(const xev_stream *s) {
     xev__check_pointer("xev_stream_queued_bytes", "stream is null", s);
+    check_thread("xev_stream_queued_bytes", s);
     return s->queued_bytes;
 }
 
 int xev_stream_set_marks(xev_stream *s, uint64_t low_bytes, uint64_t high_bytes, void *userdata,
                          xev_stream_drain_cb on_drain) {
     xev__check_pointer("xev_stream_set_marks", "stream is null", s);
+    check_thread("xev_stream_set_marks", s);
     if (low_bytes > high_bytes) {
         return XEV_EINVAL;
     }
@@ -333,5 +345,6 @@ int xev_stream_set_marks(xev_stream *s, uint64_t low_bytes, uint64_t high_bytes,
 
 bool xev_stream_is_full(const xev_stream *s) {
     xev__check_pointer("xev_stream_is_full", "stream is null", s);
+    check_thread("xev_stream_is_full", s);
     return s->full;
 }

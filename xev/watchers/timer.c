@@ -61,6 +61,7 @@ void xev_timer_reset(xev_watcher *w, xev_loop *loop, xev_completion *c, xev_comp
     if (c->op != XEV__OP_TIMER || cb == NULL) {
         xev__misuse("xev_timer_reset", "not a timer, or callback is null", c);
     }
+    xev__check_thread("xev_timer_reset", loop);
     c->userdata = userdata;
     c->callback = cb;
     if (c->state != XEV__TIMER) {

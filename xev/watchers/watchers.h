@@ -39,6 +39,8 @@ bool xev__file_close_is_past(const xev_completion *c);
 
 /* ---- async.c ---- */
 void xev__async_start(xev_loop *loop, xev_completion *c);
+/* call is made on the thread of the loop that w is bound to, if any. */
+void xev__async_check_thread(const char *call, const xev_watcher *w);
 /* The wait is over: c's callback is due. */
 void xev__async_due(xev_completion *c);
 void xev__async_ended(xev_loop *loop, xev_completion *c);

@@ -1,8 +1,12 @@
-/* Linux: where code is, by what the dynamic linker knows. */
+/* Linux: where code is, by what the dynamic linker knows; numbers and names of threads. */
 #include <dlfcn.h>
+#include <errno.h>
+#include <inttypes.h>
 #include <link.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "xev/os/thread.h"
 
@@ -17,4 +21,24 @@ void xev__os_code_place(const void *code, char *text, size_t len_bytes) {
     const char *slash = strrchr(info.dli_fname, '/');
     snprintf(text, len_bytes, "%s+%#jx", slash != NULL ? slash + 1 : info.dli_fname,
              (uintmax_t)((uintptr_t)code - map->l_addr));
+}
+
+uint64_t xev__os_thread_number(void) { return (uint64_t)syscall(SYS_gettid); }
+
+bool xev__os_thread_has_ended(uint64_t number) {
+    return syscall(SYS_tgkill, getpid(), (pid_t)number, 0) < 0 && errno == ESRCH;
+}
+
+void xev__os_thread_text(uint64_t number, char *text, size_t len_bytes) {
+    char path[64], name[32] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%" PRIu64 "/comm", number);
+    FILE *f = fopen(path, "re");
+    if (f != NULL) {
+        if (fgets(name, sizeof name, f) == NULL) {
+            name[0] = '\0';
+        }
+        (void)fclose(f);
+    }
+    name[strcspn(name, "\n")] = '\0';
+    snprintf(text, len_bytes, "%s (%" PRIu64 ")", name[0] != '\0' ? name : "thread", number);
 }
