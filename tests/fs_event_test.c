@@ -303,6 +303,36 @@ TEST(a_replaced_file_ends_it) {
 
 /* ---- errors, cancel, close, teardown ---- */
 
+TEST(a_file_that_is_open_somewhere_is_removed_at_its_last_close) {
+    struct scene s;
+    xev_fs_event folder;
+    struct op in_folder = {0};
+    scene_start(&s, NULL);
+    put("file", "x");
+    CHECK_EQ(xev_fs_event_init(&s.watcher, "file"), 0);
+    CHECK_EQ(xev_fs_event_init(&folder, "."), 0);
+    watch(&s);
+    xev_fs_event_wait(&folder, &s.loop, &in_folder.c, &in_folder, op_cb);
+    int fd = open("file", O_RDONLY | O_CLOEXEC);
+    CHECK_GE(fd, 0);
+    CHECK_EQ(unlink("file"), 0);
+    run_for(&s.loop, &in_folder, 1);
+    size_t at = 0;
+    xev_fs_change change;
+    do { /* the folder's watcher hears of the link count, too */
+        CHECK(xev_fs_event_next(&folder, in_folder.result, &at, &change));
+    } while ((change.kind & XEV_FS_REMOVED) == 0);
+    CHECK_STR_EQ(change.name, "file");
+    run_to(&s, 1);
+    check_told(&s, 0, XEV_FS_ATTRIBUTES, "");
+    CHECK_EQ(close(fd), 0);
+    run_to(&s, 2);
+    check_told(&s, 0, XEV_FS_REMOVED, "");
+    check_told(&s, 1, XEV_FS_ENDED, "");
+    CHECK_EQ(xev_fs_event_close_now(&folder), 0);
+    scene_end(&s);
+}
+
 TEST(what_is_not_there_cannot_be_watched) {
     struct scene s;
     xev_fs_event w;

@@ -4,6 +4,11 @@
  * file, not its name: of a file that is replaced by renaming another over it (editors do) it sees
  * the old one go. To follow a name, watch the folder.
  *
+ * A file that is removed or replaced while a program has it open exists until the last of them
+ * closes it. Its watcher then reports XEV_FS_ATTRIBUTES when the name goes (one link less), and
+ * XEV_FS_REMOVED and XEV_FS_ENDED at the last close, which may be never. The watcher of the folder
+ * reports XEV_FS_REMOVED when the name goes.
+ *
  * Several changes of one kind to one name, one after the other, may be reported as one.
  */
 #ifndef XEV_FS_EVENT_H

@@ -78,7 +78,13 @@ void xev_tcp_recv(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *buf, siz
                   void *userdata, xev_cb cb);
 
 /* Receive once, or on and on until an error or XEV_EOF ends it, into a buffer that the loop lends:
- * see buffer.h. */
+ * see buffer.h.
+ *
+ * Receiving on and on does not stop at once. After XEV_DISARM, a cancel or a deadline, calls still
+ * bring what the kernel has taken off the socket by then: on io_uring as much as the loop's buffers
+ * hold (xev_loop_options.buffers times buffer_bytes, 2 MiB by default), on epoll nothing. A program
+ * that wants the peer to wait receives one loan at a time: what it does not ask for stays in the
+ * socket. */
 void xev_tcp_recv_loan(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb);
 void xev_tcp_recv_multi(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb);
 

@@ -89,8 +89,10 @@ void xev_udp_recv(xev_udp udp, xev_loop *loop, xev_completion *c, xev_datagram *
 /* Receive on and on, until an error ends it, into buffers that the loop lends (see buffer.h): in
  * each callback with result >= 0, d->buf is the data and the rest of d describes it. With result >
  * 0 xev_buf_take keeps it, d excepted. When there is no buffer the datagrams wait in the socket,
- * which drops what it has no room for. XEV_EINVAL where the loop's buffers are not larger than
- * XEV_DATAGRAM_OVERHEAD. With GRO, buffers of 64 KiB and more hold what may come. */
+ * which drops what it has no room for. It stops as
+ * xev_tcp_recv_multi does, after what the kernel has taken by then. XEV_EINVAL where the loop's
+ * buffers are not larger than XEV_DATAGRAM_OVERHEAD. With GRO, buffers of 64 KiB and more hold what
+ * may come. */
 void xev_udp_recv_multi(xev_udp udp, xev_loop *loop, xev_completion *c, xev_datagram *d,
                         void *userdata, xev_cb cb);
 
