@@ -87,7 +87,17 @@ TEST(the_first_stop_of_a_user_does_not_cut_short_the_drain_of_a_broken_shard) {
 
 /* ---- shards that do not come to their end ---- */
 
-enum place { IN_CALLBACK, IN_MESSAGE, IN_HOOK, IN_INIT, IN_DRAIN, IN_STOP, IN_DEINIT, PLACES };
+enum place {
+    IN_CALLBACK,
+    IN_MESSAGE,
+    IN_HOOK,
+    IN_WORK,
+    IN_INIT,
+    IN_DRAIN,
+    IN_STOP,
+    IN_DEINIT,
+    PLACES
+};
 static enum place blocked_in;
 
 /* Whatever is waited for, it does not come. */
@@ -118,6 +128,11 @@ static void block_in_message(xev_shard *self, xev_message *message, void *arg) {
     block_if(IN_MESSAGE, self);
 }
 
+static int block_in_work(void *userdata) {
+    block_if(IN_WORK, userdata);
+    return 0;
+}
+
 static xev_hook hook;
 static void block_in_hook(xev_loop *loop, xev_hook *h) {
     (void)loop;
@@ -126,7 +141,7 @@ static void block_in_hook(xev_loop *loop, xev_hook *h) {
 }
 
 static int block_in_init(xev_shard *self, void *userdata) {
-    static xev_completion timer;
+    static xev_completion timer, work;
     static xev_message message;
     (void)userdata;
     if (xev_shard_id(self) == 1) {
@@ -134,6 +149,8 @@ static int block_in_init(xev_shard *self, void *userdata) {
         block_if(IN_INIT, self);
         xev_timer_run(NULL, xev_shard_loop(self), &timer, 0, self, block_in_callback);
         CHECK_EQ(xev_shard_send(self, &message, block_in_message, NULL), 0);
+        xev_work_submit(xev_shard_loop(self), &work, XEV_LANE_CPU, block_in_work, self,
+                        block_in_callback);
         hook.callback = block_in_hook;
         xev_loop_hook_add(xev_shard_loop(self), XEV_HOOK_AFTER_POLL, &hook);
     }
@@ -172,6 +189,7 @@ TEST(a_blocked_shard_ends_the_process_and_is_named) {
         [IN_CALLBACK] = {"in a callback of its loop", (uintptr_t)block_in_callback},
         [IN_MESSAGE] = {"in a callback of its loop", (uintptr_t)block_in_message},
         [IN_HOOK] = {"in a callback of its loop", (uintptr_t)block_in_hook},
+        [IN_WORK] = {"ending its loop", (uintptr_t)xev_loop_deinit}, /* which waits for the pool */
         [IN_INIT] = {"in its init callback", (uintptr_t)block_in_init},
         [IN_DRAIN] = {"in its drain callback", (uintptr_t)block_in_drain},
         [IN_STOP] = {"in its stop callback", (uintptr_t)block_in_stop},
