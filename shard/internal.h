@@ -61,6 +61,7 @@ struct xev_shard {
     /* Under the runtime's lock. */
     pthread_cond_t commanded; /* a command was given */
     pthread_t thread;
+    uint64_t thread_number; /* set before its first command is done; atomic */
     bool has_thread;
     enum xev__command command; /* not yet taken up */
     enum xev__command step;    /* the last one given */

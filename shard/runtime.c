@@ -25,7 +25,6 @@ uint32_t xev_cpu_count(void) {
     return quota < allowed ? quota : allowed;
 }
 
-
 void xev__stops_add(struct xev__runtime *rt) {
     ck_pr_inc_32(&rt->stops);
     xev__event_signal(rt->wake);
@@ -210,6 +209,7 @@ static void *shard_main(void *arg) {
     struct xev__runtime *rt = s->rt;
     xev__current_shard = s;
     xev__name_thread(s->id);
+    ck_pr_store_64(&s->thread_number, xev__thread_number());
     for (;;) {
         enum xev__command command = next_command(s);
         int result = 0;

@@ -79,15 +79,17 @@ static const char *what_it_does(const xev_shard *s) {
 /* True: the program wants to wait for it. */
 static bool report(xev_shard *s, const char *doing, uint64_t since_stop_ms) {
     const xev_runtime_options *o = &s->rt->options;
-    char place[96] = "";
+    char place[96] = "", activity[96];
     uintptr_t code = xev__last_call(&s->loop);
     if (code != 0) {
         xev__os_code_place((const void *)code, place, sizeof place);
     }
+    xev__thread_activity(ck_pr_load_64(&s->thread_number), activity, sizeof activity);
     if (o->stuck == NULL) {
-        xev__complain("xev: shard %u: stuck %s, %llu ms after the stop%s%s", s->id, doing,
-                      (unsigned long long)since_stop_ms, code != 0 ? "; last callback at " : "",
-                      place);
+        xev__complain("xev: shard %u: stuck %s, %llu ms after the stop%s%s%s%s", s->id, doing,
+                      (unsigned long long)since_stop_ms,
+                      place[0] != '\0' ? "; last callback at " : "", place,
+                      activity[0] != '\0' ? "; its thread is " : "", activity);
         return false;
     }
     xev_stuck stuck = {
@@ -96,6 +98,7 @@ static bool report(xev_shard *s, const char *doing, uint64_t since_stop_ms) {
         .doing = doing,
         .code = (void (*)(void))code,
         .place = place,
+        .activity = activity,
     };
     return o->stuck(&stuck, o->userdata);
 }

@@ -3,6 +3,7 @@
 #define XEV_SHARD_SYSTEM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* CPUs of the process's affinity: their number, and the n-th of them (wrapping around). */
@@ -18,6 +19,12 @@ void xev__name_thread(uint32_t id);
 
 /* Bind the calling thread to a CPU. 0 or a code. */
 int xev__cpu_pin(int cpu);
+
+/* The calling thread's number for the system; and what a thread of this process is at, for a human:
+ * "running", or "in system call 1 (0x2, 0x7ffd5c10, 0x9)" with its first arguments; "" if that
+ * cannot be had. */
+uint64_t xev__thread_number(void);
+void xev__thread_activity(uint64_t number, char *text, size_t len_bytes);
 
 /* The signals that a runtime may catch. */
 enum { XEV__SIGINT, XEV__SIGTERM, XEV__SIGHUP, XEV__SIGPIPE, XEV__CAUGHT_SIGNALS };

@@ -162,6 +162,28 @@ uint32_t xev__cpu_quota(const char *root) {
     return least;
 }
 
+/* ---- threads ---- */
+
+uint64_t xev__thread_number(void) { return (uint64_t)gettid(); }
+
+void xev__thread_activity(uint64_t number, char *text, size_t len_bytes) {
+    char folder[64], line[256];
+    long call;
+    unsigned long long a, b, c;
+    assert(len_bytes > 0);
+    text[0] = '\0';
+    snprintf(folder, sizeof folder, "/proc/self/task/%llu", (unsigned long long)number);
+    /* proc(5): "running", or the call's number and its six arguments. */
+    if (!read_line(folder, "syscall", line, sizeof line)) {
+        return;
+    }
+    if (sscanf(line, "%ld %llx %llx %llx", &call, &a, &b, &c) == 4 && call >= 0) {
+        snprintf(text, len_bytes, "in system call %ld (%#llx, %#llx, %#llx)", call, a, b, c);
+    } else {
+        snprintf(text, len_bytes, "running");
+    }
+}
+
 /* ---- signals ---- */
 
 int xev__signal_number(int which) {

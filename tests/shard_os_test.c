@@ -1,8 +1,9 @@
-/* CPUs by cgroup quota, in made-up /proc and /sys trees. */
+/* CPUs by cgroup quota, in made-up /proc and /sys trees; what a thread is at. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "shard/system.h"
@@ -166,4 +167,18 @@ TEST(this_process_may_use_a_cpu) {
             CHECK_NE(xev__cpu_nth(i), xev__cpu_nth(j));
         }
     }
+}
+
+/* Which is the read(2) by which it learns that. */
+TEST(a_thread_that_asks_for_itself_is_in_a_call) {
+    char text[96], wanted[40];
+    xev__thread_activity(xev__thread_number(), text, sizeof text);
+    snprintf(wanted, sizeof wanted, "in system call %ld (0x", (long)SYS_read);
+    CHECK(strstr(text, wanted) == text);
+}
+
+TEST(a_thread_that_is_none_is_at_nothing) {
+    char text[96] = "x";
+    xev__thread_activity(UINT64_MAX, text, sizeof text);
+    CHECK_STR_EQ(text, "");
 }

@@ -64,7 +64,9 @@ typedef struct xev_stuck {
     uint64_t since_stop_ms; /* since the end was asked for */
     const char *doing;      /* "in a callback of its loop", "in its stop callback"; static */
     void (*code)(void); /* the callback it entered last, of its loop or the runtime's; or NULL */
-    const char *place;  /* where that is: "server+0x12ab", as for addr2line; until the return */
+    /* Until the callback returns: */
+    const char *place;    /* where that is, as for addr2line: "server+0x12ab"; "" if NULL */
+    const char *activity; /* "running", "in system call 1 (0x2, ...)"; "": not known */
 } xev_stuck;
 
 /* All zero means all defaults. */
