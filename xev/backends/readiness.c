@@ -182,7 +182,8 @@ static int arm(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e) {
 
 /* A direction that is not ready is announced when it is. 0 or a code: the next one must try for
  * itself, nothing will be announced. */
-static int await(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, enum xev__dir d) {
+static int arm_or_retry(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
+                        enum xev__dir d) {
     int rc = e->registered ? 0 : arm(loop, r, e);
     e->ready[d] = rc < 0;
     return rc;
@@ -190,7 +191,7 @@ static int await(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, en
 
 static void would_block(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
                         enum xev__dir d, xev_completion *c) {
-    int rc = await(loop, r, e, d);
+    int rc = arm_or_retry(loop, r, e, d);
     if (xev__accept_outlasts(c, rc)) {
         xev__accept_again(loop, e, c, rc);
         return;
@@ -237,7 +238,8 @@ static bool step(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, en
         return false;
     }
     if (!e->ready[d]) {
-        (void)await(loop, r, e, d); /* an error is found again when there is nothing to read */
+        (void)arm_or_retry(loop, r, e,
+                           d); /* an error is found again when there is nothing to read */
     }
     if (rc >= 0) {
         xev__accept_works(c);

@@ -160,7 +160,7 @@ void xev__submit(xev_loop *loop, xev_completion *c) {
     c->flags |= XEV__F_COUNTED;
     c->at.link.next = NULL;
     c->at.link.prev = e->tail[d];
-    bool waits = d != XEV__POLLS && (e->tail[d] != NULL || e->held[d] > 0);
+    bool waits = d != XEV__POLLS && (e->tail[d] != NULL || e->undelivered_results[d] > 0);
     if (e->tail[d] != NULL) {
         e->tail[d]->at.link.next = c;
     } else {
@@ -179,7 +179,7 @@ static void start_next(xev_loop *loop, struct xev__fd *e, enum xev__dir d) {
     }
     e->starting[d] = true;
     while (e->head[d] != NULL && e->head[d]->state == XEV__QUEUED && e->closer == NULL &&
-           e->held[d] == 0) {
+           e->undelivered_results[d] == 0) {
         e->head[d]->state = XEV__STARTED;
         xev__start(loop, e, e->head[d]);
     }
@@ -199,15 +199,20 @@ void xev__dequeue(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     }
 }
 
-static bool in_fd_queue(const xev_completion *c) {
-    return (c->flags & XEV__F_COUNTED) != 0 && c->op != XEV__OP_REQUEST &&
-           (c->state == XEV__QUEUED || c->state == XEV__STARTED || c->state == XEV__STARVED ||
-            c->state == XEV__STEPPING);
+/* The entry of the descriptor on which c is counted, or NULL. */
+static struct xev__fd *entry_of(const xev_loop *loop, const xev_completion *c) {
+    return (c->flags & XEV__F_COUNTED) != 0 ? xev__fds_find(loop->fds, c->fd) : NULL;
+}
+
+/* c, which is counted on a descriptor, stands in one of its queues. */
+static bool in_queue(const xev_completion *c) {
+    return c->op != XEV__OP_REQUEST && (c->state == XEV__QUEUED || c->state == XEV__STARTED ||
+                                        c->state == XEV__STARVED || c->state == XEV__STEPPING);
 }
 
 /* c no longer uses its descriptor. */
-static void uncount(xev_loop *loop, xev_completion *c) {
-    struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
+static void uncount(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+    assert(e->fd == c->fd && e->ops > 0);
     c->flags &= (uint16_t)~XEV__F_COUNTED;
     if (c->op == XEV__OP_REQUEST) {
         xev__request_detach(loop, e, c);
@@ -218,7 +223,8 @@ static void uncount(xev_loop *loop, xev_completion *c) {
     if (e->closer != NULL) {
         xev__pend(loop, e->closer, 0);
     } else if (!e->registered || !e->ours) {
-        /* Of a foreign one we are not told when it is closed, and its number is used again. */
+        /* The program closes foreign descriptors itself. The kernel may then reuse the number, so
+         * forget the entry. */
         loop->ops->forget(loop, e);
         xev__fds_drop(loop->fds, e);
     }
@@ -226,24 +232,30 @@ static void uncount(xev_loop *loop, xev_completion *c) {
 
 /* ---- delivery ---- */
 
-/* Those behind c would be reported first, from the next poll: they start when it is delivered. */
-static bool holds(const xev_completion *c, int result) {
-    return (c->flags & XEV__F_COUNTED) != 0 && c->op != XEV__OP_REQUEST &&
-           xev__dir(c) != XEV__POLLS && result != XEV_ECANCELED;
+/* An operation queued behind c must not start before c's result is delivered; else its callback
+ * could run first. */
+static bool blocks_queue(const xev_completion *c, int result) {
+    return c->op != XEV__OP_REQUEST && xev__dir(c) != XEV__POLLS && result != XEV_ECANCELED;
 }
 
-static void release(xev_loop *loop, xev_completion *c) {
-    struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
-    enum xev__dir d = xev__dir(c);
-    e->held[d]--;
-    start_next(loop, e, d);
+/* c's result is about to be delivered: it makes room in its queue. */
+static void leave_queue(xev_loop *loop, struct xev__fd *e, xev_completion *c, int result) {
+    if (in_queue(c)) {
+        xev__dequeue(loop, e, c);
+    } else if (c->state == XEV__PENDING && blocks_queue(c, result)) {
+        enum xev__dir d = xev__dir(c);
+        assert(e->undelivered_results[d] > 0);
+        e->undelivered_results[d]--;
+        start_next(loop, e, d);
+    }
 }
 
 void xev__pend(xev_loop *loop, xev_completion *c, int result) {
-    if (in_fd_queue(c)) {
-        struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
-        if (holds(c, result)) {
-            e->held[xev__dir(c)]++;
+    assert(c->state != XEV__DEAD && c->state != XEV__PENDING);
+    struct xev__fd *e = entry_of(loop, c);
+    if (e != NULL && in_queue(c)) {
+        if (blocks_queue(c, result)) {
+            e->undelivered_results[xev__dir(c)]++;
         }
         xev__dequeue(loop, e, c);
     }
@@ -319,44 +331,58 @@ static void forget_closed(xev_loop *loop, xev_fd fd) {
     xev__forget_stale(loop, fd);
 }
 
-void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
-    if (more) {
-        if (xev__kinds[c->op].makes_fd && result >= 0) {
-            forget_closed(loop, result);
-        }
-        c->flags |= XEV__F_MORE;
-        xev_cb_action action = run_callback(loop, c, result);
-        c->flags &= (uint16_t)~XEV__F_MORE;
-        if (action == XEV_DISARM) {
-            (void)xev__stop(loop, c);
-        }
-        return;
-    }
-    if (in_fd_queue(c)) {
-        xev__dequeue(loop, xev__fds_find(loop->fds, c->fd), c);
-    } else if (c->state == XEV__PENDING && holds(c, result)) {
-        release(loop, c);
-    }
+/* Takes c out of the timers and of the list of work. Returns what is reported for result. */
+static int leave_timers_and_pool(xev_loop *loop, xev_completion *c, int result) {
     if ((c->flags & XEV__F_DEADLINE) != 0) {
         xev__timers_remove(&loop->timers, c);
     }
     if ((c->flags & XEV__F_WORKS) != 0) {
         xev__work_unlink(loop, c);
     }
-    if (result == XEV_ECANCELED && (c->flags & XEV__F_TIMEOUT) != 0) {
-        result = XEV_ETIMEDOUT;
+    bool timed_out = (c->flags & XEV__F_TIMEOUT) != 0 && result == XEV_ECANCELED;
+    return timed_out ? XEV_ETIMEDOUT : result;
+}
+
+/* A result of a multishot operation that goes on. */
+static void deliver_part(xev_loop *loop, xev_completion *c, int result) {
+    if (xev__kinds[c->op].makes_fd && result >= 0) {
+        forget_closed(loop, result);
+    }
+    c->flags |= XEV__F_MORE;
+    xev_cb_action action = run_callback(loop, c, result);
+    c->flags &= (uint16_t)~XEV__F_MORE;
+    if (action == XEV_DISARM) {
+        (void)xev__stop(loop, c);
+    }
+}
+
+void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
+    if (more) {
+        deliver_part(loop, c, result);
+        return;
+    }
+    assert(c->loop == loop && c->state != XEV__DEAD);
+    struct xev__fd *e = entry_of(loop, c);
+    if (e != NULL) {
+        leave_queue(loop, e, c, result);
+    }
+    if ((c->flags & (XEV__F_DEADLINE | XEV__F_WORKS | XEV__F_TIMEOUT)) != 0) {
+        result = leave_timers_and_pool(loop, c, result);
     }
     const struct xev__kind *kind = &xev__kinds[c->op];
-    if (result >= 0 && (kind->makes_fd || xev__request_makes_fd(c))) {
+    bool makes_fd = kind->makes_fd || (c->op == XEV__OP_REQUEST && xev__request_makes_fd(c));
+    if (makes_fd && result >= 0) {
         forget_closed(loop, result);
     }
     if (kind->ended != NULL) {
         kind->ended(loop, c);
     }
     uint16_t flags = c->flags;
-    release_cancels(loop, c->at.link.cancels, result);
-    if ((c->flags & XEV__F_COUNTED) != 0) {
-        uncount(loop, c); /* after the cancels: a close is the last to be reported */
+    if (c->at.link.cancels != NULL) {
+        release_cancels(loop, c->at.link.cancels, result);
+    }
+    if (e != NULL) {
+        uncount(loop, e, c); /* after the cancels: a close is the last to be reported */
     }
 #if !defined(NDEBUG)
     struct xev__start start = xev__starts_take(loop, c);

@@ -121,8 +121,8 @@ struct xev__fd {
     uint32_t index, gen;       /* gen changes when the entry gets another descriptor */
     uint32_t ops;              /* active operations, PENDING ones included */
     bool starting[XEV__POLLS]; /* the next of a queue is being started, and may end at once */
-    uint32_t held[XEV__POLLS]; /* results that wait for their callback: who is next comes after */
-    bool ours;                 /* was more than polled, so it is closed through the loop */
+    uint32_t undelivered_results[XEV__POLLS]; /* while there are any, the next one is not started */
+    bool ours; /* was more than polled, so it is closed through the loop */
     /* For the readiness adaptor: */
     bool registered;  /* the kernel reports on it */
     bool nonblocking; /* O_NONBLOCK was set */
