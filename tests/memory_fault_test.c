@@ -286,6 +286,36 @@ TEST(a_close_that_found_no_room_stops_what_came_after_it) {
     net_close(&n);
 }
 
+/* One that waits for its peer stands in no list of closes, and is found all the same. */
+TEST(a_close_that_found_no_room_and_lingers_is_the_only_one) {
+    struct net n;
+    struct op closing[2];
+    static char sink[1 << 16];
+    int fd[2];
+    net_open(&n, NULL);
+    tcp_pair(fd);
+    (void)fill(fd[0]);
+    CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 100), 0);
+    inject_plan(1, INJECT_FROM_THERE_ON);
+    op_new(&closing[0], &n);
+    xev_fd_close(fd[0], &n.loop, &closing[0].c, &closing[0], op_called);
+    CHECK_EQ(xev_loop_run(&n.loop, XEV_RUN_NO_WAIT), 0);
+    op_new(&closing[1], &n);
+    xev_fd_close(fd[0], &n.loop, &closing[1].c, &closing[1], op_called);
+    inject_arm(false);
+    run_op(&closing[1]);
+    CHECK_EQ(closing[1].result, XEV_EBADF);
+    CHECK_EQ(closing[0].calls, 0);
+    CHECK(is_open(fd[0]));
+    while (recv(fd[1], sink, sizeof sink, 0) > 0) {
+    }
+    run_op(&closing[0]);
+    CHECK_EQ(closing[0].result, 0);
+    CHECK(!is_open(fd[0]));
+    CHECK_EQ(close(fd[1]), 0);
+    net_close(&n);
+}
+
 /* ---- accept ---- */
 
 /* What it waits for comes back, and then it finds no memory to go on with. */
