@@ -463,3 +463,20 @@ TEST(signals_are_left_alone_where_the_options_say_so) {
     sc.o.no_signals = true;
     check_caught(false, false, false);
 }
+
+static void stop_in_handler(int number) {
+    CHECK_EQ(number, SIGTERM);
+    int error = errno;
+    xev_runtime_stop(&sc.rt);
+    CHECK_EQ(errno, error);
+}
+
+TEST(a_handler_of_the_program_may_stop_the_runtime) {
+    reset_signals();
+    CHECK(signal(SIGTERM, stop_in_handler) != SIG_ERR);
+    sc.o.no_signals = true;
+    sc.body = zero_raises_term;
+    CHECK_EQ(scene_run(2), 0);
+    CHECK_EQ(logged(DRAIN), 2);
+    CHECK(handler_of(SIGTERM) == stop_in_handler);
+}

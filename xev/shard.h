@@ -198,9 +198,9 @@ XEV_NODISCARD int xev_runtime_run(xev_runtime *rt, const xev_runtime_options *op
  * shards in order, and is named here. Thread that called xev_runtime_run. */
 void xev_runtime_failure_get(const xev_runtime *rt, xev_runtime_failure *out);
 
-/* Start the drain; a second time, end it at once. Where rt has ended, nothing. Any thread, any time
- * from the first callback on; xev_runtime_run does not return while a thread is in here, or in a
- * send.
+/* Start the drain; a second time, end it at once. Where rt has ended, nothing. Any thread, and any
+ * signal handler; any time from the first callback on. xev_runtime_run does not return while a
+ * thread is in here, or in a send.
  *
  * No thread can be ended from outside, so a shard that blocks would keep the process for ever. When
  * the drain is over, each step of a shard's end (returning from the callback it is in, its stop
