@@ -84,6 +84,7 @@ struct chan {
     uint64_t low, high; /* its marks */
     bool full;
     uint64_t moved_lo; /* its queue has become shorter, at this time or later */
+    uint64_t busy_lo;  /* it has not been empty since this time or later */
     struct req *reqs;  /* oldest first */
     struct {
         int fd, port;
@@ -97,7 +98,6 @@ struct req {
     uint8_t *buf;
     uint32_t id, len;
     bool cancelled, late, shut;
-    uint64_t begun_lo; /* asked for at this time or later */
 };
 
 struct async {

@@ -93,7 +93,8 @@ static void check_written(struct req *req, int result) {
     } else if (result == XEV_ECANCELED) {
         HOLDS(w, req->cancelled || ch->closing || w->deinit);
     } else if (result == XEV_ETIMEDOUT) {
-        uint64_t from = req->begun_lo > ch->moved_lo ? req->begun_lo : ch->moved_lo;
+        /* The time is the stream's, and not the request's. */
+        uint64_t from = ch->busy_lo > ch->moved_lo ? ch->busy_lo : ch->moved_lo;
         HOLDS(w, ch->timed && clock_ns() >= from + STREAM_TIMEOUT_NS);
     } else {
         HOLDS(w, may_fail(ch, result) || (req->shut && result == XEV_ENOTCONN && may_be_over(ch)));
@@ -140,7 +141,7 @@ static void write_stream(struct world *w, struct chan *ch) {
     }
     CHECK(req != NULL);
     *at = req;
-    req->begun_lo = clock_ns();
+    ch->busy_lo = queued == 0 ? clock_ns() : ch->busy_lo;
     req->ch = ch;
     req->late = ch->closing;
     req->shut = one_in(w, 60);

@@ -30,7 +30,8 @@ typedef struct xev_write_req xev_write_req;
  * The request is over: result is its whole length (of a shutdown: 0), or an error (XEV_EPIPE,
  * XEV_ECONNRESET, XEV_ECANCELED, ...). It may be freed or written again. An error is reported to
  * the request that met it. Where nothing of that was sent, those behind it are still tried; where a
- * part was, they report XEV_EPIPE, as does all that is written later: no byte follows a part.
+ * part was, they report XEV_EPIPE, as does all that is written later: no byte follows a part. A
+ * stall (xev_stream_set_timeout) is reported to all that are queued.
  * Do not free the stream here: close its descriptor first and free it in the close callback; but
  * what is written once the close was asked for may be reported after that, and the stream must last
  * until it is. */
@@ -70,6 +71,9 @@ struct xev_stream {
     void *drain_userdata;
     xev_stream_drain_cb on_drain;
     uint64_t timeout_ns;
+    uint64_t look_ns; /* when progress is looked for next */
+    uint32_t looks;   /* that found none, since one that did; UINT32_MAX: none at all yet */
+    uint64_t sent_bytes, seen_sent_bytes, seen_untaken; /* seen: by the last look */
     xev_completion send;
     xev_vec vec[XEV_STREAM_BATCH];
 };
@@ -88,8 +92,13 @@ void xev_stream_init_fd(xev_stream *stream, xev_loop *loop, xev_fd fd);
 xev_loop *xev_stream_loop(const xev_stream *stream);
 xev_fd xev_stream_fd(const xev_stream *stream);
 
-/* The longest the peer may take nothing of what is being sent; 0, as at first: for ever. Then the
- * request that waits reports XEV_ETIMEDOUT. From the next send on. */
+/* The time-out of the stream, not of a request: the longest for which the peer's system may take
+ * nothing while requests are queued; 0, as at first: for ever. Then the stream has stalled, and all
+ * that is queued reports XEV_ETIMEDOUT. The time begins with the write to an empty queue, with this
+ * call, and with all that the peer takes, be it a byte. Never early, and up to a quarter late; a
+ * thread that is stopped itself does not take the peer for stalled. A Unix socket's peer has taken
+ * what its program has read, in pieces of up to 64 KiB. Costs no system call while there is
+ * progress within an eighth of the time, and no clock is read for a write. */
 void xev_stream_set_timeout(xev_stream *stream, uint64_t timeout_ns);
 
 /* Queue len_bytes from buf; req and buf are the queue's until the callback. req needs no

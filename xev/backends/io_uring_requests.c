@@ -73,7 +73,7 @@ static void prepare(struct xev__uring *u, struct io_uring_sqe *sqe, xev_completi
         io_uring_prep_poll_add(sqe, c->fd, read ? POLLIN | POLLRDHUP : POLLOUT);
         return;
     }
-    int flags = MSG_NOSIGNAL | ((c->flags & XEV__F_WAIT_ALL) != 0 ? MSG_WAITALL : 0);
+    const int flags = MSG_NOSIGNAL;
     switch ((enum xev__op)c->op) {
     case XEV__OP_ACCEPT:
         if ((c->flags & XEV__F_MULTI) != 0 && (c->flags & XEV__F_ONE_SHOT) == 0 &&

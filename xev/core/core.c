@@ -265,7 +265,7 @@ void xev__pend(xev_loop *loop, xev_completion *c, int result) {
 }
 
 static xev_cb_action run_callback(xev_loop *loop, xev_completion *c, int result) {
-    if ((c->flags & (XEV__F_INTERNAL | XEV__F_WAIT_ALL)) == 0) {
+    if ((c->flags & (XEV__F_INTERNAL | XEV__F_STREAM)) == 0) {
         xev__count(&loop->count.callbacks, 1);
     }
     xev__note_call(loop, XEV__CODE(c->callback));
@@ -283,7 +283,7 @@ static void resubmit(xev_loop *loop, xev_completion *c, uint16_t flags) {
     if (!xev__begin("XEV_REARM", loop, c, op, c->userdata, c->callback)) {
         return;
     }
-    c->flags = flags & (XEV__F_MULTI | XEV__F_LOAN | XEV__F_WAIT_ALL);
+    c->flags = flags & (XEV__F_MULTI | XEV__F_LOAN | XEV__F_STREAM);
     if ((flags & XEV__F_UNREF) != 0) {
         unref(c);
     }
@@ -389,7 +389,7 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
 #endif
     xev__actives_take(loop, c, c->place);
     c->state = XEV__DEAD;
-    c->flags &= XEV__F_INTERNAL | XEV__F_WAIT_ALL; /* for the call */
+    c->flags &= XEV__F_INTERNAL | XEV__F_STREAM; /* for the call */
     loop->active--;
     loop->internal -= (flags & XEV__F_INTERNAL) != 0;
     if ((flags & XEV__F_UNREF) == 0) {
@@ -646,6 +646,14 @@ void xev__timer_arm(xev_loop *loop, xev_completion *c, uint64_t deadline_ns) {
     xev__timers_insert(&loop->timers, c);
 }
 
+void xev__set_deadline(xev_loop *loop, xev_completion *c, uint64_t deadline_ns) {
+    assert(c->state != XEV__DEAD && (c->flags & (XEV__F_DEADLINE | XEV__F_WORKS)) == 0);
+    c->deadline_ns = deadline_ns;
+    c->seq = loop->timer_seq++;
+    c->flags |= XEV__F_DEADLINE;
+    xev__timers_insert(&loop->timers, c);
+}
+
 void xev_completion_timeout(xev_loop *loop, xev_completion *c, uint64_t timeout_ns) {
     if (loop != NULL) {
         xev__check_thread("xev_completion_timeout", loop);
@@ -666,10 +674,7 @@ void xev_completion_timeout(xev_loop *loop, xev_completion *c, uint64_t timeout_
         bool exact = timeout_ns < 1000000000;
         uint64_t now = exact ? xev__os_now_ns() : xev__os_coarse_now_ns();
         now = now > loop->now_ns ? now : loop->now_ns; /* where ticks are late */
-        c->deadline_ns = xev__deadline(now, timeout_ns);
-        c->seq = loop->timer_seq++;
-        c->flags |= XEV__F_DEADLINE;
-        xev__timers_insert(&loop->timers, c);
+        xev__set_deadline(loop, c, xev__deadline(now, timeout_ns));
     } else if (c->state == XEV__POOL) {
         xev__work_link(loop, c);
     }
@@ -678,6 +683,11 @@ void xev_completion_timeout(xev_loop *loop, xev_completion *c, uint64_t timeout_
 static void deadline_passed(xev_loop *loop, xev_completion *c) {
     xev__timers_remove(&loop->timers, c);
     c->flags &= (uint16_t)~XEV__F_DEADLINE;
+    if (xev__kinds[c->op].goes_on != NULL && xev__kinds[c->op].goes_on(loop, c)) {
+        assert(c->deadline_ns > loop->now_ns);
+        xev__set_deadline(loop, c, c->deadline_ns);
+        return;
+    }
     if (c->state == XEV__POOL) {
         xev__work_link(loop, c);
     }

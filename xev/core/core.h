@@ -87,7 +87,7 @@ enum xev__flag {
     XEV__F_LOAN = 1 << 5,      /* receives into a loaned buffer */
     XEV__F_INTERNAL = 1 << 6,  /* the loop's own: not counted as a user's */
     XEV__F_DEADLINE = 1 << 7,  /* among the timers, though not one */
-    XEV__F_WAIT_ALL = 1 << 8,  /* a stream's: it wants all sent, and counts its own callbacks */
+    XEV__F_STREAM = 1 << 8,    /* a stream's, which counts its own callbacks */
     XEV__F_FREE = 1 << 9,      /* means nothing */
     XEV__F_WORKS = 1 << 10,    /* in loop->works */
     XEV__F_ONE_SHOT = 1 << 11, /* backend: do not try the multishot form */
@@ -172,6 +172,8 @@ struct xev__kind {
     void (*again)(xev_loop *loop, xev_completion *c);
     /* c has become the head of its queue. NULL: the backend starts it. */
     void (*at_head)(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
+    /* c's deadline has passed: whether c goes on, and its deadline is c->deadline_ns by now. */
+    bool (*goes_on)(xev_loop *loop, xev_completion *c);
     /* Stop c in the state ASYNC or STEPPING, as xev__stop. NULL: it cannot be stopped there. */
     bool (*stop)(xev_loop *loop, xev_completion *c);
     /* c has left its queue, and its callback is next. */
@@ -362,6 +364,10 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more);
 
 /* Stop whatever c is doing. True: this call stopped it, or asked the backend to. */
 bool xev__stop(xev_loop *loop, xev_completion *c);
+
+/* An active operation without a deadline gets one. Unlike xev_completion_timeout, no clock is read.
+ */
+void xev__set_deadline(xev_loop *loop, xev_completion *c, uint64_t deadline_ns);
 
 /* c has become the head of its queue. */
 void xev__start(xev_loop *loop, struct xev__fd *fd, xev_completion *c);

@@ -25,6 +25,11 @@ int xev__os_close(xev_fd fd);
 bool xev__os_is_open(xev_fd fd);
 int xev__os_set_nonblocking(xev_fd fd, bool on);
 
+/* How much of what was written to a descriptor the other side's system (of a socket), reader (of a
+ * pipe) or device has not taken, in bytes or, where the system counts otherwise, in units that grow
+ * with them; 0 where it does not say. */
+uint64_t xev__os_untaken(xev_fd fd);
+
 int xev__os_pipe(xev_fd *read_end, xev_fd *write_end); /* untouched on failure */
 /* On a descriptor that is no socket, and is non-blocking or a file. */
 int xev__os_read(xev_fd fd, void *buf, size_t len_bytes);

@@ -8,7 +8,8 @@
 
 #include <string.h>
 
-#include "xev/core/core.h"
+#include "xev/os/descriptor.h"
+#include "xev/watchers/watchers.h"
 #include "xev/core/support.h"
 
 static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void *userdata);
@@ -76,15 +77,77 @@ static bool is_closing(const xev_stream *s) {
     return e != NULL && e->closer != NULL;
 }
 
+/* ---- the time-out ----
+ *
+ * A send has a deadline, at which somebody looks whether there was progress since the last look. A
+ * time-out is LOOKS of them without: so nothing is measured while a stream goes on, and a thread
+ * that was held up has looked once and not for all that time. The first look only takes stock,
+ * since the time it is counted from, the loop's, may be older than the write. */
+
+#define LOOKS 8u
+
+static uint64_t look_after(const xev_stream *s) {
+    return xev__deadline(s->loop->now_ns, s->timeout_ns / LOOKS + 1);
+}
+
+static void start_clock(xev_stream *s) {
+    if (s->timeout_ns > 0) {
+        s->looks = UINT32_MAX;
+        s->look_ns = look_after(s);
+    }
+}
+
+/* Either the kernel has room again or, before there is enough to be worth a wake, holds less. */
+static bool has_progressed(const xev_stream *s, uint64_t untaken) {
+    return s->sent_bytes != s->seen_sent_bytes || untaken < s->seen_untaken;
+}
+
+bool xev__stream_goes_on(xev_loop *loop, xev_completion *c) {
+    if ((c->flags & XEV__F_STREAM) == 0) {
+        return false; /* somebody's own send, with a deadline of its own */
+    }
+    xev_stream *s = c->userdata;
+    assert(s->loop == loop && s->in_flight > 0 && s->timeout_ns > 0);
+    uint64_t untaken = xev__os_untaken(s->fd);
+    bool first = s->looks == UINT32_MAX;
+    s->looks = first || has_progressed(s, untaken) ? 0 : s->looks + 1;
+    s->seen_sent_bytes = s->sent_bytes;
+    s->seen_untaken = untaken;
+    s->look_ns = c->deadline_ns = look_after(s);
+    return s->looks < LOOKS;
+}
+
+void xev_stream_set_timeout(xev_stream *s, uint64_t timeout_ns) {
+    xev__check_pointer("xev_stream_set_timeout", "stream is null", s);
+    check_thread("xev_stream_set_timeout", s);
+    s->timeout_ns = timeout_ns;
+    start_clock(s);
+    if (s->in_flight > 0) {
+        xev_completion_timeout(s->loop, &s->send, 0);
+        if (timeout_ns > 0) {
+            xev__set_deadline(s->loop, &s->send, s->look_ns);
+        }
+    }
+}
+
+/* ---- sending ---- */
+
 /* Begin an operation for the n requests at the head. */
 static bool begin(xev_stream *s, const char *call, enum xev__op op, uint32_t n) {
     s->in_flight = n;
     bool begun = xev__begin(call, s->loop, &s->send, op, s, on_sent);
-    s->send.flags |= XEV__F_WAIT_ALL;
+    s->send.flags |= XEV__F_STREAM;
     if (begun) {
         s->send.fd = s->fd;
     }
     return begun;
+}
+
+static void submit(xev_stream *s) {
+    xev__submit(s->loop, &s->send);
+    if (s->timeout_ns > 0) {
+        xev__set_deadline(s->loop, &s->send, s->look_ns);
+    }
 }
 
 static void send_head(xev_stream *s) {
@@ -105,10 +168,7 @@ static void send_head(xev_stream *s) {
         s->send.arg.io.buf = n == 1 ? s->vec[0].base : s->vec;
         s->send.arg.io.len_bytes = (uint32_t)total;
         s->send.arg.io.aux = n == 1 ? 0 : n;
-        xev__submit(s->loop, &s->send);
-        if (s->timeout_ns > 0) {
-            xev_completion_timeout(s->loop, &s->send, s->timeout_ns);
-        }
+        submit(s);
     }
 }
 
@@ -132,17 +192,11 @@ static void next(xev_stream *s) {
         pend_head(s, write, XEV_EINVAL);
     } else if (s->head->kind == SHUTDOWN) {
         if (begin(s, "xev_stream_shutdown", XEV__OP_SHUTDOWN, 1)) {
-            xev__submit(s->loop, &s->send);
+            submit(s);
         }
     } else {
         send_head(s);
     }
-}
-
-void xev_stream_set_timeout(xev_stream *s, uint64_t timeout_ns) {
-    xev__check_pointer("xev_stream_set_timeout", "stream is null", s);
-    check_thread("xev_stream_set_timeout", s);
-    s->timeout_ns = timeout_ns;
 }
 
 /* r is over, and its owner's. */
@@ -208,6 +262,10 @@ static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void
     }
     if (ends) {
         end_all(s, XEV_ECANCELED);
+    } else if (result == XEV_ETIMEDOUT) {
+        s->broken |= s->head->sent_bytes > 0;
+        end_all(s, XEV_ETIMEDOUT);
+        start_clock(s); /* of what callbacks have written meanwhile */
     } else if (result < 0 && result != XEV_ECANCELED && !s->one_by_one) {
         if (!s->broken) {
             s->broken = s->head->sent_bytes > 0;
@@ -226,6 +284,7 @@ static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void
         left -= got;
         r->sent_bytes += got;
         s->queued_bytes -= got;
+        s->sent_bytes += got;
         if (got == want) {
             complete_head(s, (int)r->len_bytes);
         }
@@ -271,6 +330,7 @@ static void enqueue(const char *call, xev_stream *s, xev_write_req *req, enum ki
         s->tail->next = req;
     } else {
         s->head = req;
+        start_clock(s);
     }
     s->tail = req;
     if (!s->socket) {

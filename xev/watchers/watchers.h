@@ -37,6 +37,9 @@ bool xev__file_close_named_by(xev_completion *c, const xev_completion *part);
 bool xev__file_close_start(xev_loop *loop, xev_completion *c);
 bool xev__file_close_is_past(const xev_completion *c);
 
+/* ---- stream.c ---- */
+bool xev__stream_goes_on(xev_loop *loop, xev_completion *c);
+
 /* ---- async.c ---- */
 void xev__async_start(xev_loop *loop, xev_completion *c);
 /* call is made on the thread of the loop that w is bound to, if any. */

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "xev/os/clock.h"
@@ -54,4 +55,15 @@ bool xev__os_can_watch(xev_fd fd) {
         (void)close(ep);
     }
     return !refused;
+}
+
+uint64_t xev__os_untaken(xev_fd fd) {
+    int bytes = 0;
+    /* SIOCOUTQ. TCP: until acknowledged. A Unix socket: until a reader has used up the whole of a
+     * piece, with what the kernel needs to keep it. A terminal has the same request, under the name
+     * TIOCOUTQ. A pipe does not, but counts what is in it for either end. */
+    if (ioctl(fd, TIOCOUTQ, &bytes) < 0 && (errno != ENOTTY || ioctl(fd, FIONREAD, &bytes) < 0)) {
+        return 0;
+    }
+    return bytes > 0 ? (uint64_t)bytes : 0;
 }
