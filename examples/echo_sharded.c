@@ -39,8 +39,11 @@ struct app {
     xev_runtime runtime;
     xev_addr addr;
     struct server *servers;
-    uint32_t shards; /* all listen; 0: not yet */
-    bool explained;  /* the reason of a failed start was printed */
+    uint32_t shards;     /* all listen; 0: not yet */
+    bool explained;      /* the reason of a failed start was printed */
+    const char *backend; /* shard 0's, */
+    bool mixed;          /* ... and not everyone's */
+    bool fallback_told;
 };
 
 static struct app *app_of(xev_shard *shard) { return xev_shard_loop(shard)->userdata; }
@@ -115,10 +118,14 @@ static int on_init(xev_shard *self, void *userdata) {
         if (app->servers == NULL) {
             return XEV_ENOMEM;
         }
-        if (xev_loop_fallback_reason(loop) != NULL) {
-            log_line("echo_sharded: using %s: %s", xev_loop_backend(loop),
-                     xev_loop_fallback_reason(loop));
-        }
+        app->backend = xev_loop_backend(loop);
+    }
+    /* Memory for a ring may be there for some shards and not for others. */
+    app->mixed |= strcmp(app->backend, xev_loop_backend(loop)) != 0;
+    if (xev_loop_fallback_reason(loop) != NULL && !app->fallback_told) {
+        app->fallback_told = true;
+        log_line("echo_sharded: shard %u uses %s: %s", id, xev_loop_backend(loop),
+                 xev_loop_fallback_reason(loop));
     }
     struct server *s = &app->servers[id];
     s->pool.loop = loop;
@@ -140,7 +147,8 @@ static int on_init(xev_shard *self, void *userdata) {
     if (id == count - 1) {
         char text[XEV_ADDR_TEXT_BYTES];
         (void)xev_addr_format(&app->addr, text, sizeof text);
-        printf("listening on %s shards=%u backend=%s\n", text, count, xev_loop_backend(loop));
+        printf("listening on %s shards=%u backend=%s\n", text, count,
+               app->mixed ? "mixed" : app->backend);
         fflush(stdout);
         app->shards = count;
     }

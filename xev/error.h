@@ -187,6 +187,8 @@
     X(EDNS_FAIL, -4090, "name resolution failed")                                                  \
     X(ENOSERVICE, -4089, "no such service name")                                                   \
     X(EFORKED, -4088, "the loop was made before fork(): the child needs its own")                  \
+    X(ENOLOCKMEM, -4087,                                                                           \
+      "no locked memory for io_uring: raise ulimit -l (LimitMEMLOCK), or use epoll")               \
     X(EUNKNOWN, -4093, "unknown error")                                                            \
     XEV_KERNEL_MAP(X)
 

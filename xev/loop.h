@@ -188,8 +188,10 @@ struct xev_loop {
 XEV_BEGIN_DECLS
 
 /* Initialise with the defaults. 0, or a negative code: XEV_ENOMEM, XEV_EMFILE, XEV_EINVAL (bad
- * option or environment value), or why a backend that was asked for by name cannot be had. On
- * failure nothing needs deinit. */
+ * option or environment value), or why a backend that was asked for by name cannot be had:
+ * XEV_EPERM, XEV_ENOSYS, XEV_ENOLOCKMEM (io_uring: `ulimit -l` is too low), ... Where none was
+ * asked for, one that cannot be had, for whatever reason, is passed over; the code is that of the
+ * last. On failure nothing needs deinit. */
 XEV_NODISCARD int xev_loop_init(xev_loop *loop);
 XEV_NODISCARD int xev_loop_init_options(xev_loop *loop, const xev_loop_options *options);
 
@@ -240,7 +242,7 @@ const char *xev_loop_backend(const xev_loop *loop);
 uint32_t xev_loop_features(const xev_loop *loop);
 
 /* Why the preferred backend is not in use ("io_uring: io_uring_setup: operation not permitted
- * ..."), or NULL where it is. Valid until deinit. */
+ * ..."), though none was asked for by name; or NULL. Valid until deinit. */
 const char *xev_loop_fallback_reason(const xev_loop *loop);
 
 /* Call hook->callback on every turn, in order of adding. The hook does not keep the loop going; it

@@ -1,5 +1,5 @@
 /* Which backend a loop gets: the option, else the environment's XEV_BACKEND, else the platform's
- * order of preference. What a system refuses is passed over; what it has run out of is an error. */
+ * order of preference, where what cannot be made, for whatever reason, is passed over. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,11 +68,6 @@ static int wanted(xev_loop *loop, xev_backend_kind *kind) {
     return 0;
 }
 
-static bool refused(int code) {
-    return code == XEV_EPERM || code == XEV_EACCES || code == XEV_ENOSYS || code == XEV_EINVAL ||
-           code == XEV_ENOTSUP;
-}
-
 int xev__backend_choose(xev_loop *loop) {
     xev_backend_kind kind;
     int rc = wanted(loop, &kind);
@@ -97,9 +92,6 @@ int xev__backend_choose(xev_loop *loop) {
             return 0;
         }
         memcpy(loop->fallback, why, sizeof why);
-        if (!refused(rc)) {
-            return rc;
-        }
     }
     return rc;
 }

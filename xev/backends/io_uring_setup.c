@@ -1,9 +1,12 @@
 /* io_uring: the ring, made with what the kernel has of it and the options leave on, and ended. */
+#include <ck_pr.h>
 #include <errno.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,12 +25,38 @@ static void destroy_ring(struct xev__uring *u) {
     io_uring_queue_exit(&u->ring);
 }
 
-/* Rings closed a moment ago give their locked memory back late. True: it is worth another try. */
-static bool memory_may_come_back(int rc, int *tries) {
-    if (rc != XEV_ENOMEM || ++*tries > 30) {
+/* The kernel counts a ring's memory against RLIMIT_MEMLOCK, in some versions (before 5.12, and
+ * again in 6.18), where the process may not lock as much as it likes. */
+static bool memory_is_limited(void) {
+    struct rlimit limit;
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
+    if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY) {
         return false;
     }
-    xev__os_sleep_ms(10);
+    return syscall(SYS_capget, &head, caps) == 0 && (caps[0].effective & 1u << CAP_IPC_LOCK) == 0;
+}
+
+#define TRIES_MS 10u
+#define TRIES_MAX 30
+
+/* Rings closed a moment ago give their locked memory back late. True: it is worth another try. Who
+ * has waited in vain is not followed by others who do: a server has a ring per core. */
+static bool memory_may_come_back(int rc, int *tries) {
+    static uint64_t in_vain_ns; /* atomic */
+    const uint64_t believed_ns = 1000u * 1000 * 1000;
+    if (rc != XEV_ENOMEM) {
+        return false;
+    }
+    uint64_t now = xev__os_now_ns(), last = ck_pr_load_64(&in_vain_ns);
+    if (*tries == 0 && last != 0 && now - last < believed_ns) {
+        return false;
+    }
+    if (++*tries > TRIES_MAX) {
+        ck_pr_store_64(&in_vain_ns, now);
+        return false;
+    }
+    xev__os_sleep_ms(TRIES_MS);
     return true;
 }
 
@@ -145,6 +174,9 @@ int xev__uring_init(xev_loop *loop, char *why, size_t why_len) {
     u->host = u->ring_signal = XEV_INVALID_FD;
     u->free_slot = u->wait_head = u->wait_tail = XEV__URING_NONE;
     int rc = create_ring(loop, u);
+    if (rc == XEV_ENOMEM && memory_is_limited()) {
+        rc = XEV_ENOLOCKMEM;
+    }
     if (rc < 0) {
         return failed(loop, u, rc, "io_uring_setup", why, why_len);
     }
