@@ -15,15 +15,13 @@
 #include <string.h>
 
 #include "shard/internal.h"
+#include "threadpool/cpus.h"
 
 _Thread_local xev_shard *xev__current_shard;
 
 xev_shard *xev_shard_current(void) { return xev__current_shard; }
 
-uint32_t xev_cpu_count(void) {
-    uint32_t allowed = xev__cpu_allowed(), quota = xev__cpu_quota("");
-    return quota < allowed ? quota : allowed;
-}
+uint32_t xev_cpu_count(void) { return xev__cpu_count(); }
 
 void xev__stops_add(struct xev__runtime *rt) {
     ck_pr_inc_32(&rt->stops);

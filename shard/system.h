@@ -6,13 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* CPUs of the process's affinity: their number, and the n-th of them (wrapping around). */
-uint32_t xev__cpu_allowed(void);
+/* The n-th CPU of the process's affinity (wrapping around). How many: threadpool/cpus.h. */
 int xev__cpu_nth(uint32_t n);
-
-/* CPUs that the cgroup quota comes to, rounded down, at least 1; UINT32_MAX: no quota. root is
- * what stands before /proc and /sys: "" or, in tests, a folder. */
-uint32_t xev__cpu_quota(const char *root);
 
 /* Call the calling thread "xev-shard-ID", for debuggers, top, and messages. */
 void xev__name_thread(uint32_t id);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "shard/system.h"
+#include "threadpool/cpus.h"
 #include "xev/shard.h"
 #include "tests/test.h"
 

@@ -22,6 +22,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "threadpool/cpus.h"
 #include "threadpool/threads.h"
 #include "xev/os/complain.h"
 
@@ -295,7 +296,7 @@ static uint32_t default_cap(unsigned int id, uint32_t n, bool is_default) {
 }
 
 static uint32_t default_max_threads(void) {
-    uint32_t n = xev__threadpool_cpu_count();
+    uint32_t n = xev__cpu_count();
     if (n < LEAST_DEFAULT_THREADS) {
         n = LEAST_DEFAULT_THREADS;
     }

@@ -1,14 +1,11 @@
 /* threads.h: what the pool needs of the system beyond plain POSIX threads. Private to //threadpool.
- * Thread creation: threads_posix.c. CPU count and names: one of threads_linux.c and
+ * Thread creation: threads_posix.c. Names and affinity: one of threads_linux.c and
  * threads_generic.c. */
 #ifndef XEV_THREADPOOL_THREADS_H
 #define XEV_THREADPOOL_THREADS_H
 
 #include <pthread.h>
 #include <stdint.h>
-
-/* CPUs this process may run on, at least 1. Any thread. */
-uint32_t xev__threadpool_cpu_count(void);
 
 /* Gives the calling thread a name for debuggers and top, where the system has such. */
 void xev__threadpool_name_self(void);

@@ -1,4 +1,4 @@
-/* threads_linux.c: CPU count and thread names on Linux. */
+/* threads_linux.c: affinity and names of threads on Linux. */
 #include "threadpool/threads.h"
 
 #include <sched.h>
@@ -7,19 +7,6 @@
 
 /* Above this the kernel's mask does not fit a fixed cpu_set_t, see sched_setaffinity(2). */
 enum { MOST_CPUS = 8192 };
-
-uint32_t xev__threadpool_cpu_count(void) {
-    /* The affinity mask and not the online count: cpusets and taskset show in it. */
-    cpu_set_t set[MOST_CPUS / CPU_SETSIZE];
-    if (sched_getaffinity(0, sizeof set, set) == 0) {
-        int n = CPU_COUNT_S(sizeof set, set);
-        if (n > 0) {
-            return (uint32_t)n;
-        }
-    }
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 ? (uint32_t)n : 1;
-}
 
 void xev__threadpool_attr_set_cpus(pthread_attr_t *attr) {
     cpu_set_t set[MOST_CPUS / CPU_SETSIZE];

@@ -112,9 +112,10 @@ void xev_threadpool_config_init(xev_threadpool_config *cfg);
 void xev_threadpool_config_set_stack_size(xev_threadpool_config *cfg, uint32_t v);
 
 /* Most threads that exist at once, 1..XEV_THREADPOOL_MAX_THREADS (more is refused by init).
- * 0, the default: let n = the CPUs available to this process, at least 4 because the work blocks;
- * n + 1 threads, of which XEV_LANE_CPU uses at most n (unless given a cap of its own), so that
- * computing never keeps all files and names waiting. */
+ * 0, the default: let n = the CPUs available to this process (its affinity, limited by the quota
+ * of its cgroup), at least 4 because the work blocks; n + 1 threads, of which XEV_LANE_CPU uses at
+ * most n (unless given a cap of its own), so that computing never keeps all files and names
+ * waiting. */
 void xev_threadpool_config_set_max_threads(xev_threadpool_config *cfg, uint32_t v);
 
 /* Most tasks of `lane` that run at once. lane: < XEV_LANE_COUNT (checked). max_running: >= 1;

@@ -1,0 +1,71 @@
+/* A pool's default size, on a machine of 64 CPUs of which the cgroup's quota leaves some. */
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "tests/test.h"
+#include "threadpool/cpus.h"
+#include "xev/shard.h"
+
+int __wrap_sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set);
+int __wrap_sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set) {
+    (void)pid;
+    memset(set, 0, size);
+    memset(set, 0xff, 64 / 8);
+    return 0;
+}
+
+static char root[256];
+
+static void put(const char *path, const char *text) {
+    char full[512];
+    snprintf(full, sizeof full, "%s/%s", root, path);
+    FILE *f = fopen(full, "w");
+    CHECK(f != NULL);
+    CHECK_GE(fputs(text, f), 0);
+    CHECK_EQ(fclose(f), 0);
+}
+
+static void set_quota(const char *cpu_max) {
+    static const char *const folders[] = {"proc", "proc/self", "sys", "sys/fs", "sys/fs/cgroup"};
+    const char *tmp = getenv("TEST_TMPDIR");
+    char full[512];
+    snprintf(root, sizeof root, "%s/cpus.XXXXXX", tmp != NULL ? tmp : "/tmp");
+    CHECK(mkdtemp(root) != NULL);
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        snprintf(full, sizeof full, "%s/%s", root, folders[i]);
+        CHECK_EQ(mkdir(full, 0700), 0);
+    }
+    put("proc/self/cgroup", "0::/\n");
+    put("sys/fs/cgroup/cpu.max", cpu_max);
+    xev__cpu_root = root;
+}
+
+static uint32_t default_threads(void) {
+    xev_threadpool pool;
+    xev_threadpool_counters counters;
+    CHECK_EQ(xev_threadpool_init(&pool, NULL), 0);
+    xev_threadpool_stats(&pool, &counters);
+    xev_threadpool_deinit(&pool);
+    return counters.max_threads;
+}
+
+TEST(without_a_quota_there_is_a_thread_per_cpu_and_one) {
+    set_quota("max 100000\n");
+    CHECK_EQ(xev_cpu_count(), 64);
+    CHECK_EQ(default_threads(), 65);
+}
+
+TEST(a_quota_of_8_cpus_is_8_threads_and_one) {
+    set_quota("800000 100000\n");
+    CHECK_EQ(xev_cpu_count(), 8);
+    CHECK_EQ(default_threads(), 9);
+}
+
+TEST(a_quota_of_1_cpu_is_the_least_there_are) {
+    set_quota("100000 100000\n");
+    CHECK_EQ(xev_cpu_count(), 1);
+    CHECK_EQ(default_threads(), 5);
+}

@@ -1,0 +1,19 @@
+/* Internal: how many CPUs this process may use. Here because it is the pool and the shards that
+ * ask, and the pool is the lower of the two. */
+#ifndef XEV_THREADPOOL_CPUS_H
+#define XEV_THREADPOOL_CPUS_H
+
+#include <stdint.h>
+
+/* CPUs that this process may run on (its affinity), at least 1. Any thread. */
+uint32_t xev__cpu_allowed(void);
+
+/* CPUs that the cgroup quota comes to, rounded down, at least 1; UINT32_MAX: no quota. root is
+ * what stands before /proc and /sys: "" or, in tests, a folder. Any thread. */
+uint32_t xev__cpu_quota(const char *root);
+
+/* The smaller of the two. xev__cpu_root is the quota's root, which tests may set. */
+extern const char *xev__cpu_root;
+uint32_t xev__cpu_count(void);
+
+#endif
