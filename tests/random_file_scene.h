@@ -68,6 +68,7 @@ struct write {
 struct slot {
     char path[64];
     bool fixed; /* used at offsets; else at the position */
+    bool by_fd; /* by the calls of fd.h, which take no thread */
     bool taken; /* by a file or an open */
     uint32_t size, room_used;
     uint8_t content[SLOT_BYTES]; /* not fixed: what it holds after the results so far */
@@ -80,6 +81,7 @@ struct file {
     int fd;
     struct slot *slot;
     bool append, closing, closed;
+    bool writes;     /* by_fd: in one direction only, for the other's order is another */
     bool given_away; /* its number, before the close reports */
     uint64_t pos, order;
     uint32_t ops, early_ops; /* active; of these, begun before the close was asked for */
@@ -97,7 +99,7 @@ struct job {
     struct file *f;
     struct slot *slot;
     uint64_t serial, order, began;
-    bool active, stopped, late, invalid, overtaken;
+    bool active, stopped, late, invalid, overtaken, by_fd;
     bool taken;   /* in its callback, and may be repeated */
     bool closing; /* begun when the close may have reached the system */
     uint64_t deadline_lo;
@@ -274,7 +276,7 @@ static void check_position(struct job *j, int result) {
     uint32_t len = bytes_of(j);
     check_order(j, result);
     if (is_write(j->what)) {
-        JOB_HOLDS(j, result, result == (int)len && j->r.done_bytes == len);
+        JOB_HOLDS(j, result, result == (int)len && (j->by_fd || j->r.done_bytes == len));
         f->pos = f->append ? s->size : f->pos;
         CHECK_LE(f->pos + len, SLOT_BYTES);
         for (uint32_t i = 0; i < len; i++) {
@@ -336,11 +338,11 @@ static void opened(struct job *j, int fd);
 
 static void check_result(struct job *j, int result) {
     struct world *w = j->w;
-    bool for_pool = j->what != CANCEL && j->what != CLOSE;
+    bool for_pool = j->what != CANCEL && j->what != CLOSE && !j->by_fd;
     if (!w->pool && for_pool && result == XEV_ENOPOOL) {
         return;
     }
-    if (for_pool && j->invalid) {
+    if (j->invalid && j->what != CLOSE) {
         JOB_HOLDS(j, result, result == (j->f == NULL ? XEV_EBADF : XEV_EINVAL));
         return;
     }

@@ -46,7 +46,7 @@ static struct job *set_up(struct world *w, struct job *j, enum what what, struct
     j->w = w;
     j->what = what;
     j->f = f;
-    j->invalid = false;
+    j->invalid = j->by_fd = false;
     begin(j);
     TRACE(w, "  %s #%" PRIu64 " on %d\n", what_names[what], j->serial, f != NULL ? f->fd : -1);
     return j;
@@ -60,6 +60,7 @@ static void add_file(struct world *w, struct file *f, struct slot *s, int fd, ui
     f->fd = fd;
     f->slot = s;
     f->append = (flags & XEV_OPEN_APPEND) != 0;
+    f->writes = one_in(w, 2);
     if ((flags & XEV_OPEN_TRUNCATE) != 0) {
         s->size = s->room_used = 0;
     }
@@ -150,6 +151,22 @@ static void set_pieces(struct job *j, uint32_t count) {
     }
 }
 
+static void transfer_by_fd(struct job *j) {
+    struct world *w = j->w;
+    xev_fd fd = j->f->fd;
+    size_t count = j->invalid ? 0 : j->pieces;
+    size_t len = count == 0 ? 0 : j->vec[0].len_bytes;
+    if (j->what == READ) {
+        CALL(w, xev_fd_read(fd, &w->loop, &j->r.c, j->vec[0].base, len, j, called));
+    } else if (j->what == READV) {
+        CALL(w, xev_fd_readv(fd, &w->loop, &j->r.c, j->vec, count, j, called));
+    } else if (j->what == WRITE) {
+        CALL(w, xev_fd_write(fd, &w->loop, &j->r.c, j->vec[0].base, len, j, called));
+    } else {
+        CALL(w, xev_fd_writev(fd, &w->loop, &j->r.c, j->vec, count, j, called));
+    }
+}
+
 static void transfer(struct job *j) {
     struct world *w = j->w;
     int fd = j->f != NULL ? j->f->fd : (int)j->at;
@@ -188,7 +205,11 @@ static bool has_room(const struct job *j, const struct slot *s) {
 
 static void begin_transfer(struct world *w, struct job *j, struct file *f) {
     enum what what = (f->slot->fixed ? PREAD : READ) + below(w, 4);
+    if (f->slot->by_fd) {
+        what = (f->writes ? WRITE : READ) + below(w, 2);
+    }
     j->w = w;
+    j->by_fd = f->slot->by_fd;
     set_pieces(j, is_vectored(what) ? 1 + below(w, PIECES) : 1);
     if (!has_room(j, f->slot)) {
         return;
@@ -206,7 +227,7 @@ static void begin_transfer(struct world *w, struct job *j, struct file *f) {
     begin(j);
     TRACE(w, "  %s #%" PRIu64 " on %d: %u bytes%s\n", what_names[what], j->serial, f->fd,
           bytes_of(j), f->closing ? ", late" : "");
-    transfer(j);
+    (j->by_fd ? transfer_by_fd : transfer)(j);
 }
 
 static void operate(struct world *w, struct job *j, struct file *f) {
@@ -231,6 +252,7 @@ static void operate_on_nothing(struct world *w, struct job *j) {
     j->f = NULL;
     j->at = 900;
     j->invalid = true;
+    j->by_fd = false;
     begin(j);
     transfer(j);
 }
@@ -547,6 +569,7 @@ static void make_slot(struct slot *s, int i) {
     static uint8_t bytes[FIXED_BYTES];
     snprintf(s->path, sizeof s->path, "%s/f%d", dir, i);
     s->fixed = i % 2 == 1;
+    s->by_fd = i == 2;
     s->taken = false;
     s->size = s->fixed ? FIXED_BYTES : 0;
     s->room_used = 0;
