@@ -120,3 +120,9 @@ bool xev_mpsc_wake(xev_mpsc *q) {
     ck_pr_fence_store_load();
     return take_wake_duty(q);
 }
+
+void xev_mpsc_not_woken(xev_mpsc *q) {
+    ck_pr_fence_memory();
+    ck_pr_store_uint(&q->parked, 1);
+    ck_pr_fence_memory();
+}

@@ -70,6 +70,7 @@ struct xev_shard {
     bool settled;              /* both, as counted in rt->unsettled */
     int result;
 
+    bool woken_for;     /* under the lock: the loop was stopped for the command */
     bool serving_known; /* the coordinator's: serving, so its loop is to be stopped for a command */
 };
 
@@ -116,7 +117,7 @@ struct xev__runtime {
     pthread_mutex_t lock;
     xev_runtime_failure failure; /* under the lock: the first one */
     uint32_t unsettled;          /* under the lock: shards that are not both done and idle */
-    int wake;                    /* descriptor: the coordinator is to look again */
+    struct xev__event news;      /* the coordinator is to look again */
     uint32_t stops;              /* atomic: calls of xev_runtime_stop, and signals */
     uint32_t stop_signals;       /* atomic: of these, the signals */
     uint32_t failed; /* atomic: 1 when it ends without a stop: a start failed, a loop broke */

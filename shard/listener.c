@@ -305,7 +305,7 @@ int xev_shard_listen(xev_shard *s, xev_listener *l, const xev_addr *addr, int ba
     while ((rc = open_socket(l, addr, backlog)) == XEV_EADDRINUSE &&
            ck_pr_load_32(&s->rt->stops) == 0 && (wait_ms = next_wait(wait_ms, left_ms)) > 0) {
         assert(wait_ms <= left_ms);
-        xev__wait_readable(-1, (int)wait_ms);
+        xev__sleep_ms((uint32_t)wait_ms);
         left_ms -= wait_ms;
     }
     if (rc < 0) {

@@ -40,7 +40,7 @@ static int take_credit(xev_shard *to) {
     }
     (void)ck_pr_faa_32(&to->depth, 0u - 1u);
     /* The drain may have looked in between, and seen a message on its way. */
-    xev__event_signal(to->rt->wake);
+    xev__event_signal(&to->rt->news);
     return refuse(before);
 }
 
@@ -199,7 +199,7 @@ int xev__send_to_all(struct xev__runtime *rt, xev_message *messages, xev_message
             while (i-- > 0) {
                 give_credits(&shards[i], 1);
             }
-            xev__event_signal(rt->wake); /* as in take_credit */
+            xev__event_signal(&rt->news); /* as in take_credit */
             return rc;
         }
     }

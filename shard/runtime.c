@@ -25,7 +25,7 @@ uint32_t xev_cpu_count(void) { return xev__cpu_count(); }
 
 void xev__stops_add(struct xev__runtime *rt) {
     ck_pr_inc_32(&rt->stops);
-    xev__event_signal(rt->wake);
+    xev__event_signal(&rt->news);
 }
 
 /* What the run will report, unless something else has failed before. Returns code. */
@@ -140,7 +140,7 @@ static void set_idle(xev_shard *s, bool idle) {
     count_settled(s);
     pthread_mutex_unlock(&s->rt->lock);
     if (idle) {
-        xev__event_signal(s->rt->wake);
+        xev__event_signal(&s->rt->news);
     }
 }
 
@@ -199,7 +199,7 @@ static void report_done(xev_shard *s, int result) {
     s->done = true;
     count_settled(s);
     pthread_mutex_unlock(&s->rt->lock);
-    xev__event_signal(s->rt->wake);
+    xev__event_signal(&s->rt->news);
 }
 
 static void *shard_main(void *arg) {
@@ -251,7 +251,8 @@ static void give(xev_shard *s, enum xev__command command) {
     s->done = false;
     count_settled(s);
     pthread_cond_signal(&s->commanded);
-    if (s->serving_known) {
+    s->woken_for = s->serving_known;
+    if (s->woken_for) {
         xev_loop_stop(&s->loop); /* under the lock: once it is seen, END ends the loop */
     }
     pthread_mutex_unlock(&s->rt->lock);
@@ -261,10 +262,26 @@ static void give(xev_shard *s, enum xev__command command) {
 /* How often a stop was asked for, by signals or calls. */
 static uint32_t stops(struct xev__runtime *rt) { return ck_pr_load_32(&rt->stops); }
 
+/* A shard whose wake the system refused may sleep on, its command unseen. */
+static void wake_again(struct xev__runtime *rt) {
+    pthread_mutex_lock(&rt->lock);
+    for (uint32_t i = 0; i < rt->count; i++) {
+        xev_shard *s = &rt->shards[i];
+        if (s->command != XEV__NONE && s->woken_for) {
+            xev_loop_stop(&s->loop); /* under the lock, as in give */
+        }
+    }
+    pthread_mutex_unlock(&rt->lock);
+}
+
 /* Until a shard has something to say, or somebody asks for a stop. */
 static void wait_for_news(struct xev__runtime *rt, int timeout_ms) {
-    xev__wait_readable(rt->wake, timeout_ms);
-    xev__event_drain(rt->wake);
+    enum { WAKE_AGAIN_MS = 10 };
+    if (xev__wakes_refused()) {
+        wake_again(rt);
+        timeout_ms = timeout_ms < 0 || timeout_ms > WAKE_AGAIN_MS ? WAKE_AGAIN_MS : timeout_ms;
+    }
+    xev__event_wait(&rt->news, timeout_ms);
 }
 
 static int wait_done(xev_shard *s) {
@@ -455,12 +472,10 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     rt->refs = 1;
     ck_pr_store_ptr(&handle->impl, rt);
     pthread_mutex_init(&rt->lock, NULL);
-    rt->wake = -1;
+    xev__event_init(&rt->news);
     int rc = fill_options(rt, options);
     if (rc < 0) {
         (void)fail(rt, rc, XEV_NO_SHARD, "options");
-    } else if ((rc = xev__event_open(&rt->wake)) < 0) {
-        (void)fail(rt, rc, XEV_NO_SHARD, "eventfd");
     } else {
         rc = run_with_pool(handle, rt);
     }
@@ -472,9 +487,7 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
         ck_pr_or_32(&rt->shards[i].depth, XEV__MAILBOX_CLOSED); /* those that never began, too */
     }
     xev__visits_close(handle);
-    if (rt->wake >= 0) {
-        xev__event_close(rt->wake);
-    }
+    xev__event_deinit(&rt->news);
     for (uint32_t i = 0; rt->shards != NULL && i < rt->count; i++) {
         free(rt->shards[i].outboxes);
         pthread_cond_destroy(&rt->shards[i].commanded);

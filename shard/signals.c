@@ -32,7 +32,7 @@ static void on_stop(xev__catcher *c) {
 static void on_hangup(xev__catcher *c) {
     struct xev__runtime *rt = runtime_of(c);
     if (ck_pr_cas_32(&rt->stops, 0, 1)) {
-        xev__event_signal(rt->wake);
+        xev__event_signal(&rt->news);
     }
 }
 
@@ -66,7 +66,6 @@ static int catch_one(struct xev__runtime *rt, int which) {
 }
 
 int xev__signals_open(struct xev__runtime *rt) {
-    assert(rt->wake >= 0);
     uint32_t set = 0;
     for (int i = 0; i < XEV__CAUGHT_SIGNALS; i++) {
         if (!wanted(&rt->options, i)) {

@@ -2,6 +2,7 @@
 #ifndef XEV_SHARD_SYSTEM_H
 #define XEV_SHARD_SYSTEM_H
 
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,14 +31,20 @@ int xev__signal_number(int which);
 uint32_t xev__signals_unblock(uint32_t set);
 void xev__signals_block(uint32_t set);
 
-/* A descriptor that threads signal and one waits for. */
-int xev__event_open(int *fd);
-void xev__event_signal(int fd);
-void xev__event_drain(int fd);
-void xev__event_close(int fd);
+/* What threads and signal handlers signal and one thread waits for. A semaphore: unlike a write to
+ * a descriptor, a signal cannot fail and be lost, and nothing refuses the wait. */
+struct xev__event {
+    sem_t semaphore;
+    uint32_t signalled; /* atomic: a signal has not been taken */
+};
+void xev__event_init(struct xev__event *e);
+void xev__event_deinit(struct xev__event *e);
+void xev__event_signal(struct xev__event *e);
+/* Wait for a signal and take it, timeout_ms at most (-1: no limit). Returns early where a signal
+ * was handled. What was written before the signal is visible. */
+void xev__event_wait(struct xev__event *e, int timeout_ms);
 
-/* Wait until fd is readable, timeout_ms is over (-1: no limit), or a signal was handled. */
-void xev__wait_readable(int fd, int timeout_ms);
+void xev__sleep_ms(uint32_t ms);
 
 /* A listening TCP socket. No connection begins at it any more: requests for one are ignored, and
  * their senders repeat them. Handshakes that have begun go on, and so does accept. 0 or a code, by

@@ -1,22 +1,22 @@
 /* Linux: CPUs, threads, signals, listening sockets. */
 #include <assert.h>
+#include <ck_pr.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "mpsc/handoff.h"
 #include "shard/system.h"
 
 /* Room for the kernel's largest CPU mask. */
@@ -135,35 +135,52 @@ void xev__signals_block(uint32_t set) { change_mask(SIG_BLOCK, set, NULL); }
 
 /* ---- waking ---- */
 
-int xev__event_open(int *fd) {
-    *fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (*fd >= 0 && *fd <= STDERR_FILENO) { /* else what is printed would go there */
-        int low = *fd;
-        *fd = fcntl(low, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-        int error = errno;
-        (void)close(low);
-        errno = error;
-    }
-    return *fd < 0 ? -errno : 0;
+void xev__event_init(struct xev__event *e) {
+    int rc = sem_init(&e->semaphore, 0, 0);
+    assert(rc == 0); /* it fails for a bad argument only */
+    (void)rc;
+    e->signalled = 0;
 }
 
-void xev__event_signal(int fd) {
-    uint64_t one = 1;
-    while (write(fd, &one, sizeof one) < 0 && errno == EINTR) {
+void xev__event_deinit(struct xev__event *e) { (void)sem_destroy(&e->semaphore); }
+
+void xev__event_signal(struct xev__event *e) {
+    int saved = errno; /* of the code that a signal handler has interrupted */
+    XEV_HANDOFF_RELEASE(&e->signalled);
+    ck_pr_fence_memory();
+    /* One post for all signals since the last wait, so that the semaphore is 0 or 1. */
+    if (ck_pr_fas_32(&e->signalled, 1) == 0) {
+        (void)sem_post(&e->semaphore);
+    }
+    errno = saved;
+}
+
+void xev__event_wait(struct xev__event *e, int timeout_ms) {
+    int rc;
+    if (timeout_ms < 0) {
+        rc = sem_wait(&e->semaphore);
+    } else {
+        struct timespec end;
+        clock_gettime(CLOCK_MONOTONIC, &end);
+        int64_t ns = end.tv_nsec + (int64_t)(timeout_ms % 1000) * 1000000;
+        end.tv_sec += timeout_ms / 1000 + (time_t)(ns / 1000000000);
+        end.tv_nsec = (long)(ns % 1000000000);
+        rc = sem_clockwait(&e->semaphore, CLOCK_MONOTONIC, &end);
+    }
+    assert(rc == 0 || errno == EINTR || errno == ETIMEDOUT);
+    if (rc == 0) {
+        /* Before the caller looks: a signal from now on is a new one. */
+        uint32_t signalled = ck_pr_fas_32(&e->signalled, 0);
+        assert(signalled == 1);
+        (void)signalled;
+        ck_pr_fence_memory();
+        XEV_HANDOFF_ACQUIRE(&e->signalled);
     }
 }
 
-void xev__event_drain(int fd) {
-    uint64_t count;
-    while (read(fd, &count, sizeof count) < 0 && errno == EINTR) {
-    }
-}
-
-void xev__event_close(int fd) { (void)close(fd); }
-
-void xev__wait_readable(int fd, int timeout_ms) {
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    (void)poll(&p, 1, timeout_ms);
+void xev__sleep_ms(uint32_t ms) {
+    struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    (void)nanosleep(&ts, NULL);
 }
 
 /* ---- listening sockets ---- */

@@ -229,6 +229,29 @@ TEST(wake_needs_no_push) {
     CHECK(xev_mpsc_pop(&q) == &n);
 }
 
+TEST(a_duty_to_wake_that_is_given_back_goes_to_the_next) {
+    xev_mpsc q;
+    xev_mpsc_node n[3];
+    xev_mpsc_init(&q);
+    CHECK(xev_mpsc_park(&q));
+    CHECK(xev_mpsc_push(&q, &n[0]));
+    xev_mpsc_not_woken(&q);
+    CHECK(xev_mpsc_push(&q, &n[1]));
+    CHECK(!xev_mpsc_push(&q, &n[2]));
+    xev_mpsc_not_woken(&q);
+    CHECK(xev_mpsc_wake(&q));
+    xev_mpsc_unpark(&q);
+    for (int i = 0; i < 3; i++) {
+        CHECK(xev_mpsc_pop(&q) == &n[i]);
+    }
+    /* Given back too late: a wake too many, and no harm. */
+    xev_mpsc_not_woken(&q);
+    CHECK(xev_mpsc_push(&q, &n[0]));
+    CHECK(!xev_mpsc_park(&q));
+    CHECK(xev_mpsc_pop(&q) == &n[0]);
+    CHECK(xev_mpsc_park(&q));
+}
+
 /* --- what the consumer sleeps on: remembers a wake that comes before the sleep --- */
 
 struct sleeper {

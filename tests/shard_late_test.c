@@ -1,5 +1,6 @@
 /* Threads that are still inside a call when the runtime has ended because of it. What wakes others
  * is wrapped, and on one thread takes its time afterwards. */
+#include "shard/system.h"
 #include "tests/shard_scene.h"
 
 static _Thread_local bool slow;
@@ -21,13 +22,13 @@ static void take_time(void) {
     }
 }
 
-void __real_xev__event_signal(int fd);
-void __wrap_xev__event_signal(int fd);
+void __real_xev__event_signal(struct xev__event *e);
+void __wrap_xev__event_signal(struct xev__event *e);
 int __real_xev_async_notify(xev_watcher *w);
 int __wrap_xev_async_notify(xev_watcher *w);
 
-void __wrap_xev__event_signal(int fd) {
-    __real_xev__event_signal(fd);
+void __wrap_xev__event_signal(struct xev__event *e) {
+    __real_xev__event_signal(e);
     take_time();
 }
 

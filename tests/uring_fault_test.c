@@ -29,6 +29,7 @@ static struct {
     int fail_buffered; /* times: what came with a buffer is an error */
     uint32_t flags_refused, features_hidden;
     int no_buffer_ring; /* times: no memory for it */
+    bool for_ever;      /* the first result is that of all requests that are meant */
     bool lose;          /* no result of a request that is meant arrives */
     int64_t waited_ns;  /* how long the last wait with a limit may take */
 } script;
@@ -65,7 +66,8 @@ static void tamper(struct io_uring *ring) {
             uint64_t data = sqe->user_data;
             CHECK_LT(script.made_len, 64);
             script.made[script.made_len].data = data;
-            script.made[script.made_len++].res = script.results[script.next++];
+            script.made[script.made_len++].res = script.results[script.next];
+            script.next += !script.for_ever;
             io_uring_prep_nop(sqe);
             sqe->user_data = script.lose ? UINT32_MAX : data; /* no slot's */
         }
@@ -500,6 +502,30 @@ TEST(a_wake_descriptors_poll_that_ended_is_made_again) {
 }
 
 /* Its buffer goes back into the ring: 200 times more than there are. */
+static void *notify_later(void *arg) {
+    usleep(30000);
+    CHECK_EQ(xev_async_notify(arg), 0);
+    return NULL;
+}
+
+TEST(a_wakes_poll_that_is_refused_for_ever_makes_nothing_spin_or_sleep_in) {
+    struct net n;
+    struct op op;
+    xev_watcher async;
+    pthread_t thread;
+    TAMPER(WAKES, -ENOMEM);
+    script.for_ever = true;
+    net_open(&n, &by_io_uring);
+    CHECK_EQ(xev_async_init(&async), 0);
+    CHECK_LE(run_for(&n, 100), 50);
+    xev_async_wait(&async, &n.loop, &op_new(&op, &n)->c, &op, op_called);
+    CHECK_EQ(pthread_create(&thread, NULL, notify_later, &async), 0);
+    CHECK_EQ(xev_loop_run(&n.loop, XEV_RUN_UNTIL_DONE), 0);
+    CHECK_EQ(op.calls, 1);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    net_close(&n);
+}
+
 TEST(an_error_that_comes_with_a_buffer_does_not_lose_it) {
     static const xev_loop_options few = {
         .backend = XEV_BACKEND_IO_URING, .buffers = 2, .buffers_max = 4, .buffer_bytes = 64};

@@ -36,8 +36,10 @@ int xev_async_init(xev_watcher *w);
  * may run at the same time or come later. */
 void xev_async_deinit(xev_watcher *w);
 
-/* Wake the waiter. Any thread; always 0. Everything written before is visible to the callback.
- * Must not race with the watcher's deinit; with its loop's it may, and then does nothing. */
+/* Wake the waiter. Any thread; always 0. Where the system refuses the wake, the next notify of any
+ * watcher of the loop, or a stop, tries again. Everything written before is visible to the
+ * callback. Must not race with the watcher's deinit; with its loop's it may, and then does nothing.
+ */
 int xev_async_notify(xev_watcher *w);
 
 /* Wait for one notification; result 0. XEV_REARM waits on. The first wait binds w to loop for

@@ -132,6 +132,13 @@ void xev_mpsc_unpark(xev_mpsc *q);
  * Order: full fence between the caller's earlier stores and the look at the announcement. */
 bool xev_mpsc_wake(xev_mpsc *q);
 
+/* Gives the duty to wake back, which a push or wake that answered true gave to the caller, because
+ * the sleeper could not be woken (its waking primitive failed). Any thread. The next push,
+ * push_batch or wake answers true, unless the consumer was awake in the meantime and has looked for
+ * itself; then it may answer true once although the consumer is awake.
+ * Order: full fence between the failed attempt and the announcement. */
+void xev_mpsc_not_woken(xev_mpsc *q);
+
 /* Whether nothing has been pushed that was not popped. Consumer only. A producer between exchange
  * and link makes it false, so `pop() == NULL && !empty()` is the spurious case. Orders nothing. */
 bool xev_mpsc_empty(const xev_mpsc *q);

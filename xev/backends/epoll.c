@@ -192,9 +192,9 @@ static bool epoll_prepare(xev_loop *loop) {
 
 static xev_fd epoll_descriptor(xev_loop *loop) { return ((struct epoll *)loop->backend)->fd; }
 
-static void epoll_wake(xev_loop *loop) {
-    struct epoll *ep = loop->backend;
-    xev__os_wake_signal(ep->wake);
+static int epoll_wake(xev_loop *loop) {
+    const struct epoll *ep = loop->backend;
+    return xev__os_wake_signal(ep->wake);
 }
 
 static void epoll_buffer_back(xev_loop *loop, uint32_t id) { xev__buffers_put(loop->buffers, id); }

@@ -476,6 +476,9 @@ static void on_event(xev_loop *loop, uint64_t data, int res, uint32_t cqe_flags)
         xev__os_wake_drain(u->wake);
         if ((cqe_flags & IORING_CQE_F_MORE) == 0) {
             u->wake_armed = false;
+            /* Refused: asking again at once would be refused again, for as long as memory lacks.
+             * Until then the loop looks for wakes by itself. */
+            u->wake_retry_ns = res < 0 ? xev__os_now_ns() + LOOK_AGAIN_NS : 0;
         }
         return;
     }
@@ -593,7 +596,7 @@ static int make_ready(xev_loop *loop) {
             return rc;
         }
     }
-    if (!u->wake_armed) {
+    if (!u->wake_armed && (u->wake_retry_ns == 0 || xev__os_now_ns() >= u->wake_retry_ns)) {
         xev__uring_arm_wake(u);
     }
     make_waiting_requests(u);
@@ -647,7 +650,7 @@ static xev_fd uring_descriptor(xev_loop *loop) {
     }
     u->host = ep;
     if (uring_prepare(loop)) { /* again: what was prepared before signals nothing here */
-        xev__os_wake_signal(u->ring_signal);
+        (void)xev__os_wake_signal(u->ring_signal); /* the run looks for itself, too */
     }
     return ep;
 }
@@ -709,9 +712,9 @@ static void uring_give_up(xev_loop *loop) {
     u->foreign = true;
 }
 
-static void uring_wake(xev_loop *loop) {
-    struct xev__uring *u = loop->backend;
-    xev__os_wake_signal(u->wake);
+static int uring_wake(xev_loop *loop) {
+    const struct xev__uring *u = loop->backend;
+    return xev__os_wake_signal(u->wake);
 }
 
 static void uring_abandon(xev_loop *loop) {

@@ -47,8 +47,9 @@ struct xev__uring {
     uint64_t slack_ns; /* of that thread's timers */
     bool foreign;      /* that thread is gone, and another ends the loop */
     bool wake_armed;
-    uint32_t accepts_left; /* in this turn */
-    bool stuck;            /* some slot is, and is tried again from then on: */
+    uint64_t wake_retry_ns; /* the kernel refused to: when to ask again; 0: it did not */
+    uint32_t accepts_left;  /* in this turn */
+    bool stuck;             /* some slot is, and is tried again from then on: */
     uint64_t stuck_until_ns;
     bool results_lost;   /* the kernel said so */
     uint64_t give_up_ns; /* when the end of the loop waits no longer; 0: not known yet */

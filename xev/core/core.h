@@ -233,8 +233,8 @@ struct xev_backend_ops {
     /* Somebody else is going to wait, for descriptor to be readable. True: it need not wait. */
     bool (*prepare)(xev_loop *loop);
     xev_fd (*descriptor)(xev_loop *loop); /* or a code */
-    /* End the wait in poll, or the next one. Any thread. */
-    void (*wake)(xev_loop *loop);
+    /* End the wait in poll, or the next one. Any thread. 0, or a code: the system refused. */
+    int (*wake)(xev_loop *loop);
     /* A loaned buffer is free again. */
     void (*buffer_back)(xev_loop *loop, uint32_t id);
     /* How many receives could get a buffer now. */
@@ -572,7 +572,12 @@ static inline void xev__count_longest(uint64_t *longest, uint64_t took_ns) {
 /* A backend's poll is back from the kernel: the time, before any callback. */
 void xev__woke(xev_loop *loop);
 
-/* End the loop's sleep; for who took that duty from its inbox (push or wake). Any thread. */
+/* End the loop's sleep; for who took that duty from its inbox (push or wake). Any thread. Where the
+ * system refuses, the duty goes back to the inbox, for the next who pushes or wakes. */
 void xev__signal(xev_loop *loop);
+
+/* Atomic: some signal has been refused in this process. From then on who has nothing to push, since
+ * it is pushed already, looks whether the loop still has to be woken. */
+extern uint32_t xev__signals_refused;
 
 #endif

@@ -85,6 +85,7 @@ int xev_loop_init_options(xev_loop *loop, const xev_loop_options *options) {
 
 /* ---- polls that fail ---- */
 
+#define LOOK_AGAIN_NS 100000000u   /* how long a loop sleeps at most where wakes have failed */
 #define FAILING_MAX_NS 1000000000u /* how long a shortage may last */
 #define FAILING_MIN_TRIES 10u      /* ... and this often it is tried, however busy the machine */
 #define NAP_MAX_MS 64u
@@ -258,6 +259,8 @@ static int turn(xev_loop *loop, bool block) {
             parked = xev_mpsc_park(loop->inbox);
             if (!parked || stop_wanted(loop)) {
                 timeout = 0;
+            } else if (timeout > LOOK_AGAIN_NS && xev__wakes_refused()) {
+                timeout = LOOK_AGAIN_NS; /* who wakes us may be refused, too */
             }
         }
         if (timeout > 0) {
@@ -369,10 +372,17 @@ const char *xev_loop_failed_call(const xev_loop *loop) {
     return loop->failed_call;
 }
 
+uint32_t xev__signals_refused;
+
+bool xev__wakes_refused(void) { return ck_pr_load_32(&xev__signals_refused) != 0; }
+
 void xev__signal(xev_loop *loop) {
     if (!xev__forked(loop)) { /* else the wake descriptor is the parent's */
         ck_pr_inc_64(&loop->wakes);
-        loop->ops->wake(loop);
+        if (loop->ops->wake(loop) < 0) {
+            xev_mpsc_not_woken(loop->inbox);
+            ck_pr_store_32(&xev__signals_refused, 1);
+        }
     }
 }
 

@@ -39,4 +39,8 @@ static inline uintptr_t xev__last_call(const xev_loop *loop) {
     return __atomic_load_n(&loop->last_call, __ATOMIC_RELAXED);
 }
 
+/* Some wake of a loop has been refused by the system in this process (core/loop.c). Who waits for a
+ * loop to react repeats its call now and then. */
+bool xev__wakes_refused(void);
+
 #endif

@@ -14,9 +14,11 @@
  * fd is closed. */
 int xev__os_above_std(int fd);
 
-/* A descriptor to wake a waiting thread with: signal from any thread, drain by the waiter. */
+/* A descriptor to wake a waiting thread with: signal from any thread, drain by the waiter. A signal
+ * that fails is tried a few times; then it answers a code, and the waiter may not have been woken.
+ */
 int xev__os_wake_open(xev_fd *fd);
-void xev__os_wake_signal(xev_fd fd);
+int xev__os_wake_signal(xev_fd fd);
 void xev__os_wake_drain(xev_fd fd);
 /* Wait for a signal, and take it, this long at most; also where the system refuses to wait. */
 void xev__os_wake_wait(xev_fd fd, uint32_t timeout_ms);

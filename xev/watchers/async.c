@@ -32,17 +32,27 @@ int xev_async_init(xev_watcher *w) {
     return 0;
 }
 
+/* The loop has a notified watcher in its inbox, and may sleep because a signal was refused. */
+static void wake_once_more(xev_loop *loop) {
+    if (loop != NULL && xev_mpsc_wake(loop->inbox)) {
+        xev__signal(loop);
+    }
+}
+
 int xev_async_notify(xev_watcher *w) {
     if (w == NULL) {
         xev__misuse("xev_async_notify", "watcher is null", w);
     }
     XEV_HANDOFF_RELEASE(w);
     ck_pr_fence_memory();
-    if (is_notified(ck_pr_load_ptr(&w->word))) {
+    if (is_notified(ck_pr_load_ptr(&w->word)) && ck_pr_load_32(&xev__signals_refused) == 0) {
         return 0;
     }
     xev__visit_begin(&w->notifiers);
     void *word = ck_pr_load_ptr(&w->word);
+    if (is_notified(word)) {
+        wake_once_more(bound_loop(word));
+    }
     while (!is_notified(word)) {
         if (ck_pr_cas_ptr_value(&w->word, word, (char *)word + 1, &word)) {
             xev_loop *loop = bound_loop(word);

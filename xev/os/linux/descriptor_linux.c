@@ -18,11 +18,18 @@ int xev__os_wake_open(xev_fd *fd) {
     return rc < 0 ? rc : 0;
 }
 
-void xev__os_wake_signal(xev_fd fd) {
-    uint64_t one = 1;
-    /* EAGAIN: the counter is full, so the waiter has been woken more than enough. */
-    while (write(fd, &one, sizeof one) < 0 && errno == EINTR) {
+int xev__os_wake_signal(xev_fd fd) {
+    enum { TRIES = 8 };
+    const uint64_t one = 1;
+    int saved = errno, rc = 0; /* of the code that a signal handler has interrupted */
+    for (int i = 0; i < TRIES; i++) {
+        rc = write(fd, &one, sizeof one) == (ssize_t)sizeof one ? 0 : -errno;
+        if (rc == 0) {
+            break;
+        }
     }
+    errno = saved;
+    return rc;
 }
 
 void xev__os_wake_drain(xev_fd fd) {
