@@ -34,6 +34,20 @@ static void check_queues(struct world *w) {
     }
 }
 
+/* Whether ch's queue still counts what its peer has, or could read. */
+static bool is_behind(const struct chan *ch) {
+    int unread = 0;
+    uint64_t told = ch->written;
+    if (ch->reqs == NULL || ch->peer < 0 || ch->closing || ch->reset) {
+        return false;
+    }
+    CHECK_EQ(ioctl(ch->peer, FIONREAD, &unread), 0);
+    for (const struct req *r = ch->reqs; r != NULL; r = r->next) {
+        told += r->r.sent_bytes;
+    }
+    return told < ch->peer_read + (uint64_t)unread;
+}
+
 static void drained(xev_loop *loop, xev_stream *stream, void *userdata) {
     struct chan *ch = userdata;
     struct world *w = ch->w;
@@ -180,6 +194,10 @@ static void cancel_written(struct world *w, struct chan *ch) {
 static void change_stream(struct world *w, struct chan *ch) {
     if (one_in(w, 3)) {
         set_marks(ch);
+    } else if (one_in(w, 4)) {
+        ch->timed = one_in(w, 2);
+        ch->busy_lo = clock_ns();
+        CALL(w, xev_stream_set_timeout(&ch->stream, ch->timed ? STREAM_TIMEOUT_NS : 0));
     } else {
         cancel_written(w, ch);
     }

@@ -277,7 +277,7 @@ static bool is_left_undone(struct world *w) {
         const struct chan *ch = w->chans[i];
         if (ch != NULL && ch->reqs != NULL && !ch->closing && ch->connected && !ch->connecting) {
             struct pollfd p = {.fd = ch->fd, .events = POLLOUT};
-            if (poll(&p, 1, 0) > 0) {
+            if (poll(&p, 1, 0) > 0 || is_behind(ch)) {
                 return true;
             }
         }
