@@ -470,3 +470,52 @@ TEST_TIMEOUT(an_idle_connection_holds_no_buffer, 60) {
     }
     net_close(&n);
 }
+
+static int blocks;
+
+static void *count_allocate(void *userdata, size_t bytes_wanted, size_t alignment) {
+    (void)userdata;
+    blocks++;
+    return aligned_alloc(alignment, (bytes_wanted + alignment - 1) / alignment * alignment);
+}
+
+static void count_release(void *userdata, void *memory, size_t bytes_given) {
+    (void)userdata;
+    (void)bytes_given;
+    blocks--;
+    free(memory);
+}
+
+/* Blocks, and not bytes: tables are one block each, however large. */
+TEST_TIMEOUT(memory_of_connections_that_left_is_given_back, 60) {
+    enum { COUNT = 4000, PER_BLOCK = 64, KEPT = 8 };
+    const xev_loop_options options = {.allocator = {count_allocate, count_release, NULL}};
+    struct net n;
+    int before = 0;
+    net_open(&n, &options);
+    for (int round = 0; round < 3; round++) {
+        make_pairs(COUNT);
+        memset(ops, 0, sizeof ops);
+        before = round == 0 ? blocks : before;
+        for (int i = 0; i < COUNT; i++) {
+            op_new(&ops[i], &n);
+            xev_tcp_recv(xev_tcp_from_fd(left[i]), &n.loop, &ops[i].c, &bytes[i], 1, &ops[i],
+                         op_called);
+        }
+        settle(&n);
+        CHECK_GE(blocks - before, COUNT / PER_BLOCK - KEPT);
+        for (int i = 0; i < COUNT;
+             i++) { /* each is told of, and the table of entries is as before */
+            plain_send(right[i], "m", 1);
+        }
+        for (int i = 0; i < COUNT; i++) {
+            run_until(&n, &ops[i].ends, 1);
+            CHECK_EQ(ops[i].result, 1);
+        }
+        close_pairs(&n, COUNT);
+        (void)run_for(&n, 5);
+        CHECK_LE(blocks - before, KEPT);
+    }
+    net_close(&n);
+    CHECK_EQ(blocks, 0);
+}

@@ -52,7 +52,8 @@ enum xev_feature {
 };
 
 /* Where a loop's own memory comes from: its tables, rings and loaned buffers, taken by init and as
- * they grow to the peak of what is in use, given back by deinit; no operation takes any. Called by
+ * they grow to the peak of what is in use, given back by deinit (what it knows of descriptors, also
+ * a while after they are closed); no operation takes any. Called by
  * the thread that calls init or deinit, and by the loop's. */
 typedef struct xev_allocator {
     /* bytes (> 0) at a multiple of alignment (a power of two up to 4096), or NULL: the loop then

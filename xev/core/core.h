@@ -139,13 +139,25 @@ struct xev__fd {
     struct xev__fd *next_waiting[XEV__WAITS];
 };
 
+/* XEV__FD_CHUNK entries, or none: memory that was given back. In a list by what is free in it; full
+ * ones are in none. */
+struct xev__fd_chunk {
+    struct xev__fd *entries;
+    uint32_t used;
+    uint32_t free_head;  /* entry number + 1; free entries are linked by ops */
+    uint32_t next, prev; /* chunk number + 1 */
+};
+
 struct xev__fds {
     const xev_allocator *allocator; /* the loop's */
     uint32_t *index;                /* by descriptor: entry number + 1, or 0 */
     uint32_t index_len;
-    struct xev__fd **chunks;
+    struct xev__fd_chunk *chunks;
     uint32_t chunks_len, chunks_room;
-    uint32_t free_head; /* entry number + 1; free entries are linked by ops */
+    /* Lists of chunks: some entries are free, all are, there is no memory. */
+    uint32_t partial, empty, vacant;
+    uint32_t made, empty_chunks; /* chunks with memory; how many of them are empty */
+    uint32_t first_gen;          /* of new entries: after those of all that were given back */
     struct {
         struct xev__fd *head, *tail;
     } waiting[XEV__WAITS];
@@ -473,7 +485,7 @@ void xev__free(const xev_allocator *a, void *memory, size_t bytes); /* NULL: not
 struct xev__fds *xev__fds_new(const xev_allocator *a);
 void xev__fds_free(struct xev__fds *fds);
 static inline struct xev__fd *xev__fds_entry(const struct xev__fds *fds, uint32_t number) {
-    return &fds->chunks[number / XEV__FD_CHUNK][number % XEV__FD_CHUNK];
+    return &fds->chunks[number / XEV__FD_CHUNK].entries[number % XEV__FD_CHUNK];
 }
 /* NULL: not known. */
 static inline struct xev__fd *xev__fds_find(const struct xev__fds *fds, xev_fd fd) {
@@ -486,13 +498,17 @@ static inline struct xev__fd *xev__fds_find(const struct xev__fds *fds, xev_fd f
 /* The entry that an event names, or NULL: it has another descriptor by now, or none. */
 static inline struct xev__fd *xev__fds_at(const struct xev__fds *fds, uint32_t index,
                                           uint32_t gen) {
-    if (index >= fds->chunks_len * XEV__FD_CHUNK) {
+    if (index >= fds->chunks_len * XEV__FD_CHUNK ||
+        fds->chunks[index / XEV__FD_CHUNK].entries == NULL) {
         return NULL;
     }
     struct xev__fd *e = xev__fds_entry(fds, index);
     return e->gen == gen && e->fd != XEV_INVALID_FD ? e : NULL;
 }
 struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd); /* NULL: no memory, or not open */
+/* Give back the memory of chunks that are empty, but for some. At a turn's end: during it somebody
+ * may still look at an entry that is free by now. */
+void xev__fds_trim(struct xev__fds *fds);
 /* The number may belong to another file from now on. The entry is used again once no list has it:
  * whoever takes one out of a list calls reclaim. */
 void xev__fds_drop(struct xev__fds *fds, struct xev__fd *fd);

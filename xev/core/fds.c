@@ -11,6 +11,8 @@
 #include "xev/os/clock.h"
 #include "xev/os/descriptor.h"
 
+#define CHUNK_BYTES (XEV__FD_CHUNK * sizeof(struct xev__fd))
+
 struct xev__fds *xev__fds_new(const xev_allocator *a) {
     struct xev__fds *fds = xev__alloc_zeroed(a, sizeof *fds, _Alignof(max_align_t));
     if (fds != NULL) {
@@ -25,7 +27,7 @@ void xev__fds_free(struct xev__fds *fds) {
     }
     const xev_allocator *a = fds->allocator;
     for (uint32_t i = 0; i < fds->chunks_len; i++) {
-        xev__free(a, fds->chunks[i], XEV__FD_CHUNK * sizeof *fds->chunks[i]);
+        xev__free(a, fds->chunks[i].entries, CHUNK_BYTES);
     }
     xev__free(a, fds->chunks, fds->chunks_room * sizeof *fds->chunks);
     xev__free(a, fds->index, fds->index_len * sizeof *fds->index);
@@ -47,30 +49,132 @@ static bool grow_index(struct xev__fds *fds, uint32_t want) {
     return true;
 }
 
-static bool grow_entries(struct xev__fds *fds) {
-    struct xev__fd **p = fds->chunks;
+/* ---- chunks of entries ---- */
+
+static void chunk_push(struct xev__fds *fds, uint32_t *list, uint32_t number) {
+    struct xev__fd_chunk *chunk = &fds->chunks[number];
+    chunk->prev = 0;
+    chunk->next = *list;
+    if (*list != 0) {
+        fds->chunks[*list - 1].prev = number + 1;
+    }
+    *list = number + 1;
+}
+
+static void chunk_remove(struct xev__fds *fds, uint32_t *list, uint32_t number) {
+    const struct xev__fd_chunk *chunk = &fds->chunks[number];
+    assert(chunk->prev != 0 || *list == number + 1);
+    if (chunk->prev != 0) {
+        fds->chunks[chunk->prev - 1].next = chunk->next;
+    } else {
+        *list = chunk->next;
+    }
+    if (chunk->next != 0) {
+        fds->chunks[chunk->next - 1].prev = chunk->prev;
+    }
+}
+
+/* The number of a chunk without memory, or UINT32_MAX. */
+static uint32_t vacant_chunk(struct xev__fds *fds) {
+    if (fds->vacant != 0) {
+        return fds->vacant - 1;
+    }
     if (fds->chunks_len == fds->chunks_room) {
         uint32_t room = fds->chunks_room != 0 ? 2 * fds->chunks_room : 8;
+        struct xev__fd_chunk *p = fds->chunks;
         p = xev__grow(fds->allocator, p, fds->chunks_room * sizeof *p, room * sizeof *p);
         if (p == NULL) {
-            return false;
+            return UINT32_MAX;
         }
         fds->chunks = p;
         fds->chunks_room = room;
     }
-    struct xev__fd *chunk =
-        xev__alloc_zeroed(fds->allocator, XEV__FD_CHUNK * sizeof *chunk, _Alignof(max_align_t));
-    if (chunk == NULL) {
+    chunk_push(fds, &fds->vacant, fds->chunks_len);
+    return fds->chunks_len++;
+}
+
+static bool grow_entries(struct xev__fds *fds) {
+    uint32_t number = vacant_chunk(fds);
+    if (number == UINT32_MAX) {
         return false;
     }
-    for (uint32_t i = XEV__FD_CHUNK; i-- > 0;) {
-        chunk[i].index = fds->chunks_len * XEV__FD_CHUNK + i;
-        chunk[i].fd = XEV_INVALID_FD;
-        chunk[i].ops = fds->free_head;
-        fds->free_head = chunk[i].index + 1;
+    struct xev__fd *entries = xev__alloc_zeroed(fds->allocator, CHUNK_BYTES, _Alignof(max_align_t));
+    if (entries == NULL) {
+        return false;
     }
-    p[fds->chunks_len++] = chunk;
+    chunk_remove(fds, &fds->vacant, number);
+    struct xev__fd_chunk *chunk = &fds->chunks[number];
+    *chunk = (struct xev__fd_chunk){.entries = entries};
+    for (uint32_t i = XEV__FD_CHUNK; i-- > 0;) {
+        entries[i].index = number * XEV__FD_CHUNK + i;
+        entries[i].gen = fds->first_gen;
+        entries[i].fd = XEV_INVALID_FD;
+        entries[i].ops = chunk->free_head;
+        chunk->free_head = entries[i].index + 1;
+    }
+    chunk_push(fds, &fds->empty, number);
+    fds->made++;
+    fds->empty_chunks++;
     return true;
+}
+
+/* Of a chunk that has free ones. */
+static struct xev__fd *take_entry(struct xev__fds *fds) {
+    bool was_empty = fds->partial == 0;
+    uint32_t number = (was_empty ? fds->empty : fds->partial) - 1;
+    struct xev__fd_chunk *chunk = &fds->chunks[number];
+    struct xev__fd *e = xev__fds_entry(fds, chunk->free_head - 1);
+    assert(e->fd == XEV_INVALID_FD && chunk->used < XEV__FD_CHUNK);
+    chunk->free_head = e->ops;
+    chunk->used++;
+    if (was_empty) {
+        chunk_remove(fds, &fds->empty, number);
+        chunk_push(fds, &fds->partial, number);
+        fds->empty_chunks--;
+    }
+    if (chunk->free_head == 0) {
+        chunk_remove(fds, &fds->partial, number);
+    }
+    return e;
+}
+
+static void give_entry(struct xev__fds *fds, struct xev__fd *e) {
+    uint32_t number = e->index / XEV__FD_CHUNK;
+    struct xev__fd_chunk *chunk = &fds->chunks[number];
+    assert(chunk->used > 0);
+    if (chunk->free_head == 0) {
+        chunk_push(fds, &fds->partial, number);
+    }
+    e->ops = chunk->free_head;
+    chunk->free_head = e->index + 1;
+    if (--chunk->used == 0) {
+        chunk_remove(fds, &fds->partial, number);
+        chunk_push(fds, &fds->empty, number);
+        fds->empty_chunks++;
+    }
+}
+
+/* Enough that one turn's frees cost little, and that what was needed a moment ago is kept. */
+#define TRIM_PER_TURN 64u
+
+void xev__fds_trim(struct xev__fds *fds) {
+    uint32_t keep = 2 + (fds->made - fds->empty_chunks) / 4;
+    for (uint32_t n = 0; n < TRIM_PER_TURN && fds->empty_chunks > keep; n++) {
+        uint32_t number = fds->empty - 1;
+        struct xev__fd_chunk *chunk = &fds->chunks[number];
+        assert(chunk->used == 0 && chunk->entries != NULL);
+        for (uint32_t i = 0; i < XEV__FD_CHUNK; i++) {
+            /* An event of the kernel's that is late must not fit what stands there later. */
+            uint32_t after = chunk->entries[i].gen + 1;
+            fds->first_gen = after > fds->first_gen ? after : fds->first_gen;
+        }
+        chunk_remove(fds, &fds->empty, number);
+        xev__free(fds->allocator, chunk->entries, CHUNK_BYTES);
+        *chunk = (struct xev__fd_chunk){0};
+        chunk_push(fds, &fds->vacant, number);
+        fds->made--;
+        fds->empty_chunks--;
+    }
 }
 
 struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd) {
@@ -83,11 +187,10 @@ struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd) {
         (!xev__os_is_open(fd) || !grow_index(fds, (uint32_t)fd))) {
         return NULL;
     }
-    if (fds->free_head == 0 && !grow_entries(fds)) {
+    if (fds->partial == 0 && fds->empty == 0 && !grow_entries(fds)) {
         return NULL;
     }
-    e = xev__fds_entry(fds, fds->free_head - 1);
-    fds->free_head = e->ops;
+    e = take_entry(fds);
     fds->index[fd] = e->index + 1;
     uint32_t index = e->index, gen = e->gen;
     memset(e, 0, sizeof *e);
@@ -100,8 +203,7 @@ struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd) {
 
 void xev__fds_reclaim(struct xev__fds *fds, struct xev__fd *e) {
     if (e->fd == XEV_INVALID_FD && !e->listed && !e->waits[0] && !e->waits[1]) {
-        e->ops = fds->free_head;
-        fds->free_head = e->index + 1;
+        give_entry(fds, e);
     }
 }
 

@@ -278,6 +278,9 @@ static int turn(xev_loop *loop, bool block) {
     xev__run_timers(loop);
     xev__deliver_pending(loop);
     call_hooks(loop, XEV_HOOK_AFTER_POLL);
+    if (loop->fds->empty_chunks > 2) {
+        xev__fds_trim(loop->fds);
+    }
     return rc;
 }
 
@@ -439,7 +442,10 @@ static void stop_everything(xev_loop *loop) {
         }
     }
     for (uint32_t i = 0; i < loop->fds->chunks_len * XEV__FD_CHUNK; i++) {
-        struct xev__fd *e = &loop->fds->chunks[i / XEV__FD_CHUNK][i % XEV__FD_CHUNK];
+        if (loop->fds->chunks[i / XEV__FD_CHUNK].entries == NULL) {
+            continue;
+        }
+        struct xev__fd *e = xev__fds_entry(loop->fds, i);
         for (int d = 0; e->fd != XEV_INVALID_FD && d < XEV__DIRS; d++) {
             /* Backwards: stopping a head would start the next. */
             for (xev_completion *c = e->tail[d], *prev; c != NULL; c = prev) {

@@ -123,7 +123,10 @@ static void visit_all(const xev_loop *loop, xev__visit_fn fn, void *arg) {
         }
     }
     for (uint32_t i = 0; i < loop->fds->chunks_len * XEV__FD_CHUNK; i++) {
-        struct xev__fd *e = &loop->fds->chunks[i / XEV__FD_CHUNK][i % XEV__FD_CHUNK];
+        if (loop->fds->chunks[i / XEV__FD_CHUNK].entries == NULL) {
+            continue;
+        }
+        struct xev__fd *e = xev__fds_entry(loop->fds, i);
         if (e->fd == XEV_INVALID_FD) {
             continue;
         }
