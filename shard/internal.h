@@ -125,6 +125,7 @@ struct xev__runtime {
     struct xev__caught caught[XEV__CAUGHT_SIGNALS];
     uint32_t was_blocked; /* of these, in the coordinator, before */
     uint32_t refs;        /* atomic: xev_runtime_run, and open senders */
+    uint32_t forks;       /* xev__os_forks of the process that runs it */
     /* Written by other threads at each call; apart from what shards read. */
     uint8_t apart_before[64];
     struct xev__callers callers;
@@ -169,6 +170,8 @@ void xev__signals_close(struct xev__runtime *rt);
 int xev__hangups_start(xev_shard *s);
 
 /* runtime.c */
+/* After a callback of that name: a forked child must not come back from it. */
+void xev__runtime_check_fork(const struct xev__runtime *rt, const char *callback);
 /* Somebody asks for a stop. Any thread, and signal handlers. */
 void xev__stops_add(struct xev__runtime *rt);
 void xev__shard_busy(xev_shard *s);
@@ -187,6 +190,8 @@ struct xev__visit {
 struct xev__visit xev__visit_shard(const xev_shard *s);
 struct xev__visit xev__visit_runtime(const xev_runtime *handle);
 void xev__visit_leave(struct xev__visit visit);
+/* From now on a forked child begins with nobody in a call, and as no shard. 0 or a code. */
+int xev__visits_watch_forks(void);
 /* From now on the handle leads nowhere; returns when all visits are over. Mailboxes are closed. */
 void xev__visits_close(xev_runtime *handle);
 /* Free the memory of rt if nobody else refers to it. */

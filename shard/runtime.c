@@ -39,6 +39,17 @@ static int fail(struct xev__runtime *rt, int code, uint32_t shard, const char *c
     return code;
 }
 
+/* A callback is back. In a forked child what it comes back to is the parent's: the other threads
+ * are missing, and who waits for them waits for ever. */
+void xev__runtime_check_fork(const struct xev__runtime *rt, const char *callback) {
+    if (rt->forks != xev__os_forks) {
+        char what[80];
+        snprintf(what, sizeof what, "a forked child came back from its parent's %s callback",
+                 callback);
+        xev__shard_check(false, "xev_runtime_run", what);
+    }
+}
+
 /* ---- a shard's side ---- */
 
 /* The kernel will not wait for this loop any more. Nothing can be served. */
@@ -71,20 +82,22 @@ static int set_up(xev_shard *s) {
     }
     xev__note_call(&s->loop, XEV__CODE(o->init));
     rc = o->init != NULL ? o->init(s, o->userdata) : 0;
+    xev__runtime_check_fork(s->rt, "init");
     return rc < 0 ? fail(s->rt, rc, s->id, "init") : rc;
 }
 
-static void call_back(xev_shard *s, xev_shard_fn fn) {
+static void call_back(xev_shard *s, xev_shard_fn fn, const char *name) {
     if (fn != NULL) {
         xev__note_call(&s->loop, XEV__CODE(fn));
         fn(s, s->rt->options.userdata);
+        xev__runtime_check_fork(s->rt, name);
     }
 }
 
 static void begin_drain(xev_shard *s) {
     s->draining = true;
     xev__listeners_drain(s);
-    call_back(s, s->rt->options.drain);
+    call_back(s, s->rt->options.drain, "drain");
 }
 
 static xev_cb_action look_again(xev_loop *loop, xev_completion *c, int result, void *userdata) {
@@ -224,7 +237,7 @@ static void *shard_main(void *arg) {
             break;
         case XEV__STOP:
             xev__listeners_cut(s);
-            call_back(s, rt->options.stop);
+            call_back(s, rt->options.stop, "stop");
             break;
         case XEV__END:
             end_loop(s);
@@ -232,7 +245,7 @@ static void *shard_main(void *arg) {
             break;
         default:
             if (s->initialised) {
-                call_back(s, rt->options.deinit);
+                call_back(s, rt->options.deinit, "deinit");
                 xev__mailbox_flush(s);
             }
             report_done(s, 0);
@@ -470,11 +483,14 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     }
     rt->failure.call = "";
     rt->refs = 1;
+    int rc = xev__visits_watch_forks();
+    rt->forks = xev__os_forks;
     ck_pr_store_ptr(&handle->impl, rt);
     pthread_mutex_init(&rt->lock, NULL);
     xev__event_init(&rt->news);
-    int rc = fill_options(rt, options);
     if (rc < 0) {
+        (void)fail(rt, rc, XEV_NO_SHARD, "pthread_atfork");
+    } else if ((rc = fill_options(rt, options)) < 0) {
         (void)fail(rt, rc, XEV_NO_SHARD, "options");
     } else {
         rc = run_with_pool(handle, rt);

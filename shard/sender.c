@@ -19,6 +19,25 @@
 static struct xev__callers finding;
 static pthread_mutex_t finding_lock = PTHREAD_MUTEX_INITIALIZER; /* of who waits for them */
 
+/* In a forked child. Its only thread may be the copy of a shard, and is none of the child's; the
+ * parent's other threads will not leave the calls that they were in. */
+static void forget_other_threads(void) {
+    finding = (struct xev__callers){0};
+    finding_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    xev__current_shard = NULL;
+}
+
+static int watch_result; /* of the one try */
+
+static void watch_forks(void) { watch_result = -pthread_atfork(NULL, NULL, forget_other_threads); }
+
+int xev__visits_watch_forks(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, watch_forks);
+    int rc = xev__os_watch_forks();
+    return watch_result < 0 ? watch_result : rc;
+}
+
 static bool is_own(const struct xev__runtime *rt) {
     return xev__current_shard != NULL && xev__current_shard->rt == rt;
 }

@@ -100,7 +100,9 @@ static bool report(xev_shard *s, const char *doing, uint64_t since_stop_ms) {
         .place = place,
         .activity = activity,
     };
-    return o->stuck(&stuck, o->userdata);
+    bool wait = o->stuck(&stuck, o->userdata);
+    xev__runtime_check_fork(s->rt, "stuck");
+    return wait;
 }
 
 static void report_all(struct xev__runtime *rt, uint64_t now) {

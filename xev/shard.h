@@ -36,6 +36,9 @@
  * with the default, forked children have the dispositions of before. The thread in xev_runtime_run
  * does not block the first three meanwhile; the masks of other threads are theirs.
  *
+ * fork: the child has none of the shards, whichever thread forked, and may run a runtime of its
+ * own. It must not come back from a callback of its parent's (misuse), but end by exec or _exit.
+ *
  * Misuse (a null pointer where the call does not say what NULL means, userdata and arg excepted; a
  * runtime that does not run) ends the program, as in completion.h. In builds of the library without
  * NDEBUG so does a call from the wrong thread: one with "Shard's thread" in its comment, or one on
