@@ -423,3 +423,28 @@ TEST(teardown_ends_every_request_and_leaks_no_descriptor) {
     CHECK_EQ(descriptors(), before);
     scene_end(&s);
 }
+
+static xev_cb_action read_uninitialised(xev_loop *loop, xev_completion *c, int result,
+                                        void *userdata) {
+    static char byte;
+    struct freq *f = userdata;
+    (void)c;
+    CHECK_EQ(result, XEV_ECANCELED);
+    memset(&f->r, 0xa5, sizeof f->r);
+    xev_file_pread(0, loop, &f->r, &byte, 1, 0, f, freq_cb);
+    return XEV_DISARM;
+}
+
+/* The sanitizers see what is read of the request's memory. */
+TEST(teardown_refuses_a_request_in_memory_with_anything_in_it) {
+    struct scene s;
+    struct freq f = {0};
+    xev_completion timer = {0};
+    scene_start(&s);
+    xev_timer_run(NULL, &s.loop, &timer, HOUR_MS, &f, read_uninitialised);
+    xev_loop_deinit(&s.loop);
+    CHECK_EQ(f.calls, 1);
+    CHECK_EQ(f.result, XEV_ECANCELED);
+    xev_threadpool_deinit(&s.pool);
+    CHECK_EQ(rmdir(s.dir), 0);
+}

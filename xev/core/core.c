@@ -370,8 +370,9 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
         result = leave_timers_and_pool(loop, c, result);
     }
     const struct xev__kind *kind = &xev__kinds[c->op];
-    bool makes_fd = kind->makes_fd || (c->op == XEV__OP_REQUEST && xev__request_makes_fd(c));
-    if (makes_fd && result >= 0) {
+    bool is_request = c->op == XEV__OP_REQUEST;
+    /* A request that was refused by a loop that ends was never filled in. */
+    if (result >= 0 && (kind->makes_fd || (is_request && xev__request_makes_fd(c)))) {
         forget_closed(loop, result);
     }
     if (kind->ended != NULL) {
