@@ -136,6 +136,7 @@ struct xev__runtime {
 /* mailbox.c */
 void xev__mailbox_start(xev_shard *s);
 /* Handle what is in the mailbox, at most limit messages. */
+#define XEV__MESSAGES_PER_TURN 1024u
 void xev__mailbox_deliver(xev_shard *s, uint32_t limit);
 void xev__mailbox_flush(xev_shard *s);
 /* Refuse messages from now on, and handle all that were accepted. */

@@ -11,8 +11,6 @@
 #include "mpsc/handoff.h"
 #include "shard/internal.h"
 
-#define DELIVER_PER_TURN 1024u
-
 /* The counters have one writer each, and readers on other threads. */
 static void bump(uint64_t *counter, uint64_t by) {
     ck_pr_store_64(counter, ck_pr_load_64(counter) + by);
@@ -138,7 +136,7 @@ static xev_cb_action on_bell(xev_loop *loop, xev_completion *c, int result, void
     if (result < 0) {
         return XEV_DISARM;
     }
-    xev__mailbox_deliver(s, DELIVER_PER_TURN);
+    xev__mailbox_deliver(s, XEV__MESSAGES_PER_TURN);
     if (!xev_mpsc_empty(&s->mail)) {
         (void)xev_async_notify(&s->bell); /* the rest after this turn's I/O and timers */
     }
@@ -162,7 +160,7 @@ void xev__mailbox_close(xev_shard *s) {
     ck_pr_fence_memory();
     /* Who has a credit is about to push. Our own handlers may still send to others. */
     while (xev__mailbox_depth(s) > 0 || !xev_mpsc_empty(&s->mail)) {
-        xev__mailbox_deliver(s, DELIVER_PER_TURN);
+        xev__mailbox_deliver(s, XEV__MESSAGES_PER_TURN);
         xev__mailbox_flush(s);
         ck_pr_stall();
     }

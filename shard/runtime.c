@@ -17,6 +17,9 @@
 #include "shard/internal.h"
 #include "threadpool/cpus.h"
 
+/* How often a shard whose loop is broken looks for messages. */
+#define MESSAGES_LOOK_MS 10u
+
 _Thread_local xev_shard *xev__current_shard;
 
 xev_shard *xev_shard_current(void) { return xev__current_shard; }
@@ -184,7 +187,18 @@ static void serve(xev_shard *s) {
     if (rc < 0) {
         loop_broke(s, rc);
         ck_pr_store_32(&s->rt->failed, 1); /* no stop of the user's: it cuts no drain short */
-        set_idle(s, true);
+        xev__event_signal(&s->rt->news);
+    }
+}
+
+/* A shard whose loop cannot wait any more goes on handling its messages: whoever asked it something
+ * is not drained before the reply. */
+static void serve_messages(xev_shard *s) {
+    assert(s->broken != 0 && s->serving);
+    xev__mailbox_deliver(s, XEV__MESSAGES_PER_TURN);
+    xev__mailbox_flush(s);
+    if (s->idle != (s->awaited == 0)) {
+        set_idle(s, !s->idle);
     }
 }
 
@@ -192,12 +206,21 @@ static enum xev__command next_command(xev_shard *s) {
     struct xev__runtime *rt = s->rt;
     pthread_mutex_lock(&rt->lock);
     while (s->command == XEV__NONE) {
-        if (s->serving && s->broken == 0) {
-            pthread_mutex_unlock(&rt->lock);
+        if (!s->serving) {
+            pthread_cond_wait(&s->commanded, &rt->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&rt->lock);
+        if (s->broken == 0) {
             serve(s);
             pthread_mutex_lock(&rt->lock);
         } else {
-            pthread_cond_wait(&s->commanded, &rt->lock);
+            serve_messages(s);
+            pthread_mutex_lock(&rt->lock);
+            if (s->command == XEV__NONE &&
+                xev_mpsc_empty(&s->mail)) { /* a message wakes the loop, and so not this wait */
+                xev__cond_wait_ms(&s->commanded, &rt->lock, MESSAGES_LOOK_MS);
+            }
         }
     }
     enum xev__command command = s->command;
@@ -317,7 +340,7 @@ static bool quiescent(struct xev__runtime *rt) {
     for (uint32_t i = 0; yes && i < rt->count; i++) {
         xev_shard *s = &rt->shards[i];
         assert(s->done && s->idle);
-        yes = s->broken != 0 || xev__mailbox_depth(s) == 0;
+        yes = xev__mailbox_depth(s) == 0;
     }
     pthread_mutex_unlock(&rt->lock);
     return yes;

@@ -2,6 +2,7 @@
 #ifndef XEV_SHARD_SYSTEM_H
 #define XEV_SHARD_SYSTEM_H
 
+#include <pthread.h>
 #include <semaphore.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -45,6 +46,8 @@ void xev__event_signal(struct xev__event *e);
 void xev__event_wait(struct xev__event *e, int timeout_ms);
 
 void xev__sleep_ms(uint32_t ms);
+/* pthread_cond_wait, for ms at most. */
+void xev__cond_wait_ms(pthread_cond_t *cond, pthread_mutex_t *lock, uint32_t ms);
 
 /* A listening TCP socket. No connection begins at it any more: requests for one are ignored, and
  * their senders repeat them. Handshakes that have begun go on, and so does accept. 0 or a code, by

@@ -155,16 +155,22 @@ void xev__event_signal(struct xev__event *e) {
     errno = saved;
 }
 
+/* Of CLOCK_MONOTONIC. */
+static struct timespec from_now(uint32_t ms) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    int64_t ns = ts.tv_nsec + (int64_t)(ms % 1000) * 1000000;
+    ts.tv_sec += ms / 1000 + (time_t)(ns / 1000000000);
+    ts.tv_nsec = (long)(ns % 1000000000);
+    return ts;
+}
+
 void xev__event_wait(struct xev__event *e, int timeout_ms) {
     int rc;
     if (timeout_ms < 0) {
         rc = sem_wait(&e->semaphore);
     } else {
-        struct timespec end;
-        clock_gettime(CLOCK_MONOTONIC, &end);
-        int64_t ns = end.tv_nsec + (int64_t)(timeout_ms % 1000) * 1000000;
-        end.tv_sec += timeout_ms / 1000 + (time_t)(ns / 1000000000);
-        end.tv_nsec = (long)(ns % 1000000000);
+        struct timespec end = from_now((uint32_t)timeout_ms);
         rc = sem_clockwait(&e->semaphore, CLOCK_MONOTONIC, &end);
     }
     assert(rc == 0 || errno == EINTR || errno == ETIMEDOUT);
@@ -181,6 +187,13 @@ void xev__event_wait(struct xev__event *e, int timeout_ms) {
 void xev__sleep_ms(uint32_t ms) {
     struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
     (void)nanosleep(&ts, NULL);
+}
+
+void xev__cond_wait_ms(pthread_cond_t *cond, pthread_mutex_t *lock, uint32_t ms) {
+    struct timespec end = from_now(ms);
+    int rc = pthread_cond_clockwait(cond, lock, CLOCK_MONOTONIC, &end);
+    assert(rc == 0 || rc == ETIMEDOUT);
+    (void)rc;
 }
 
 /* ---- listening sockets ---- */

@@ -85,6 +85,53 @@ TEST(the_first_stop_of_a_user_does_not_cut_short_the_drain_of_a_broken_shard) {
     CHECK_EQ(scene_run(2), XEV_EBADF);
 }
 
+/* ---- messages of a shard that cannot go on ---- */
+
+static int replies[2];
+
+static void answer_later(xev_shard *self, xev_message *message, void *arg) {
+    (void)self;
+    (void)message;
+    xev_shard_reply(arg, 7);
+}
+
+static void take_request(xev_shard *self, xev_request *request, void *arg) {
+    static xev_message messages[2];
+    uint32_t asker = *(uint32_t *)arg;
+    CHECK_NE(asker, xev_shard_id(self));
+    CHECK_EQ(xev_shard_send(self, &messages[asker], answer_later, request), 0);
+}
+
+static void take_reply(xev_shard *self, xev_request *request, int result, void *arg) {
+    (void)request;
+    CHECK_EQ(*(uint32_t *)arg, xev_shard_id(self));
+    replies[xev_shard_id(self)] = result;
+}
+
+static void ask_the_other(xev_shard *self) {
+    static xev_request requests[2];
+    static uint32_t askers[2] = {0, 1};
+    uint32_t id = xev_shard_id(self);
+    CHECK_EQ(xev_shard_submit_to(shard_number(self, 1 - id), &requests[id], take_request,
+                                 &askers[id], take_reply),
+             0);
+}
+
+static void has_its_reply(xev_shard *self) { CHECK_EQ(replies[xev_shard_id(self)], 7); }
+
+static void one_breaks(xev_shard *self) {
+    if (xev_shard_id(self) == 1) {
+        break_loop();
+    }
+}
+
+TEST(a_broken_shard_still_answers_and_gets_its_answers) {
+    sc.body = one_breaks;
+    sc.drain = ask_the_other;
+    sc.stop = has_its_reply;
+    CHECK_EQ(scene_run(2), XEV_EBADF); /* the drain's deadline does not come in this test */
+}
+
 /* ---- shards that do not come to their end ---- */
 
 enum place {
