@@ -406,8 +406,8 @@ static void on_operation(xev_loop *loop, uint32_t i, int res, uint32_t cqe_flags
         buffer = cqe_flags >> IORING_CQE_BUFFER_SHIFT;
         u->offered--;
     }
-    if (c->op == XEV__OP_ACCEPT) {
-        res = xev__os_above_std(res);
+    if (c->op == XEV__OP_ACCEPT && (c->flags & XEV__F_POLLED) == 0) {
+        res = xev__os_above_std(res); /* a poll's result is a mask, and no descriptor */
     }
     if (!more) {
         slot_free(u, i);
