@@ -104,6 +104,34 @@ TEST(sockets_and_pipes_are_no_standard_stream) {
     net_close(&n);
 }
 
+TEST(a_received_descriptor_is_no_standard_stream) {
+    struct net n;
+    xev_unix pair[2];
+    char byte = 'x';
+    xev_fd in[2], out[2] = {-1, -1};
+    close_streams();
+    net_open(&n, NULL);
+    CHECK_EQ(xev_unix_pair(pair, XEV_UNIX_DATAGRAM), 0);
+    CHECK_EQ(xev_pipe_open(&in[0], &in[1]), 0);
+    xev_unix_msg sent = {.buf = &byte, .len_bytes = 1, .fds = in, .fds_len = 2};
+    xev_unix_msg got = {.buf = &byte, .len_bytes = 1, .fds = out, .fds_max = 2};
+    struct op op;
+    xev_unix_send_msg(pair[0], &n.loop, &op_new(&op, &n)->c, &sent, &op, op_called);
+    run_op(&op);
+    CHECK_EQ(op.result, 1);
+    xev_unix_recv_msg(pair[1], &n.loop, &op_new(&op, &n)->c, &got, &op, op_called);
+    run_op(&op);
+    CHECK_EQ(op.result, 1);
+    CHECK_EQ(got.fds_len, 2);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(close(kept(out[i])), 0);
+        CHECK_EQ(close(in[i]), 0);
+    }
+    close_fd(&n, pair[0].fd);
+    close_fd(&n, pair[1].fd);
+    net_close(&n);
+}
+
 static int opened_fd;
 
 static xev_cb_action on_opened(xev_loop *loop, xev_completion *c, int result, void *userdata) {

@@ -51,7 +51,8 @@ typedef struct xev_unix_msg {
     uint32_t fds_max;   /* receive: room at fds, 0 to XEV_UNIX_FDS_MAX */
     uint32_t fds_len;   /* send: how many; receive: how many there are, which are the caller's */
     bool truncated;     /* received: the datagram was longer than len_bytes, the rest is lost */
-    bool fds_truncated; /* received: there were more descriptors than room; those are closed */
+    bool fds_truncated; /* received: there were more descriptors than room, or the process had no
+                         * number left for one of them; those are closed */
     /* Private. */
     void *userdata;
     xev_cb callback;

@@ -131,10 +131,14 @@ void xev__os_unix_received(xev_unix_msg *msg) {
         for (size_t i = 0; i < count; i++) {
             int fd;
             memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-            if (msg->fds_len < msg->fds_max) {
+            if (msg->fds_len == msg->fds_max) {
+                (void)close(fd);
+                fd = XEV_INVALID_FD;
+            }
+            fd = xev__os_above_std(fd);
+            if (fd >= 0) {
                 msg->fds[msg->fds_len++] = fd;
             } else {
-                (void)close(fd);
                 msg->fds_truncated = true;
             }
         }
