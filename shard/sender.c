@@ -27,15 +27,16 @@ static void forget_other_threads(void) {
     xev__current_shard = NULL;
 }
 
-static int watch_result; /* of the one try */
-
-static void watch_forks(void) { watch_result = -pthread_atfork(NULL, NULL, forget_other_threads); }
-
 int xev__visits_watch_forks(void) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    (void)pthread_once(&once, watch_forks);
-    int rc = xev__os_watch_forks();
-    return watch_result < 0 ? watch_result : rc;
+    static uint32_t watched; /* atomic */
+    if (ck_pr_load_32(&watched) == 0) {
+        int rc = pthread_atfork(NULL, NULL, forget_other_threads); /* twice does no harm */
+        if (rc != 0) {
+            return -rc;
+        }
+        ck_pr_store_32(&watched, 1);
+    }
+    return xev__os_watch_forks();
 }
 
 static bool is_own(const struct xev__runtime *rt) {

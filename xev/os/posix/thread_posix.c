@@ -17,7 +17,6 @@ uint64_t xev__os_thread_id(void) {
 }
 
 uint32_t xev__os_forks;
-static int fork_watch_failed;
 
 static void (*in_child)(void);
 
@@ -30,12 +29,17 @@ static void count_fork(void) {
     }
 }
 
-static void watch_forks(void) { fork_watch_failed = pthread_atfork(NULL, NULL, count_fork); }
-
 int xev__os_watch_forks(void) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    (void)pthread_once(&once, watch_forks);
-    return -fork_watch_failed;
+    static int watched; /* atomic */
+    if (__atomic_load_n(&watched, __ATOMIC_ACQUIRE) == 0) {
+        /* Two threads may get here at once. A fork is then counted twice, which is as good. */
+        int rc = pthread_atfork(NULL, NULL, count_fork);
+        if (rc != 0) {
+            return -rc; /* for want of memory: the next call tries again */
+        }
+        __atomic_store_n(&watched, 1, __ATOMIC_RELEASE);
+    }
+    return 0;
 }
 
 int xev__os_in_forked_child(void (*fn)(void)) {
