@@ -1,5 +1,5 @@
-/* The line that misuse leaves on stderr: whatever stderr is, the program ends, and does not wait.
- */
+/* The line that a misused call, or a failed XEV_ASSERT, leaves on stderr. Whatever stderr is, the
+ * program ends by SIGABRT and does not wait. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -11,16 +11,24 @@
 #include <unistd.h>
 
 #include "tests/test.h"
+#include "xev/os/complain.h"
 #include "xev/shard.h"
 
 static void misuse_loop(void) { (void)xev_loop_run(NULL, XEV_RUN_ONCE); }
 static void misuse_pool(void) { xev_threadpool_shutdown(NULL); }
 static void misuse_shard(void) { (void)xev_shard_id(NULL); }
 
+static void fail_assertion(void) {
+    volatile int entries = 0;
+    XEV_ASSERT(entries >= 0); /* true: the program goes on */
+    XEV_ASSERT(entries > 0);
+}
+
 static void (*const misuses[])(void) = {misuse_loop, misuse_pool, misuse_shard};
 enum { MISUSES = sizeof misuses / sizeof misuses[0] };
 
-/* In a child with this stderr (-1: none), which must end by SIGABRT. */
+/* Run misuse in a child process whose stderr is err, or closed where err is -1. The child must end
+ * by SIGABRT. */
 static void check_ends(void (*misuse)(void), int err) {
     pid_t pid = fork();
     CHECK_GE(pid, 0);
@@ -110,6 +118,21 @@ TEST(the_line_arrives_where_there_is_room_and_no_flag_changes) {
         close(fd[0]);
         close(fd[1]);
     }
+}
+
+TEST(a_failed_assertion_names_its_place_in_every_build) {
+    int fd[2];
+    CHECK_EQ(pipe(fd), 0);
+    check_ends(fail_assertion, fd[1]);
+    char text[512];
+    ssize_t n = read(fd[0], text, sizeof text - 1);
+    CHECK_GT(n, 0);
+    text[n] = '\0';
+    CHECK(strstr(text, "xev: ") == text);
+    CHECK(strstr(text, "tests/complain_test.c:") != NULL);
+    CHECK(strstr(text, ": assertion failed: entries > 0\n") != NULL);
+    close(fd[0]);
+    close(fd[1]);
 }
 
 TEST(the_line_is_added_to_a_file) {

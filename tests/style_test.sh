@@ -4,6 +4,7 @@
 #
 #   - platform conditionals only in xev/backends and xev/os: the rest asks for features
 #   - no line over 100 columns, no tab, no space at a line's end, a newline at the file's end
+#   - no two files of the library define a static function of the same name
 #   - no file over 800 lines, unless it says why on a line with "long-file:"
 set -u
 root=${1:-$(dirname "$(dirname "$(readlink -f "$0")")")}
@@ -14,6 +15,10 @@ sources() {
         [ -d "$folder" ] && find "$folder" -name '*.[ch]' -o -name '*.cc'
     done | sort
 }
+
+# Names that several files still define. None may be added.
+shared_names='arm|begin|check_thread|fail|failed|forget|has_room|header|known|look|on_closed|on_sent
+|prepare|read_line|report|run|schedule|start|step|stop_wanted|submit|wait_and_accept|wanted|watch_forks'
 
 everywhere=$(sources xev shard mpsc threadpool tests examples bench)
 portable=$(sources xev shard mpsc threadpool | grep -v -e '^xev/backends/' -e '^xev/os/')
@@ -40,6 +45,22 @@ complaints=$(
     for file in $everywhere; do
         [ -z "$(tail -c 1 "$file")" ] || echo "$file: no newline at the end"
     done
+
+    # A static function, defined or declared: its name stands before the first parenthesis.
+    # shellcheck disable=SC2046
+    awk -v shared="^($(echo "$shared_names" | tr -d '\n'))\$" '
+    !/^([A-Z_]+ )?static [^;={]*\(/ { next }
+    {
+        name = $0
+        sub(/\(.*/, "", name)
+        sub(/.*[ *]/, "", name)
+        if (name == "" || name ~ shared) next
+        if (name in first && first[name] != FILENAME) {
+            print FILENAME ":" FNR ": " first[name] " has a function " name ", too"
+        } else {
+            first[name] = FILENAME
+        }
+    }' $(sources xev shard mpsc threadpool | grep '\.c$')
 
     # A directive may go on over several lines.
     awk '

@@ -28,6 +28,7 @@
 #include "xev/async.h"
 #include "xev/buffer.h"
 #include "xev/loop.h"
+#include "xev/os/complain.h"
 #include "xev/os/thread.h"
 #include "xev/timer.h"
 #include "xev/vec.h"

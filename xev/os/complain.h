@@ -1,15 +1,26 @@
-/* Internal: a line on stderr that never waits. A leaf: nothing else of the project is needed.
+/* Internal: how a program that has a bug ends, with a line on stderr that never waits. A leaf: it
+ * needs nothing else of the project.
  *
- * stderr may be a pipe that nobody empties or a terminal that is stopped. A write there would wait
- * for ever, in the one place that is to say what is wrong; and stdio's lock may be held by a thread
- * that waits there already. */
+ * stderr may be a pipe that nobody empties, or a stopped terminal. An ordinary write would then
+ * wait for ever, and the one line that says what is wrong would never be followed by the end.
+ * Another thread that waits in such a write may hold the lock of stdio, so stdio is not used
+ * either. */
 #ifndef XEV_OS_COMPLAIN_H
 #define XEV_OS_COMPLAIN_H
 
 #include "xev/platform.h"
 
-/* Print one line of up to 511 bytes, or nothing where it has no room at once. Raises no SIGPIPE,
- * changes no flag of the descriptor. Any thread. */
+/* Print one line of up to 511 bytes. Where stderr has no room for it at once, nothing is printed.
+ * Raises no SIGPIPE, and changes no flag of the descriptor. Any thread. */
 XEV_PRINTF(1, 2) void xev__complain(const char *format, ...);
+
+/* A condition that only a bug can make false. It is checked in every build, so it must be cheap: a
+ * comparison of values that are at hand, not on the path of every byte or operation. Use it where a
+ * false condition would corrupt memory, and assert() everywhere else. A program in which it is
+ * false prints file, line and condition, and aborts. */
+#define XEV_ASSERT(condition)                                                                      \
+    ((condition) ? (void)0 : xev__assert_failed(__FILE__, __LINE__, #condition))
+
+_Noreturn void xev__assert_failed(const char *file, int line, const char *condition);
 
 #endif

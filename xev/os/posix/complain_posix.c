@@ -1,4 +1,4 @@
-/* POSIX: a line on stderr that never waits. */
+/* POSIX: the end of a program that has a bug, with a line on stderr that never waits. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -15,14 +16,14 @@
 
 #include "xev/os/complain.h"
 
-static bool has_room(int fd) {
+static bool takes_a_line(int fd) {
     struct pollfd p = {.fd = fd, .events = POLLOUT};
     return poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) != 0;
 }
 
-static void put(int fd, const char *text, size_t len_bytes) {
+static void put_line(int fd, const char *text, size_t len_bytes) {
     struct stat st;
-    if (fstat(fd, &st) != 0 || !has_room(fd)) {
+    if (fstat(fd, &st) != 0 || !takes_a_line(fd)) {
         return;
     }
     ssize_t n = -1;
@@ -31,15 +32,16 @@ static void put(int fd, const char *text, size_t len_bytes) {
     } else if (S_ISREG(st.st_mode)) {
         n = write(fd, text, len_bytes);
     } else {
-        /* Others may have taken the room since. O_NONBLOCK on this open file would reach all who
-         * share it; where the system opens /dev/fd anew, it is ours alone. */
+        /* Another process may have filled the pipe or terminal since takes_a_line looked. A flag
+         * O_NONBLOCK on this open file would reach everybody who shares it. Where the system opens
+         * /dev/fd/2 anew, the new open file is ours alone, and so is its flag. */
         int own = open("/dev/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
         n = write(own >= 0 ? own : fd, text, len_bytes);
         if (own >= 0) {
             (void)close(own);
         }
     }
-    (void)n; /* nobody is left to be told */
+    (void)n; /* there is no other place to report a failure to */
 }
 
 void xev__complain(const char *format, ...) {
@@ -49,16 +51,19 @@ void xev__complain(const char *format, ...) {
     va_start(args, format);
     int n = vsnprintf(line, sizeof line - 1, format, args);
     va_end(args);
+    /* The line is cut where it is too long: room is left for the line feed and vsnprintf's 0. */
     size_t len = n < 0 ? 0 : (size_t)n < sizeof line - 2 ? (size_t)n : sizeof line - 2;
     line[len++] = '\n';
 
+    /* A pipe without a reader raises SIGPIPE in this thread. It is blocked meanwhile, and taken
+     * away if it was not pending before. */
     sigset_t sigpipe, before, pending;
     sigemptyset(&sigpipe);
     sigaddset(&sigpipe, SIGPIPE);
     sigemptyset(&pending);
     (void)sigpending(&pending);
     (void)pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
-    put(STDERR_FILENO, line, len);
+    put_line(STDERR_FILENO, line, len);
     if (sigismember(&pending, SIGPIPE) == 0) {
         const struct timespec now = {0, 0};
         while (sigtimedwait(&sigpipe, NULL, &now) < 0 && errno == EINTR) {
@@ -66,4 +71,9 @@ void xev__complain(const char *format, ...) {
     }
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     errno = error;
+}
+
+void xev__assert_failed(const char *file, int line, const char *condition) {
+    xev__complain("xev: %s:%d: assertion failed: %s", file, line, condition);
+    abort();
 }

@@ -2,6 +2,7 @@
 #ifndef XEV_OS_POSIX_POSIX_H
 #define XEV_OS_POSIX_POSIX_H
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -9,6 +10,7 @@
 
 #include "xev/addr.h"
 #include "xev/error.h"
+#include "xev/os/complain.h"
 #include "xev/os/descriptor.h"
 
 /* The value of a call, or the code of errno. */
