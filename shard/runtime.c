@@ -86,7 +86,7 @@ static int set_up(xev_shard *s) {
     xev__note_call(&s->loop, XEV__CODE(o->init));
     rc = o->init != NULL ? o->init(s, o->userdata) : 0;
     xev__runtime_check_fork(s->rt, "init");
-    return rc < 0 ? fail(s->rt, rc, s->id, "init") : rc;
+    return rc < 0 ? fail(s->rt, rc, s->id, "init") : 0;
 }
 
 static void call_back(xev_shard *s, xev_shard_fn fn, const char *name) {

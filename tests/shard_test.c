@@ -9,6 +9,18 @@
 
 /* ---- order and threads ---- */
 
+static int init_says_one(xev_shard *self) {
+    (void)self;
+    return 1; /* as calls do that return a number or a descriptor */
+}
+
+TEST(an_init_that_returns_a_positive_number_has_succeeded) {
+    sc.init = init_says_one;
+    sc.body = zero_stops_all;
+    CHECK_EQ(scene_run(2), 0);
+    CHECK_EQ(logged(DEINIT), 2);
+}
+
 TEST(init_runs_in_order_stop_and_deinit_in_reverse) {
     sc.body = zero_stops_all;
     CHECK_EQ(scene_run(5), 0);

@@ -88,7 +88,7 @@ typedef struct xev_runtime_options {
     uint32_t mailbox;      /* messages a shard holds before it refuses more; 0: 65 536 */
     uint32_t pool_threads; /* of the shared thread pool; 0: the pool's default */
     xev_loop_options loop; /* of each shard; thread_pool is set by the runtime */
-    int (*init)(xev_shard *shard, void *userdata); /* 0 or a negative code */
+    int (*init)(xev_shard *shard, void *userdata); /* a negative code ends the start */
     xev_shard_fn drain, stop, deinit;              /* each may be NULL */
     xev_shard_fn hangup; /* for SIGHUP, once for one or more, while the shard serves; or NULL */
     /* A shard is stuck. True: wait for it, and ask again after stuck_ms. False, or stuck is NULL
