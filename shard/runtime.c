@@ -499,6 +499,7 @@ static int run_with_pool(xev_runtime *handle, struct xev__runtime *rt) {
 int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     xev__shard_check(handle != NULL && options != NULL, "xev_runtime_run",
                      "runtime or options are null");
+    xev__shard_check(xev_shard_current() == NULL, "xev_runtime_run", "called on a shard");
     struct xev__runtime *rt = calloc(1, sizeof *rt);
     if (rt == NULL) {
         *handle = (xev_runtime){.failure = {XEV_ENOMEM, XEV_NO_SHARD, "calloc"}};

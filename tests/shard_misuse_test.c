@@ -59,6 +59,18 @@ TEST(misuse_of_a_runtime_is_caught) {
     DIES(xev_runtime_shard, rt, &ended, 0);
 }
 
+static void run_on_a_shard(xev_shard *self) {
+    (void)self;
+    xev_runtime_run(&ended, &options);
+}
+
+static void run_and_run_on_a_shard(void) {
+    sc.body = run_on_a_shard;
+    (void)!scene_run(1);
+}
+
+TEST(a_runtime_run_on_a_shard_is_caught) { check_dies(run_and_run_on_a_shard, "xev_runtime_run"); }
+
 TEST(misuse_of_shards_is_caught) {
     DIES(xev_shard_id, shard, NULL);
     DIES(xev_shard_runtime, shard, NULL);

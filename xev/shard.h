@@ -191,9 +191,9 @@ uint32_t xev_cpu_count(void);
  * XEV_EINTR: the same by a second signal or a second xev_runtime_stop. XEV_EINVAL: shards, mailbox
  * or an option of the loop out of range. Or the code that an init callback or the set-up of a loop,
  * thread or mailbox gave; what had been started was ended in order. rt is initialised here (before
- * the first callback), and belongs to the caller. One thread; not from a shard. Shards that are as
- * many as the CPUs of the process's affinity, or more, are bound to one each, where that is
- * allowed; fewer are placed by the system, which knows what else runs. */
+ * the first callback), and belongs to the caller. One thread, which is no shard's (misuse). Shards
+ * that are as many as the CPUs of the process's affinity, or more, are bound to one each, where
+ * that is allowed; fewer are placed by the system, which knows what else runs. */
 XEV_NODISCARD int xev_runtime_run(xev_runtime *rt, const xev_runtime_options *options);
 
 /* What made the last xev_runtime_run fail, once it has returned; all zero and "" where it ended in
