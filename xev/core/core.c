@@ -455,6 +455,12 @@ static bool lingers(xev_loop *loop, xev_completion *c, int *result) {
 
 static void stop_and_close(xev_loop *loop, struct xev__fd *e, xev_completion *c);
 
+/* The close of xev__release. */
+static int keep_open(xev_fd fd) {
+    (void)fd;
+    return 0;
+}
+
 static void deliver_close(xev_loop *loop, xev_completion *c) {
     int result = c->result;
     struct xev__fd *e = c->fd < 0 ? NULL : xev__fds_find(loop->fds, c->fd);
@@ -463,7 +469,7 @@ static void deliver_close(xev_loop *loop, xev_completion *c) {
         return;
     }
     if (e != NULL ? e->closer == c : c->fd >= 0 && result == 0) {
-        if (lingers(loop, c, &result)) {
+        if (c->arg.close.by != keep_open && lingers(loop, c, &result)) {
             return;
         }
         if (e != NULL) {
@@ -631,6 +637,11 @@ void xev__close(const char *call_name, xev_loop *loop, xev_completion *c, xev_fd
         return;
     }
     stop_and_close(loop, e, c);
+}
+
+void xev__release(xev_loop *loop, xev_completion *c, xev_fd fd, void *userdata, xev_cb cb) {
+    xev__close("xev__release", loop, c, fd, userdata, cb);
+    c->arg.close.by = keep_open; /* it is delivered later, by a turn of the loop */
 }
 
 /* ---- deadlines ---- */

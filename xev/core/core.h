@@ -27,6 +27,7 @@
 #include "xev/addr.h"
 #include "xev/async.h"
 #include "xev/buffer.h"
+#include "xev/core/support.h"
 #include "xev/loop.h"
 #include "xev/os/complain.h"
 #include "xev/os/thread.h"
@@ -407,10 +408,6 @@ void xev__drain_inbox(xev_loop *loop);
 void xev__run_timers(xev_loop *loop);
 
 /* ---- loop.c ---- */
-/* SIGPIPE and SIGXFSZ stay out of the thread that is now the loop's, for writes that cannot ask for
- * that. */
-void xev__block_write_signals(xev_loop *loop);
-
 /* No watcher is bound to the loop any more, which ends or is a forked child's copy. */
 void xev__watchers_unbind(xev_loop *loop);
 
@@ -474,13 +471,6 @@ static inline bool xev__is_active(const xev_loop *loop, const xev_completion *c)
 xev_loop *xev__loop_of(const xev_completion *c);
 /* Of which thread the loop is from now on. */
 void xev__loops_set_thread(const xev_loop *loop, uint64_t thread);
-
-/* ---- memory.c ---- */
-void *xev__alloc(const xev_allocator *a, size_t bytes, size_t alignment);
-void *xev__alloc_zeroed(const xev_allocator *a, size_t bytes, size_t alignment);
-/* A larger array, what is added being zero, aligned for any type. On NULL old is as it was. */
-void *xev__grow(const xev_allocator *a, void *old, size_t old_bytes, size_t bytes);
-void xev__free(const xev_allocator *a, void *memory, size_t bytes); /* NULL: nothing */
 
 /* ---- fds.c ---- */
 struct xev__fds *xev__fds_new(const xev_allocator *a);

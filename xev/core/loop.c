@@ -416,6 +416,13 @@ void xev__block_write_signals(xev_loop *loop) {
     }
 }
 
+void xev__hold(xev_loop *loop) { loop->referenced++; }
+
+void xev__unhold(xev_loop *loop) {
+    assert(loop->referenced > 0);
+    loop->referenced--;
+}
+
 /* ---- teardown ---- */
 
 static void stop_one(const xev_loop *loop, xev_completion *c, void *arg) {

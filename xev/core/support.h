@@ -43,4 +43,26 @@ static inline uintptr_t xev__last_call(const xev_loop *loop) {
  * loop to react repeats its call now and then. */
 bool xev__wakes_refused(void);
 
+/* ---- memory (memory.c) ---- */
+void *xev__alloc(const xev_allocator *a, size_t bytes, size_t alignment);
+void *xev__alloc_zeroed(const xev_allocator *a, size_t bytes, size_t alignment);
+/* A larger array, what is added being zero, aligned for any type. On NULL old is as it was. */
+void *xev__grow(const xev_allocator *a, void *old, size_t old_bytes, size_t bytes);
+void xev__free(const xev_allocator *a, void *memory, size_t bytes); /* NULL: nothing */
+
+/* ---- the loop (loop.c, core.c) ---- */
+
+/* SIGPIPE and SIGXFSZ stay out of the thread that is now the loop's, for writes that cannot ask for
+ * that. */
+void xev__block_write_signals(xev_loop *loop);
+
+/* Something is to be done in the next turn that is no operation: a run goes on for it. As often
+ * unhold as hold. */
+void xev__hold(xev_loop *loop);
+void xev__unhold(xev_loop *loop);
+
+/* As xev_tcp_close, but the descriptor stays open: the loop has let go of it when c is reported,
+ * and it may be given to another loop, or to nobody. */
+void xev__release(xev_loop *loop, xev_completion *c, xev_fd fd, void *userdata, xev_cb cb);
+
 #endif

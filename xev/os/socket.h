@@ -41,6 +41,8 @@ int xev__os_set_linger(xev_fd fd, bool on, uint32_t timeout_s);
 uint32_t xev__os_linger_s(xev_fd fd); /* how long close would wait, 0: not */
 /* 0: the peer has taken all that was sent; XEV_EAGAIN: not yet; a code: the connection is gone. */
 int xev__os_unacked(xev_fd fd);
+/* Bytes that were sent and that the peer's system has not taken, or a code. */
+int xev__os_unsent_bytes(xev_fd fd);
 /* Drop what has arrived on a TCP socket and was not read: close would reset the connection for it,
  * and undo what was sent. */
 void xev__os_drop_unread(xev_fd fd);

@@ -100,3 +100,9 @@ int xev__os_unacked(xev_fd fd) {
     (void)getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
     return error != 0 ? -error : XEV_ECONNRESET;
 }
+
+int xev__os_unsent_bytes(xev_fd fd) {
+    int bytes = 0;
+    int rc = xev__sys_result(ioctl(fd, SIOCOUTQ, &bytes));
+    return rc < 0 ? rc : bytes;
+}
