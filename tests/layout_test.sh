@@ -4,6 +4,7 @@
 #   - public headers (xev/*.h) include public headers and standard C headers only
 #   - xev/os and the leaves (mpsc, threadpool) include nothing of the core, the watchers, the backends
 #     and the shards; xev includes nothing of the shards
+#   - conn includes nothing of the shards, and of the core its public headers and support.h only
 #   - the core includes nothing of the watchers and the backends
 #   - a function with a public name is not implemented in xev/os
 #   - an operating system's headers are included by xev/os, xev/backends and the system files of
@@ -27,7 +28,7 @@ complain() { # FOLDER... -- PATTERN WHY
 }
 ours='(xev|shard|mpsc|threadpool|conn|tests|tools|bench|examples)/.*'
 standard='<(assert|errno|limits|stdalign|stdatomic|stdarg|stdbool|stddef|stdint|stdio|stdlib|string|time|ck_[a-z]+)\.h>'
-above='(xev/core|xev/watchers|xev/backends|shard|conn)/.*|xev/shard\.h'
+above='(xev/core|xev/watchers|xev/backends|shard|conn)/.*|xev/(shard|conn)\.h'
 
 complaints=$(
     for file in xev/*.h; do
@@ -39,14 +40,16 @@ complaints=$(
     complain mpsc threadpool -- 'xev/os/([^c].*|cl.*)' "the leaves know nothing of xev"
     complain xev/core -- 'xev/(watchers|backends)/.*' "the core names no watcher and no backend"
     complain xev/watchers -- 'xev/backends/.*' "a watcher names no backend"
-    complain xev -- '(shard|conn)/.*|xev/shard\.h' "xev knows nothing of shards"
-    find xev/core xev/watchers shard -name '*.[ch]' ! -name 'system*' | sort |
+    complain xev -- '(shard|conn)/.*|xev/(shard|conn)\.h' "xev knows nothing of what stands on it"
+    complain conn -- 'shard/.*|xev/shard\.h|xev/core/core\.h|xev/(watchers|backends)/.*' \
+        "a connection knows one loop, by its public calls and by core/support.h"
+    find xev/core xev/watchers conn shard -name '*.[ch]' ! -name 'system*' | sort |
         while read -r file; do includes "$file"; done | grep -vE " ($ours|$standard|<pthread\.h>)\$" |
         sed 's|$|: a header of the operating system|; s| | includes |'
     # A definition begins in the first column.
     find xev/os -name '*.c' | sort | xargs grep -nE '^[a-z].*[ *]xev_[a-z0-9][a-z0-9_]*\(' |
         sed 's|$|   public, and implemented in the OS folder|'
-    find xev mpsc threadpool shard -name '*.c' | sed 's|.*/||' | sort | uniq -d |
+    find xev mpsc threadpool conn shard -name '*.c' | sed 's|.*/||' | sort | uniq -d |
         sed 's|$|: two sources of this name|'
 )
 if [ -n "$complaints" ]; then

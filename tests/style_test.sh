@@ -20,8 +20,8 @@ sources() {
 shared_names='arm|begin|check_thread|fail|failed|forget|has_room|header|known|look|on_closed|on_sent
 |prepare|read_line|report|run|schedule|start|step|stop_wanted|submit|wait_and_accept|wanted|watch_forks'
 
-everywhere=$(sources xev shard mpsc threadpool tests examples bench)
-portable=$(sources xev shard mpsc threadpool | grep -v -e '^xev/backends/' -e '^xev/os/')
+everywhere=$(sources xev shard conn mpsc threadpool tests examples bench)
+portable=$(sources xev shard conn mpsc threadpool | grep -v -e '^xev/backends/' -e '^xev/os/')
 if [ -z "$everywhere" ] || [ -z "$portable" ]; then
     echo "no source files found under $root"
     exit 1
@@ -60,7 +60,7 @@ complaints=$(
         } else {
             first[name] = FILENAME
         }
-    }' $(sources xev shard mpsc threadpool | grep '\.c$')
+    }' $(sources xev shard conn mpsc threadpool | grep '\.c$')
 
     # A directive may go on over several lines.
     awk '

@@ -1,0 +1,342 @@
+/* Internal: what the files of conn share.
+ *
+ * A connection has up to four parts:
+ *
+ *     xev_conn            always; 192 bytes, and the user's part behind it
+ *     xev__conn_more      while it has more state than an idle connection: either of the next two,
+ *                         deadlines of its own, a peer, a transport, a connect
+ *     xev__conn_input     while input is there that the handler has not consumed
+ *     xev__conn_output    while output waits; a list of segments, and the send in flight
+ *
+ * Handlers are called from the loop only. What a call of the user's makes due (opened, writable,
+ * input that may go on, a flush at the turn's end) is noted in the flags, and the connection stands
+ * in the service's due list until the FLUSH hook of the loop attends to it.
+ *
+ * A connection's memory is used again when its closed handler has returned, and it is in no list.
+ */
+#ifndef CONN_INTERNAL_H
+#define CONN_INTERNAL_H
+
+#include <assert.h>
+
+#include "xev/buffer.h"
+#include "xev/conn.h"
+#include "xev/core/support.h"
+#include "xev/dial.h"
+#include "xev/fd.h"
+#include "xev/file.h"
+#include "xev/tcp.h"
+#include "xev/timer.h"
+#include "xev/unix.h"
+
+enum xev__conn_flag {
+    XEV__CONN_LIVE = 1u << 0,       /* in use, closed has not been called */
+    XEV__CONN_OPENING = 1u << 1,    /* due: the opened handler, then reading */
+    XEV__CONN_CONNECTING = 1u << 2, /* has no descriptor yet */
+    XEV__CONN_FULL = 1u << 3,       /* output rose above the high mark, and not fell to the low */
+    XEV__CONN_PAUSED = 1u << 4,     /* by the user */
+    XEV__CONN_SLOTS = 1u << 5,      /* slots_max are reserved */
+    XEV__CONN_FINISHING = 1u << 6,  /* input is dropped from now on */
+    XEV__CONN_END_OUTPUT = 1u << 7, /* this side is to end behind what is queued */
+    XEV__CONN_OUTPUT_ENDED = 1u << 8,
+    XEV__CONN_EOF = 1u << 9,       /* the peer's end was read */
+    XEV__CONN_EOF_TOLD = 1u << 10, /* ... and the handler told, or the peer of the pipe */
+    XEV__CONN_READING = 1u << 11,  /* recv is active */
+    XEV__CONN_STOPPING = 1u << 12, /* recv was disarmed, its last callback is to come */
+    XEV__CONN_CLOSING = 1u << 13,
+    XEV__CONN_DETACHING = 1u << 14, /* CLOSING without a close */
+    XEV__CONN_DUE = 1u << 15,       /* in the due list */
+    XEV__CONN_PIPED = 1u << 16,
+    XEV__CONN_TRANSPORT = 1u << 17, /* reads and sends by more->transport */
+    XEV__CONN_CORKED = 1u << 18,    /* until the turn's end */
+    XEV__CONN_WRITABLE = 1u << 19,  /* due: the writable handler */
+    XEV__CONN_PUMP = 1u << 20,      /* due: input goes on */
+    XEV__CONN_GONE = 1u << 21,      /* closed was called; free it when it leaves the due list */
+    XEV__CONN_DRAINING = 1u << 22,  /* finish behind more->drain_left bytes */
+    XEV__CONN_UNOPENED = 1u << 23,  /* no descriptor yet, and none will come: closed is due */
+    XEV__CONN_HIGH = 1u << 24,      /* as FULL, also where that does not stop the reading */
+};
+#define XEV__CONN_REASON_SHIFT 27 /* the reason stands in the highest bits of the flags */
+_Static_assert(XEV_CONN_REASONS <= 32, "a reason fits there");
+
+/* The data handler is not to be called. */
+#define XEV__CONN_BLOCKED                                                                          \
+    (XEV__CONN_OPENING | XEV__CONN_CONNECTING | XEV__CONN_FULL | XEV__CONN_PAUSED |                \
+     XEV__CONN_SLOTS | XEV__CONN_FINISHING | XEV__CONN_CLOSING)
+/* Something that arrives is not for the data handler alone. */
+#define XEV__CONN_RARE (XEV__CONN_BLOCKED | XEV__CONN_PIPED | XEV__CONN_DRAINING)
+/* It takes no output. */
+#define XEV__CONN_MUTE (XEV__CONN_END_OUTPUT | XEV__CONN_CLOSING)
+
+struct xev__conn_more;
+
+struct xev_conn {
+    xev_completion recv; /* then the close, where it is over by then */
+    xev_conn_service *service;
+    const xev_conn_handlers *handlers;
+    struct xev__conn_more *more; /* NULL: it is idle */
+    uint32_t number, generation; /* index in the service's table; of its present use */
+    xev_fd fd;
+    uint32_t flags;
+    union {
+        uint32_t active_tick; /* when it last read or sent */
+        int32_t code;         /* CLOSING: for the closed handler */
+    };
+    uint32_t opened_tick; /* FINISHING: when this side ended */
+    /* The wheel: where it is looked at next; and its neighbours there, number + 1, or 0. A free
+     * connection has the next free one's in wheel_next. */
+    uint32_t due_tick, wheel_next, wheel_prev;
+    uint32_t next_due; /* in the due list, number + 1 */
+};
+_Static_assert(sizeof(void *) != 8 || sizeof(xev_conn) == 192, "an idle connection, in conn.h");
+
+struct xev__conn_input {
+    uint32_t start, len, room; /* bytes data[start, start + len) of data[0, room) */
+    uint32_t block_bytes;
+    uint8_t data[];
+};
+
+enum xev__seg_kind {
+    XEV__SEG_COPY, /* data stands behind the segment, in its block */
+    XEV__SEG_LENT,
+    XEV__SEG_FILE,
+    XEV__SEG_SLOT, /* has no data itself: what fills it follows it as a copy */
+};
+
+/* A piece of queued output. A slot is one, and outlives the connection. */
+struct xev_conn_slot {
+    struct xev_conn_slot *next;
+    const uint8_t *data;
+    uint32_t len;  /* left to send */
+    uint32_t room; /* COPY: unused bytes behind the data */
+    uint32_t block_bytes;
+    uint8_t kind;
+    bool filled; /* SLOT */
+    xev_fd file; /* FILE */
+    uint64_t offset;
+    xev_conn_release_fn release; /* LENT, FILE */
+    union {
+        void *userdata;
+        xev_conn *conn; /* SLOT; NULL: gone */
+    };
+    xev_conn_service *service;
+};
+
+#define XEV__CONN_VECS 16
+
+struct xev__conn_output {
+    xev_conn_slot *head, *tail;
+    uint64_t queued_bytes;
+    uint64_t sent_bytes;   /* since the output began to wait */
+    int64_t taken_bytes;   /* of these, by the peer, when it was last looked at */
+    uint32_t since_tick;   /* when the peer last took something */
+    uint32_t flight_bytes; /* in the kernel's hands */
+    bool in_flight;
+    xev_completion send;
+    xev_vec vec[XEV__CONN_VECS];
+    xev_file_req *file; /* a part of a file that is being sent, or NULL */
+};
+
+struct xev__conn_connect;
+
+struct xev__conn_more {
+    struct xev__conn_input *in;
+    struct xev__conn_output *out;
+    xev_conn *peer; /* PIPED */
+    const xev_conn_transport *transport;
+    void *transport_state;
+    struct xev__conn_connect *connect;
+    xev_conn_detach_fn detached;
+    void *detached_userdata;
+    xev_fd write_fd;    /* of two pipes; else XEV_INVALID_FD */
+    uint32_t need;      /* bytes of input before the handler is called again */
+    uint32_t in_since;  /* when the input began to be incomplete */
+    uint32_t slots;     /* not filled */
+    int32_t code;       /* of a reason that was set while it is still to end in order */
+    int64_t drain_left; /* DRAINING: bytes still to be handled, -1: not yet known */
+    bool own_deadlines;
+    bool lost_input; /* DETACHING: there was no memory for what arrived */
+    xev_conn_deadlines deadlines;
+};
+
+#define XEV__CONN_SCRATCH (64u * 1024)
+#define XEV__CONN_CHUNK 64 /* connections made at a time */
+#define XEV__WHEEL 512     /* ticks of one revolution */
+#define XEV__BLOCK_CLASSES 27
+#define XEV__BLOCK_MIN 64u
+
+struct xev__block;
+
+struct xev_conn_service {
+    xev_loop *loop;
+    xev_conn_options options; /* no field is 0 that has a default */
+    uint32_t stride;          /* bytes of a connection with the user's part */
+    uint8_t **chunks;
+    uint32_t chunks_len, chunks_room;
+    uint32_t free_head; /* number + 1 */
+    uint32_t due_head, due_tail;
+    bool hooked, attending, draining;
+    xev_hook hook;
+    xev_completion again; /* keeps the loop from sleeping while something is due */
+    /* What the handler that is running has written. */
+    xev_conn *current;
+    const uint8_t *loan; /* data that stays while it runs */
+    size_t loan_bytes;
+    uint32_t pieces, scratch_used;
+    xev_vec piece[XEV__CONN_VECS];
+    xev_conn_slot *piece_lent[XEV__CONN_VECS]; /* NULL: in scratch, or in the loan */
+    uint8_t *scratch;
+    uint8_t *read_scratch; /* for transports; made when there is one */
+    /* Closing where the receive is still active takes a completion. One is kept for when memory is
+     * short; then connections wait for it. */
+    xev_completion spare;
+    bool spare_used;
+    uint32_t waiting_close;  /* list by wheel_next, number + 1 */
+    xev_conn_slot *released; /* whose release is due */
+    /* The wheel. */
+    uint32_t wheel[XEV__WHEEL]; /* number + 1 */
+    uint64_t wheel_used[XEV__WHEEL / 64];
+    uint32_t wheel_tick; /* up to here it was looked at */
+    uint32_t wheel_next; /* when the timer fires; with wheel_armed */
+    bool wheel_armed;
+    xev_completion timer;
+    /* Blocks: free ones by class, and the slabs that small ones are cut from. */
+    struct xev__block *free_blocks[XEV__BLOCK_CLASSES];
+    struct xev__block *slabs;
+    uint64_t kept_bytes; /* of large free blocks */
+    xev_conn_counters count;
+};
+
+_Noreturn void xev__conn_misuse(const char *call, const char *what, const void *which);
+
+static inline void xev__conn_check(const char *call, const void *pointer) {
+    if (pointer == NULL) {
+        xev__conn_misuse(call, "connection, service, slot or argument is null", pointer);
+    }
+}
+
+/* Ticks of 2^26 ns, 67 ms: the unit of deadlines. */
+static inline uint32_t xev__conn_tick(const xev_conn_service *s) {
+    return (uint32_t)(s->loop->now_ns >> 26);
+}
+
+static inline bool xev__conn_is(const xev_conn *c, uint32_t flags) {
+    return (c->flags & flags) != 0;
+}
+
+static inline void xev__conn_clear(xev_conn *c, uint32_t flags) { c->flags &= ~flags; }
+
+static inline struct xev__conn_output *xev__conn_out(const xev_conn *c) {
+    return c->more != NULL ? c->more->out : NULL;
+}
+
+/* ---- service.c ---- */
+static inline xev_conn *xev__conn_at(const xev_conn_service *s, uint32_t number) {
+    uint8_t *chunk = s->chunks[number / XEV__CONN_CHUNK];
+    return (xev_conn *)(void *)(chunk + (size_t)(number % XEV__CONN_CHUNK) * s->stride);
+}
+/* A connection of the service without descriptor, LIVE; NULL and *code: none can be had. */
+xev_conn *xev__conn_new(xev_conn_service *s, int *code);
+/* It could not be made after all; nobody was told of it. */
+void xev__conn_undo(xev_conn *c);
+/* Use its memory again, now or when it is in no list. It was told that it is closed. */
+void xev__conn_recycle(xev_conn *c);
+/* Attend to it at the end of the turn, for flags; any of which may be 0. */
+void xev__conn_due(xev_conn *c, uint32_t flags);
+/* Call the release of a segment at the end of the turn, and free it. */
+void xev__conn_release_later(xev_conn_service *s, xev_conn_slot *seg);
+
+/* ---- blocks.c: memory by size classes ---- */
+/* At least bytes; *block_bytes is what it has, to be told to put. NULL: no memory. */
+void *xev__block_get(xev_conn_service *s, size_t bytes, uint32_t *block_bytes);
+void xev__block_put(xev_conn_service *s, void *block, uint32_t block_bytes);
+/* What a block for bytes has. */
+static inline uint32_t xev__block_size(size_t bytes) {
+    uint32_t size = XEV__BLOCK_MIN;
+    while (size < bytes) {
+        size *= 2;
+    }
+    return size;
+}
+void xev__blocks_free(xev_conn_service *s);
+
+/* ---- wheel.c: deadlines ---- */
+/* A deadline of the kind that lies ms ahead may now be the next one. */
+void xev__wheel_sooner(xev_conn *c);
+void xev__wheel_leave(xev_conn *c);
+
+/* ---- conn.c: states ---- */
+/* more, made if need be; NULL: no memory. */
+struct xev__conn_more *xev__conn_more(xev_conn *c);
+/* Give more back if nothing is in it. */
+void xev__conn_trim(xev_conn *c);
+/* The connection is to be closed now, for a reason. Once; later reasons do not count. */
+void xev__conn_close(xev_conn *c, xev_conn_reason reason, int code);
+/* As xev_conn_finish, with the reason that closed is to tell. */
+void xev__conn_finish_for(xev_conn *c, xev_conn_reason reason, int code);
+/* It is closing, and has a descriptor again: close that, then it is gone. */
+void xev__conn_start_close(xev_conn *c);
+/* Close it if both directions have ended. */
+void xev__conn_check_end(xev_conn *c);
+/* Its descriptor is closed or given away; the last step. */
+void xev__conn_gone(xev_conn *c);
+/* What its handlers write from here on is gathered; and sent. */
+void xev__conn_enter(xev_conn *c, const void *loan, size_t loan_bytes);
+void xev__conn_leave(xev_conn *c);
+
+/* ---- input.c ---- */
+/* Read, if that is wanted and does not happen. */
+void xev__conn_read(xev_conn *c);
+/* Input goes on: what is kept is presented, the end is told, reading begins again. */
+void xev__conn_pump(xev_conn *c);
+void xev__conn_input_free(xev_conn *c);
+/* Keep len_bytes behind what is there. False: no memory, the connection is closing. */
+bool xev__conn_keep(xev_conn *c, const void *data, size_t len_bytes);
+void xev__conn_start_drain(xev_conn *c);
+
+/* ---- output.c ---- */
+/* Send what the handler that ran has gathered. */
+void xev__conn_flush(xev_conn *c);
+/* Send what is queued as far as that is possible now, and go on by the loop. */
+void xev__conn_push(xev_conn *c);
+/* Queue a copy. False: no memory, the connection is closing. */
+bool xev__conn_queue(xev_conn *c, const void *data, size_t len_bytes);
+/* Whether the output has come to its end: if it is to end, end it. */
+void xev__conn_output_idle(xev_conn *c);
+void xev__conn_output_free(xev_conn *c);
+
+/* Of the connection's own writes: what was gathered goes first. NULL: no memory, it is closing. */
+struct xev__conn_output *xev__conn_make_output(xev_conn *c);
+/* What a write reports that has found or made it closing. */
+int xev__conn_write_error(const xev_conn *c);
+/* More bytes are queued: water marks, deadlines, and who sends them. */
+void xev__conn_queued(xev_conn *c, size_t len_bytes);
+/* The kernel took len_bytes from the front of the queue. */
+void xev__conn_took(xev_conn *c, size_t len_bytes);
+/* Output begins to wait for the peer: the time of its deadline runs from now. */
+void xev__conn_begin_to_wait(xev_conn *c, struct xev__conn_output *out);
+void xev__conn_append(struct xev__conn_output *out, xev_conn_slot *seg);
+/* A segment without data, of the kind. NULL: no memory. */
+xev_conn_slot *xev__seg_new(xev_conn_service *s, enum xev__seg_kind kind, size_t room);
+
+/* ---- writefile.c ---- */
+/* The file at the head of the queue. */
+void xev__conn_send_file(xev_conn *c);
+
+/* ---- pipe.c ---- */
+/* Data of c for its peer. */
+void xev__pipe_data(xev_conn *c, const void *data, size_t len_bytes);
+/* May c's data go to its peer now? */
+bool xev__pipe_open(const xev_conn *c);
+void xev__pipe_ended(xev_conn *c);
+void xev__pipe_break(xev_conn *c, xev_conn_reason reason, int code);
+
+/* ---- transport.c ---- */
+int xev__transport_send(xev_conn *c, const xev_vec *vec, size_t count);
+
+/* ---- connect.c ---- */
+/* It is closing: stop. Its end is told by xev__conn_gone or a close. */
+void xev__connect_stop(xev_conn *c);
+void xev__connect_free(xev_conn *c);
+
+#endif

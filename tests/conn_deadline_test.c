@@ -1,0 +1,258 @@
+/* Deadlines of connections: which of them ends it, and what keeps it alive. The times are short,
+ * and looked at from below only: never early. */
+#include "tests/conn_scene.h"
+
+struct pair {
+    struct scene scene;
+    struct rec rec;
+    int peer;
+    uint64_t begin_ns;
+};
+
+static void pair_open(struct pair *p, xev_conn_deadlines deadlines, bool tcp) {
+    int fd[2];
+    scene_open_options(&p->scene, NULL, (xev_conn_options){.deadlines = deadlines});
+    if (tcp) {
+        tcp_pair(fd);
+    } else {
+        local_pair(fd);
+    }
+    rec_adopt(rec_init(&p->rec, &p->scene), fd[0]);
+    p->peer = fd[1];
+    p->begin_ns = clock_ns();
+}
+
+/* It ends for this reason, not before ms after the beginning. */
+static void ends_late(struct pair *p, xev_conn_reason reason, uint64_t ms) {
+    run_to(&p->scene, &p->rec.closeds, 1);
+    CHECK_GE(clock_ns() - p->begin_ns, ms * MS);
+    CHECK_EQ(p->rec.reason, reason);
+    CHECK_EQ(counters_of(&p->scene).closed[reason], 1);
+}
+
+static void pair_close(struct pair *p) {
+    CHECK_EQ(close(p->peer), 0);
+    scene_close(&p->scene);
+    rec_free(&p->rec);
+}
+
+static ptrdiff_t echo(struct rec *r, const char *data, size_t len) {
+    CHECK_EQ(xev_conn_write(r->conn, data, len), 0);
+    return (ptrdiff_t)len;
+}
+
+static ptrdiff_t lines(struct rec *r, const char *data, size_t len) {
+    (void)r;
+    const char *end = memchr(data, '\n', len);
+    return end != NULL ? end + 1 - data : 0;
+}
+
+TEST(an_idle_connection_ends) {
+    struct pair p;
+    pair_open(&p, (xev_conn_deadlines){.idle_ms = 150, .linger_ms = 50}, true);
+    CHECK_EQ(end_running(&p.scene, p.peer), 0);
+    ends_late(&p, XEV_CONN_IDLE_LATE, 150);
+    CHECK_EQ(p.rec.lates, 1);
+    CHECK_EQ(p.rec.late_for, XEV_CONN_IDLE_LATE);
+    pair_close(&p);
+}
+
+TEST(what_is_read_or_sent_keeps_it_alive) {
+    struct pair p;
+    char byte;
+    pair_open(&p, (xev_conn_deadlines){.idle_ms = 300, .linger_ms = 50}, true);
+    p.rec.data = echo;
+    for (int i = 0; i < 12; i++) {
+        plain_send(p.peer, "x", 1);
+        recv_running(&p.scene, p.peer, &byte, 1);
+        (void)run_for(&p.scene.net, 50);
+        CHECK_EQ(p.rec.closeds, 0);
+    }
+    p.begin_ns = clock_ns() - 60 * MS;
+    ends_late(&p, XEV_CONN_IDLE_LATE, 300);
+    pair_close(&p);
+}
+
+static void says_so(struct rec *r) { CHECK_EQ(xev_conn_write(r->conn, "408", 3), 0); }
+
+TEST(a_message_that_does_not_become_complete_ends_it) {
+    struct pair p;
+    char back[3];
+    pair_open(&p, (xev_conn_deadlines){.read_ms = 200, .linger_ms = 50}, true);
+    p.rec.data = lines;
+    p.rec.on_late = says_so;
+    (void)run_for(&p.scene.net, 100);
+    p.begin_ns = clock_ns();
+    for (int i = 0; p.rec.lates == 0; i++) { /* bytes are no progress */
+        CHECK_LT(i, 1000);
+        (void)send(p.peer, "x", 1, MSG_NOSIGNAL);
+        (void)run_for(&p.scene.net, 20);
+    }
+    CHECK_EQ(p.rec.late_for, XEV_CONN_READ_LATE);
+    recv_running(&p.scene, p.peer, back, 3);
+    CHECK_MEM_EQ(back, "408", 3);
+    CHECK_EQ(end_running(&p.scene, p.peer), 0);
+    ends_late(&p, XEV_CONN_READ_LATE, 200);
+    pair_close(&p);
+}
+
+TEST(messages_that_become_complete_keep_it_alive) {
+    struct pair p;
+    pair_open(&p, (xev_conn_deadlines){.read_ms = 300}, true);
+    p.rec.data = lines;
+    for (int i = 0; i < 10; i++) {
+        plain_send(p.peer, "abc\nde", 6); /* something is always incomplete */
+        (void)run_for(&p.scene.net, 60);
+        CHECK_EQ(p.rec.closeds + p.rec.lates, 0);
+    }
+    pair_close(&p);
+}
+
+TEST(a_pause_of_its_own_does_not_count_as_the_peers) {
+    struct pair p;
+    pair_open(&p, (xev_conn_deadlines){.read_ms = 70}, true);
+    run_to(&p.scene, &p.rec.opened, 1);
+    xev_conn_pause(p.rec.conn);
+    plain_send(p.peer, "abc", 3);
+    (void)run_for(&p.scene.net, 400);
+    CHECK_EQ(p.rec.lates + p.rec.closeds, 0);
+    xev_conn_resume(p.rec.conn);
+    run_to_got(&p.rec, 3);
+    pair_close(&p);
+}
+
+TEST(a_peer_that_takes_nothing_is_reset) {
+    for (int tcp = 0; tcp < 2; tcp++) {
+        struct pair p;
+        static char bytes[1 << 22];
+        pair_open(&p, (xev_conn_deadlines){.write_ms = 200}, tcp != 0);
+        run_to(&p.scene, &p.rec.opened, 1);
+        small_buffers(p.peer);
+        p.begin_ns = clock_ns();
+        while (xev_conn_queued_bytes(p.rec.conn) == 0) {
+            CHECK_EQ(xev_conn_write(p.rec.conn, bytes, sizeof bytes), 0);
+        }
+        ends_late(&p, XEV_CONN_WRITE_LATE, 200);
+        CHECK_EQ(p.rec.lates, 0);
+        pair_close(&p);
+    }
+}
+
+TEST(a_peer_that_reads_slowly_is_waited_for) {
+    struct pair p;
+    static char bytes[1 << 22], back[4096];
+    pair_open(&p, (xev_conn_deadlines){.write_ms = 300}, true);
+    run_to(&p.scene, &p.rec.opened, 1);
+    small_buffers(p.peer);
+    while (xev_conn_queued_bytes(p.rec.conn) == 0) {
+        CHECK_EQ(xev_conn_write(p.rec.conn, bytes, sizeof bytes), 0);
+    }
+    /* So little that the socket is not writable again for long: the peer's system took it. */
+    for (int i = 0; i < 15; i++) {
+        for (int k = 0; k < 8; k++) {
+            (void)recv(p.peer, back, sizeof back, MSG_DONTWAIT);
+        }
+        (void)run_for(&p.scene.net, 70);
+        CHECK_EQ(p.rec.closeds, 0);
+    }
+    pair_close(&p);
+}
+
+TEST(a_lifetime_ends_a_busy_connection) {
+    struct pair p;
+    char byte;
+    pair_open(&p, (xev_conn_deadlines){.life_ms = 200, .linger_ms = 50}, true);
+    p.rec.data = echo;
+    while (p.rec.lates == 0) {
+        if (send(p.peer, "x", 1, MSG_NOSIGNAL) == 1 && p.rec.lates == 0) {
+            turn(&p.scene);
+            (void)recv(p.peer, &byte, 1, MSG_DONTWAIT);
+        }
+    }
+    CHECK_EQ(p.rec.late_for, XEV_CONN_LIFE_LATE);
+    ends_late(&p, XEV_CONN_LIFE_LATE, 200);
+    pair_close(&p);
+}
+
+TEST(a_peer_that_does_not_end_is_closed_after_the_linger_time) {
+    struct pair p;
+    pair_open(&p, (xev_conn_deadlines){.linger_ms = 150}, true);
+    run_to(&p.scene, &p.rec.opened, 1);
+    p.begin_ns = clock_ns();
+    xev_conn_finish(p.rec.conn);
+    CHECK_EQ(end_running(&p.scene, p.peer), 0);
+    ends_late(&p, XEV_CONN_LINGERED, 150);
+    pair_close(&p);
+}
+
+TEST(one_connection_may_have_deadlines_of_its_own) {
+    struct pair p;
+    pair_open(&p, (xev_conn_deadlines){.linger_ms = 50}, true);
+    run_to(&p.scene, &p.rec.opened, 1);
+    p.begin_ns = clock_ns();
+    CHECK_EQ(xev_conn_set_deadlines(p.rec.conn, &(xev_conn_deadlines){.idle_ms = 100}), 0);
+    ends_late(&p, XEV_CONN_IDLE_LATE, 100);
+    pair_close(&p);
+}
+
+TEST(a_deadline_may_be_taken_away) {
+    struct pair p;
+    pair_open(&p, (xev_conn_deadlines){.idle_ms = 100}, true);
+    CHECK_EQ(xev_conn_set_deadlines(p.rec.conn, &(xev_conn_deadlines){.idle_ms = UINT32_MAX}), 0);
+    (void)run_for(&p.scene.net, 400);
+    CHECK_EQ(p.rec.lates + p.rec.closeds, 0);
+    pair_close(&p);
+}
+
+TEST(many_connections_end_by_their_deadlines) {
+    struct scene s;
+    enum { N = 300 };
+    static struct rec r[N];
+    static int fd[N][2];
+    scene_open_options(&s, NULL, (xev_conn_options){.deadlines = {.idle_ms = 50, .linger_ms = 50}});
+    for (int i = 0; i < N; i++) {
+        local_pair(fd[i]);
+        memset(&r[i], 0, sizeof r[i]);
+        r[i].scene = &s;
+        rec_adopt(&r[i], fd[i][0]);
+        if (i % 3 != 0) {
+            const xev_conn_deadlines own = {.idle_ms = (uint32_t)(100 + i)};
+            CHECK_EQ(xev_conn_set_deadlines(r[i].conn, &own), 0);
+        }
+        r[i].other = &r[(i + 1) % N];
+    }
+    for (int i = 0; i < N; i++) {
+        run_to(&s, &r[i].closeds, 1);
+        CHECK_EQ(r[i].reason, XEV_CONN_IDLE_LATE);
+        CHECK_EQ(close(fd[i][1]), 0);
+    }
+    CHECK_EQ(counters_of(&s).connections, 0);
+    scene_close(&s);
+}
+
+static void aborts_other(struct rec *r) {
+    if (r->other->conn != NULL) {
+        xev_conn_abort(r->other->conn);
+    }
+}
+
+TEST(a_late_handler_may_end_those_that_are_late_with_it) {
+    struct scene s;
+    enum { N = 20 };
+    static struct rec r[N];
+    static int fd[N][2];
+    scene_open_options(&s, NULL, (xev_conn_options){.deadlines = {.idle_ms = 50, .linger_ms = 50}});
+    for (int i = 0; i < N; i++) {
+        local_pair(fd[i]);
+        memset(&r[i], 0, sizeof r[i]);
+        r[i].scene = &s;
+        r[i].other = &r[N - 1 - i];
+        r[i].on_late = aborts_other;
+        rec_adopt(&r[i], fd[i][0]);
+    }
+    for (int i = 0; i < N; i++) {
+        run_to(&s, &r[i].closeds, 1);
+        CHECK_EQ(close(fd[i][1]), 0);
+    }
+    scene_close(&s);
+}

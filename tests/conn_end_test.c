@@ -1,0 +1,449 @@
+/* The end of connections, handles, detach, the service. */
+#include "tests/conn_scene.h"
+
+static ptrdiff_t echo(struct rec *r, const char *data, size_t len) {
+    CHECK_EQ(xev_conn_write(r->conn, data, len), 0);
+    return (ptrdiff_t)len;
+}
+
+struct pair {
+    struct scene scene;
+    struct rec rec;
+    int peer;
+};
+
+static void pair_open(struct pair *p, xev_conn_options options, bool tcp) {
+    int fd[2];
+    scene_open_options(&p->scene, NULL, options);
+    if (tcp) {
+        tcp_pair(fd);
+    } else {
+        local_pair(fd);
+    }
+    rec_adopt(rec_init(&p->rec, &p->scene), fd[0]);
+    p->peer = fd[1];
+}
+
+static void pair_close(struct pair *p) {
+    scene_close(&p->scene);
+    rec_free(&p->rec);
+}
+
+/* ---- the end ---- */
+
+static ptrdiff_t quits(struct rec *r, const char *data, size_t len) {
+    static char big[200000];
+    (void)data;
+    pattern(big, sizeof big, 0);
+    CHECK_EQ(xev_conn_write(r->conn, big, sizeof big), 0);
+    xev_conn_finish(r->conn);
+    CHECK_EQ(xev_conn_write(r->conn, "more", 4), XEV_EPIPE);
+    return (ptrdiff_t)len;
+}
+
+TEST(finish_sends_what_is_queued_then_waits_for_the_peers_end) {
+    struct pair p;
+    static char back[200000];
+    pair_open(&p, (xev_conn_options){0}, true);
+    p.rec.data = quits;
+    plain_send(p.peer, "quit", 4);
+    recv_running(&p.scene, p.peer, back, sizeof back);
+    check_pattern(back, sizeof back, 0);
+    CHECK_EQ(end_running(&p.scene, p.peer), 0);
+    plain_send(p.peer, "not heard", 9);
+    settle_conn(&p.scene);
+    CHECK_EQ(p.rec.closeds, 0);
+    CHECK_EQ(p.rec.datas, 1);
+    end_by_peer(&p.rec, p.peer, XEV_CONN_ENDED);
+    CHECK_EQ(p.rec.endeds, 0);
+    pair_close(&p);
+}
+
+static void goes_on(struct rec *r) { r->number++; }
+
+TEST(a_half_closed_connection_still_writes) {
+    struct pair p;
+    char back[3];
+    pair_open(&p, (xev_conn_options){0}, true);
+    p.rec.on_ended = goes_on;
+    CHECK_EQ(shutdown(p.peer, SHUT_WR), 0);
+    run_to(&p.scene, &p.rec.endeds, 1);
+    settle_conn(&p.scene);
+    CHECK_EQ(p.rec.closeds, 0);
+    CHECK_EQ(xev_conn_write(p.rec.conn, "yes", 3), 0);
+    plain_recv(p.peer, back, 3);
+    xev_conn_end_output(p.rec.conn);
+    run_to(&p.scene, &p.rec.closeds, 1);
+    CHECK_EQ(p.rec.reason, XEV_CONN_ENDED);
+    CHECK_EQ(end_running(&p.scene, p.peer), 0);
+    CHECK_EQ(close(p.peer), 0);
+    pair_close(&p);
+}
+
+TEST(a_connection_that_ended_its_output_still_reads) {
+    struct pair p;
+    pair_open(&p, (xev_conn_options){0}, true);
+    run_to(&p.scene, &p.rec.opened, 1);
+    xev_conn_end_output(p.rec.conn);
+    CHECK_EQ(xev_conn_write(p.rec.conn, "no", 2), XEV_EPIPE);
+    CHECK_EQ(end_running(&p.scene, p.peer), 0);
+    plain_send(p.peer, "still", 5);
+    run_to_got(&p.rec, 5);
+    end_by_peer(&p.rec, p.peer, XEV_CONN_ENDED);
+    CHECK_EQ(p.rec.endeds, 1);
+    pair_close(&p);
+}
+
+TEST(abort_resets_the_peer) {
+    struct pair p;
+    pair_open(&p, (xev_conn_options){0}, true);
+    run_to(&p.scene, &p.rec.opened, 1);
+    xev_conn_abort(p.rec.conn);
+    xev_conn_abort(p.rec.conn);
+    xev_conn_finish(p.rec.conn);
+    run_to(&p.scene, &p.rec.closeds, 1);
+    CHECK_EQ(p.rec.reason, XEV_CONN_ABORTED);
+    CHECK_EQ(end_running(&p.scene, p.peer), ECONNRESET);
+    CHECK_EQ(close(p.peer), 0);
+    pair_close(&p);
+}
+
+TEST(a_reset_by_the_peer_is_told_with_its_code) {
+    struct pair p;
+    pair_open(&p, (xev_conn_options){0}, true);
+    run_to(&p.scene, &p.rec.opened, 1);
+    reset_close(p.peer);
+    run_to(&p.scene, &p.rec.closeds, 1);
+    CHECK_EQ(p.rec.reason, XEV_CONN_FAILED);
+    CHECK_EQ(p.rec.code, XEV_ECONNRESET);
+    CHECK_EQ(p.rec.endeds, 0);
+    pair_close(&p);
+}
+
+TEST(what_is_no_connection_fails) {
+    struct scene s;
+    struct rec r;
+    int fds[2];
+    scene_open(&s);
+    rec_adopt(rec_init(&r, &s), plain_listener(1));
+    run_to(&s, &r.closeds, 1);
+    CHECK_EQ(r.reason, XEV_CONN_FAILED);
+    CHECK_EQ(r.code, XEV_ENOTCONN);
+    rec_free(&r);
+    CHECK_EQ(pipe2(fds, O_CLOEXEC), 0);
+    rec_adopt(rec_init(&r, &s), fds[0]);
+    run_to(&s, &r.closeds, 1);
+    CHECK_EQ(r.code, XEV_ENOTSOCK);
+    CHECK_EQ(close(fds[1]), 0);
+    CHECK_EQ(xev_conn_adopt(s.service, XEV_INVALID_FD, &r.conn), XEV_EBADF);
+    CHECK(r.conn == NULL);
+    scene_close(&s);
+    rec_free(&r);
+}
+
+TEST(the_loops_end_closes_what_is_left) {
+    struct pair p;
+    struct rec paused, unopened;
+    int a[2], b[2];
+    pair_open(&p, (xev_conn_options){0}, true);
+    tcp_pair(a);
+    rec_adopt(rec_init(&paused, &p.scene), a[0]);
+    run_to(&p.scene, &paused.opened, 1);
+    xev_conn_pause(paused.conn);
+    plain_send(a[1], "x", 1);
+    settle_conn(&p.scene);
+    tcp_pair(b);
+    rec_adopt(rec_init(&unopened, &p.scene), b[0]);
+    CHECK_EQ(close(p.peer), 0);
+    CHECK_EQ(close(a[1]), 0);
+    CHECK_EQ(close(b[1]), 0);
+    p.rec.on_ended = goes_on;
+    pair_close(&p);
+    CHECK_EQ(p.rec.closeds, 1);
+    CHECK_EQ(paused.closeds, 1);
+    CHECK_EQ(paused.reason, XEV_CONN_LOOP_ENDED);
+    CHECK_EQ(unopened.closeds, 1);
+    CHECK_EQ(unopened.opened, 0);
+    rec_free(&paused);
+    rec_free(&unopened);
+}
+
+static void aborts_other(struct rec *r) {
+    if (r->other != NULL && r->other->conn != NULL) {
+        xev_conn_abort(r->other->conn);
+    }
+}
+
+static ptrdiff_t aborts_both(struct rec *r, const char *data, size_t len) {
+    (void)data;
+    aborts_other(r);
+    xev_conn_abort(r->conn);
+    CHECK_EQ(xev_conn_write(r->conn, "x", 1), XEV_EPIPE);
+    return len > 1 ? 1 : 0;
+}
+
+TEST(handlers_may_end_their_own_connection_and_others) {
+    struct scene s;
+    struct rec r[2];
+    int fd[2][2];
+    scene_open(&s);
+    for (int i = 0; i < 2; i++) {
+        local_pair(fd[i]);
+        rec_adopt(rec_init(&r[i], &s), fd[i][0]);
+        r[i].other = &r[1 - i];
+        r[i].data = aborts_both;
+        r[i].on_closed = aborts_other;
+    }
+    run_to(&s, &r[1].opened, 1);
+    plain_send(fd[0][1], "xx", 2);
+    plain_send(fd[1][1], "xx", 2);
+    run_to(&s, &r[0].closeds, 1);
+    run_to(&s, &r[1].closeds, 1);
+    CHECK_EQ(r[0].datas + r[1].datas, 1);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(close(fd[i][1]), 0);
+        rec_free(&r[i]);
+    }
+    scene_close(&s);
+}
+
+/* ---- detach ---- */
+
+struct detached {
+    int calls;
+    xev_fd fd;
+    char data[64];
+    size_t len;
+};
+
+static void on_detached(void *userdata, xev_fd fd, const void *data, size_t len) {
+    struct detached *d = userdata;
+    d->calls++;
+    d->fd = fd;
+    d->len = len;
+    if (len > 0) {
+        CHECK_LE(len, sizeof d->data);
+        memcpy(d->data, data, len);
+    }
+}
+
+static struct detached away;
+
+static ptrdiff_t detaches(struct rec *r, const char *data, size_t len) {
+    const char *end = memchr(data, '\n', len);
+    if (end == NULL) {
+        return 0;
+    }
+    CHECK_EQ(xev_conn_detach(r->conn, &away, on_detached), 0);
+    CHECK_EQ(xev_conn_detach(r->conn, &away, on_detached), XEV_EPIPE);
+    return end + 1 - data;
+}
+
+TEST(detach_gives_descriptor_and_unread_bytes_away) {
+    struct pair p;
+    struct rec again;
+    char back[4];
+    away = (struct detached){0};
+    pair_open(&p, (xev_conn_options){0}, true);
+    p.rec.data = detaches;
+    plain_send(p.peer, "switch\nrest", 11);
+    run_to(&p.scene, &p.rec.closeds, 1);
+    CHECK_EQ(p.rec.reason, XEV_CONN_DETACHED);
+    CHECK_EQ(away.calls, 1);
+    CHECK(is_open(away.fd));
+    CHECK_EQ(away.len, 4);
+    CHECK_MEM_EQ(away.data, "rest", 4);
+    rec_adopt(rec_init(&again, &p.scene), away.fd); /* it works as before, in the same loop too */
+    again.data = echo;
+    plain_send(p.peer, "ping", 4);
+    recv_running(&p.scene, p.peer, back, 4);
+    end_by_peer(&again, p.peer, XEV_CONN_ENDED);
+    rec_free(&again);
+    pair_close(&p);
+}
+
+TEST(detach_is_refused_while_output_waits) {
+    struct pair p;
+    away = (struct detached){0};
+    pair_open(&p, (xev_conn_options){0}, false);
+    run_to(&p.scene, &p.rec.opened, 1);
+    fill(xev_conn_fd(p.rec.conn));
+    CHECK_EQ(xev_conn_write(p.rec.conn, "x", 1), 0);
+    CHECK_EQ(xev_conn_detach(p.rec.conn, &away, on_detached), XEV_EBUSY);
+    xev_conn_finish(p.rec.conn);
+    CHECK_EQ(xev_conn_detach(p.rec.conn, &away, on_detached), XEV_EPIPE);
+    xev_conn_abort(p.rec.conn);
+    run_to(&p.scene, &p.rec.closeds, 1);
+    CHECK_EQ(p.rec.reason, XEV_CONN_ABORTED);
+    CHECK_EQ(away.calls, 0);
+    CHECK_EQ(close(p.peer), 0);
+    pair_close(&p);
+}
+
+/* ---- handles, service ---- */
+
+TEST(a_handle_is_stale_when_its_connection_is_gone) {
+    struct scene s;
+    struct rec r[2];
+    int fd[2];
+    xev_conn *found;
+    scene_open_options(&s, NULL, (xev_conn_options){.id = 1023});
+    local_pair(fd);
+    rec_adopt(rec_init(&r[0], &s), fd[0]);
+    CHECK_EQ(xev_conn_handle_id(r[0].handle), 1023);
+    CHECK_EQ(xev_conn_find(s.service, r[0].handle, &found), 0);
+    CHECK(found == r[0].conn);
+    end_by_peer(&r[0], fd[1], XEV_CONN_ENDED);
+    CHECK_EQ(xev_conn_find(s.service, r[0].handle, &found), XEV_ESTALE);
+    CHECK(found == NULL);
+    local_pair(fd);
+    xev_conn *before = found;
+    rec_adopt(rec_init(&r[1], &s), fd[0]); /* in the same place */
+    CHECK(before == NULL);
+    CHECK_NE(r[1].handle, r[0].handle);
+    CHECK_EQ(xev_conn_find(s.service, r[0].handle, &found), XEV_ESTALE);
+    CHECK_EQ(xev_conn_find(s.service, r[1].handle ^ UINT64_C(1) << 60, &found), XEV_ESTALE);
+    CHECK_EQ(xev_conn_find(s.service, 0, &found), XEV_ESTALE);
+    CHECK_EQ(xev_conn_find(s.service, UINT64_MAX, &found), XEV_ESTALE);
+    end_by_peer(&r[1], fd[1], XEV_CONN_ENDED);
+    scene_close(&s);
+    rec_free(&r[0]);
+    rec_free(&r[1]);
+}
+
+TEST(more_connections_than_the_limit_are_refused) {
+    struct scene s;
+    struct rec r[3];
+    int fd[3][2];
+    scene_open_options(&s, NULL, (xev_conn_options){.connections_max = 2});
+    for (int i = 0; i < 3; i++) {
+        local_pair(fd[i]);
+    }
+    rec_adopt(rec_init(&r[0], &s), fd[0][0]);
+    rec_adopt(rec_init(&r[1], &s), fd[1][0]);
+    CHECK_EQ(xev_conn_adopt(s.service, fd[2][0], NULL), XEV_ENOBUFS);
+    CHECK_EQ(counters_of(&s).refused, 1);
+    CHECK(is_open(fd[2][0]));
+    xev_conn_abort(r[0].conn);
+    run_to(&s, &r[0].closeds, 1);
+    rec_adopt(rec_init(&r[2], &s), fd[2][0]);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(close(fd[i][1]), 0);
+    }
+    run_to(&s, &r[2].closeds, 1);
+    run_to(&s, &r[1].closeds, 1);
+    scene_close(&s);
+    for (int i = 0; i < 3; i++) {
+        rec_free(&r[i]);
+    }
+}
+
+static void count_one(xev_conn *conn, void *userdata) {
+    (void)conn;
+    ++*(int *)userdata;
+}
+
+TEST(a_service_knows_its_loop_and_its_connections) {
+    struct scene s;
+    struct rec r[100];
+    static int fd[100][2];
+    int seen = 0, mark = 0;
+    scene_open_options(&s, NULL, (xev_conn_options){.userdata = &mark});
+    CHECK(xev_conn_service_loop(s.service) == &s.net.loop);
+    CHECK(xev_conn_service_userdata(s.service) == &mark);
+    for (int i = 0; i < 100; i++) {
+        local_pair(fd[i]);
+        rec_adopt(rec_init(&r[i], &s), fd[i][0]);
+        CHECK(xev_conn_service_of(r[i].conn) == s.service);
+        CHECK_EQ(xev_conn_fd(r[i].conn), fd[i][0]);
+    }
+    xev_conn_service_each(s.service, count_one, &seen);
+    CHECK_EQ(seen, 100);
+    CHECK_EQ(counters_of(&s).connections, 100);
+    for (int i = 0; i < 100; i++) {
+        CHECK_EQ(close(fd[i][1]), 0);
+    }
+    for (int i = 0; i < 100; i++) {
+        run_to(&s, &r[i].closeds, 1);
+        rec_free(&r[i]);
+    }
+    CHECK_EQ(counters_of(&s).opened, 100);
+    CHECK_EQ(counters_of(&s).closed[XEV_CONN_ENDED], 100);
+    scene_close(&s);
+}
+
+TEST(a_drain_handles_what_was_sent_and_finishes) {
+    struct pair p;
+    struct rec late;
+    int fd[2];
+    static char sent[100000], back[100000];
+    pair_open(&p, (xev_conn_options){0}, false);
+    p.rec.data = echo;
+    run_to(&p.scene, &p.rec.opened, 1);
+    pattern(sent, sizeof sent, 0);
+    plain_send(p.peer, sent, sizeof sent);
+    xev_conn_service_drain(p.scene.service);
+    local_pair(fd);
+    rec_adopt(rec_init(&late, &p.scene), fd[0]);
+    late.data = echo;
+    plain_send(fd[1], "me too", 6);
+    recv_running(&p.scene, p.peer, back, sizeof back);
+    CHECK_MEM_EQ(back, sent, sizeof sent);
+    CHECK_EQ(end_running(&p.scene, p.peer), 0);
+    recv_running(&p.scene, fd[1], back, 6);
+    CHECK_EQ(end_running(&p.scene, fd[1]), 0);
+    CHECK_EQ(close(fd[1]), 0);
+    run_to(&p.scene, &late.closeds, 1);
+    end_by_peer(&p.rec, p.peer, XEV_CONN_ENDED);
+    rec_free(&late);
+    pair_close(&p);
+}
+
+TEST(an_idle_connection_is_drained_at_once) {
+    struct pair p;
+    pair_open(&p, (xev_conn_options){0}, true);
+    run_to(&p.scene, &p.rec.opened, 1);
+    xev_conn_drain(p.rec.conn);
+    xev_conn_drain(p.rec.conn);
+    CHECK_EQ(end_running(&p.scene, p.peer), 0);
+    end_by_peer(&p.rec, p.peer, XEV_CONN_ENDED);
+    pair_close(&p);
+}
+
+static void switches(struct rec *r) {
+    static const xev_conn_handlers quiet = {.data = on_data, .closed = on_closed};
+    xev_conn_set_handlers(r->conn, &quiet);
+}
+
+TEST(handlers_can_be_exchanged) {
+    struct pair p;
+    pair_open(&p, (xev_conn_options){0}, true);
+    p.rec.on_opened = switches;
+    plain_send(p.peer, "x", 1);
+    run_to_got(&p.rec, 1);
+    end_by_peer(&p.rec, p.peer, XEV_CONN_ENDED);
+    CHECK_EQ(p.rec.endeds, 0);
+    pair_close(&p);
+}
+
+TEST(reasons_have_names) {
+    CHECK_STR_EQ(xev_conn_reason_name(XEV_CONN_ENDED), "ended");
+    CHECK_STR_EQ(xev_conn_reason_name(XEV_CONN_LOOP_ENDED), "loop_ended");
+    CHECK_STR_EQ(xev_conn_reason_name(XEV_CONN_REASONS), "");
+}
+
+TEST(idle_connections_hold_no_memory_of_their_own) {
+    struct pair p;
+    char byte;
+    pair_open(&p, (xev_conn_options){0}, true);
+    p.rec.data = echo;
+    run_to(&p.scene, &p.rec.opened, 1);
+    uint64_t before = counters_of(&p.scene).pool_bytes;
+    for (int i = 0; i < 50; i++) {
+        plain_send(p.peer, "x", 1);
+        recv_running(&p.scene, p.peer, &byte, 1);
+    }
+    CHECK_EQ(counters_of(&p.scene).pool_bytes, before);
+    end_by_peer(&p.rec, p.peer, XEV_CONN_ENDED);
+    pair_close(&p);
+}

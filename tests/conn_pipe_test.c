@@ -1,0 +1,294 @@
+/* Connections that are piped to each other; two pipes as a connection; other transports. */
+#include "tests/conn_scene.h"
+
+/* client[i] <-> r[i], and r[0] is piped to r[1]. */
+struct proxy {
+    struct scene scene;
+    struct rec r[2];
+    int client[2];
+};
+
+static void proxy_open(struct proxy *p, xev_conn_options options, bool tcp) {
+    scene_open_options(&p->scene, NULL, options);
+    for (int i = 0; i < 2; i++) {
+        int fd[2];
+        if (tcp) {
+            tcp_pair(fd);
+        } else {
+            local_pair(fd);
+        }
+        rec_adopt(rec_init(&p->r[i], &p->scene), fd[0]);
+        p->client[i] = fd[1];
+    }
+}
+
+static void proxy_close(struct proxy *p) {
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(p->r[i].closeds, 1);
+        CHECK_EQ(p->r[i].datas + p->r[i].endeds + p->r[i].writables, 0);
+        rec_free(&p->r[i]);
+    }
+    scene_close(&p->scene);
+}
+
+TEST(what_one_reads_the_other_writes_both_ways) {
+    struct proxy p;
+    static char sent[1 << 20], back[1 << 20];
+    pattern(sent, sizeof sent, 0);
+    proxy_open(&p, (xev_conn_options){.high_bytes = 20000, .low_bytes = 4000}, false);
+    CHECK_EQ(xev_conn_pipe(p.r[0].conn, p.r[1].conn), 0);
+    for (int from = 0; from < 2; from++) {
+        size_t at = 0, got = 0;
+        while (got < sizeof back) {
+            ssize_t n =
+                send(p.client[from], sent + at, sizeof sent - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+            at += n > 0 ? (size_t)n : 0;
+            turn(&p.scene);
+            n = recv(p.client[1 - from], back + got, 5000, MSG_DONTWAIT);
+            got += n > 0 ? (size_t)n : 0;
+        }
+        CHECK_MEM_EQ(back, sent, sizeof sent);
+    }
+    CHECK_EQ(shutdown(p.client[0], SHUT_WR), 0); /* a half-close goes through */
+    CHECK_EQ(end_running(&p.scene, p.client[1]), 0);
+    settle_conn(&p.scene);
+    CHECK_EQ(p.r[0].closeds + p.r[1].closeds, 0);
+    plain_send(p.client[1], "bye", 3);
+    recv_running(&p.scene, p.client[0], back, 3);
+    CHECK_EQ(close(p.client[1]), 0);
+    CHECK_EQ(end_running(&p.scene, p.client[0]), 0);
+    run_to(&p.scene, &p.r[0].closeds, 1);
+    run_to(&p.scene, &p.r[1].closeds, 1);
+    CHECK_EQ(p.r[0].reason, XEV_CONN_ENDED);
+    CHECK_EQ(p.r[1].reason, XEV_CONN_ENDED);
+    CHECK_EQ(close(p.client[0]), 0);
+    proxy_close(&p);
+}
+
+TEST(a_pipe_holds_no_more_than_its_marks) {
+    struct proxy p;
+    static char bytes[8192];
+    proxy_open(&p, (xev_conn_options){.high_bytes = 30000, .low_bytes = 8000}, false);
+    CHECK_EQ(xev_conn_pipe(p.r[0].conn, p.r[1].conn), 0);
+    size_t sent = 0;
+    for (int idle = 0; idle < 20; idle++) {
+        pattern(bytes, sizeof bytes, sent);
+        ssize_t n = send(p.client[0], bytes, sizeof bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+        sent += n > 0 ? (size_t)n : 0;
+        idle = n > 0 ? 0 : idle;
+        turn(&p.scene);
+    }
+    CHECK_LT(xev_conn_queued_bytes(p.r[1].conn), 30000 + 65536);
+    CHECK_EQ(close(p.client[0]), 0); /* all of it still arrives, and then the end */
+    size_t got = 0;
+    while (got < sent) {
+        ssize_t n = recv(p.client[1], bytes, sizeof bytes, MSG_DONTWAIT);
+        if (n > 0) {
+            check_pattern(bytes, (size_t)n, got);
+            got += (size_t)n;
+        } else {
+            turn(&p.scene);
+        }
+    }
+    CHECK_EQ(end_running(&p.scene, p.client[1]), 0);
+    CHECK_EQ(close(p.client[1]), 0);
+    run_to(&p.scene, &p.r[0].closeds, 1);
+    run_to(&p.scene, &p.r[1].closeds, 1);
+    proxy_close(&p);
+}
+
+TEST(a_reset_goes_through_a_pipe) {
+    struct proxy p;
+    proxy_open(&p, (xev_conn_options){0}, true);
+    CHECK_EQ(xev_conn_pipe(p.r[0].conn, p.r[1].conn), 0);
+    settle_conn(&p.scene);
+    reset_close(p.client[0]);
+    run_to(&p.scene, &p.r[0].closeds, 1);
+    run_to(&p.scene, &p.r[1].closeds, 1);
+    CHECK_EQ(p.r[0].reason, XEV_CONN_FAILED);
+    CHECK_EQ(p.r[1].reason, XEV_CONN_PIPE_BROKEN);
+    CHECK_EQ(end_running(&p.scene, p.client[1]), ECONNRESET);
+    CHECK_EQ(close(p.client[1]), 0);
+    proxy_close(&p);
+}
+
+TEST(what_cannot_be_piped_is_refused) {
+    struct proxy p;
+    proxy_open(&p, (xev_conn_options){0}, true);
+    CHECK_EQ(xev_conn_pipe(p.r[0].conn, p.r[0].conn), XEV_EINVAL);
+    CHECK_EQ(xev_conn_pipe(p.r[0].conn, p.r[1].conn), 0);
+    CHECK_EQ(xev_conn_pipe(p.r[1].conn, p.r[0].conn), XEV_EBUSY);
+    xev_conn_finish(p.r[0].conn); /* of both */
+    CHECK_EQ(xev_conn_pipe(p.r[1].conn, p.r[0].conn), XEV_EPIPE);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(end_running(&p.scene, p.client[i]), 0);
+        CHECK_EQ(close(p.client[i]), 0);
+        run_to(&p.scene, &p.r[i].closeds, 1);
+        CHECK_EQ(p.r[i].reason, XEV_CONN_ENDED);
+    }
+    proxy_close(&p);
+}
+
+static ptrdiff_t joins(struct rec *r, const char *data, size_t len) {
+    const char *end = memchr(data, '\n', len);
+    CHECK(end != NULL);
+    CHECK_EQ(xev_conn_pipe(r->conn, r->other->conn), 0);
+    return end + 1 - data;
+}
+
+TEST(what_a_handler_left_goes_through_the_pipe_it_made) {
+    struct proxy p;
+    char back[4];
+    proxy_open(&p, (xev_conn_options){0}, true);
+    p.r[0].data = joins;
+    p.r[0].other = &p.r[1];
+    run_to(&p.scene, &p.r[1].opened, 1);
+    plain_send(p.client[0], "CONNECT\nrest", 12);
+    recv_running(&p.scene, p.client[1], back, 4);
+    CHECK_MEM_EQ(back, "rest", 4);
+    p.r[0].datas = 0;
+    CHECK_EQ(close(p.client[0]), 0);
+    CHECK_EQ(close(p.client[1]), 0);
+    run_to(&p.scene, &p.r[0].closeds, 1);
+    run_to(&p.scene, &p.r[1].closeds, 1);
+    proxy_close(&p);
+}
+
+/* ---- two pipes ---- */
+
+static ptrdiff_t echo(struct rec *r, const char *data, size_t len) {
+    CHECK_EQ(xev_conn_write(r->conn, data, len), 0);
+    return (ptrdiff_t)len;
+}
+
+TEST(two_pipes_are_a_connection) {
+    struct scene s;
+    struct rec r;
+    int to[2], from[2];
+    static char sent[300000], back[300000];
+    scene_open(&s);
+    CHECK_EQ(pipe2(to, O_CLOEXEC | O_NONBLOCK), 0);
+    CHECK_EQ(pipe2(from, O_CLOEXEC | O_NONBLOCK), 0);
+    CHECK_EQ(xev_conn_adopt_pipes(s.service, to[0], to[0], NULL), XEV_EINVAL);
+    CHECK_EQ(xev_conn_adopt_pipes(s.service, XEV_INVALID_FD, from[1], NULL), XEV_EBADF);
+    CHECK_EQ(xev_conn_adopt_pipes(s.service, to[0], from[1], &rec_init(&r, &s)->conn), 0);
+    *(struct rec **)xev_conn_user(r.conn) = &r;
+    r.handle = xev_conn_handle_of(r.conn);
+    r.data = echo;
+    pattern(sent, sizeof sent, 0);
+    size_t at = 0, got = 0;
+    while (got < sizeof back) {
+        ssize_t n = at < sizeof sent ? write(to[1], sent + at, sizeof sent - at) : 0;
+        at += n > 0 ? (size_t)n : 0;
+        turn(&s);
+        n = read(from[0], back + got, 20000);
+        got += n > 0 ? (size_t)n : 0;
+    }
+    CHECK_MEM_EQ(back, sent, sizeof sent);
+    CHECK_EQ(xev_conn_write_file(r.conn, to[0], 0, 1, NULL, free), XEV_ENOTSUP);
+    CHECK_EQ(close(to[1]), 0);
+    run_to(&s, &r.closeds, 1);
+    CHECK_EQ(r.reason, XEV_CONN_ENDED);
+    CHECK_EQ(read(from[0], back, 1), 0);
+    CHECK_EQ(close(from[0]), 0);
+    scene_close(&s);
+    rec_free(&r);
+}
+
+TEST(a_pipe_that_nobody_reads_ends_the_connection) {
+    struct scene s;
+    struct rec r;
+    int to[2], from[2];
+    scene_open(&s);
+    CHECK_EQ(pipe2(to, O_CLOEXEC), 0);
+    CHECK_EQ(pipe2(from, O_CLOEXEC), 0);
+    CHECK_EQ(xev_conn_adopt_pipes(s.service, to[0], from[1], &rec_init(&r, &s)->conn), 0);
+    *(struct rec **)xev_conn_user(r.conn) = &r;
+    r.handle = xev_conn_handle_of(r.conn);
+    r.data = echo;
+    CHECK_EQ(close(from[0]), 0);
+    CHECK_EQ(write(to[1], "x", 1), 1);
+    run_to(&s, &r.closeds, 1);
+    CHECK_EQ(r.reason, XEV_CONN_FAILED);
+    CHECK_EQ(r.code, XEV_EPIPE);
+    CHECK_EQ(close(to[1]), 0);
+    scene_close(&s);
+    rec_free(&r);
+}
+
+/* ---- a transport: every byte is turned over, and the end has a last word ---- */
+
+struct flipper {
+    int closes;
+    bool shut;
+};
+
+static int flip_recv(xev_conn *conn, void *state, void *buf, size_t len) {
+    (void)state;
+    ssize_t n = recv(xev_conn_fd(conn), buf, len, MSG_DONTWAIT);
+    for (ssize_t i = 0; i < n; i++) {
+        ((char *)buf)[i] = (char)~((char *)buf)[i];
+    }
+    return n > 0 ? (int)n : n == 0 ? XEV_EOF : -errno;
+}
+
+static int flip_send(xev_conn *conn, void *state, const xev_vec *vec, size_t count) {
+    (void)state;
+    char flipped[100];
+    size_t len = 0;
+    for (size_t i = 0; i < count; i++) {
+        for (size_t k = 0; k < vec[i].len_bytes && len < sizeof flipped; k++) {
+            flipped[len++] = (char)~((const char *)vec[i].base)[k];
+        }
+    }
+    ssize_t n = send(xev_conn_fd(conn), flipped, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return n > 0 ? (int)n : -errno;
+}
+
+static int flip_shutdown(xev_conn *conn, void *state) {
+    struct flipper *f = state;
+    if (!f->shut) { /* as if there were no room for it at first */
+        f->shut = true;
+        return XEV_EAGAIN;
+    }
+    CHECK_EQ(send(xev_conn_fd(conn), "!", 1, MSG_DONTWAIT | MSG_NOSIGNAL), 1);
+    CHECK_EQ(shutdown(xev_conn_fd(conn), SHUT_WR), 0);
+    return 0;
+}
+
+static void flip_close(xev_conn *conn, void *state) {
+    (void)conn;
+    ((struct flipper *)state)->closes++;
+}
+
+static const xev_conn_transport flip = {flip_recv, flip_send, flip_shutdown, flip_close};
+
+TEST(a_transport_stands_between_handlers_and_descriptor) {
+    struct scene s;
+    struct rec r;
+    struct flipper f = {0};
+    int fd[2];
+    static char sent[50000], back[50001];
+    scene_open(&s);
+    local_pair(fd);
+    rec_adopt(rec_init(&r, &s), fd[0]);
+    r.data = echo;
+    CHECK_EQ(xev_conn_set_transport(r.conn, &flip, &f), 0);
+    CHECK_EQ(xev_conn_set_transport(r.conn, &flip, &f), XEV_EBUSY);
+    pattern(sent, sizeof sent, 0);
+    plain_send(fd[1], sent, sizeof sent);
+    CHECK_EQ(shutdown(fd[1], SHUT_WR), 0);
+    recv_running(&s, fd[1], back, sizeof back);
+    CHECK_MEM_EQ(back, sent, sizeof sent); /* turned over twice */
+    CHECK_EQ(back[sizeof sent], '!');
+    run_to(&s, &r.closeds, 1);
+    CHECK_EQ(r.reason, XEV_CONN_ENDED);
+    CHECK_EQ(f.closes, 1);
+    for (size_t i = 0; i < sizeof sent; i++) {
+        r.got[i] = (char)~r.got[i];
+    }
+    CHECK_MEM_EQ(r.got, sent, sizeof sent);
+    CHECK_EQ(close(fd[1]), 0);
+    scene_close(&s);
+    rec_free(&r);
+}
