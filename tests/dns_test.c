@@ -1,6 +1,7 @@
 /* Names on both backends. No network: names come from /etc/hosts, literals and "invalid". */
 #include <dlfcn.h>
 #include <netdb.h>
+#include <sys/resource.h>
 
 #include "tests/file_scene.h"
 #include "xev/dns.h"
@@ -14,12 +15,20 @@ static void *systems(const char *name) {
     return call;
 }
 
+/* Not 0: the resolver has failed with this errno. Its code is "no such name" all the same:
+ * glibc 2.36 says so of every name when it has no descriptor to read nsswitch.conf by. */
+static int resolver_errno;
+
 int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
                 struct addrinfo **list) {
     union {
         void *pointer;
         int (*call)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
     } real = {systems("getaddrinfo")};
+    if (resolver_errno != 0) {
+        errno = resolver_errno;
+        return EAI_NONAME;
+    }
     bool known = bare() && host != NULL && strcmp(host, "localhost") == 0;
     return real.call(known ? "127.0.0.1" : host, service, hints, list);
 }
@@ -30,6 +39,10 @@ int getnameinfo(const struct sockaddr *addr, socklen_t addr_len, char *host, soc
         void *pointer;
         int (*call)(const struct sockaddr *, socklen_t, char *, socklen_t, char *, socklen_t, int);
     } real = {systems("getnameinfo")};
+    if (resolver_errno != 0) {
+        errno = resolver_errno;
+        return EAI_NONAME;
+    }
     if (bare() && host_len > 0) {
         int len = snprintf(host, host_len, "localhost");
         return len < (int)host_len ? 0 : EAI_OVERFLOW;
@@ -187,6 +200,45 @@ TEST(unknown_names_are_a_stable_code) {
     CHECK_EQ(XEV_ENOSERVICE, -4089);
     CHECK_STR_EQ(xev_err_name(XEV_EDNS_AGAIN), "XEV_EDNS_AGAIN");
     xev_loop_deinit(&loop);
+}
+
+TEST(a_resolver_out_of_resources_says_nothing_of_the_name) {
+    static const int causes[] = {EMFILE, ENFILE, ENOMEM};
+    struct scene s;
+    struct dns d;
+    xev_addr addr;
+    char name[XEV_DNS_NAME_BYTES];
+    scene_start(&s);
+    CHECK_EQ(xev_addr_parse(&addr, "127.0.0.1", 80), 0);
+    for (size_t i = 0; i < sizeof causes / sizeof causes[0]; i++) {
+        resolver_errno = causes[i];
+        CHECK_EQ(resolve(&s.loop, &d, "localhost", "80", XEV_AF_UNSPEC), -causes[i]);
+        CHECK_EQ(d.r.found, 0);
+        memset(&d, 0, sizeof d);
+        xev_dns_name(&s.loop, &d.r, &addr, name, sizeof name, &d, dns_cb);
+        CHECK_EQ(dns_wait(&s.loop, &d), -causes[i]);
+    }
+    resolver_errno = ENOENT; /* of a file that it looked for: no reason to doubt the answer */
+    CHECK_EQ(resolve(&s.loop, &d, "localhost", "80", XEV_AF_UNSPEC), XEV_ENONAME);
+    resolver_errno = 0;
+    CHECK_GT(resolve(&s.loop, &d, "localhost", "80", XEV_AF_UNSPEC), 0);
+    scene_end(&s);
+}
+
+/* The system's own resolver, in a process that cannot open a file. */
+TEST(without_descriptors_a_name_is_not_unknown) {
+    struct scene s;
+    struct dns d;
+    struct rlimit before;
+    scene_start(&s);
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    struct rlimit none = {.rlim_cur = 3, .rlim_max = before.rlim_max};
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    int rc = resolve(&s.loop, &d, "localhost", "80", XEV_AF_UNSPEC);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+    CHECK(rc == XEV_EMFILE || (bare() && rc > 0));
+    CHECK_GT(resolve(&s.loop, &d, "localhost", "80", XEV_AF_UNSPEC), 0);
+    scene_end(&s);
 }
 
 /* Whatever the machine's resolver makes of it: a code of the list, in the resolver's time. */

@@ -12,11 +12,12 @@
  * One that is running ends with its real result, for the system's resolver cannot be interrupted:
  * after some 10 s per name server that is silent, unless resolv.conf says otherwise.
  *
- * Results common to both: XEV_ENONAME (no such name; a stable answer), XEV_EDNS_AGAIN (no name
- * server gave an answer that can be used; may be different later: the system's resolver says the
- * same of one that is silent, that refuses and that fails), XEV_EDNS_FAIL (the answer is broken, or
- * the resolver itself failed), XEV_ENOPOOL, XEV_ECANCELED, XEV_ETIMEDOUT, XEV_EAGAIN (no thread),
- * XEV_ENOMEM. Both calls: loop's thread.
+ * Results common to both: XEV_ENONAME (no such name; a stable answer), XEV_EMFILE and XEV_ENFILE
+ * (the resolver needs a descriptor or two), XEV_EDNS_AGAIN (no name server gave an answer that can
+ * be used; may be different later: the system's resolver says the same of one that is silent, that
+ * refuses and that fails), XEV_EDNS_FAIL (the answer is broken, or the resolver itself failed),
+ * XEV_ENOPOOL, XEV_ECANCELED, XEV_ETIMEDOUT, XEV_EAGAIN (no thread), XEV_ENOMEM. Both calls: loop's
+ * thread.
  */
 #ifndef XEV_DNS_H
 #define XEV_DNS_H

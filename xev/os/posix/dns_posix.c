@@ -1,4 +1,5 @@
 /* POSIX: names, by the C library's resolver. It allocates; nothing else here does. */
+#include <assert.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -8,7 +9,14 @@
 #include "xev/error.h"
 #include "xev/os/dns.h"
 
+/* code: the resolver's; errno was 0 before. What the resolver could not do for want of descriptors
+ * or memory stands in errno alone: without descriptors glibc 2.36 says "no such name" (EAI_NONAME)
+ * of every name, if it has yet to read nsswitch.conf, and later EAI_SYSTEM. */
 static int dns_code(int code) {
+    assert(code != 0);
+    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
+        return -errno;
+    }
     switch (code) {
     case EAI_NONAME:
     case EAI_NODATA:
@@ -50,6 +58,7 @@ int xev__os_resolve(const char *host, const char *service, enum xev_family famil
     int rc = getaddrinfo(host, service, &hints, &list);
     if (rc == EAI_SERVICE) {
         hints.ai_socktype = SOCK_DGRAM; /* a service of UDP only */
+        errno = 0;
         rc = getaddrinfo(host, service, &hints, &list);
     }
     if (rc != 0) {
