@@ -137,7 +137,7 @@ static xev_cb_action fork_cb(xev_loop *loop, xev_completion *c, int result, void
     pid_t pid = fork();
     CHECK_GE(pid, 0);
     if (pid == 0) {
-        CHECK_EQ(xev_loop_run(loop, XEV_RUN_NO_WAIT), XEV_EBUSY);
+        CHECK_EQ(xev_loop_run(loop, XEV_RUN_NO_WAIT), XEV_EFORKED);
         xev_loop_deinit(loop);
         use_own_loop();
         _exit(0);

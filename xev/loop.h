@@ -204,9 +204,9 @@ XEV_NODISCARD int xev_loop_init_options(xev_loop *loop, const xev_loop_options *
  * that thread has ended; not from a callback. */
 void xev_loop_deinit(xev_loop *loop);
 
-/* Run. Returns at once where nothing referenced is active. 0, or XEV_EBUSY for a nested run,
- * XEV_EFORKED in a forked child, XEV_EINVAL (mode), or the code of a kernel wait that failed for
- * good; xev_loop_failed_call names the system call then. A wait that failed for want of memory
+/* Run. Returns at once where nothing referenced is active. 0, or XEV_EFORKED in a forked
+ * child, XEV_EBUSY for a nested run, XEV_EINVAL (mode), or the code of a kernel wait that failed
+ * for good; xev_loop_failed_call names the system call then. A wait that failed for want of memory
  * (XEV_ENOMEM, XEV_ENOBUFS, XEV_EAGAIN, XEV_EBUSY) is tried again for a second, at once and then
  * after 1, 2, 4 ms and so on, while timers and other threads' work are served; one that was
  * interrupted (XEV_EINTR) for ever. The calling thread is the loop's from now on. */

@@ -332,12 +332,12 @@ int xev_loop_run(xev_loop *loop, xev_run_mode_t mode) {
     if ((unsigned)mode > XEV_RUN_UNTIL_DONE) {
         return XEV_EINVAL;
     }
+    if (xev__forked(loop)) { /* first: in a child made by a callback the run seems to go on */
+        return XEV_EFORKED;
+    }
     if (loop->running || loop->deinit) {
         xev__check_thread("xev_loop_run", loop);
         return XEV_EBUSY;
-    }
-    if (xev__forked(loop)) {
-        return XEV_EFORKED;
     }
     check_thread("xev_loop_run", loop);
     end_wait(loop);
