@@ -193,8 +193,11 @@ struct xev__visit xev__visit_runtime(const xev_runtime *handle);
 void xev__visit_leave(struct xev__visit visit);
 /* From now on a forked child begins with nobody in a call, and as no shard. 0 or a code. */
 int xev__visits_watch_forks(void);
-/* From now on the handle leads nowhere; returns when all visits are over. Mailboxes are closed. */
-void xev__visits_close(xev_runtime *handle);
+/* From now on other threads find rt by the handle. Its shards are made. */
+void xev__visits_open(xev_runtime *handle, struct xev__runtime *rt);
+/* From now on the handle leads nowhere; returns when all visits are over. Mailboxes are closed.
+ * Also where they were never opened. */
+void xev__visits_close(xev_runtime *handle, struct xev__runtime *rt);
 /* Free the memory of rt if nobody else refers to it. */
 void xev__runtime_unref(struct xev__runtime *rt);
 

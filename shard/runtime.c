@@ -488,6 +488,7 @@ static int run_with_pool(xev_runtime *handle, struct xev__runtime *rt) {
     } else {
         rc = make_shards(handle, rt);
         if (rc == 0) {
+            xev__visits_open(handle, rt);
             rc = run_shards(rt);
         }
         xev__signals_close(rt);
@@ -509,7 +510,7 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     rt->refs = 1;
     int rc = xev__visits_watch_forks();
     rt->forks = xev__os_forks;
-    ck_pr_store_ptr(&handle->impl, rt);
+    ck_pr_store_ptr(&handle->impl, NULL);
     pthread_mutex_init(&rt->lock, NULL);
     xev__event_init(&rt->news);
     if (rc < 0) {
@@ -526,7 +527,7 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     for (uint32_t i = 0; rt->shards != NULL && i < rt->count; i++) {
         ck_pr_or_32(&rt->shards[i].depth, XEV__MAILBOX_CLOSED); /* those that never began, too */
     }
-    xev__visits_close(handle);
+    xev__visits_close(handle, rt);
     xev__event_deinit(&rt->news);
     for (uint32_t i = 0; rt->shards != NULL && i < rt->count; i++) {
         free(rt->shards[i].outboxes);

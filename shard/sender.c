@@ -72,9 +72,15 @@ void xev__visit_leave(struct xev__visit visit) {
     }
 }
 
-void xev__visits_close(xev_runtime *handle) {
-    struct xev__runtime *rt = handle->impl;
-    assert(rt != NULL);
+void xev__visits_open(xev_runtime *handle, struct xev__runtime *rt) {
+    assert(handle->impl == NULL && rt->shards != NULL && rt->count > 0);
+    XEV_HANDOFF_RELEASE(&handle->impl);
+    ck_pr_fence_release();
+    ck_pr_store_ptr(&handle->impl, rt);
+}
+
+void xev__visits_close(xev_runtime *handle, struct xev__runtime *rt) {
+    assert(handle->impl == rt || handle->impl == NULL);
     ck_pr_store_ptr(&handle->impl, NULL);
     pthread_mutex_lock(&finding_lock);
     xev__callers_wait(&finding);

@@ -222,6 +222,47 @@ TEST(a_sender_outlives_a_start_that_failed) {
     check_late();
 }
 
+/* ---- a runtime that is being made ---- */
+
+static sem_t *making; /* given when the memory of shards is asked for, which then takes its time */
+
+void *__real_aligned_alloc(size_t align, size_t size);
+void *__wrap_aligned_alloc(size_t align, size_t size);
+void *__wrap_aligned_alloc(size_t align, size_t size) {
+    if (making != NULL) {
+        sem_t *was = making;
+        making = NULL;
+        sem_give(was);
+        sem_take(&go_on);
+    }
+    return __real_aligned_alloc(align, size);
+}
+
+static void *call_too_early(void *arg) {
+    xev_message messages[2];
+    xev_sender early;
+    sem_take(arg);
+    CHECK_EQ(xev_sender_open(&early, &sc.rt), XEV_ECANCELED);
+    CHECK_EQ(xev_shard_broadcast(&sc.rt, messages, nothing, NULL), XEV_ECANCELED);
+    xev_runtime_stop(&sc.rt);
+    sem_give(&go_on);
+    return NULL;
+}
+
+TEST(between_two_runs_other_threads_find_no_runtime) {
+    sem_t made;
+    sem_new(&made);
+    sem_new(&go_on);
+    sc.body = zero_stops_all;
+    CHECK_EQ(scene_run(2), 0);
+    making = &made;
+    pthread_t t = thread_start(call_too_early, &made);
+    CHECK_EQ(scene_run(2), 0);
+    thread_join(t);
+}
+
+/* ---- floods ---- */
+
 static atomic_uint taken, handled, cancelled;
 
 static void count_handled(xev_shard *self, xev_message *message, void *arg) {
