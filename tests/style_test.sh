@@ -17,8 +17,8 @@ sources() {
 }
 
 # Names that several files still define. None may be added.
-shared_names='arm|begin|check_thread|fail|failed|forget|has_room|header|known|look|on_closed|on_sent
-|prepare|read_line|report|run|schedule|start|step|stop_wanted|submit|wait_and_accept|wanted|watch_forks'
+shared_names='arm|fail|failed|header|look|on_closed|prepare|read_line|report|run|schedule|step|stop_wanted
+|wanted|watch_forks'
 
 everywhere=$(sources xev shard conn mpsc threadpool tests examples bench)
 portable=$(sources xev shard conn mpsc threadpool | grep -v -e '^xev/backends/' -e '^xev/os/')

@@ -1,5 +1,7 @@
-/* Addresses: what the caller gave is looked at here, the rest is the system's. */
+/* Addresses: arguments are checked here, and the system's part is called. */
 #include "xev/addr.h"
+
+#include <assert.h>
 
 #include "xev/core/core.h"
 #include "xev/os/addr.h"
@@ -9,14 +11,18 @@ int xev_addr_parse(xev_addr *addr, const char *host, uint32_t port) {
     if (addr == NULL || host == NULL || port > 65535) {
         return XEV_EINVAL;
     }
-    return xev__os_addr_parse(addr, host, port);
+    int rc = xev__os_addr_parse(addr, host, port);
+    assert(rc < 0 || (addr->len_bytes > 0 && addr->len_bytes <= sizeof addr->storage));
+    return rc;
 }
 
 int xev_addr_unix(xev_addr *addr, const char *name, size_t len_bytes) {
     if (addr == NULL || (name == NULL && len_bytes > 0)) {
         return XEV_EINVAL;
     }
-    return xev__os_addr_unix(addr, name, len_bytes);
+    int rc = xev__os_addr_unix(addr, name, len_bytes);
+    assert(rc < 0 || (addr->len_bytes > 0 && addr->len_bytes <= sizeof addr->storage));
+    return rc;
 }
 
 enum xev_family xev_addr_family(const xev_addr *addr) {

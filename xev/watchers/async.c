@@ -1,13 +1,17 @@
-/* Async watchers.
+/* Async watchers: one thread makes another thread's loop run a callback.
  *
- * word is the bound loop, plus bit 0 from the notify that found it clear until the loop has taken
- * the watcher out of its inbox. Whoever sets the bit pushes the watcher, so it is never pushed
- * twice. A notify that finds the bit set has nothing to do: its fence makes what it wrote visible
- * to the loop, whose store that clears the bit is followed by the same fence (one of the two comes
- * first: either the loop reads what was written, or the notify finds the bit clear).
+ * Model. w->word is the address of the loop that w is bound to, or NULL. Its bit 0 says that w is
+ * notified: the first notify sets the bit, and the loop clears it when it takes w out of its inbox.
+ * The thread that sets the bit pushes w into the inbox, so w is never in there twice.
  *
- * notifiers counts the threads that may still touch the loop on w's behalf. The loop's deinit
- * unbinds w and waits for zero, so a notify may return after the loop it woke is gone.
+ * A notify that finds the bit set returns at once. Before it looks at the bit it makes a full
+ * fence. The loop makes the same fence after it has cleared the bit, and then runs the callback.
+ * One of the two fences comes first. If it is the notify's, the callback sees what the notifying
+ * thread wrote before. If it is the loop's, the notify finds the bit clear and pushes w again.
+ *
+ * Threads. w->notifiers counts the threads that are inside a notify and may touch the loop. The end
+ * of the loop unbinds w and waits until the count is 0. So a notify never touches a loop that is
+ * gone, even where its own wake let the loop end.
  */
 #include "xev/async.h"
 
@@ -32,7 +36,8 @@ int xev_async_init(xev_watcher *w) {
     return 0;
 }
 
-/* The loop has a notified watcher in its inbox, and may sleep because a signal was refused. */
+/* A notified watcher is in the loop's inbox already. The loop may sleep all the same, because the
+ * system refused the signal that was to wake it. */
 static void wake_once_more(xev_loop *loop) {
     if (loop != NULL && xev_mpsc_wake(loop->inbox)) {
         xev__signal(loop);
@@ -67,8 +72,8 @@ int xev_async_notify(xev_watcher *w) {
     return 0;
 }
 
-/* A callback that is due keeps its watcher, for XEV_REARM. The watcher knows these completions, so
- * that its deinit finds them without a look at everything else that is due in the loop. */
+/* c's callback is due, and needs its watcher again if it answers XEV_REARM. The watcher has a list
+ * of such completions, so that its deinit finds them without a walk through the loop's list. */
 void xev__async_due(xev_completion *c) {
     xev_watcher *w = c->arg.async.watcher;
     assert(w != NULL && c->op == XEV__OP_ASYNC);
@@ -82,7 +87,7 @@ void xev__async_due(xev_completion *c) {
 }
 
 static void unlink_due(xev_completion *c) {
-    assert(*c->arg.async.at == c);
+    assert(c->op == XEV__OP_ASYNC && c->arg.async.at != NULL && *c->arg.async.at == c);
     *c->arg.async.at = c->arg.async.next;
     if (c->arg.async.next != NULL) {
         c->arg.async.next->arg.async.at = c->arg.async.at;
@@ -98,7 +103,8 @@ void xev__async_ended(xev_loop *loop, xev_completion *c) {
     }
 }
 
-/* Those that are due hear of the watcher's end when they want to wait again. */
+/* The watcher ends. Its completions whose callbacks are due lose it, so that a callback which
+ * answers XEV_REARM gets XEV_ECANCELED. */
 static void forget_due(xev_watcher *w) {
     while (w->due != NULL) {
         xev_completion *c = w->due;
@@ -107,7 +113,7 @@ static void forget_due(xev_watcher *w) {
     }
 }
 
-static void pend(xev_loop *loop, xev_completion *c, int result) {
+static void async_pend(xev_loop *loop, xev_completion *c, int result) {
     xev__async_due(c);
     xev__pend(loop, c, result);
 }
@@ -115,6 +121,8 @@ static void pend(xev_loop *loop, xev_completion *c, int result) {
 static void on_arrival(xev_loop *loop, struct xev__inbox_item *item) {
     char *base = (char *)item - offsetof(xev_watcher, inbox);
     xev_watcher *w = (xev_watcher *)(void *)base;
+    assert(is_notified(ck_pr_load_ptr(&w->word)));
+    assert(bound_loop(ck_pr_load_ptr(&w->word)) == loop);
     ck_pr_store_ptr(&w->word, loop);
     ck_pr_fence_memory();
     XEV_HANDOFF_ACQUIRE(w);
@@ -124,10 +132,10 @@ static void on_arrival(xev_loop *loop, struct xev__inbox_item *item) {
         return;
     }
     w->waiter = NULL;
-    pend(loop, c, w->result);
+    async_pend(loop, c, w->result);
 }
 
-static void bind(xev_loop *loop, xev_watcher *w) {
+static void async_bind(xev_loop *loop, xev_watcher *w) {
     void *word = ck_pr_load_ptr(&w->word);
     if (bound_loop(word) == loop) {
         return;
@@ -144,6 +152,7 @@ static void bind(xev_loop *loop, xev_watcher *w) {
         XEV_HANDOFF_ACQUIRE(w);
         w->remembered = true;
     }
+    assert(w->waiter == NULL);
     w->prev = NULL;
     w->next = loop->asyncs;
     if (w->next != NULL) {
@@ -154,17 +163,18 @@ static void bind(xev_loop *loop, xev_watcher *w) {
 
 void xev__async_start(xev_loop *loop, xev_completion *c) {
     xev_watcher *w = c->arg.async.watcher;
+    assert(c->op == XEV__OP_ASYNC && c->loop == loop);
     c->arg.async.at = NULL;
     if (w == NULL) {
         xev__pend(loop, c, XEV_ECANCELED);
         return;
     }
-    bind(loop, w);
+    async_bind(loop, w);
     if (w->waiter != NULL) {
-        pend(loop, c, XEV_EBUSY);
+        async_pend(loop, c, XEV_EBUSY);
     } else if (w->remembered) {
         w->remembered = false;
-        pend(loop, c, w->result);
+        async_pend(loop, c, w->result);
     } else {
         w->waiter = c;
         c->state = XEV__ASYNC;
@@ -185,6 +195,8 @@ void xev_async_wait(xev_watcher *w, xev_loop *loop, xev_completion *c, void *use
 }
 
 static void unlink_async(xev_loop *loop, xev_watcher *w) {
+    XEV_ASSERT(w->prev != NULL ? w->prev->next == w : loop->asyncs == w);
+    XEV_ASSERT(w->next == NULL || w->next->prev == w);
     if (w->prev != NULL) {
         w->prev->next = w->next;
     } else {
@@ -195,9 +207,11 @@ static void unlink_async(xev_loop *loop, xev_watcher *w) {
     }
 }
 
-static void forget(xev_watcher *w) {
+/* In a forked child: w is bound to no loop. The threads that were inside a notify exist in the
+ * parent only. */
+static void async_forget(xev_watcher *w) {
     ck_pr_store_ptr(&w->word, NULL);
-    ck_pr_store_32(&w->notifiers, 0); /* of threads the child has not got */
+    ck_pr_store_32(&w->notifiers, 0);
     w->waiter = w->due = NULL;
     w->remembered = false;
 }
@@ -217,16 +231,17 @@ void xev_async_deinit(xev_watcher *w) {
     xev_loop *loop = bound_loop(ck_pr_load_ptr(&w->word));
     if (loop != NULL && xev__forked(loop)) {
         unlink_async(loop, w);
-        forget(w);
+        async_forget(w);
         return;
     }
     xev__visits_wait(&w->notifiers);
     if (loop == NULL) {
-        forget_due(w); /* refused before any wait could bind it */
+        forget_due(w); /* waits that were refused before they could bind w */
         return;
     }
     while (is_notified(ck_pr_load_ptr(&w->word))) {
-        xev__drain_inbox(loop); /* w stands in it, maybe behind one that is not linked yet */
+        /* w is in the inbox, maybe behind an item whose push has not ended. */
+        xev__drain_inbox(loop);
     }
     if (w->waiter != NULL) {
         (void)xev__stop(loop, w->waiter);
@@ -238,10 +253,10 @@ void xev_async_deinit(xev_watcher *w) {
 }
 
 bool xev__async_stop(xev_loop *loop, xev_completion *c) {
-    assert(c->arg.async.watcher->waiter == c);
+    assert(c->state == XEV__ASYNC && c->arg.async.watcher->waiter == c);
     c->arg.async.watcher->waiter = NULL;
     c->flags |= XEV__F_CANCEL;
-    pend(loop, c, XEV_ECANCELED);
+    async_pend(loop, c, XEV_ECANCELED);
     return true;
 }
 
@@ -257,7 +272,7 @@ void xev__async_loop_gone(xev_loop *loop) {
     if (xev__forked(loop)) {
         for (xev_watcher *w = loop->asyncs, *next; w != NULL; w = next) {
             next = w->next;
-            forget(w);
+            async_forget(w);
         }
         return;
     }

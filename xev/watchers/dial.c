@@ -1,32 +1,40 @@
 /* Connecting to one of several addresses.
  *
- * The request's own completion is STEPPING while attempts, each a connect and, where it is not the
- * one, a close of the same completion, and the timer between them are active. It ends when none is.
+ * Model. A request has parts: a timer, and attempts that run side by side. An attempt connects a
+ * new socket. Where it fails, or another attempt was first, the same completion then closes the
+ * socket. The request's own completion is STEPPING as long as a part is active, and ends after the
+ * last.
  */
 #include "xev/dial.h"
+
+#include <assert.h>
 
 #include "xev/os/socket.h"
 #include "xev/watchers/watchers.h"
 
-static xev_cb_action on_connected(xev_loop *loop, xev_completion *c, int result, void *userdata);
-static xev_cb_action on_timer(xev_loop *loop, xev_completion *c, int result, void *userdata);
+static xev_cb_action on_attempt_connected(xev_loop *loop, xev_completion *c, int result,
+                                          void *userdata);
+static xev_cb_action on_stagger_over(xev_loop *loop, xev_completion *c, int result, void *userdata);
 
 /* No further attempt is wanted. */
 static bool is_decided(const xev_loop *loop, const xev_dial_req *r) {
     return r->fd != XEV_INVALID_FD || (r->c.flags & XEV__F_CANCEL) != 0 || loop->deinit;
 }
 
-static bool is_local(int error) {
+/* An error of this host rather than of the address's: it has no route, or no such family. */
+static bool is_local_error(int error) {
     return error == XEV_ENETUNREACH || error == XEV_EADDRNOTAVAIL || error == XEV_EAFNOSUPPORT;
 }
 
-static void failed(xev_dial_req *r, int error) {
-    if (!is_local(error) || r->error == XEV_EINVAL || is_local(r->error)) {
+/* The request reports the last error, but one of this host only where there was no other. */
+static void note_attempt_error(xev_dial_req *r, int error) {
+    assert(error < 0);
+    if (!is_local_error(error) || r->error == XEV_EINVAL || is_local_error(r->error)) {
         r->error = error;
     }
 }
 
-/* Of a part, which was zeroed when the dial began. */
+/* Whether a part is active. It was zeroed when the dial began, so its state can be read. */
 static bool is_idle(const xev_completion *part) { return part->state == XEV__DEAD; }
 
 static xev_completion *idle_attempt(xev_dial_req *r) {
@@ -42,8 +50,9 @@ static bool is_ipv6(const xev_dial_req *r, size_t i) {
     return xev_addr_family(&r->addrs[i]) == XEV_AF_INET6;
 }
 
-/* The next to be tried, of which there are some left: the families take turns. */
-static const xev_addr *take_next(xev_dial_req *r) {
+/* The address to be tried next. There must be one left. The families take turns. */
+static const xev_addr *take_next_addr(xev_dial_req *r) {
+    XEV_ASSERT(r->left > 0 && r->left <= r->count);
     for (;; r->ipv6 = !r->ipv6) {
         for (size_t *i = &r->next[r->ipv6]; *i < r->count; ++*i) {
             if (is_ipv6(r, *i) == r->ipv6) {
@@ -56,30 +65,31 @@ static const xev_addr *take_next(xev_dial_req *r) {
 }
 
 static void try_next(xev_loop *loop, xev_dial_req *r) {
+    assert(!is_decided(loop, r));
     xev_completion *c = idle_attempt(r);
     if (c == NULL) {
         return;
     }
     while (r->left > 0) {
-        const xev_addr *addr = take_next(r);
+        const xev_addr *addr = take_next_addr(r);
         xev_fd fd;
         int rc = xev__os_tcp_socket(xev_addr_family(addr), &fd);
         if (rc == 0) {
-            xev__connect("xev_tcp_dial", fd, loop, c, addr, r, on_connected);
+            xev__connect("xev_tcp_dial", fd, loop, c, addr, r, on_attempt_connected);
             xev__make_internal(loop, c);
             break;
         }
-        failed(r, rc);
+        note_attempt_error(r, rc);
     }
     if (r->left == 0) {
         (void)xev__stop(loop, &r->timer);
     } else if (r->stagger_ms > 0) {
-        xev_timer_reset(NULL, loop, &r->timer, NULL, r->stagger_ms, r, on_timer);
+        xev_timer_reset(NULL, loop, &r->timer, NULL, r->stagger_ms, r, on_stagger_over);
         xev__make_internal(loop, &r->timer);
     }
 }
 
-/* Its first active part names it, so that it is named once. */
+/* A walk finds the parts, and names the request at its first active part, so only once. */
 bool xev__dial_named_by(xev_completion *c, const xev_completion *part) {
     xev_dial_req *r = (xev_dial_req *)(void *)c;
     xev_completion *first = &r->timer;
@@ -92,11 +102,12 @@ bool xev__dial_named_by(xev_completion *c, const xev_completion *part) {
 static void stop_parts(xev_loop *loop, xev_dial_req *r) {
     (void)xev__stop(loop, &r->timer);
     for (int i = 0; i < XEV_DIAL_PARALLEL; i++) {
-        (void)xev__stop(loop, &r->attempts[i]); /* a close goes on */
+        (void)xev__stop(loop, &r->attempts[i]); /* a close is not stopped */
     }
 }
 
 static void end_if_over(xev_loop *loop, xev_dial_req *r) {
+    assert(r->c.state == XEV__STEPPING);
     bool waits = !is_idle(&r->timer);
     for (int i = 0; i < XEV_DIAL_PARALLEL; i++) {
         waits |= !is_idle(&r->attempts[i]);
@@ -107,7 +118,8 @@ static void end_if_over(xev_loop *loop, xev_dial_req *r) {
     }
 }
 
-static xev_cb_action on_closed(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+static xev_cb_action on_attempt_closed(xev_loop *loop, xev_completion *c, int result,
+                                       void *userdata) {
     xev_dial_req *r = userdata;
     (void)c;
     (void)result;
@@ -118,8 +130,10 @@ static xev_cb_action on_closed(xev_loop *loop, xev_completion *c, int result, vo
     return XEV_DISARM;
 }
 
-static xev_cb_action on_connected(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+static xev_cb_action on_attempt_connected(xev_loop *loop, xev_completion *c, int result,
+                                          void *userdata) {
     xev_dial_req *r = userdata;
+    assert(r->c.state == XEV__STEPPING && c >= r->attempts && c < r->attempts + XEV_DIAL_PARALLEL);
     if (result == 0 && !is_decided(loop, r)) {
         r->fd = c->fd;
         stop_parts(loop, r);
@@ -127,14 +141,15 @@ static xev_cb_action on_connected(xev_loop *loop, xev_completion *c, int result,
         return XEV_DISARM;
     }
     if (result < 0) {
-        failed(r, result);
+        note_attempt_error(r, result);
     }
-    xev__close("xev_tcp_dial", loop, c, c->fd, r, on_closed);
+    xev__close("xev_tcp_dial", loop, c, c->fd, r, on_attempt_closed);
     xev__make_internal(loop, c);
     return XEV_DISARM;
 }
 
-static xev_cb_action on_timer(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+static xev_cb_action on_stagger_over(xev_loop *loop, xev_completion *c, int result,
+                                     void *userdata) {
     xev_dial_req *r = userdata;
     (void)c;
     if (result == 0 && !is_decided(loop, r)) {
@@ -146,6 +161,7 @@ static xev_cb_action on_timer(xev_loop *loop, xev_completion *c, int result, voi
 
 bool xev__dial_stop(xev_loop *loop, xev_completion *c) {
     xev_dial_req *r = (xev_dial_req *)(void *)c;
+    assert(c->op == XEV__OP_DIAL && c->state == XEV__STEPPING);
     if (r->fd != XEV_INVALID_FD) {
         return false; /* the result has arrived */
     }
@@ -156,6 +172,7 @@ bool xev__dial_stop(xev_loop *loop, xev_completion *c) {
 
 void xev__dial_start(xev_loop *loop, xev_completion *c) {
     xev_dial_req *r = (xev_dial_req *)(void *)c;
+    assert(c->op == XEV__OP_DIAL && is_idle(&r->timer) && idle_attempt(r) == &r->attempts[0]);
     c->state = XEV__STEPPING;
     r->left = r->count;
     r->next[0] = r->next[1] = 0;

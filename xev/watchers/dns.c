@@ -1,13 +1,16 @@
-/* Names: what is known at once, and the rest on the pool. */
+/* Names of hosts. What is known without the resolver is answered from the loop, the rest is
+ * resolved on the thread pool. */
 #include "xev/dns.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "xev/core/core.h"
 #include "xev/os/dns.h"
 
-/* A port's number, or NULL for 0. False: it is something else. Too large a number is above 65535;
- * the system's resolver would take it modulo 65536. */
+/* Whether service is the number of a port, then in *port; NULL is port 0. Too large a number gives
+ * 65536 here. The system's resolver would take it modulo 65536, so it must not see such a number.
+ */
 static bool numeric_port(const char *service, uint32_t *port) {
     *port = 0;
     if (service == NULL) {
@@ -23,7 +26,8 @@ static bool numeric_port(const char *service, uint32_t *port) {
 
 static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
 
-/* "invalid", or a name under it, with or without the root's dot. */
+/* Whether host is "invalid" or a name under it (RFC 6761: no such name exists), with or without the
+ * root's dot at its end. */
 static bool is_invalid(const char *host) {
     static const char top[] = "invalid";
     const size_t top_len = sizeof top - 1;
@@ -40,7 +44,7 @@ static bool is_invalid(const char *host) {
     return true;
 }
 
-/* Runs at submission. */
+/* Called at submission, on the loop's thread. */
 static int answer_literal(void *req) {
     xev_dns_req *r = req;
     uint32_t port;
@@ -48,7 +52,8 @@ static int answer_literal(void *req) {
     xev_addr addr;
     int rc = xev_addr_parse(&addr, r->host, port);
     if (rc < 0) {
-        return XEV_ENONAME; /* a name under invalid */
+        assert(is_invalid(r->host));
+        return XEV_ENONAME;
     }
     if (r->family != XEV_AF_UNSPEC && r->family != xev_addr_family(&addr)) {
         return XEV_ENONAME;
@@ -60,7 +65,10 @@ static int answer_literal(void *req) {
 
 static int run_resolve(void *req) {
     xev_dns_req *r = req;
-    return xev__os_resolve(r->host, r->service, r->family, r->addrs, (uint32_t)r->room, &r->found);
+    int rc =
+        xev__os_resolve(r->host, r->service, r->family, r->addrs, (uint32_t)r->room, &r->found);
+    assert(rc < 0 || (rc > 0 && (uint32_t)rc <= r->room && (uint32_t)rc <= r->found));
+    return rc;
 }
 
 static int run_name(void *req) {
@@ -68,15 +76,15 @@ static int run_name(void *req) {
     return xev__os_name(r->addr, r->name, r->room);
 }
 
-static bool known_at_once(const xev_dns_req *r) {
+static bool is_known_at_once(const xev_dns_req *r) {
     uint32_t port;
     xev_addr addr;
     return numeric_port(r->service, &port) &&
            (xev_addr_parse(&addr, r->host, port) == 0 || is_invalid(r->host));
 }
 
-static bool begin(const char *call, xev_loop *loop, xev_dns_req *r, size_t room, void *userdata,
-                  xev_cb cb) {
+static bool dns_begin(const char *call, xev_loop *loop, xev_dns_req *r, size_t room, void *userdata,
+                      xev_cb cb) {
     if (r == NULL) {
         xev__misuse(call, "request is null", r);
     }
@@ -90,16 +98,17 @@ static bool begin(const char *call, xev_loop *loop, xev_dns_req *r, size_t room,
     return true;
 }
 
-/* Also decides where it is answered. */
+/* 0 or a code. Also decides where the question is answered. */
 static int check_question(xev_completion *c) {
     xev_dns_req *r = (xev_dns_req *)(void *)c;
     uint32_t port;
+    assert(c->op == XEV__OP_REQUEST && r->host != NULL && r->room > 0);
     bool bad_service = r->service != NULL && r->service[0] == '\0';
     bad_service |= numeric_port(r->service, &port) && port > 65535;
     if (r->host[0] == '\0' || bad_service) {
         return XEV_EINVAL;
     }
-    bool now = known_at_once(r);
+    bool now = is_known_at_once(r);
     xev__work_init(c, now ? XEV_LANE_COUNT : XEV_LANE_DNS, now ? answer_literal : run_resolve);
     return 0;
 }
@@ -110,7 +119,7 @@ void xev_dns_resolve(xev_loop *loop, xev_dns_req *req, const char *host, const c
     if (host == NULL || (addrs == NULL && max > 0)) {
         xev__misuse("xev_dns_resolve", "host or room for addresses is null", req);
     }
-    if (!begin(XEV__CALL("xev_dns_resolve"), loop, req, max, userdata, cb)) {
+    if (!dns_begin(XEV__CALL("xev_dns_resolve"), loop, req, max, userdata, cb)) {
         return;
     }
     if (max == 0 || max > 65535) {
@@ -134,7 +143,7 @@ void xev_dns_name(xev_loop *loop, xev_dns_req *req, const xev_addr *addr, char *
     if (addr == NULL || (name == NULL && len_bytes > 0)) {
         xev__misuse("xev_dns_name", "address or room for the name is null", req);
     }
-    if (!begin(XEV__CALL("xev_dns_name"), loop, req, len_bytes, userdata, cb)) {
+    if (!dns_begin(XEV__CALL("xev_dns_name"), loop, req, len_bytes, userdata, cb)) {
         return;
     }
     if (xev_addr_family(addr) == XEV_AF_UNSPEC || len_bytes == 0 || len_bytes > INT32_MAX) {

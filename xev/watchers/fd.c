@@ -1,6 +1,8 @@
-/* Any descriptor: read, write, poll, close. */
+/* Operations on any kind of descriptor: read, write, poll, close. What the other watchers share of
+ * them begins here as well. */
 #include "xev/fd.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "xev/os/descriptor.h"
@@ -11,7 +13,9 @@ int xev_pipe_open(xev_fd *read_end, xev_fd *write_end) {
         xev__misuse("xev_pipe_open", "room for an end is null", NULL);
     }
     *read_end = *write_end = XEV_INVALID_FD;
-    return xev__os_pipe(read_end, write_end);
+    int rc = xev__os_pipe(read_end, write_end);
+    assert((rc == 0) == (*read_end != XEV_INVALID_FD && *write_end != XEV_INVALID_FD));
+    return rc;
 }
 
 void xev__transfer(const char *call, enum xev__op op, xev_fd fd, xev_loop *loop, xev_completion *c,
@@ -54,6 +58,8 @@ void xev__transfer_vec(const char *call, enum xev__op op, xev_fd fd, xev_loop *l
 }
 
 void xev__transfer_start(xev_loop *loop, xev_completion *c) {
+    assert(c->op >= XEV__OP_ACCEPT && c->op < XEV__OP_COUNT);
+    assert(c->arg.io.aux == 0 || c->arg.io.buf != NULL);
     if (c->arg.io.aux > 0) { /* a callback may have changed the pieces before it repeats */
         c->arg.io.len_bytes = xev__vec_bytes(c->arg.io.buf, c->arg.io.aux);
     }
@@ -105,6 +111,7 @@ void xev_fd_writev(xev_fd fd, xev_loop *loop, xev_completion *c, const xev_vec *
                       cb);
 }
 
+/* Begin a poll for mask, for the public function call. */
 static void poll_for(const char *call, xev_fd fd, xev_loop *loop, xev_completion *c, uint32_t mask,
                      uint16_t flags, void *userdata, xev_cb cb) {
     if (!xev__begin(call, loop, c, XEV__OP_POLL, userdata, cb)) {

@@ -1,5 +1,8 @@
-/* Changes of files: the watcher calls. The descriptor is read like any other. */
+/* Changes of files: the watcher calls. The kernel reports changes on a descriptor, which is read
+ * like any other. */
 #include "xev/fs_event.h"
+
+#include <assert.h>
 
 #include "xev/fd.h"
 #include "xev/os/descriptor.h"
@@ -12,7 +15,9 @@ int xev_fs_event_init(xev_fs_event *w, const char *path) {
     }
     w->fd = XEV_INVALID_FD;
     w->waited = false;
-    return xev__os_fs_event_open(path, &w->fd);
+    int rc = xev__os_fs_event_open(path, &w->fd);
+    assert((rc == 0) == (w->fd != XEV_INVALID_FD));
+    return rc;
 }
 
 void xev_fs_event_wait(xev_fs_event *w, xev_loop *loop, xev_completion *c, void *userdata,
@@ -34,7 +39,9 @@ bool xev_fs_event_next(const xev_fs_event *w, int result, size_t *at, xev_fs_cha
     }
     size_t len = result > 0 ? (size_t)result : 0;
     len = len < sizeof w->buffer ? len : sizeof w->buffer;
-    return xev__os_fs_event_next(w->buffer, len, at, change);
+    bool found = xev__os_fs_event_next(w->buffer, len, at, change);
+    assert(!found || *at <= len);
+    return found;
 }
 
 void xev_fs_event_close(xev_fs_event *w, xev_loop *loop, xev_completion *c, void *userdata,

@@ -1,4 +1,5 @@
-/* The table of kinds of operations: what each does differently, and which watcher does it. */
+/* The table of kinds of operations: what each does differently from the others, and the watcher's
+ * function that does it. */
 #include "xev/watchers/watchers.h"
 
 const struct xev__kind xev__kinds[XEV__OP_COUNT] = {

@@ -1,17 +1,19 @@
-/* Processes: the watcher calls. */
+/* Child processes: the watcher calls. The end of a child is waited for on a descriptor. */
 #include "xev/process.h"
+
+#include <assert.h>
 
 #include "xev/core/core.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/process.h"
 #include "xev/os/thread.h"
 
-static bool known(enum xev_stdio_kind kind) {
+static bool is_stdio_kind(enum xev_stdio_kind kind) {
     return kind == XEV_STDIO_NULL || kind == XEV_STDIO_INHERIT || kind == XEV_STDIO_PIPE ||
            kind == XEV_STDIO_FD;
 }
 
-static void clear(xev_process *p) {
+static void process_clear(xev_process *p) {
     p->fd = p->stdio[0] = p->stdio[1] = p->stdio[2] = XEV_INVALID_FD;
     p->pid = 0;
     p->spawned = false;
@@ -21,12 +23,12 @@ int xev_process_spawn(xev_process *p, const xev_process_options *options) {
     if (p == NULL || options == NULL) {
         xev__misuse("xev_process_spawn", "process or options are null", p);
     }
-    clear(p);
+    process_clear(p);
     if (options->argv == NULL || options->argv[0] == NULL) {
         return XEV_EINVAL;
     }
     for (int i = 0; i < 3; i++) {
-        if (!known(options->stdio[i].kind)) {
+        if (!is_stdio_kind(options->stdio[i].kind)) {
             return XEV_EINVAL;
         }
         if (options->stdio[i].kind == XEV_STDIO_FD && options->stdio[i].fd < 0) {
@@ -38,9 +40,10 @@ int xev_process_spawn(xev_process *p, const xev_process_options *options) {
         rc = xev__os_process_spawn(p, options);
     }
     if (rc < 0) {
-        clear(p);
+        process_clear(p);
     }
     p->spawned = rc == 0;
+    assert(rc < 0 || (p->pid > 0 && p->fd > 2));
     return rc;
 }
 
@@ -48,9 +51,10 @@ int xev_process_open(xev_process *p, int32_t pid) {
     if (p == NULL) {
         xev__misuse("xev_process_open", "process is null", p);
     }
-    clear(p);
+    process_clear(p);
     int rc = pid > 0 ? xev__os_process_open(pid, &p->fd) : XEV_EINVAL;
     p->pid = rc == 0 ? pid : 0;
+    assert(rc < 0 || p->fd > 2);
     return rc;
 }
 
@@ -63,7 +67,8 @@ void xev_process_wait(const xev_process *p, xev_loop *loop, xev_completion *c, v
         return;
     }
     c->fd = p->fd;
-    /* One that is no child would become ready when it ends, maybe in a year, only to say so. */
+    /* A process that is no child of ours cannot be waited for. Its descriptor would become readable
+     * at its end, maybe in a year, and only then would the wait report XEV_ECHILD: so ask now. */
     int rc = xev__os_process_check(p->fd);
     if (rc < 0) {
         xev__pend(loop, c, rc);

@@ -1,26 +1,29 @@
 /* Write queue of a stream.
  *
- * At most one send (a write, where it is no socket) or shutdown is in the kernel's hands: a plain
- * send for a single request, a vectored one for several. Its result is dealt out to the requests in
- * order; what remains is sent next.
+ * Model. Requests stand in a list, in the order in which they were made. At most one operation is
+ * in the kernel's hands: a send (of a socket), a write (of anything else) or a shutdown, for the
+ * first in_flight requests of the list. A send for one request is a plain one, for several a
+ * vectored one. The bytes it took are counted to the requests in order, and what remains is sent
+ * next.
  */
 #include "xev/stream.h"
 
+#include <assert.h>
 #include <string.h>
 
+#include "xev/core/support.h"
 #include "xev/os/descriptor.h"
 #include "xev/watchers/watchers.h"
-#include "xev/core/support.h"
 
-static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void *userdata);
+static xev_cb_action on_stream_sent(xev_loop *loop, xev_completion *c, int result, void *userdata);
 
-/* r may be memory with anything in it, as for xev__is_active. */
+/* Whether r is in the queue. r's memory may hold anything, as for xev__is_active. */
 static bool is_queued(const xev_stream *s, const xev_write_req *r) {
     return xev__actives_have(s->loop, r, r->place) ||
            (s->loop->actives_missing > 0 && r->place == XEV__NO_PLACE && r->queued);
 }
 
-static void init(const char *call, xev_stream *s, xev_loop *loop, xev_fd fd, bool socket) {
+static void stream_init(const char *call, xev_stream *s, xev_loop *loop, xev_fd fd, bool socket) {
     xev__check_own_loop(call, loop);
     xev__check_pointer(call, "stream is null", s);
     memset(s, 0, sizeof *s);
@@ -31,11 +34,11 @@ static void init(const char *call, xev_stream *s, xev_loop *loop, xev_fd fd, boo
 }
 
 void xev_stream_init(xev_stream *s, xev_loop *loop, xev_fd fd) {
-    init("xev_stream_init", s, loop, fd, true);
+    stream_init("xev_stream_init", s, loop, fd, true);
 }
 
 void xev_stream_init_fd(xev_stream *s, xev_loop *loop, xev_fd fd) {
-    init("xev_stream_init_fd", s, loop, fd, false);
+    stream_init("xev_stream_init_fd", s, loop, fd, false);
 }
 
 xev_loop *xev_stream_loop(const xev_stream *s) {
@@ -58,18 +61,19 @@ size_t xev_write_req_len_bytes(const xev_write_req *r) {
     return r->len_bytes;
 }
 
-/* Where nothing is queued, the loop may be gone, and the stream not yet. */
-static void check_thread(const char *call, const xev_stream *s) {
+/* A stream may outlive its loop where nothing is queued, so the loop is looked at otherwise only.
+ */
+static void stream_check_thread(const char *call, const xev_stream *s) {
     if (s->head != NULL) {
         xev__check_thread(call, s->loop);
     }
 }
 
-enum kind {
+enum request_kind {
     BYTES,
     SHUTDOWN,
-    EMPTY,   /* 0 bytes: over when its turn comes */
-    TOO_LONG /* refused when its turn comes */
+    EMPTY,   /* 0 bytes: it succeeds without the kernel when it is the first */
+    TOO_LONG /* it is refused when it is the first */
 };
 
 static bool is_closing(const xev_stream *s) {
@@ -79,32 +83,34 @@ static bool is_closing(const xev_stream *s) {
 
 /* ---- the time-out ----
  *
- * A send has a deadline, at which somebody looks whether there was progress since the last look. A
- * time-out is LOOKS of them without: so nothing is measured while a stream goes on, and a thread
- * that was held up has looked once and not for all that time. The first look only takes stock,
- * since the time it is counted from, the loop's, may be older than the write. */
+ * A send has a deadline, after an eighth of the time-out. At the deadline the loop looks whether
+ * there was progress since the last look, and sets the next deadline. LOOKS looks in a row without
+ * progress are the time-out. So a send that is taken at once costs no measurement. And a thread
+ * that was held up for a while counts one look for it, not the whole while. The first look only
+ * takes stock: its deadline was counted from the loop's time, which may be older than the write. */
 
 #define LOOKS 8u
 
-static uint64_t look_after(const xev_stream *s) {
+static uint64_t next_look_ns(const xev_stream *s) {
     return xev__deadline(s->loop->now_ns, s->timeout_ns / LOOKS + 1);
 }
 
-static void start_clock(xev_stream *s) {
+static void start_timeout(xev_stream *s) {
     if (s->timeout_ns > 0) {
         s->looks = UINT32_MAX;
-        s->look_ns = look_after(s);
+        s->look_ns = next_look_ns(s);
     }
 }
 
-/* Either the kernel has room again or, before there is enough to be worth a wake, holds less. */
+/* There was progress where bytes were sent, or where the other side has taken bytes of what the
+ * kernel holds. The second comes earlier: the kernel reports room only when there is much of it. */
 static bool has_progressed(const xev_stream *s, uint64_t untaken) {
     return s->sent_bytes != s->seen_sent_bytes || untaken < s->seen_untaken;
 }
 
 bool xev__stream_goes_on(xev_loop *loop, xev_completion *c) {
     if ((c->flags & XEV__F_STREAM) == 0) {
-        return false; /* somebody's own send, with a deadline of its own */
+        return false; /* a send of the program's own, not of a stream */
     }
     xev_stream *s = c->userdata;
     (void)loop;
@@ -114,15 +120,15 @@ bool xev__stream_goes_on(xev_loop *loop, xev_completion *c) {
     s->looks = first || has_progressed(s, untaken) ? 0 : s->looks + 1;
     s->seen_sent_bytes = s->sent_bytes;
     s->seen_untaken = untaken;
-    s->look_ns = c->deadline_ns = look_after(s);
+    s->look_ns = c->deadline_ns = next_look_ns(s);
     return s->looks < LOOKS;
 }
 
 void xev_stream_set_timeout(xev_stream *s, uint64_t timeout_ns) {
     xev__check_pointer("xev_stream_set_timeout", "stream is null", s);
-    check_thread("xev_stream_set_timeout", s);
+    stream_check_thread("xev_stream_set_timeout", s);
     s->timeout_ns = timeout_ns;
-    start_clock(s);
+    start_timeout(s);
     if (s->in_flight > 0) {
         xev_completion_timeout(s->loop, &s->send, 0);
         if (timeout_ns > 0) {
@@ -134,9 +140,10 @@ void xev_stream_set_timeout(xev_stream *s, uint64_t timeout_ns) {
 /* ---- sending ---- */
 
 /* Begin an operation for the n requests at the head. */
-static bool begin(xev_stream *s, const char *call, enum xev__op op, uint32_t n) {
+static bool stream_begin(xev_stream *s, const char *call, enum xev__op op, uint32_t n) {
+    assert(s->in_flight == 0 && s->head != NULL && n > 0 && n <= XEV_STREAM_BATCH);
     s->in_flight = n;
-    bool begun = xev__begin(call, s->loop, &s->send, op, s, on_sent);
+    bool begun = xev__begin(call, s->loop, &s->send, op, s, on_stream_sent);
     s->send.flags |= XEV__F_STREAM;
     if (begun) {
         s->send.fd = s->fd;
@@ -144,7 +151,8 @@ static bool begin(xev_stream *s, const char *call, enum xev__op op, uint32_t n) 
     return begun;
 }
 
-static void submit(xev_stream *s) {
+static void stream_submit(xev_stream *s) {
+    assert(s->in_flight > 0 && s->send.userdata == s);
     xev__submit(s->loop, &s->send);
     if (s->timeout_ns > 0) {
         xev__set_deadline(s->loop, &s->send, s->look_ns);
@@ -156,6 +164,7 @@ static void send_head(xev_stream *s) {
     uint64_t total = 0;
     uint32_t limit = s->one_by_one ? 1 : XEV_STREAM_BATCH;
     for (xev_write_req *r = s->head; r != NULL && n < limit && r->kind == BYTES; r = r->next) {
+        assert(r->sent_bytes < r->len_bytes);
         uint32_t left = r->len_bytes - r->sent_bytes;
         if (n > 0 && total + left > INT32_MAX) {
             break; /* the result is an int */
@@ -165,23 +174,27 @@ static void send_head(xev_stream *s) {
         s->vec[n].len_bytes = left;
         n++;
     }
-    if (begin(s, "xev_stream_write", s->socket ? XEV__OP_SEND : XEV__OP_WRITE, n)) {
+    if (stream_begin(s, "xev_stream_write", s->socket ? XEV__OP_SEND : XEV__OP_WRITE, n)) {
         s->send.arg.io.buf = n == 1 ? s->vec[0].base : s->vec;
         s->send.arg.io.len_bytes = (uint32_t)total;
         s->send.arg.io.aux = n == 1 ? 0 : n;
-        submit(s);
+        stream_submit(s);
     }
 }
 
-/* The head needs nothing of the kernel; its result is reported from the loop all the same. */
+/* The first request needs nothing of the kernel. Its callback must not run inside the submitting
+ * call, so its result is reported from the loop. */
 static void pend_head(xev_stream *s, const char *call, int result) {
-    if (begin(s, call, XEV__OP_SEND, 1)) {
-        /* What follows must not be sent to a number that is another's by then. */
+    if (stream_begin(s, call, XEV__OP_SEND, 1)) {
+        /* Where the descriptor is being closed, its number may belong to another file when this
+         * result is delivered, and the requests behind this one would be sent to that file. */
         xev__pend(s->loop, &s->send, is_closing(s) ? XEV_ECANCELED : result);
     }
 }
 
-static void next(xev_stream *s) {
+/* Begin what the first request of the queue needs. */
+static void send_next(xev_stream *s) {
+    assert(s->in_flight == 0 && !s->delivering);
     const char *write = "xev_stream_write";
     if (s->head == NULL) {
         s->one_by_one = false;
@@ -192,17 +205,18 @@ static void next(xev_stream *s) {
     } else if (s->head->kind == TOO_LONG) {
         pend_head(s, write, XEV_EINVAL);
     } else if (s->head->kind == SHUTDOWN) {
-        if (begin(s, "xev_stream_shutdown", XEV__OP_SHUTDOWN, 1)) {
-            submit(s);
+        if (stream_begin(s, "xev_stream_shutdown", XEV__OP_SHUTDOWN, 1)) {
+            stream_submit(s);
         }
     } else {
         send_head(s);
     }
 }
 
-/* r is over, and its owner's. */
-static void finish(xev_stream *s, xev_write_req *r, int result) {
+/* r is over: report it. From its callback on its memory is the caller's. */
+static void finish_request(xev_stream *s, xev_write_req *r, int result) {
     xev__actives_take(s->loop, r, r->place);
+    assert(r->queued && r->callback != NULL);
     r->queued = false;
     xev__count(&s->loop->count.callbacks, 1);
     xev__note_call(s->loop, XEV__CODE(r->callback));
@@ -212,12 +226,15 @@ static void finish(xev_stream *s, xev_write_req *r, int result) {
 
 static void complete_head(xev_stream *s, int result) {
     xev_write_req *r = s->head;
+    assert(r != NULL && s->in_flight == 0);
+    assert(r->sent_bytes <= r->len_bytes && s->queued_bytes >= r->len_bytes - r->sent_bytes);
     s->head = r->next;
     if (s->head == NULL) {
         s->tail = NULL;
     }
     s->queued_bytes -= r->len_bytes - r->sent_bytes;
-    finish(s, r, result);
+    assert(s->head != NULL || s->queued_bytes == 0);
+    finish_request(s, r, result);
 }
 
 /* End the requests that were cancelled and of which nothing was sent. */
@@ -233,14 +250,15 @@ static void sweep_cancelled(xev_stream *s) {
         if (s->tail == r) {
             s->tail = prev;
         }
+        assert(s->queued_bytes >= r->len_bytes);
         s->queued_bytes -= r->len_bytes;
-        finish(s, r, XEV_ECANCELED);
+        finish_request(s, r, XEV_ECANCELED);
         p = &s->head; /* the callback may have changed the queue */
         prev = NULL;
     }
 }
 
-/* End everything queued by now. */
+/* End every request that is queued now. What the callbacks write stays. */
 static void end_all(xev_stream *s, int result) {
     for (xev_write_req *last = s->tail, *done = NULL; s->head != NULL && done != last;) {
         done = s->head;
@@ -248,16 +266,21 @@ static void end_all(xev_stream *s, int result) {
     }
 }
 
-static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+static xev_cb_action on_stream_sent(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     xev_stream *s = userdata;
+    assert(s->loop == loop && c == &s->send && s->in_flight > 0 && s->head != NULL);
     (void)c;
     bool in_company = s->in_flight > 1;
-    bool ends = result == XEV_ECANCELED && !s->stopped; /* descriptor closing, or loop ending */
+    /* Cancelled, but not by xev_stream_cancel: the descriptor is being closed, or the loop ends. */
+    bool ends = result == XEV_ECANCELED && !s->stopped;
     s->stopped = false;
     s->in_flight = 0;
-    s->delivering = true; /* what callbacks write is sent below, together */
+    s->delivering =
+        true; /* what the callbacks write is sent together, at the end of this function */
     if (result == XEV_EFAULT && in_company) {
-        s->one_by_one = true; /* not one byte went, and any of them may be the bad one */
+        /* No byte was sent. Any of the requests may have the bad address, so try them one by one.
+         */
+        s->one_by_one = true;
     } else {
         s->one_by_one &= result >= 0;
     }
@@ -266,7 +289,7 @@ static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void
     } else if (result == XEV_ETIMEDOUT) {
         s->broken |= s->head->sent_bytes > 0;
         end_all(s, XEV_ETIMEDOUT);
-        start_clock(s); /* of what callbacks have written meanwhile */
+        start_timeout(s); /* for what the callbacks wrote meanwhile */
     } else if (result < 0 && result != XEV_ECANCELED && !s->one_by_one) {
         if (!s->broken) {
             s->broken = s->head->sent_bytes > 0;
@@ -280,6 +303,7 @@ static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void
     }
     for (uint64_t left = result > 0 ? (uint64_t)result : 0; left > 0;) {
         xev_write_req *r = s->head;
+        assert(r != NULL && r->kind == BYTES); /* the kernel takes no more than it was given */
         uint32_t want = r->len_bytes - r->sent_bytes;
         uint32_t got = left < want ? (uint32_t)left : want;
         left -= got;
@@ -290,7 +314,7 @@ static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void
             complete_head(s, (int)r->len_bytes);
         }
     }
-    for (bool drained = true; drained;) { /* its callback may have requests taken back */
+    for (bool drained = true; drained;) { /* the drain callback may cancel requests */
         while (s->sweep) {
             s->sweep = false;
             sweep_cancelled(s);
@@ -305,14 +329,14 @@ static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void
         }
     }
     if (is_closing(s)) {
-        end_all(s, XEV_ECANCELED); /* here, to be before the close's own callback */
+        end_all(s, XEV_ECANCELED); /* these callbacks come before that of the close */
     }
     s->delivering = false;
-    next(s);
+    send_next(s);
     return XEV_DISARM;
 }
 
-static void enqueue(const char *call, xev_stream *s, xev_write_req *req, enum kind kind,
+static void enqueue(const char *call, xev_stream *s, xev_write_req *req, enum request_kind kind,
                     const void *buf, size_t len_bytes, void *userdata, xev_write_cb cb) {
     xev__check_thread(call, s->loop);
     if (xev__actives_have(s->loop, req, req->place)) {
@@ -331,14 +355,15 @@ static void enqueue(const char *call, xev_stream *s, xev_write_req *req, enum ki
         s->tail->next = req;
     } else {
         s->head = req;
-        start_clock(s);
+        start_timeout(s);
     }
     s->tail = req;
+    assert(s->head != NULL && s->tail->next == NULL);
     if (!s->socket) {
         xev__block_write_signals(s->loop);
     }
     if (s->in_flight == 0 && !s->delivering) {
-        next(s);
+        send_next(s);
     }
 }
 
@@ -349,7 +374,7 @@ void xev_stream_write(xev_stream *s, xev_write_req *req, const void *buf, size_t
         xev__misuse(call, "stream, request, buffer or callback is null", req);
     }
     bool too_long = len_bytes > INT32_MAX;
-    enum kind kind = len_bytes == 0 ? EMPTY : too_long ? TOO_LONG : BYTES;
+    enum request_kind kind = len_bytes == 0 ? EMPTY : too_long ? TOO_LONG : BYTES;
     enqueue(call, s, req, kind, buf, too_long ? 0 : len_bytes, userdata, cb);
 }
 
@@ -365,7 +390,7 @@ int xev_stream_cancel(xev_stream *s, xev_write_req *req) {
     if (s == NULL || req == NULL) {
         xev__misuse("xev_stream_cancel", "stream or request is null", req);
     }
-    check_thread("xev_stream_cancel", s);
+    stream_check_thread("xev_stream_cancel", s);
     bool queued = is_queued(s, req);
     if (queued && req->sent_bytes > 0) {
         return XEV_EALREADY;
@@ -375,8 +400,8 @@ int xev_stream_cancel(xev_stream *s, xev_write_req *req) {
     }
     req->cancelled = true;
     s->sweep = true;
-    /* Bring the send to an end, so that the answer comes even where the peer never reads; the
-     * others in it are sent again. While callbacks are being delivered there is none. */
+    /* Stop the send, so that the answer comes even where the peer never reads. The other requests
+     * in it are sent again. While callbacks are being delivered there is no send. */
     if (s->in_flight > 0) {
         s->stopped |= xev__stop(s->loop, &s->send);
     }
@@ -385,14 +410,14 @@ int xev_stream_cancel(xev_stream *s, xev_write_req *req) {
 
 uint64_t xev_stream_queued_bytes(const xev_stream *s) {
     xev__check_pointer("xev_stream_queued_bytes", "stream is null", s);
-    check_thread("xev_stream_queued_bytes", s);
+    stream_check_thread("xev_stream_queued_bytes", s);
     return s->queued_bytes;
 }
 
 int xev_stream_set_marks(xev_stream *s, uint64_t low_bytes, uint64_t high_bytes, void *userdata,
                          xev_stream_drain_cb on_drain) {
     xev__check_pointer("xev_stream_set_marks", "stream is null", s);
-    check_thread("xev_stream_set_marks", s);
+    stream_check_thread("xev_stream_set_marks", s);
     if (low_bytes > high_bytes) {
         return XEV_EINVAL;
     }
@@ -406,6 +431,6 @@ int xev_stream_set_marks(xev_stream *s, uint64_t low_bytes, uint64_t high_bytes,
 
 bool xev_stream_is_full(const xev_stream *s) {
     xev__check_pointer("xev_stream_is_full", "stream is null", s);
-    check_thread("xev_stream_is_full", s);
+    stream_check_thread("xev_stream_is_full", s);
     return s->full;
 }

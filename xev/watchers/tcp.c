@@ -1,4 +1,5 @@
-/* TCP sockets: the watcher calls. */
+/* TCP sockets: the watcher calls, and what an accept and a connect of any stream socket do over
+ * several attempts. */
 #include "xev/tcp.h"
 
 #include <assert.h>
@@ -25,33 +26,35 @@ int xev_tcp_listen(xev_tcp tcp, int backlog) {
     return backlog > 0 ? xev__os_listen(tcp.fd, backlog) : XEV_EINVAL;
 }
 
-static void submit(const char *call, enum xev__op op, xev_tcp tcp, xev_loop *loop,
-                   xev_completion *c, uint16_t flags, void *userdata, xev_cb cb) {
+static void tcp_operate(const char *call, enum xev__op op, xev_tcp tcp, xev_loop *loop,
+                        xev_completion *c, uint16_t flags, void *userdata, xev_cb cb) {
     xev__operate(call, op, tcp.fd, loop, c, flags, userdata, cb);
 }
 
 void xev_tcp_accept(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb) {
-    submit(XEV__CALL("xev_tcp_accept"), XEV__OP_ACCEPT, tcp, loop, c, 0, userdata, cb);
+    tcp_operate(XEV__CALL("xev_tcp_accept"), XEV__OP_ACCEPT, tcp, loop, c, 0, userdata, cb);
 }
 
 void xev_tcp_accept_multi(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata,
                           xev_cb cb) {
-    submit(XEV__CALL("xev_tcp_accept_multi"), XEV__OP_ACCEPT, tcp, loop, c, XEV__F_MULTI, userdata,
-           cb);
+    tcp_operate(XEV__CALL("xev_tcp_accept_multi"), XEV__OP_ACCEPT, tcp, loop, c, XEV__F_MULTI,
+                userdata, cb);
 }
 
-/* After so many broken connections in a row an accept waits for a little. A rule of the system may
- * refuse every accept with the code of a broken connection, and leave the connection where it is:
- * that must not spin, and from then on it counts as refused. */
+/* An accept that finds a broken connection tries the next one at once. After this many in a row it
+ * waits for a little. A rule of the system may refuse every accept with the code of a broken
+ * connection, and leave the connection in the backlog. That must not keep the thread busy for ever.
+ * From then on the code counts as a refusal. */
 #define BROKEN_AT_ONCE 16
 
-/* What an accept outlasts is tried again after RETRY_MS, then after twice as long each time. What
- * exhaustion lacks comes back soon, as a rule; whoever set a rule seldom takes it away. */
+/* An accept that an error does not end is tried again after RETRY_MS, then after twice as long each
+ * time, up to a limit. Descriptors and memory come back soon, as a rule, so that limit is short. A
+ * rule of the system is seldom taken away, so that limit is long. */
 #define RETRY_MS 10
 #define RETRY_EXHAUSTED_MAX_MS 80
 #define RETRY_REFUSED_MAX_MS 1280
 
-static bool is_refused(const xev_completion *c, int code) {
+static bool is_accept_refused(const xev_completion *c, int code) {
     return xev__os_is_refused(code) &&
            (!xev__os_is_of_connection(c->fd, code) || c->arg.accept.failures + 1 >= BROKEN_AT_ONCE);
 }
@@ -60,15 +63,17 @@ bool xev__accept_outlasts(const xev_completion *c, int code) {
     if (c->op != XEV__OP_ACCEPT || code >= 0) {
         return false;
     }
-    if (xev__os_exhausted(code) || is_refused(c, code)) {
+    if (xev__os_exhausted(code) || is_accept_refused(c, code)) {
         return (c->flags & XEV__F_MULTI) != 0;
     }
     return xev__os_is_of_connection(c->fd, code);
 }
 
-static void wait_and_accept(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32_t max_ms) {
+/* Try the accept again later. max_ms: the longest time between two attempts. */
+static void pause_accept(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32_t max_ms) {
     uint32_t ms = c->arg.accept.wait_ms * 2;
     ms = ms < RETRY_MS ? RETRY_MS : ms > max_ms ? max_ms : ms;
+    assert(ms >= RETRY_MS && ms <= max_ms);
     c->arg.accept.wait_ms = ms;
     c->arg.accept.again_ns = xev__deadline(xev__os_now_ns(), (uint64_t)ms * 1000000);
     xev__fds_pause_accept(loop, e, c);
@@ -77,16 +82,16 @@ static void wait_and_accept(xev_loop *loop, struct xev__fd *e, xev_completion *c
 void xev__accept_again(xev_loop *loop, struct xev__fd *e, xev_completion *c, int code) {
     assert(c->op == XEV__OP_ACCEPT && c->state == XEV__STARTED && e->head[XEV__READ] == c);
     bool exhausted = xev__os_exhausted(code);
-    bool lasts = exhausted || is_refused(c, code);
+    bool lasts = exhausted || is_accept_refused(c, code);
     c->arg.accept.failures++;
     if (!lasts && c->arg.accept.failures % BROKEN_AT_ONCE != 0) {
         loop->ops->start(loop, e, c);
         return;
     }
-    wait_and_accept(loop, e, c,
-                    !lasts      ? RETRY_MS
-                    : exhausted ? RETRY_EXHAUSTED_MAX_MS
-                                : RETRY_REFUSED_MAX_MS);
+    pause_accept(loop, e, c,
+                 !lasts      ? RETRY_MS
+                 : exhausted ? RETRY_EXHAUSTED_MAX_MS
+                             : RETRY_REFUSED_MAX_MS);
     if (lasts && c->arg.accept.reported != code) {
         c->arg.accept.reported = code;
         xev__finish(loop, c, code, true);
@@ -95,10 +100,12 @@ void xev__accept_again(xev_loop *loop, struct xev__fd *e, xev_completion *c, int
 
 int xev_tcp_accept_now(xev_tcp tcp) { return xev__os_accept_now(tcp.fd); }
 
-/* What its turn in the queue brings a connect, in arg.io.aux; 0: it waits for the network. */
-enum { CONNECT_AGAIN = 1, CONNECT_OVER = 2 };
+/* What a connect does when it becomes the head of its queue, in arg.io.aux: wait for the network,
+ * make the system call again, or report the result that is known already. */
+enum { CONNECT_WAITS = 0, CONNECT_AGAIN = 1, CONNECT_OVER = 2 };
 
 void xev__connect_start(xev_loop *loop, xev_completion *c) {
+    assert(c->op == XEV__OP_CONNECT && c->loop == loop);
     struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
     if (e != NULL && e->closer != NULL && !xev__file_close_is_past(e->closer)) {
         xev__pend(loop, c, XEV_ECANCELED);
@@ -108,13 +115,15 @@ void xev__connect_start(xev_loop *loop, xev_completion *c) {
     const xev_addr *addr = c->arg.io.addr;
     int rc = xev__is_addr(addr) ? xev__os_connect(c->fd, addr) : XEV_EINVAL;
     bool again = rc == XEV_EAGAIN && xev_addr_family(addr) == XEV_AF_UNIX;
-    c->arg.io.aux = again ? CONNECT_AGAIN : rc == XEV_EINPROGRESS ? 0 : CONNECT_OVER;
+    c->arg.io.aux = again ? CONNECT_AGAIN : rc == XEV_EINPROGRESS ? CONNECT_WAITS : CONNECT_OVER;
     c->result = rc;
-    xev__submit(loop, c); /* over or not: what is sent behind it is reported behind it */
+    /* Queued even where it is over: a send that is queued behind it must be reported after it. */
+    xev__submit(loop, c);
 }
 
 void xev__connect_at_head(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
-    if (c->arg.io.aux == 0) {
+    assert(c->op == XEV__OP_CONNECT && e->head[XEV__WRITE] == c);
+    if (c->arg.io.aux == CONNECT_WAITS) {
         loop->ops->start(loop, e, c);
         return;
     }
@@ -151,12 +160,13 @@ void xev_tcp_recv(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *buf, siz
 }
 
 void xev_tcp_recv_loan(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb) {
-    submit(XEV__CALL("xev_tcp_recv_loan"), XEV__OP_RECV, tcp, loop, c, XEV__F_LOAN, userdata, cb);
+    tcp_operate(XEV__CALL("xev_tcp_recv_loan"), XEV__OP_RECV, tcp, loop, c, XEV__F_LOAN, userdata,
+                cb);
 }
 
 void xev_tcp_recv_multi(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb) {
-    submit(XEV__CALL("xev_tcp_recv_multi"), XEV__OP_RECV, tcp, loop, c, XEV__F_LOAN | XEV__F_MULTI,
-           userdata, cb);
+    tcp_operate(XEV__CALL("xev_tcp_recv_multi"), XEV__OP_RECV, tcp, loop, c,
+                XEV__F_LOAN | XEV__F_MULTI, userdata, cb);
 }
 
 void xev_tcp_send(xev_tcp tcp, xev_loop *loop, xev_completion *c, const void *buf, size_t len_bytes,
@@ -179,7 +189,7 @@ void xev_tcp_sendv(xev_tcp tcp, xev_loop *loop, xev_completion *c, const xev_vec
 }
 
 void xev_tcp_shutdown(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb) {
-    submit(XEV__CALL("xev_tcp_shutdown"), XEV__OP_SHUTDOWN, tcp, loop, c, 0, userdata, cb);
+    tcp_operate(XEV__CALL("xev_tcp_shutdown"), XEV__OP_SHUTDOWN, tcp, loop, c, 0, userdata, cb);
 }
 
 void xev_tcp_close(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb) {

@@ -1,5 +1,7 @@
-/* Timers: the watcher calls over the loop's heap. */
+/* Timers: the watcher calls. The loop's heap of timers is in core/timers.c. */
 #include "xev/timer.h"
+
+#include <assert.h>
 
 #include "xev/os/clock.h"
 #include "xev/watchers/watchers.h"
@@ -17,36 +19,38 @@ int xev_timer_init(xev_watcher *w) {
 
 void xev_timer_deinit(xev_watcher *w) { (void)w; }
 
-static void start(const char *call, xev_loop *loop, xev_completion *c, uint64_t timeout_ns,
-                  void *userdata, xev_timer_cb cb) {
+static void timer_start(const char *call, xev_loop *loop, xev_completion *c, uint64_t timeout_ns,
+                        void *userdata, xev_timer_cb cb) {
     if (!xev__begin(call, loop, c, XEV__OP_TIMER, userdata, cb)) {
         return;
     }
     c->arg.interval_ns = timeout_ns;
-    /* From the clock, not from the loop's time: that may be older, and the timer would be early. */
+    /* Counted from the clock. The loop's time may be older, and the timer would come too early. */
     xev__timer_arm(loop, c, xev__deadline(xev__os_now_ns(), timeout_ns));
 }
 
 void xev__timer_again(xev_loop *loop, xev_completion *c) {
+    assert(c->op == XEV__OP_TIMER && c->loop == loop);
     uint64_t now = xev__os_now_ns();
     uint64_t every = c->arg.interval_ns;
     uint64_t next = xev__deadline(c->deadline_ns, every);
     if (next <= now && every > 0) {
         next += (now - next) / every * every + every; /* missed ones are skipped */
     }
+    assert(every == 0 || next > now);
     xev__timer_arm(loop, c, next);
 }
 
 void xev_timer_run_ns(xev_watcher *w, xev_loop *loop, xev_completion *c, uint64_t timeout_ns,
                       void *userdata, xev_timer_cb cb) {
     (void)w;
-    start(XEV__CALL("xev_timer_run_ns"), loop, c, timeout_ns, userdata, cb);
+    timer_start(XEV__CALL("xev_timer_run_ns"), loop, c, timeout_ns, userdata, cb);
 }
 
 void xev_timer_run(xev_watcher *w, xev_loop *loop, xev_completion *c, uint64_t next_ms,
                    void *userdata, xev_timer_cb cb) {
     (void)w;
-    start(XEV__CALL("xev_timer_run"), loop, c, ms_to_ns(next_ms), userdata, cb);
+    timer_start(XEV__CALL("xev_timer_run"), loop, c, ms_to_ns(next_ms), userdata, cb);
 }
 
 void xev_timer_reset(xev_watcher *w, xev_loop *loop, xev_completion *c, xev_completion *c_cancel,
@@ -55,7 +59,7 @@ void xev_timer_reset(xev_watcher *w, xev_loop *loop, xev_completion *c, xev_comp
     (void)c_cancel;
     xev__check_loop("xev_timer_reset", loop);
     if (c == NULL || !xev__is_active(loop, c)) {
-        start(XEV__CALL("xev_timer_reset"), loop, c, ms_to_ns(next_ms), userdata, cb);
+        timer_start(XEV__CALL("xev_timer_reset"), loop, c, ms_to_ns(next_ms), userdata, cb);
         return;
     }
     if (c->op != XEV__OP_TIMER || cb == NULL) {
@@ -65,8 +69,9 @@ void xev_timer_reset(xev_watcher *w, xev_loop *loop, xev_completion *c, xev_comp
     c->userdata = userdata;
     c->callback = cb;
     if (c->state != XEV__TIMER) {
-        return; /* cancelled, callback still to run: it tells the new owner so */
+        return; /* it was cancelled, and reports that to the new callback */
     }
+    assert((c->flags & XEV__F_CANCEL) == 0);
     xev__timers_remove(&loop->timers, c);
     c->arg.interval_ns = ms_to_ns(next_ms);
     xev__timer_arm(loop, c, xev__deadline(xev__os_now_ns(), c->arg.interval_ns));

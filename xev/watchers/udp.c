@@ -1,5 +1,7 @@
-/* UDP sockets: the watcher calls. */
+/* UDP sockets: the watcher calls. Datagrams are checked here, before the system sees them. */
 #include "xev/udp.h"
+
+#include <assert.h>
 
 #include "xev/os/descriptor.h"
 #include "xev/os/socket.h"
@@ -26,25 +28,26 @@ int xev_udp_connect(xev_udp udp, const xev_addr *addr) {
 
 /* ---- operations ---- */
 
-static bool recv_valid(const xev_datagram *d) {
+static bool is_receivable(const xev_datagram *d) {
     return d->capacity_bytes <= INT32_MAX && (d->buf != NULL || d->capacity_bytes == 0);
 }
 
-static bool send_valid(const xev_datagram *d) {
+static bool is_sendable(const xev_datagram *d) {
     return d->len_bytes <= INT32_MAX && (d->data != NULL || d->len_bytes == 0) &&
            d->peer.len_bytes <= sizeof d->peer.storage && d->segment_bytes <= UINT16_MAX;
 }
 
 static int check_datagram(const xev_completion *c, const xev_datagram *d) {
     if (xev__dir(c) != XEV__WRITE) {
-        return recv_valid(d) ? 0 : XEV_EINVAL;
+        return is_receivable(d) ? 0 : XEV_EINVAL;
     }
     bool lacks_gso = d->segment_bytes > 0 && !xev__os_udp_has_gso(c->fd) && xev__os_is_open(c->fd);
-    return !send_valid(d) ? XEV_EINVAL : lacks_gso ? XEV_ENOTSUP : 0;
+    return !is_sendable(d) ? XEV_EINVAL : lacks_gso ? XEV_ENOTSUP : 0;
 }
 
-/* What is to be moved, c->arg.io.aux, ends before a datagram that cannot be. */
-static int check(xev_loop *loop, xev_completion *c) {
+/* Count in c->arg.io.aux how many of the datagrams can be moved: those before the first bad one. 0,
+ * or a code where the first is bad. */
+static int check_datagrams(xev_loop *loop, xev_completion *c) {
     const xev_datagram *d = c->arg.io.buf;
     if ((c->flags & XEV__F_LOAN) != 0) {
         return loop->options.buffer_bytes > XEV_DATAGRAM_OVERHEAD ? 0 : XEV_EINVAL;
@@ -55,16 +58,20 @@ static int check(xev_loop *loop, xev_completion *c) {
            (rc = check_datagram(c, &d[n])) == 0) {
         n++;
     }
+    assert(n <= XEV_UDP_BATCH_MAX && n <= c->arg.io.len_bytes);
     c->arg.io.aux = n;
     return n > 0 ? 0 : rc;
 }
 
 uint32_t xev__udp_room(const xev_loop *loop) {
-    return loop->buffers->size_bytes - XEV_DATAGRAM_OVERHEAD;
+    uint32_t size_bytes = loop->buffers->size_bytes;
+    XEV_ASSERT(size_bytes > XEV_DATAGRAM_OVERHEAD); /* else a datagram would leave its buffer */
+    return size_bytes - XEV_DATAGRAM_OVERHEAD;
 }
 
 void xev__udp_start(xev_loop *loop, xev_completion *c) {
-    int rc = check(loop, c);
+    assert(c->loop == loop && c->op >= XEV__OP_ACCEPT && c->op < XEV__OP_COUNT);
+    int rc = check_datagrams(loop, c);
     if (rc < 0) {
         xev__pend(loop, c, rc);
     } else {
@@ -72,8 +79,9 @@ void xev__udp_start(xev_loop *loop, xev_completion *c) {
     }
 }
 
-static void begin(const char *call, enum xev__op op, xev_udp udp, xev_loop *loop, xev_completion *c,
-                  xev_datagram *ds, uint32_t count, uint16_t flags, void *userdata, xev_cb cb) {
+static void udp_begin(const char *call, enum xev__op op, xev_udp udp, xev_loop *loop,
+                      xev_completion *c, xev_datagram *ds, uint32_t count, uint16_t flags,
+                      void *userdata, xev_cb cb) {
     if (ds == NULL && count > 0) {
         xev__misuse(call, "datagram is null", c);
     }
@@ -88,30 +96,30 @@ static void begin(const char *call, enum xev__op op, xev_udp udp, xev_loop *loop
 
 void xev_udp_recv(xev_udp udp, xev_loop *loop, xev_completion *c, xev_datagram *d, void *userdata,
                   xev_cb cb) {
-    begin(XEV__CALL("xev_udp_recv"), XEV__OP_UDP_RECV, udp, loop, c, d, 1, 0, userdata, cb);
+    udp_begin(XEV__CALL("xev_udp_recv"), XEV__OP_UDP_RECV, udp, loop, c, d, 1, 0, userdata, cb);
 }
 
 void xev_udp_recv_multi(xev_udp udp, xev_loop *loop, xev_completion *c, xev_datagram *d,
                         void *userdata, xev_cb cb) {
-    begin(XEV__CALL("xev_udp_recv_multi"), XEV__OP_UDP_RECV, udp, loop, c, d, 1,
-          XEV__F_LOAN | XEV__F_MULTI, userdata, cb);
+    udp_begin(XEV__CALL("xev_udp_recv_multi"), XEV__OP_UDP_RECV, udp, loop, c, d, 1,
+              XEV__F_LOAN | XEV__F_MULTI, userdata, cb);
 }
 
 void xev_udp_recv_batch(xev_udp udp, xev_loop *loop, xev_completion *c, xev_datagram *ds,
                         uint32_t count, void *userdata, xev_cb cb) {
-    begin(XEV__CALL("xev_udp_recv_batch"), XEV__OP_UDP_RECV_BATCH, udp, loop, c, ds, count, 0,
-          userdata, cb);
+    udp_begin(XEV__CALL("xev_udp_recv_batch"), XEV__OP_UDP_RECV_BATCH, udp, loop, c, ds, count, 0,
+              userdata, cb);
 }
 
 void xev_udp_send(xev_udp udp, xev_loop *loop, xev_completion *c, xev_datagram *d, void *userdata,
                   xev_cb cb) {
-    begin(XEV__CALL("xev_udp_send"), XEV__OP_UDP_SEND, udp, loop, c, d, 1, 0, userdata, cb);
+    udp_begin(XEV__CALL("xev_udp_send"), XEV__OP_UDP_SEND, udp, loop, c, d, 1, 0, userdata, cb);
 }
 
 void xev_udp_send_batch(xev_udp udp, xev_loop *loop, xev_completion *c, xev_datagram *ds,
                         uint32_t count, void *userdata, xev_cb cb) {
-    begin(XEV__CALL("xev_udp_send_batch"), XEV__OP_UDP_SEND_BATCH, udp, loop, c, ds, count, 0,
-          userdata, cb);
+    udp_begin(XEV__CALL("xev_udp_send_batch"), XEV__OP_UDP_SEND_BATCH, udp, loop, c, ds, count, 0,
+              userdata, cb);
 }
 
 void xev_udp_close(xev_udp udp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb) {

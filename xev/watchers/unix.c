@@ -1,6 +1,7 @@
 /* Unix sockets: the watcher calls. What they share with TCP is in fd.c and tcp.c. */
 #include "xev/unix.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "xev/core/support.h"
@@ -9,21 +10,23 @@
 #include "xev/os/unix.h"
 #include "xev/watchers/watchers.h"
 
-static bool known(enum xev_unix_type type) {
+static bool is_unix_type(enum xev_unix_type type) {
     return type == XEV_UNIX_STREAM || type == XEV_UNIX_DATAGRAM;
 }
 
 int xev_unix_init(xev_unix *sock, enum xev_unix_type type) {
     xev__check_pointer("xev_unix_init", "socket is null", sock);
     sock->fd = XEV_INVALID_FD;
-    return known(type) ? xev__os_unix_socket(type == XEV_UNIX_DATAGRAM, &sock->fd) : XEV_EINVAL;
+    return is_unix_type(type) ? xev__os_unix_socket(type == XEV_UNIX_DATAGRAM, &sock->fd)
+                              : XEV_EINVAL;
 }
 
 int xev_unix_pair(xev_unix pair[2], enum xev_unix_type type) {
     xev__check_pointer("xev_unix_pair", "pair is null", pair);
     pair[0].fd = pair[1].fd = XEV_INVALID_FD;
-    return known(type) ? xev__os_unix_pair(type == XEV_UNIX_DATAGRAM, &pair[0].fd, &pair[1].fd)
-                       : XEV_EINVAL;
+    return is_unix_type(type)
+               ? xev__os_unix_pair(type == XEV_UNIX_DATAGRAM, &pair[0].fd, &pair[1].fd)
+               : XEV_EINVAL;
 }
 
 xev_unix xev_unix_from_fd(xev_fd fd) { return (xev_unix){fd}; }
@@ -155,8 +158,11 @@ static void check_msg(const char *call, const xev_unix_msg *msg, uint32_t fds, x
     }
 }
 
-/* Describe the message to the kernel, as it is now. c->arg.io.len_bytes: 0 if it cannot be one. */
+/* Write the kernel's header of the message from its public fields, as they are now. In
+ * c->arg.io.len_bytes: 1, or 0 where the message cannot be sent (received), which is refused then.
+ */
 static void prepare_send(xev_completion *c, xev_unix_msg *msg) {
+    assert(c->op == XEV__OP_SENDMSG && c->arg.io.buf == msg->header);
     bool valid = msg->len_bytes <= INT32_MAX && msg->fds_len <= XEV_UNIX_FDS_MAX &&
                  (msg->len_bytes > 0 || !xev__os_is_stream(c->fd));
     if (valid) {
@@ -166,6 +172,7 @@ static void prepare_send(xev_completion *c, xev_unix_msg *msg) {
 }
 
 static void prepare_receive(xev_completion *c, xev_unix_msg *msg) {
+    assert(c->op == XEV__OP_RECVMSG && c->arg.io.buf == msg->header);
     bool valid =
         msg->len_bytes > 0 && msg->len_bytes <= INT32_MAX && msg->fds_max <= XEV_UNIX_FDS_MAX;
     if (valid) {
@@ -174,35 +181,37 @@ static void prepare_receive(xev_completion *c, xev_unix_msg *msg) {
     c->arg.io.len_bytes = valid;
 }
 
-static bool repeats(xev_cb_action action, int result) {
+static bool is_repeated(xev_cb_action action, int result) {
     return action == XEV_REARM && result != XEV_ECANCELED && result != XEV_ETIMEDOUT;
 }
 
-/* The operation's callback is ours, and the user's waits in the message: what the kernel stored has
- * to be taken apart before, and the message, which the callback may have changed, is described anew
- * for a repeat. */
-static xev_cb_action on_received(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+/* The operation's callback is this function, and the user's callback stands in the message. What
+ * the kernel stored is taken apart before the user's callback runs. That callback may change the
+ * message, so the kernel's header is written anew where it answers XEV_REARM. */
+static xev_cb_action on_msg_received(xev_loop *loop, xev_completion *c, int result,
+                                     void *userdata) {
     xev_unix_msg *msg = userdata;
     if (result >= 0) {
         xev__os_unix_received(msg);
+        assert(msg->fds_len <= msg->fds_max);
     }
     if (result == 0 && xev__os_is_stream(c->fd)) {
         result = XEV_EOF;
     }
     xev__note_call(loop, XEV__CODE(msg->callback));
     xev_cb_action action = msg->callback(loop, c, result, msg->userdata);
-    if (repeats(action, result)) {
+    if (is_repeated(action, result)) {
         check_msg("XEV_REARM", msg, msg->fds_max, msg->callback);
         prepare_receive(c, msg);
     }
     return action;
 }
 
-static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+static xev_cb_action on_msg_sent(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     xev_unix_msg *msg = userdata;
     xev__note_call(loop, XEV__CODE(msg->callback));
     xev_cb_action action = msg->callback(loop, c, result, msg->userdata);
-    if (repeats(action, result)) {
+    if (is_repeated(action, result)) {
         check_msg("XEV_REARM", msg, msg->fds_len, msg->callback);
         prepare_send(c, msg);
     }
@@ -210,6 +219,7 @@ static xev_cb_action on_sent(xev_loop *loop, xev_completion *c, int result, void
 }
 
 static void begin_msg(xev_completion *c, xev_fd fd, xev_unix_msg *msg, xev_cb on_result) {
+    assert(c->callback != NULL && c->callback != on_result);
     msg->userdata = c->userdata;
     msg->callback = c->callback;
     c->userdata = msg;
@@ -223,7 +233,7 @@ void xev_unix_send_msg(xev_unix sock, xev_loop *loop, xev_completion *c, xev_uni
                        void *userdata, xev_cb cb) {
     check_msg("xev_unix_send_msg", msg, msg != NULL ? msg->fds_len : 0, cb);
     if (xev__begin(XEV__CALL("xev_unix_send_msg"), loop, c, XEV__OP_SENDMSG, userdata, cb)) {
-        begin_msg(c, sock.fd, msg, on_sent);
+        begin_msg(c, sock.fd, msg, on_msg_sent);
         prepare_send(c, msg);
         xev__transfer_start(loop, c);
     }
@@ -234,7 +244,7 @@ void xev_unix_recv_msg(xev_unix sock, xev_loop *loop, xev_completion *c, xev_uni
     check_msg("xev_unix_recv_msg", msg, msg != NULL ? msg->fds_max : 0, cb);
     if (xev__begin(XEV__CALL("xev_unix_recv_msg"), loop, c, XEV__OP_RECVMSG, userdata, cb)) {
         msg->fds_len = 0;
-        begin_msg(c, sock.fd, msg, on_received);
+        begin_msg(c, sock.fd, msg, on_msg_received);
         prepare_receive(c, msg);
         xev__transfer_start(loop, c);
     }
