@@ -301,8 +301,9 @@ int main(int argc, char **argv) {
     int rc = xev_runtime_run(&app.runtime, &options);
     print_totals(&app);
     free(app.servers); /* here, and not in a deinit callback: a failed start may have had none */
-    if (rc == XEV_ETIMEDOUT) {
-        log_line("echo_sharded: the drain's deadline passed; the connections left were cut");
+    if (rc == XEV_ETIMEDOUT || rc == XEV_EINTR) {
+        log_line("echo_sharded: %s; the connections left were cut",
+                 rc == XEV_EINTR ? "a second signal ended it" : "the drain's deadline passed");
         return 0;
     }
     if (rc < 0 && !app.explained) {

@@ -70,7 +70,9 @@ int main(void) {
     if (rc < 0) {
         xev_runtime_failure failure;
         xev_runtime_failure_get(&app.runtime, &failure);
-        fprintf(stderr, "submit_to: %s: %s\n", failure.call, xev_strerror(rc));
+        fprintf(stderr, "submit_to: %s: %s\n",
+                failure.code < 0 ? failure.call : "the drain", /* was cut short */
+                xev_strerror(rc));
     }
     return rc < 0 || app.failed;
 }
