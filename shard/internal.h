@@ -120,6 +120,7 @@ struct xev__runtime {
     struct xev__event news;      /* the coordinator is to look again */
     uint32_t stops;              /* atomic: calls of xev_runtime_stop, and signals */
     uint32_t stop_signals;       /* atomic: of these, the signals */
+    uint32_t stop_signal_ms;     /* atomic: when the last of them came; 0: none has */
     uint32_t failed; /* atomic: 1 when it ends without a stop: a start failed, a loop broke */
     struct xev__patience patience; /* the coordinator's */
     struct xev__caught caught[XEV__CAUGHT_SIGNALS];

@@ -15,14 +15,25 @@
 
 #include "shard/internal.h"
 
+#define ONCE_MS 100u
+
 static struct xev__runtime *runtime_of(xev__catcher *c) {
     return ((struct xev__caught *)(void *)((char *)c - offsetof(struct xev__caught, catcher)))->rt;
 }
 
 /* These run in a signal handler, on any thread. */
 
+/* One request often arrives as two signals: timeout(1) signals its child and then its process
+ * group, and a program that passes Ctrl-C on to its child (npm, sudo) does so beside the terminal,
+ * which has sent it to both. So what comes within ONCE_MS of a signal that was counted says nothing
+ * new, and must not cut the drain short. Two handlers at one moment: one of them counts. */
 static void on_stop(xev__catcher *c) {
     struct xev__runtime *rt = runtime_of(c);
+    uint32_t now = (uint32_t)xev__now_ms() | 1; /* not 0 */
+    uint32_t last = ck_pr_load_32(&rt->stop_signal_ms);
+    if ((last != 0 && now - last < ONCE_MS) || !ck_pr_cas_32(&rt->stop_signal_ms, last, now)) {
+        return;
+    }
     ck_pr_inc_32(&rt->stop_signals);
     xev__stops_add(rt);
 }

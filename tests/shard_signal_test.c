@@ -320,6 +320,36 @@ TEST(sigterm_after_sighup_cuts_the_drain_short) {
     CHECK(rc == XEV_EINTR || soon.result == 0); /* the timer may be quicker */
 }
 
+static uint64_t raising_ms;
+
+/* As timeout(1) does, and a parent that passes on what its terminal has sent to both. */
+static void raise_many_with_a_timer(xev_shard *self) {
+    if (xev_shard_id(self) == 0) {
+        op_timer(self, &soon, 50);
+        struct timespec from, to;
+        CHECK_EQ(clock_gettime(CLOCK_MONOTONIC, &from), 0);
+        for (int i = 0; i < 4; i++) { /* of this thread: handled when it returns */
+            CHECK_EQ(raise(i % 2 == 0 ? SIGTERM : SIGINT), 0);
+        }
+        CHECK_EQ(clock_gettime(CLOCK_MONOTONIC, &to), 0);
+        raising_ms = (uint64_t)((to.tv_sec - from.tv_sec) * 1000 +
+                                (to.tv_nsec - from.tv_nsec) / 1000000 + 1);
+    }
+}
+
+TEST(signals_of_one_moment_are_one_request) {
+    reset_signals();
+    sc.body = raise_many_with_a_timer;
+    sc.o.drain_ms = HOUR_MS;
+    int rc;
+    do { /* a thread that was held up has given two requests */
+        soon = (struct op){0};
+        rc = scene_run(2);
+    } while (raising_ms >= 100);
+    CHECK_EQ(rc, 0);
+    check_op(&soon, 0);
+}
+
 static void zero_raises_hup_then_stops(xev_shard *self) {
     zero_raises_hup(self);
     if (xev_shard_id(self) == 0) {

@@ -22,8 +22,10 @@
  *
  * Signals, while a runtime runs:
  *
- *     SIGINT, SIGTERM  Each counts as a call of xev_runtime_stop. A SIGINT that is ignored at the
- *                      start stays ignored: shells start what runs in the background like that.
+ *     SIGINT, SIGTERM  Each counts as a call of xev_runtime_stop, but those that come within 100 ms
+ *                      are one: timeout(1), for instance, signals its child and then its group. A
+ *                      SIGINT that is ignored at the start stays ignored: shells start what runs in
+ *                      the background like that.
  *     SIGHUP           Calls options.hangup on every shard, to reload say; where that is NULL it
  *                      starts the drain (a second one does not cut it short). A SIGHUP that is
  *                      ignored at the start, as by nohup, stays ignored if hangup is NULL.
