@@ -30,10 +30,12 @@ void xev_mpsc_init(xev_mpsc *q) {
 }
 
 static void append(xev_mpsc *q, xev_mpsc_node *first, xev_mpsc_node *last) {
+    assert(first != NULL && last != NULL);
     ck_pr_store_ptr(&last->next, NULL);
     /* The nodes' contents, and last->next, before anybody can find them. */
     ck_pr_fence_release();
     xev_mpsc_node *prev = ck_pr_fas_ptr(&q->head, last);
+    assert(prev != NULL && prev != last); /* or the node was in the queue already */
     /* Full: push's side of the wake protocol, before `parked` is read. */
     ck_pr_fence_atomic_load();
     /* Until this store `first` and all behind it cannot be reached: spurious empty. It may become
@@ -62,7 +64,9 @@ bool xev_mpsc_push_batch(xev_mpsc *q, xev_mpsc_node *first, xev_mpsc_node *last)
 
 bool xev_mpsc_push(xev_mpsc *q, xev_mpsc_node *n) { return xev_mpsc_push_batch(q, n, n); }
 
-static xev_mpsc_node *take(xev_mpsc *q, xev_mpsc_node *n, xev_mpsc_node *next) {
+/* n is the oldest node, and next stands behind it: n leaves the queue. */
+static xev_mpsc_node *take_node(xev_mpsc *q, xev_mpsc_node *n, xev_mpsc_node *next) {
+    assert(n != NULL && n != &q->stub && next != NULL && next != n);
     q->tail = next;
     /* The producer's writes before the consumer's reads, and before it writes over them. */
     ck_pr_fence_acquire();
@@ -82,7 +86,7 @@ xev_mpsc_node *xev_mpsc_pop(xev_mpsc *q) {
         next = ck_pr_load_ptr(&tail->next);
     }
     if (next != NULL) {
-        return take(q, tail, next);
+        return take_node(q, tail, next);
     }
     if (ck_pr_load_ptr(&q->head) != tail) {
         return NULL; /* a producer has exchanged and not linked yet */
@@ -91,7 +95,7 @@ xev_mpsc_node *xev_mpsc_pop(xev_mpsc *q) {
     append(q, &q->stub, &q->stub);
     next = ck_pr_load_ptr(&tail->next);
     if (next != NULL) {
-        return take(q, tail, next);
+        return take_node(q, tail, next);
     }
     return NULL; /* a producer came in before the stub and has not linked yet */
 }

@@ -10,6 +10,7 @@
 #ifndef XEV_MPSC_VISIT_H
 #define XEV_MPSC_VISIT_H
 
+#include <assert.h>
 #include <ck_pr.h>
 #include <stdint.h>
 
@@ -23,6 +24,7 @@ static inline void xev__visit_begin(uint32_t *visits) {
 }
 
 static inline void xev__visit_end(uint32_t *visits) {
+    assert(ck_pr_load_32(visits) > 0);
     XEV_HANDOFF_RELEASE(visits);
     ck_pr_fence_release();
     ck_pr_dec_32(visits);
@@ -52,6 +54,7 @@ struct xev__callers {
 /* The phase, for the end of the same call. */
 static inline uint32_t xev__call_begin(struct xev__callers *c) {
     uint32_t phase = ck_pr_load_32(&c->phase);
+    assert(phase <= 1);
     xev__visit_begin(&c->inside[phase]);
     return phase;
 }

@@ -8,11 +8,11 @@
 /* CPUs that this process may run on (its affinity), at least 1. Any thread. */
 uint32_t xev__cpu_allowed(void);
 
-/* CPUs that the cgroup quota comes to, rounded down, at least 1; UINT32_MAX: no quota. root is
- * what stands before /proc and /sys: "" or, in tests, a folder. Any thread. */
+/* CPUs that the quota of the process's cgroups comes to, rounded down, at least 1; UINT32_MAX: no
+ * quota. root is put before /proc and /sys: "", or in tests a folder that has both. Any thread. */
 uint32_t xev__cpu_quota(const char *root);
 
-/* The smaller of the two. xev__cpu_root is the quota's root, which tests may set. */
+/* The smaller of the two. xev__cpu_root is the root that the quota is read with; tests set it. */
 extern const char *xev__cpu_root;
 uint32_t xev__cpu_count(void);
 

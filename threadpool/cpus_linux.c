@@ -40,8 +40,9 @@ static bool read_line(const char *dir, const char *name, char *line, int len) {
     return ok;
 }
 
-/* Two numbers: quota and period in us, from cpu.max ("max 100000" for none) or cgroup v1's files.
- */
+/* The CPUs that the quota of one cgroup comes to; dir is its folder. UINT32_MAX: it has none. The
+ * quota is so many us of CPU time in each period of so many us: cpu.max has both ("max 100000": no
+ * quota), cgroup v1 has a file for each. */
 static uint32_t quota_in(const char *dir) {
     char line[128];
     long long quota = -1, period = 0;
@@ -57,11 +58,14 @@ static uint32_t quota_in(const char *dir) {
         return UINT32_MAX;
     }
     long long cpus = quota / period;
+    assert(cpus >= 0);
     return cpus < 1 ? 1 : cpus > UINT32_MAX ? UINT32_MAX : (uint32_t)cpus;
 }
 
-/* The smallest quota from a cgroup up to the root of its hierarchy. */
+/* The smallest quota of a cgroup and those above it, up to the root of its hierarchy. group is its
+ * path, and is cut to nothing. */
 static uint32_t quota_up(const char *mount, char *group) {
+    assert(mount != NULL && group != NULL);
     uint32_t least = UINT32_MAX;
     for (;;) {
         char dir[PATH_MAX];

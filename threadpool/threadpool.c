@@ -107,6 +107,8 @@ static void lane_append(struct pool *p, unsigned int id, const xev_threadpool_ba
     xev_threadpool_task *prev = prev_of(sentinel);
     xev_threadpool_task *t = batch->head;
     size_t n = 0;
+    assert(id < XEV_LANE_COUNT && t != NULL && batch->tail != NULL);
+    assert(prev->next == sentinel);
     batch->tail->next = sentinel;
     while (t != sentinel) {
         if (t->prev != NULL) {
@@ -124,6 +126,8 @@ static void lane_append(struct pool *p, unsigned int id, const xev_threadpool_ba
 }
 
 static void lane_remove(struct pool *p, xev_threadpool_task *t) {
+    assert(t->prev != NULL && lane_of(t) < XEV_LANE_COUNT);
+    assert(prev_of(t)->next == t && prev_of(t->next) == t);
     struct lane *lane = &p->lane[lane_of(t)];
     prev_of(t)->next = t->next;
     t->next->prev = t->prev; /* with the same lane */
@@ -143,14 +147,16 @@ static uint64_t count_runnable(const struct pool *p) {
     uint64_t n = 0;
     for (unsigned int id = 0; id < XEV_LANE_COUNT; id++) {
         const struct lane *lane = &p->lane[id];
+        assert(lane->running <= lane->cap);
         uint64_t room = lane->cap - lane->running;
         n += lane->queued < room ? lane->queued : room;
     }
     return n;
 }
 
-/* Takes the next task to run off its lane, or returns NULL. */
-static xev_threadpool_task *next_task(struct pool *p, struct lane **from) {
+/* Takes the next task to run off its lane, which is *from then, and counts it as running. NULL: no
+ * task may run. */
+static xev_threadpool_task *take_next_task(struct pool *p, struct lane **from) {
     for (unsigned int i = 0; i < XEV_LANE_COUNT; i++) {
         unsigned int id = (p->next_lane + i) % XEV_LANE_COUNT;
         struct lane *lane = &p->lane[id];
@@ -159,8 +165,10 @@ static xev_threadpool_task *next_task(struct pool *p, struct lane **from) {
         }
         p->next_lane = (id + 1) % XEV_LANE_COUNT;
         xev_threadpool_task *t = lane->sentinel.next;
+        assert(t != &lane->sentinel && lane_of(t) == id);
         lane_remove(p, t);
         lane->running++;
+        assert(lane->running <= lane->cap);
         if (lane->peak_running < lane->running) {
             lane->peak_running = lane->running;
         }
@@ -175,7 +183,8 @@ static void *worker(void *arg);
 static int start_thread(struct pool *p) {
     assert(p->threads < p->max_threads);
     int rc = xev__threadpool_thread_create(&p->thread[p->threads], &p->attr, worker, p);
-    if (rc == -EPERM || rc == -EINVAL) { /* to place it is forbidden, or nowhere is left of that */
+    if (rc == -EPERM || rc == -EINVAL) {
+        /* The affinity may not be set here, or none of its CPUs is left. Without it, then. */
         xev__threadpool_attr_unset_cpus(&p->attr);
         rc = xev__threadpool_thread_create(&p->thread[p->threads], &p->attr, worker, p);
     }
@@ -186,22 +195,24 @@ static int start_thread(struct pool *p) {
     return rc;
 }
 
-/* Restores the invariant after `most` tasks became runnable: wakes sleepers and, where these are
- * not enough, starts one thread. That one starts the next, so that nobody pays for many. */
-static void rouse(struct pool *p, uint64_t most, bool may_start) {
+/* Restores the invariant after at most new_tasks tasks became runnable: wakes as many sleeping
+ * threads and, where these are not enough, starts one thread. That one starts the next, so that no
+ * caller pays for the start of many. */
+static void rouse(struct pool *p, uint64_t new_tasks, bool may_start) {
+    assert(p->tokens <= p->idle && p->idle + p->starting <= p->threads);
     may_start = may_start && p->threads < p->max_threads;
     if (p->tokens == p->idle && !may_start) {
         return; /* nobody is left to be woken or started */
     }
     uint64_t runnable = count_runnable(p);
     uint64_t covered = (uint64_t)p->tokens + p->starting;
-    while (most > 0 && covered < runnable && p->tokens < p->idle) {
+    while (new_tasks > 0 && covered < runnable && p->tokens < p->idle) {
         p->tokens++;
         pthread_cond_signal(&p->wakeup);
         covered++;
-        most--;
+        new_tasks--;
     }
-    if (may_start && most > 0 && covered < runnable) {
+    if (may_start && new_tasks > 0 && covered < runnable) {
         (void)start_thread(p); /* else those that exist do the work */
     }
 }
@@ -209,6 +220,7 @@ static void rouse(struct pool *p, uint64_t most, bool may_start) {
 /* --- threads --- */
 
 static void sleep_until_roused(struct pool *p) {
+    assert(p->idle < p->threads && p->tokens <= p->idle);
     p->idle++;
     while (p->tokens == 0 && !p->shutdown) {
         pthread_cond_wait(&p->wakeup, &p->lock);
@@ -216,6 +228,7 @@ static void sleep_until_roused(struct pool *p) {
     if (p->tokens > 0) {
         p->tokens--;
     }
+    assert(p->idle > p->tokens);
     p->idle--;
 }
 
@@ -223,13 +236,14 @@ static void *worker(void *arg) {
     struct pool *p = arg;
     xev__threadpool_name_self();
     pthread_mutex_lock(&p->lock);
+    assert(p->starting > 0 && p->starting <= p->threads);
     p->starting--;
     bool is_first = true;
     for (;;) {
         struct lane *lane = NULL;
-        xev_threadpool_task *t = next_task(p, &lane);
+        xev_threadpool_task *t = take_next_task(p, &lane);
         if (t == NULL) {
-            /* Tasks left in a lane at its cap are for those who are running that lane. */
+            /* What is left in a lane at its cap is for the threads that are running that lane. */
             if (p->shutdown) {
                 break;
             }
@@ -244,6 +258,7 @@ static void *worker(void *arg) {
         pthread_mutex_unlock(&p->lock);
         cb(t);
         pthread_mutex_lock(&p->lock);
+        assert(lane->running > 0);
         lane->running--;
         lane->finished++;
     }
@@ -280,8 +295,9 @@ void xev_threadpool_config_set_lane_cap(xev_threadpool_config *cfg, xev_threadpo
 
 static uint32_t at_least_1(uint32_t v) { return v > 0 ? v : 1; }
 
-/* n: max_threads; is_default: nobody asked for this n. */
+/* Of lane id in a pool of n threads. is_default: the pool chose n itself. */
 static uint32_t default_cap(unsigned int id, uint32_t n, bool is_default) {
+    assert(n > 0);
     switch (id) {
     case XEV_LANE_CPU:
         return is_default ? n - 1 : n;
@@ -311,6 +327,7 @@ static void lanes_init(struct pool *p, const xev_threadpool_config *cfg) {
             cap = default_cap(id, p->max_threads, cfg->max_threads == 0);
         }
         lane->cap = cap == 0 || cap > p->max_threads ? p->max_threads : cap;
+        assert(lane->cap > 0);
         lane->sentinel.next = &lane->sentinel;
         lane->sentinel.prev = with_lane(&lane->sentinel, id);
     }
@@ -398,6 +415,7 @@ void xev_threadpool_deinit(xev_threadpool *pool) {
     for (uint32_t i = 0; join_thread(p, i); i++) {
     }
     assert(count_runnable(p) == 0);
+    assert(p->idle == 0 && p->starting == 0 && p->tokens == 0);
     pthread_cond_destroy(&p->wakeup);
     pthread_mutex_destroy(&p->lock);
     pthread_attr_destroy(&p->attr);
@@ -496,6 +514,8 @@ void xev_threadpool_batch_init(xev_threadpool_batch *b) {
 
 static void batch_append(xev_threadpool_batch *b, xev_threadpool_task *head,
                          xev_threadpool_task *tail, size_t len) {
+    assert(head != NULL && tail != NULL && len > 0);
+    assert(b->len == 0 || b->tail != NULL);
     if (b->len == 0) {
         b->head = head;
     } else {

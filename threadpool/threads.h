@@ -14,9 +14,10 @@ void xev__threadpool_name_self(void);
  * minimum; 0 leaves the default. Returns 0 or -EINVAL. */
 int xev__threadpool_attr_set_stack(pthread_attr_t *attr, uint32_t stack_size);
 
-/* Threads made with attr may run where the calling thread may, wherever their maker is bound. */
+/* Threads made with attr may run on the CPUs that the calling thread may run on now, whatever CPU
+ * the thread that makes them is bound to by then. */
 void xev__threadpool_attr_set_cpus(pthread_attr_t *attr);
-/* ... where their maker may. */
+/* Takes that back: threads made with attr may run on the CPUs of the thread that makes them. */
 void xev__threadpool_attr_unset_cpus(pthread_attr_t *attr);
 
 /* pthread_create with all signals blocked in the new thread but those that a fault in itself
