@@ -5,9 +5,10 @@
  *        +-- end of stream, or drained ----------+--> FLUSHING --> close our side
  *                                                     --> LINGERING (drain only) --> closed
  *
- * The data is sent from the buffer it was received in; the loop lends it and gets it back when it
- * is sent. Peers that read nothing could keep all buffers there are, so beyond LENT_MAX of them
- * data is copied. Such a peer costs WRITES_MAX writes at most, and STALL_NS later nothing.
+ * What the kernel takes at once is sent from the loop's buffer, inside the receive's callback. The
+ * rest is queued: the loop lends the buffer and gets it back when it is sent. Peers that read nothing
+ * could keep all buffers there are, so beyond LENT_MAX of them data is copied. Such a peer costs
+ * WRITES_MAX writes at most, and STALL_NS later nothing.
  */
 #include "examples/echo_conn.h"
 
@@ -93,14 +94,15 @@ static void on_written(xev_loop *loop, xev_stream *stream, xev_write_req *req, i
     }
 }
 
-static bool echo(echo_conn *k, size_t len_bytes) {
+/* data is in the loaned buffer of the callback that is running. */
+static bool queue(echo_conn *k, const char *data, size_t len_bytes) {
     echo_pool *pool = k->pool;
     void *copy = NULL;
     if (pool->lent >= LENT_MAX) {
         if ((copy = malloc(len_bytes)) == NULL) {
             return false;
         }
-        memcpy(copy, xev_buf_data(pool->loop), len_bytes);
+        memcpy(copy, data, len_bytes);
     }
     struct echo_write *w = pool->free_writes;
     if (w != NULL) {
@@ -114,11 +116,21 @@ static bool echo(echo_conn *k, size_t len_bytes) {
         w->buf = xev_buf_take(pool->loop);
         pool->lent++;
     }
-    pool->bytes += len_bytes;
     k->writes++;
-    const void *data = copy != NULL ? copy : w->buf.data;
-    xev_stream_write(&k->out, &w->req, data, len_bytes, k, on_written);
+    xev_stream_write(&k->out, &w->req, copy != NULL ? copy : data, len_bytes, k, on_written);
     return true;
+}
+
+/* What the kernel takes at once needs no buffer to be kept. The rest is queued. */
+static bool echo(echo_conn *k, size_t len_bytes) {
+    echo_pool *pool = k->pool;
+    const char *data = xev_buf_data(pool->loop);
+    int sent = xev_stream_try_write(&k->out, data, len_bytes);
+    pool->bytes += len_bytes;
+    if (sent < 0 || (size_t)sent == len_bytes) {
+        return sent >= 0;
+    }
+    return queue(k, data + sent, len_bytes - (size_t)sent);
 }
 
 static xev_cb_action on_recv(xev_loop *loop, xev_completion *c, int result, void *userdata) {

@@ -317,6 +317,7 @@ TEST(bad_arguments_of_streams) {
     WRITE_ENDS(xev_stream_write, len_bytes, 0, NULL, 0);
     WRITE_ENDS(xev_stream_write, len_bytes, XEV_EINVAL, bytes, TOO_LONG);
     WRITE_ENDS(xev_stream_write, len_bytes, XEV_EINVAL, bytes, SIZE_MAX);
+    REFUSES(xev_stream_try_write, len_bytes, XEV_EINVAL, &stream, bytes, TOO_LONG);
     REFUSES(xev_stream_set_marks, high_bytes, 0, &stream, 0, UINT64_MAX, NULL, NULL);
     REFUSES(xev_stream_set_marks, on_drain, 0, &stream, 0, 0, NULL, NULL);
     end();

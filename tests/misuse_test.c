@@ -293,6 +293,8 @@ TEST(misuse_of_streams_is_caught) {
     DIES(xev_stream_write, req, STREAM, NULL, bytes, 1, NULL, ignore_write);
     DIES(xev_stream_write, buf, STREAM, &request, NULL, 1, NULL, ignore_write);
     DIES(xev_stream_write, cb, STREAM, &request, bytes, 1, NULL, NULL);
+    DIES(xev_stream_try_write, stream, NULL, bytes, 1);
+    DIES(xev_stream_try_write, buf, STREAM, NULL, 1);
     DIES(xev_stream_shutdown, stream, NULL, &request, NULL, ignore_write);
     DIES(xev_stream_shutdown, req, STREAM, NULL, NULL, ignore_write);
     DIES(xev_stream_shutdown, cb, STREAM, &request, NULL, NULL);

@@ -107,6 +107,13 @@ void xev_stream_set_timeout(xev_stream *stream, uint64_t timeout_ns);
 void xev_stream_write(xev_stream *stream, xev_write_req *req, const void *buf, size_t len_bytes,
                       void *userdata, xev_write_cb cb);
 
+/* Send what the kernel takes at once of len_bytes (to INT32_MAX, else XEV_EINVAL) at buf, without a
+ * request and without a callback. Returns the bytes taken: 0 where there is no room, where something
+ * is queued before, or where the stream is no socket; or an error, as a request would report it.
+ * What is not taken is the caller's: queue it by xev_stream_write. This is the cheapest way to send
+ * to a peer that reads; buf is the caller's again at once. */
+XEV_NODISCARD int xev_stream_try_write(xev_stream *stream, const void *buf, size_t len_bytes);
+
 /* Queue the end of the stream: once what is queued before it is sent, the peer finds no more to
  * read (SHUT_WR), and what is written later reports XEV_EPIPE. req as above; it is 0 bytes long. On
  * what is no socket XEV_ENOTSOCK: close the descriptor. */

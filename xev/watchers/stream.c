@@ -13,6 +13,7 @@
 
 #include "xev/core/support.h"
 #include "xev/os/descriptor.h"
+#include "xev/os/socket.h"
 #include "xev/watchers/watchers.h"
 
 static xev_cb_action on_stream_sent(xev_loop *loop, xev_completion *c, int result, void *userdata);
@@ -109,6 +110,7 @@ static bool has_progressed(const xev_stream *s, uint64_t untaken) {
 }
 
 bool xev__stream_goes_on(xev_loop *loop, xev_completion *c) {
+    (void)loop;
     if ((c->flags & XEV__F_STREAM) == 0) {
         return false; /* a send of the program's own, not of a stream */
     }
@@ -376,6 +378,38 @@ void xev_stream_write(xev_stream *s, xev_write_req *req, const void *buf, size_t
     bool too_long = len_bytes > INT32_MAX;
     enum request_kind kind = len_bytes == 0 ? EMPTY : too_long ? TOO_LONG : BYTES;
     enqueue(call, s, req, kind, buf, too_long ? 0 : len_bytes, userdata, cb);
+}
+
+/* Whether nothing stands between a write and the kernel: no request of this queue, and no other
+ * operation that writes to the descriptor. */
+static bool is_idle(const xev_stream *s, const struct xev__fd *e) {
+    return s->head == NULL && s->in_flight == 0 && !s->delivering &&
+           (e == NULL ||
+            (e->head[XEV__WRITE] == NULL && e->undelivered_results[XEV__WRITE] == 0));
+}
+
+int xev_stream_try_write(xev_stream *s, const void *buf, size_t len_bytes) {
+    const char *call = "xev_stream_try_write";
+    if (s == NULL || (buf == NULL && len_bytes > 0)) {
+        xev__misuse(call, "stream or buffer is null", s);
+    }
+    xev__check_thread(call, s->loop);
+    const struct xev__fd *e = xev__fds_find(s->loop->fds, s->fd);
+    if (e != NULL && e->closer != NULL) {
+        return XEV_ECANCELED;
+    }
+    if (s->broken || len_bytes > INT32_MAX) {
+        return s->broken ? XEV_EPIPE : XEV_EINVAL;
+    }
+    if (len_bytes == 0 || !s->socket || !is_idle(s, e)) {
+        return 0;
+    }
+    xev__count(&s->loop->count.syscalls, 1);
+    int rc = xev__os_send(s->fd, buf, len_bytes);
+    if (rc > 0) {
+        s->sent_bytes += (uint64_t)rc;
+    }
+    return rc == XEV_EAGAIN ? 0 : rc;
 }
 
 void xev_stream_shutdown(xev_stream *s, xev_write_req *req, void *userdata, xev_write_cb cb) {
