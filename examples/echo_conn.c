@@ -6,9 +6,9 @@
  *                                                     --> LINGERING (drain only) --> closed
  *
  * What the kernel takes at once is sent from the loop's buffer, inside the receive's callback. The
- * rest is queued: the loop lends the buffer and gets it back when it is sent. Peers that read nothing
- * could keep all buffers there are, so beyond LENT_MAX of them data is copied. Such a peer costs
- * WRITES_MAX writes at most, and STALL_NS later nothing.
+ * rest is queued: the loop lends the buffer and gets it back when it is sent. Peers that read
+ * nothing could keep all buffers there are, so beyond LENT_MAX of them data is copied. Such a peer
+ * costs WRITES_MAX writes at most, and STALL_NS later nothing.
  */
 #include "examples/echo_conn.h"
 

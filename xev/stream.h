@@ -108,8 +108,9 @@ void xev_stream_write(xev_stream *stream, xev_write_req *req, const void *buf, s
                       void *userdata, xev_write_cb cb);
 
 /* Send what the kernel takes at once of len_bytes (to INT32_MAX, else XEV_EINVAL) at buf, without a
- * request and without a callback. Returns the bytes taken: 0 where there is no room, where something
- * is queued before, or where the stream is no socket; or an error, as a request would report it.
+ * request and without a callback. Returns the bytes taken: 0 where there is no room, where
+ * something is queued before, or where the stream is no socket; or an error, as a request would
+ * report it.
  * What is not taken is the caller's: queue it by xev_stream_write. This is the cheapest way to send
  * to a peer that reads; buf is the caller's again at once. */
 XEV_NODISCARD int xev_stream_try_write(xev_stream *stream, const void *buf, size_t len_bytes);

@@ -115,6 +115,11 @@ static void epoll_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     }
 }
 
+static int epoll_at_once(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+    struct epoll *ep = loop->backend;
+    return xev__readiness_at_once(loop, &ep->ready, e, c);
+}
+
 static void epoll_cancel(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     (void)e;
     xev__pend(loop, c, XEV_ECANCELED);
@@ -211,6 +216,7 @@ const struct xev_backend_ops xev__epoll_ops = {
     .deinit = epoll_deinit,
     .features = epoll_features,
     .start = epoll_start,
+    .at_once = epoll_at_once,
     .cancel = epoll_cancel,
     .forget = epoll_forget,
     .poll = epoll_poll,

@@ -66,6 +66,35 @@ int xev__read_or_write(const xev_completion *c) {
     return rc == 0 ? XEV_EOF : rc;
 }
 
+/* Inline: what servers do most. */
+static inline int try_recv(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32_t *buffer) {
+    void *buf = c->arg.io.buf;
+    uint32_t len = c->arg.io.len_bytes;
+    int rc;
+    if ((c->flags & XEV__F_LOAN) != 0) {
+        *buffer = xev__buffers_alloc(loop->buffers);
+        if (*buffer == UINT32_MAX) {
+            return XEV__NO_BUFFER;
+        }
+        buf = xev__buffers_at(loop->buffers, *buffer);
+        len = loop->buffers->size_bytes;
+        rc = xev__os_recv(e->fd, buf, len);
+        if (rc <= 0) {
+            xev__buffers_put(loop->buffers, *buffer);
+            *buffer = UINT32_MAX;
+        }
+    } else {
+        rc = c->arg.io.aux > 0 ? xev__os_recvv(e->fd, buf, c->arg.io.aux)
+                               : xev__os_recv(e->fd, buf, len);
+    }
+    /* Where there are no edges yet, who goes on reading is worth registering for: see step. */
+    if (rc > 0 && (uint32_t)rc < len && (e->registered || (c->flags & XEV__F_MULTI) != 0) &&
+        is_empty_after_short_read(e)) {
+        e->ready[XEV__READ] = false;
+    }
+    return rc == 0 ? XEV_EOF : rc;
+}
+
 int xev__try(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32_t *buffer) {
     *buffer = UINT32_MAX;
     xev__count(&loop->count.syscalls, 1);
@@ -78,30 +107,8 @@ int xev__try(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32_t *buf
             }
         }
         return xev__os_accept(e->fd);
-    case XEV__OP_RECV: {
-        void *buf = c->arg.io.buf;
-        uint32_t len = c->arg.io.len_bytes;
-        if ((c->flags & XEV__F_LOAN) != 0) {
-            *buffer = xev__buffers_alloc(loop->buffers);
-            if (*buffer == UINT32_MAX) {
-                return XEV__NO_BUFFER;
-            }
-            buf = xev__buffers_at(loop->buffers, *buffer);
-            len = loop->buffers->size_bytes;
-        }
-        int rc = c->arg.io.aux > 0 ? xev__os_recvv(e->fd, buf, c->arg.io.aux)
-                                   : xev__os_recv(e->fd, buf, len);
-        if (rc <= 0 && *buffer != UINT32_MAX) {
-            xev__buffers_put(loop->buffers, *buffer);
-            *buffer = UINT32_MAX;
-        }
-        /* Where there are no edges yet, who goes on reading is worth registering for: see step. */
-        if (rc > 0 && (uint32_t)rc < len && (e->registered || (c->flags & XEV__F_MULTI) != 0) &&
-            is_empty_after_short_read(e)) {
-            e->ready[XEV__READ] = false;
-        }
-        return rc == 0 ? XEV_EOF : rc;
-    }
+    case XEV__OP_RECV:
+        return try_recv(loop, e, c, buffer);
     case XEV__OP_RECVMSG:
         return xev__os_recvmsg(e->fd, c->arg.io.buf);
     case XEV__OP_UDP_RECV:
@@ -141,34 +148,6 @@ bool xev__is_unannounced(const xev_completion *c) {
     return c->op == XEV__OP_SENDMSG && xev__os_msg_is_to_unix(c->arg.io.buf);
 }
 
-void xev__readiness_list(struct xev__readiness *r, struct xev__fd *e) {
-    if (e->listed) {
-        return;
-    }
-    e->listed = true;
-    e->next_ready = NULL;
-    if (r->tail != NULL) {
-        r->tail->next_ready = e;
-    } else {
-        r->head = e;
-    }
-    r->tail = e;
-}
-
-void xev__readiness_event(struct xev__readiness *r, struct xev__fd *e, bool read, bool write,
-                          bool more) {
-    if (more) {
-        e->short_read = XEV__SHORT_IS_NOTHING;
-    }
-    e->ready[XEV__READ] |= read;
-    e->ready[XEV__WRITE] |= write;
-    e->edge++;
-    if (e->head[XEV__POLLS] != NULL || (read && e->head[XEV__READ] != NULL) ||
-        (write && e->head[XEV__WRITE] != NULL)) {
-        xev__readiness_list(r, e);
-    }
-}
-
 /* Connections that are accepted with care after the kernel had no room for a descriptor. */
 #define CAREFUL_ACCEPTS 1024
 
@@ -205,51 +184,102 @@ static void would_block(xev_loop *loop, struct xev__readiness *r, struct xev__fd
     }
 }
 
+int xev__readiness_at_once(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
+                           xev_completion *c) {
+    enum xev__dir d = xev__dir(c);
+    assert(e->head[d] == NULL && d != XEV__POLLS);
+    if (!e->ready[d]) {
+        return XEV_EAGAIN; /* an event is to come */
+    }
+    uint32_t no_buffer;
+    int rc = xev__try(loop, e, c, &no_buffer);
+    if (rc == XEV_EAGAIN) {
+        (void)arm_or_retry(loop, r, e, d); /* where that fails, e stays ready, and step finds it */
+    } else {
+        xev__count(&loop->count.events, 1);
+    }
+    return rc;
+}
+
+/* An attempt at the head of a direction gave no result: c waits, for whatever rc says. */
+static void no_result(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
+                      xev_completion *c, int rc) {
+    if (rc == XEV_EAGAIN) {
+        would_block(loop, r, e, xev__dir(c), c);
+    } else if (rc == XEV__NO_BUFFER) {
+        xev__count(&loop->count.events, 1);
+        xev__fds_starve(loop, e, xev__buffers_expected(loop->buffers));
+    } else {
+        assert(rc == XEV_EINPROGRESS && c->op == XEV__OP_SENDFILE); /* it has gone on to the pool */
+    }
+}
+
+static void deliver(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, xev_completion *c,
+                    int rc, uint32_t buffer) {
+    enum xev__dir d = xev__dir(c);
+    xev__count(&loop->count.events, 1);
+    if (!e->ready[d] && !e->registered) {
+        (void)arm_or_retry(loop, r, e, d); /* an error is found again when there is no more */
+    }
+    bool more = rc >= 0 && (c->flags & XEV__F_MULTI) != 0;
+    if (buffer != UINT32_MAX) {
+        xev__finish_loan(loop, c, buffer, rc, more);
+    } else {
+        xev__finish(loop, c, rc, more);
+    }
+}
+
+/* As step, for an accept. */
+static bool step_accept(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
+                        xev_completion *c) {
+    uint32_t no_buffer = UINT32_MAX;
+    bool careful = r->careful > 0;
+    int rc = careful ? r->has_room(loop) : 0;
+    if (rc < 0) {
+        r->careful = CAREFUL_ACCEPTS; /* the client would be accepted only to be turned away */
+    } else {
+        rc = xev__try(loop, e, c, &no_buffer);
+        r->careful -= careful && rc >= 0;
+    }
+    if (rc == XEV_EAGAIN) {
+        no_result(loop, r, e, c, rc);
+        return false;
+    }
+    if (xev__accept_outlasts(c, rc)) {
+        xev__count(&loop->count.events, 1);
+        xev__accept_again(loop, e, c, rc);
+        return false;
+    }
+    if (rc >= 0) {
+        xev__accept_works(c);
+    }
+    deliver(loop, r, e, c, rc, no_buffer);
+    return !careful;
+}
+
 /* One attempt at the head of a direction. False: nothing more to do there now. */
 static bool step(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, enum xev__dir d) {
     xev_completion *c = e->head[d];
     if (c == NULL || !e->ready[d] || c->state != XEV__STARTED) {
         return false;
     }
+    if (c->op == XEV__OP_ACCEPT) {
+        return step_accept(loop, r, e, c);
+    }
     uint32_t buffer = UINT32_MAX;
-    bool careful = c->op == XEV__OP_ACCEPT && r->careful > 0;
-    int rc = careful ? r->has_room(loop) : 0;
-    if (rc < 0) {
-        r->careful = CAREFUL_ACCEPTS; /* the client would be accepted only to be turned away */
+    int rc;
+    if (c->op == XEV__OP_RECV) {
+        xev__count(&loop->count.syscalls, 1);
+        rc = try_recv(loop, e, c, &buffer);
     } else {
         rc = xev__try(loop, e, c, &buffer);
-        r->careful -= careful && rc >= 0;
     }
-    bool multi = (c->flags & XEV__F_MULTI) != 0;
-    if (rc == XEV_EAGAIN) {
-        would_block(loop, r, e, d, c);
+    if (rc == XEV_EAGAIN || rc == XEV__NO_BUFFER || rc == XEV_EINPROGRESS) {
+        no_result(loop, r, e, c, rc);
         return false;
     }
-    if (rc == XEV_EINPROGRESS) {
-        return false; /* a sendfile has gone on to the pool */
-    }
-    xev__count(&loop->count.events, 1);
-    if (rc == XEV__NO_BUFFER) {
-        xev__fds_starve(loop, e, xev__buffers_expected(loop->buffers));
-        return false;
-    }
-    if (xev__accept_outlasts(c, rc)) {
-        xev__accept_again(loop, e, c, rc);
-        return false;
-    }
-    if (!e->ready[d]) {
-        (void)arm_or_retry(loop, r, e,
-                           d); /* an error is found again when there is nothing to read */
-    }
-    if (rc >= 0) {
-        xev__accept_works(c);
-    }
-    if (buffer != UINT32_MAX) {
-        xev__finish_loan(loop, c, buffer, rc, multi && rc >= 0);
-    } else {
-        xev__finish(loop, c, rc, multi && rc >= 0);
-    }
-    return !careful;
+    deliver(loop, r, e, c, rc, buffer);
+    return true;
 }
 
 /* What c waits for holds, XEV_EAGAIN, or an error. */
@@ -312,22 +342,35 @@ static bool accepts_with_care(const struct xev__readiness *r, const struct xev__
            e->ready[d];
 }
 
-static void try_all(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e) {
+static void try_direction(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
+                          enum xev__dir d) {
     uint32_t gen = e->gen; /* callbacks may close the descriptor */
-    try_polls(loop, r, e);
-    for (int d = 0; d < XEV__POLLS; d++) {
-        int tries = 0;
-        if (e->gen == gen && has_had_its_turn(r, e, (enum xev__dir)d)) {
-            xev__readiness_list(r, e);
-            continue;
+    if (e->head[d] == NULL || !e->ready[d]) {
+        return;
+    }
+    if (has_had_its_turn(r, e, d)) {
+        xev__readiness_list(r, e);
+        return;
+    }
+    int tries = 0;
+    while (e->ready[d] && tries < TRIES_IN_A_ROW && step(loop, r, e, d)) {
+        if (e->gen != gen) {
+            return;
         }
-        while (e->gen == gen && tries < TRIES_IN_A_ROW && step(loop, r, e, (enum xev__dir)d)) {
-            tries++;
-        }
-        if (e->gen == gen &&
-            (tries == TRIES_IN_A_ROW || accepts_with_care(r, e, (enum xev__dir)d))) {
-            xev__readiness_list(r, e);
-        }
+        tries++;
+    }
+    if (e->gen == gen && (tries == TRIES_IN_A_ROW || accepts_with_care(r, e, d))) {
+        xev__readiness_list(r, e);
+    }
+}
+
+static void try_all(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e) {
+    uint32_t gen = e->gen;
+    if (e->head[XEV__POLLS] != NULL) {
+        try_polls(loop, r, e);
+    }
+    for (int d = 0; d < XEV__POLLS && e->gen == gen; d++) {
+        try_direction(loop, r, e, (enum xev__dir)d);
     }
 }
 

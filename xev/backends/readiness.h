@@ -41,6 +41,10 @@ struct xev__readiness {
  * loaned buffer and none is left; *buffer is the one used, or UINT32_MAX. */
 int xev__try(xev_loop *loop, struct xev__fd *fd, xev_completion *c, uint32_t *buffer);
 
+/* For the backend's at_once: try the send c where its descriptor may take it. */
+int xev__readiness_at_once(xev_loop *loop, struct xev__readiness *r, struct xev__fd *fd,
+                           xev_completion *c);
+
 /* Make the call of a read or write. On a file, or where the descriptor is non-blocking. */
 int xev__read_or_write(const xev_completion *c);
 
@@ -50,12 +54,35 @@ int xev__read_or_write(const xev_completion *c);
 bool xev__is_unannounced(const xev_completion *c);
 
 /* Put fd on the list of those to try. */
-void xev__readiness_list(struct xev__readiness *r, struct xev__fd *fd);
+static inline void xev__readiness_list(struct xev__readiness *r, struct xev__fd *e) {
+    if (e->listed) {
+        return;
+    }
+    e->listed = true;
+    e->next_ready = NULL;
+    if (r->tail != NULL) {
+        r->tail->next_ready = e;
+    } else {
+        r->head = e;
+    }
+    r->tail = e;
+}
 
 /* The kernel says that fd may be ready. more: that there is something on it besides data (the end
  * of the stream, an error, an urgent byte), at which a receive may stop early. */
-void xev__readiness_event(struct xev__readiness *r, struct xev__fd *fd, bool read, bool write,
-                          bool more);
+static inline void xev__readiness_event(struct xev__readiness *r, struct xev__fd *e, bool read,
+                                        bool write, bool more) {
+    if (more) {
+        e->short_read = XEV__SHORT_IS_NOTHING;
+    }
+    e->ready[XEV__READ] |= read;
+    e->ready[XEV__WRITE] |= write;
+    e->edge++;
+    if (e->head[XEV__POLLS] != NULL || (read && e->head[XEV__READ] != NULL) ||
+        (write && e->head[XEV__WRITE] != NULL)) {
+        xev__readiness_list(r, e);
+    }
+}
 
 /* Try what is listed, and what these callbacks list, in a bounded number of rounds. */
 void xev__readiness_run(xev_loop *loop, struct xev__readiness *r);

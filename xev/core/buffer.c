@@ -4,14 +4,12 @@
 
 #include "xev/core/core.h"
 
-#define PER_CHUNK 32
-
 static uint32_t chunk_len(const struct xev__buffers *b, uint32_t first) {
-    return b->max - first < PER_CHUNK ? b->max - first : PER_CHUNK;
+    return b->max - first < XEV__BUFFERS_PER_CHUNK ? b->max - first : XEV__BUFFERS_PER_CHUNK;
 }
 
 static size_t chunks_bytes(uint32_t max) {
-    return (max + PER_CHUNK - 1) / PER_CHUNK * sizeof(uint8_t *);
+    return (max + XEV__BUFFERS_PER_CHUNK - 1) / XEV__BUFFERS_PER_CHUNK * sizeof(uint8_t *);
 }
 
 struct xev__buffers *xev__buffers_new(const xev_allocator *a, uint32_t size_bytes, uint32_t max) {
@@ -38,8 +36,9 @@ void xev__buffers_free(struct xev__buffers *b) {
         return;
     }
     const xev_allocator *a = b->allocator;
-    for (uint32_t i = 0; i < b->total; i += PER_CHUNK) {
-        xev__free(a, b->chunks[i / PER_CHUNK], (size_t)chunk_len(b, i) * b->size_bytes);
+    for (uint32_t i = 0; i < b->total; i += XEV__BUFFERS_PER_CHUNK) {
+        xev__free(a, b->chunks[i / XEV__BUFFERS_PER_CHUNK],
+                  (size_t)chunk_len(b, i) * b->size_bytes);
     }
     xev__free(a, b->chunks, chunks_bytes(b->max));
     xev__free(a, b->free_ids, b->max * sizeof *b->free_ids);
@@ -47,14 +46,14 @@ void xev__buffers_free(struct xev__buffers *b) {
     xev__free(a, b, sizeof *b);
 }
 
-static void grow(struct xev__buffers *b) {
+void xev__buffers_grow(struct xev__buffers *b) {
     uint32_t n = chunk_len(b, b->total);
     size_t bytes = (size_t)n * b->size_bytes;
     uint8_t *chunk = n > 0 ? xev__alloc(b->allocator, bytes, _Alignof(max_align_t)) : NULL;
     if (chunk == NULL) {
         return;
     }
-    b->chunks[b->total / PER_CHUNK] = chunk;
+    b->chunks[b->total / XEV__BUFFERS_PER_CHUNK] = chunk;
     for (uint32_t i = n; i-- > 0;) {
         b->free_ids[b->free_len++] = b->total + i;
     }
@@ -65,34 +64,6 @@ uint32_t xev__buffers_left(const struct xev__buffers *b) { return b->free_len + 
 
 bool xev__buffers_expected(const struct xev__buffers *b) {
     return b->free_len > 0 || b->total == b->max;
-}
-
-uint32_t xev__buffers_alloc(struct xev__buffers *b) {
-    if (b->free_len == 0) {
-        grow(b);
-    }
-    return b->free_len > 0 ? b->free_ids[--b->free_len] : UINT32_MAX;
-}
-
-void xev__buffers_put(struct xev__buffers *b, uint32_t id) { b->free_ids[b->free_len++] = id; }
-
-void *xev__buffers_at(const struct xev__buffers *b, uint32_t id) {
-    return b->chunks[id / PER_CHUNK] + (size_t)(id % PER_CHUNK) * b->size_bytes;
-}
-
-void xev__finish_loan(xev_loop *loop, xev_completion *c, uint32_t id, int result, bool more) {
-    struct xev__buffers *b = loop->buffers;
-    b->lent = result > 0;
-    b->taken = false;
-    b->current_id = id;
-    b->current_len = result > 0 ? (uint32_t)result : 0;
-    b->current_offset = b->offset;
-    b->offset = 0;
-    xev__finish(loop, c, result, more);
-    b->lent = false;
-    if (!b->taken) {
-        loop->ops->buffer_back(loop, id);
-    }
 }
 
 static void *lent(const struct xev__buffers *b) {

@@ -143,6 +143,12 @@ void xev__start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     }
 }
 
+static void list_pending(xev_loop *loop, xev_completion *c, int result) {
+    c->state = XEV__PENDING;
+    c->result = result;
+    xev__list_push(&loop->pending, c);
+}
+
 void xev__submit(xev_loop *loop, xev_completion *c) {
     if (c->fd < 0 || loop->ops->how[c->op] == XEV__HOW_NOT) {
         xev__pend(loop, c, c->fd < 0 ? XEV_EBADF : XEV_ENOTSUP);
@@ -158,9 +164,17 @@ void xev__submit(xev_loop *loop, xev_completion *c) {
     e->ours |= d != XEV__POLLS;
     e->ops++;
     c->flags |= XEV__F_COUNTED;
+    bool waits = d != XEV__POLLS && (e->tail[d] != NULL || e->undelivered_results[d] > 0);
+    if (!waits && xev__kinds[c->op].at_once && loop->ops->at_once != NULL) {
+        int result = loop->ops->at_once(loop, e, c);
+        if (result != XEV_EAGAIN) {
+            e->undelivered_results[d]++;
+            list_pending(loop, c, result);
+            return;
+        }
+    }
     c->at.link.next = NULL;
     c->at.link.prev = e->tail[d];
-    bool waits = d != XEV__POLLS && (e->tail[d] != NULL || e->undelivered_results[d] > 0);
     if (e->tail[d] != NULL) {
         e->tail[d]->at.link.next = c;
     } else {
@@ -259,12 +273,10 @@ void xev__pend(xev_loop *loop, xev_completion *c, int result) {
         }
         xev__dequeue(loop, e, c);
     }
-    c->state = XEV__PENDING;
-    c->result = result;
-    xev__list_push(&loop->pending, c);
+    list_pending(loop, c, result);
 }
 
-static xev_cb_action run_callback(xev_loop *loop, xev_completion *c, int result) {
+static inline xev_cb_action run_callback(xev_loop *loop, xev_completion *c, int result) {
     if ((c->flags & (XEV__F_INTERNAL | XEV__F_STREAM)) == 0) {
         xev__count(&loop->count.callbacks, 1);
     }
@@ -344,7 +356,7 @@ static int leave_timers_and_pool(xev_loop *loop, xev_completion *c, int result) 
 }
 
 /* A result of a multishot operation that goes on. */
-static void deliver_part(xev_loop *loop, xev_completion *c, int result) {
+static inline void deliver_part(xev_loop *loop, xev_completion *c, int result) {
     if (xev__kinds[c->op].makes_fd && result >= 0) {
         forget_closed(loop, result);
     }
@@ -406,6 +418,25 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
             xev__starts_put(loop, start); /* where it was the first time */
         }
 #endif
+    }
+}
+
+void xev__finish_loan(xev_loop *loop, xev_completion *c, uint32_t id, int result, bool more) {
+    struct xev__buffers *b = loop->buffers;
+    b->lent = result > 0;
+    b->taken = false;
+    b->current_id = id;
+    b->current_len = result > 0 ? (uint32_t)result : 0;
+    b->current_offset = b->offset;
+    b->offset = 0;
+    if (more) {
+        deliver_part(loop, c, result);
+    } else {
+        xev__finish(loop, c, result, false);
+    }
+    b->lent = false;
+    if (!b->taken) {
+        loop->ops->buffer_back(loop, id);
     }
 }
 

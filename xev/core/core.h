@@ -181,6 +181,7 @@ struct xev__kind {
     enum xev__dir queue; /* of the descriptor, in which it waits; for operations from ACCEPT on */
     bool has_fd;         /* c->fd is a descriptor, or XEV_INVALID_FD */
     bool makes_fd;       /* a successful result is a new descriptor */
+    bool at_once;        /* may be carried out inside the submitting call; see at_once below */
     const char *parts;   /* what its parts do while it is STEPPING, for a human */
     /* Begin c, which was begun before, once more: XEV_REARM. NULL: xev__submit. */
     void (*again)(xev_loop *loop, xev_completion *c);
@@ -231,6 +232,10 @@ struct xev_backend_ops {
     uint32_t (*features)(const xev_loop *loop);
     /* Begin the operation at the head of a descriptor's queue. */
     void (*start)(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
+    /* Carry out c, at the head of its queue, inside the submitting call, if that can be done now
+     * and pays: its result, or XEV_EAGAIN: start it. NULL: it never pays. Only for kinds at_once.
+     */
+    int (*at_once)(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
     /* Stop a STARTED operation: it ends by xev__pend or, later, by xev__finish. Once per start. */
     void (*cancel)(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
     /* Forget a descriptor that is about to be closed; no operation is left on it. */
@@ -535,10 +540,24 @@ void xev__buffers_free(struct xev__buffers *b);
 uint32_t xev__buffers_left(const struct xev__buffers *b);
 /* One is free, or all there may be exist and one will come back. False: memory is short. */
 bool xev__buffers_expected(const struct xev__buffers *b);
+/* Room for more of them, where there may be more and there is memory. */
+void xev__buffers_grow(struct xev__buffers *b);
 /* A buffer's number, or UINT32_MAX: there are max already, or no memory. */
-uint32_t xev__buffers_alloc(struct xev__buffers *b);
-void xev__buffers_put(struct xev__buffers *b, uint32_t id);
-void *xev__buffers_at(const struct xev__buffers *b, uint32_t id);
+static inline uint32_t xev__buffers_alloc(struct xev__buffers *b) {
+    if (b->free_len == 0) {
+        xev__buffers_grow(b);
+    }
+    return b->free_len > 0 ? b->free_ids[--b->free_len] : UINT32_MAX;
+}
+static inline void xev__buffers_put(struct xev__buffers *b, uint32_t id) {
+    assert(id < b->total && b->free_len < b->total);
+    b->free_ids[b->free_len++] = id;
+}
+#define XEV__BUFFERS_PER_CHUNK 32u
+static inline void *xev__buffers_at(const struct xev__buffers *b, uint32_t id) {
+    return b->chunks[id / XEV__BUFFERS_PER_CHUNK] +
+           (size_t)(id % XEV__BUFFERS_PER_CHUNK) * b->size_bytes;
+}
 /* xev__finish for a receive that filled a loaned buffer. */
 void xev__finish_loan(xev_loop *loop, xev_completion *c, uint32_t id, int result, bool more);
 

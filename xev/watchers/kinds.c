@@ -54,6 +54,7 @@ const struct xev__kind xev__kinds[XEV__OP_COUNT] = {
     [XEV__OP_SEND] = {.name = "send",
                       .goes_on = xev__stream_goes_on,
                       .has_fd = true,
+                      .at_once = true,
                       .queue = XEV__WRITE,
                       .again = xev__transfer_start},
     [XEV__OP_SENDMSG] = {.name = "sendmsg",

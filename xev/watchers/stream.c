@@ -382,7 +382,7 @@ void xev_stream_write(xev_stream *s, xev_write_req *req, const void *buf, size_t
 
 /* Whether nothing stands between a write and the kernel: no request of this queue, and no other
  * operation that writes to the descriptor. */
-static bool is_idle(const xev_stream *s, const struct xev__fd *e) {
+static bool stream_is_idle(const xev_stream *s, const struct xev__fd *e) {
     return s->head == NULL && s->in_flight == 0 && !s->delivering &&
            (e == NULL ||
             (e->head[XEV__WRITE] == NULL && e->undelivered_results[XEV__WRITE] == 0));
@@ -401,7 +401,7 @@ int xev_stream_try_write(xev_stream *s, const void *buf, size_t len_bytes) {
     if (s->broken || len_bytes > INT32_MAX) {
         return s->broken ? XEV_EPIPE : XEV_EINVAL;
     }
-    if (len_bytes == 0 || !s->socket || !is_idle(s, e)) {
+    if (len_bytes == 0 || !s->socket || !stream_is_idle(s, e)) {
         return 0;
     }
     xev__count(&s->loop->count.syscalls, 1);
