@@ -1,21 +1,32 @@
 /* Files and directories.
  *
- * Every operation runs on a thread of the loop's pool (xev_loop_options.thread_pool), on all
- * backends alike, and reports on the loop: fsync and fdatasync in XEV_LANE_FSYNC, everything else
- * in XEV_LANE_FS, so that flushing never keeps reads waiting. The table in file.c says why no
+ * Operations run on a thread of the loop's pool (xev_loop_options.thread_pool), on all backends
+ * alike, and report on the loop: fsync and fdatasync in XEV_LANE_FSYNC, everything else in
+ * XEV_LANE_FS, so that flushing never keeps reads waiting. The table in file.c says why no
  * operation uses the ring. A pool thread is taken for as long as the system call lasts, so these
  * calls are for regular files, directories and block devices; a pipe, a terminal or a socket that
  * has nothing to give would hold the thread: see fd.h for those.
+ *
+ * Small reads and writes need no thread where nothing has to be waited for. The loop tries those of
+ * up to 64 KiB itself, from its turn, in a form that does not wait: reads of what is in the page
+ * cache, and writes on file systems that can say that they would wait (XFS and Btrfs, for instance;
+ * not ext4). A thread does what the try leaves. Not tried is what is opened with XEV_OPEN_DIRECT, a
+ * write with XEV_OPEN_SYNC, and what is no regular file or block device; and, for a while, reads of
+ * a file that is not in memory, one after the other. One turn makes at most 64 tries, or as many as
+ * copy 512 KiB or take 0.1 ms, so that a loop that reads at full speed goes on with everything
+ * else. A loop without a pool tries nothing either: it reports XEV_ENOPOOL, whatever is in memory.
+ * A pool that is shut down turns away only what needs a thread.
  *
  * The request. Caller-owned, at one address from submission until its terminal callback is entered,
  * like a completion; it need not be initialised. req->c is its completion, for xev_cancel,
  * xev_completion_timeout, ref and unref. Buffers, vectors and paths are not copied: the caller
  * keeps them until the callback. No operation allocates.
  *
- * Cancel and deadline. An operation that waits for a thread ends with XEV_ECANCELED or
- * XEV_ETIMEDOUT and has had no effect. One that is running ends with its real result, and the
- * cancel reports XEV_ENOENT; only xev_file_copy and xev_file_sendfile look up between pieces and
- * stop in the middle.
+ * Cancel and deadline. An operation that waits for its try or for a thread ends with XEV_ECANCELED
+ * or XEV_ETIMEDOUT and has had no effect; of a write that could not be tried to its end,
+ * req->done_bytes were written. One that is running ends with its real result, and the cancel
+ * reports XEV_ENOENT; only xev_file_copy and xev_file_sendfile look up between pieces and stop in
+ * the middle.
  *
  * Order. Operations at the file's position (read, write and their vectored forms, readdir) on one
  * descriptor run one after the other, in the order of submission; an error in one does not stop the
@@ -147,7 +158,8 @@ void xev_file_preadv(xev_fd fd, xev_loop *loop, xev_file_req *req, const xev_vec
 /* Write all of len_bytes (1 to INT32_MAX): partial writes are continued. Result: len_bytes, or an
  * error, and then req->done_bytes says how many were written before it. XEV_ENOSPC, XEV_EDQUOT,
  * XEV_EFBIG, XEV_ESPIPE, XEV_EINVAL (lengths, count or offset out of the ranges for reads). Raises
- * no SIGPIPE. */
+ * no SIGPIPE: from the first one that is tried on, SIGPIPE and SIGXFSZ are blocked in the loop's
+ * thread, as they are in the pool's. */
 void xev_file_write(xev_fd fd, xev_loop *loop, xev_file_req *req, const void *buf, size_t len_bytes,
                     void *userdata, xev_cb cb);
 void xev_file_pwrite(xev_fd fd, xev_loop *loop, xev_file_req *req, const void *buf,

@@ -130,6 +130,20 @@ struct xev__list {
     xev_completion *head, *tail;
 };
 
+/* What was found out about a file, for its next operations; see watchers/file.c. Stands at its
+ * descriptor's number, modulo how many there are. */
+#define XEV__FILE_HINTS 32
+struct xev__file_hint {
+    xev_fd fd;
+    uint8_t left;          /* how often it may still be asked; 0: it means nothing */
+    uint8_t misses;        /* reads in a row whose data was not in memory */
+    uint8_t skip;          /* as many reads go to a thread without a try */
+    bool can_read : 1;     /* tries of reads are worth it */
+    bool can_write : 1;    /* ... and of writes */
+    bool writes_wait : 1;  /* tries of writes have shown that they are not */
+    bool writes_known : 1; /* a try has succeeded, and the file system was asked */
+};
+
 /* All fields are private, but for userdata, which is the caller's and starts as NULL. */
 struct xev_loop {
     void *userdata;
@@ -145,6 +159,8 @@ struct xev_loop {
     uint64_t write_signals_thread; /* where SIGPIPE and SIGXFSZ are blocked, 0: no need yet */
     /* Finished, callback not yet run; and those of them whose turn it is. */
     struct xev__list pending, delivering;
+    struct xev__list tries; /* file operations that are tried without waiting first */
+    struct xev__file_hint file_hints[XEV__FILE_HINTS];
     /* What is active: see actives.c. */
     const void **actives;
     uint32_t actives_len, actives_free, actives_missing;

@@ -13,6 +13,10 @@ struct xev__request_link {
     int refused;                 /* the code for bad arguments, at each submission, or 0 */
     /* Sets refused at each submission, where the arguments are in memory that may have changed. */
     int (*check)(xev_completion *request);
+    /* Set at each submission. NULL: a thread carries it out. Else the loop's thread tries it first,
+     * if that needs no waiting: the result, or XEV_EAGAIN and a thread is needed after all. */
+    int (*try_now)(xev_completion *request);
+    uint32_t try_bytes; /* what try_now may copy */
 };
 
 XEV_BEGIN_DECLS

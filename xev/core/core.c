@@ -334,6 +334,10 @@ void xev__forget_stale(xev_loop *loop, xev_fd fd) {
 /* The kernel has just made fd. A close of its number that is still active is past, for what had the
  * number before. */
 static void forget_closed(xev_loop *loop, xev_fd fd) {
+    struct xev__file_hint *hint = &loop->file_hints[(uint32_t)fd % XEV__FILE_HINTS];
+    if (hint->fd == fd) {
+        *hint = (struct xev__file_hint){.fd = XEV_INVALID_FD};
+    }
     struct xev__fd *e = xev__fds_find(loop->fds, fd);
     if (e != NULL && e->closer != NULL && e->closer->state == XEV__STEPPING) {
         assert(e->ops == 0);
@@ -566,6 +570,9 @@ bool xev__stop(xev_loop *loop, xev_completion *c) {
         break;
     case XEV__TIMER:
         xev__timers_remove(&loop->timers, c);
+        break;
+    case XEV__TRY:
+        xev__list_remove(&loop->tries, c);
         break;
     case XEV__POOL:
         if (!xev_threadpool_cancel(loop->options.thread_pool, &c->at.task)) {

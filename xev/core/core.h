@@ -8,6 +8,7 @@
  *     STARVED   head of that queue; waits for a loaned buffer or for descriptors to be free
  *     TIMER     among the timers (timers.c)
  *     ASYNC     waiter of an async watcher
+ *     TRY       in loop->tries; the turn tries it without waiting, or gives it to the pool
  *     POOL      on the thread pool
  *     CHAINED   a cancel that waits for its target to end
  *     CLOSING   a close that waits for the descriptor's operations to end
@@ -72,6 +73,7 @@ enum xev__state {
     XEV__STARVED,
     XEV__TIMER,
     XEV__ASYNC,
+    XEV__TRY,
     XEV__POOL,
     XEV__CHAINED,
     XEV__CLOSING,
@@ -567,6 +569,8 @@ void xev__work_unlink(xev_loop *loop, xev_completion *c);
 /* To run fn in lane; or, with XEV_LANE_COUNT, at submission, on the loop's thread. */
 void xev__work_init(xev_completion *c, enum xev_threadpool_lane lane, xev_work_fn fn);
 void xev__work_start(xev_loop *loop, xev_completion *c);
+/* Carry out requests that wait for nothing, and call back, as far as one turn may. */
+void xev__run_tries(xev_loop *loop);
 /* A begun request has bad arguments: it ends with code, repeated or not. */
 void xev__request_refuse(xev_loop *loop, xev_completion *c, int code);
 

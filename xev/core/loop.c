@@ -248,7 +248,7 @@ static int turn(xev_loop *loop, bool block) {
     bool polled = false, parked = false;
     /* A hook may have ended, or unreferenced, the last operation that the run is for. */
     block = block && loop->referenced > 0;
-    bool hurry = xev__fds_feed(loop) || loop->pending.head != NULL;
+    bool hurry = xev__fds_feed(loop) || loop->pending.head != NULL || loop->tries.head != NULL;
     uint64_t timeout = block && !hurry ? until_next_timer(loop) : 0;
     if (timeout > 0 && loop->options.spin_ns > 0) {
         polled = spin(loop, timeout, &rc);
@@ -277,6 +277,9 @@ static int turn(xev_loop *loop, bool block) {
     loop->now_ns = xev__os_now_ns();
     xev__run_timers(loop);
     xev__deliver_pending(loop);
+    if (loop->tries.head != NULL) {
+        xev__run_tries(loop);
+    }
     call_hooks(loop, XEV_HOOK_AFTER_POLL);
     if (loop->fds->empty_chunks > 2) {
         xev__fds_trim(loop->fds);
@@ -306,7 +309,8 @@ uint64_t xev_loop_prepare_wait(xev_loop *loop) {
     loop->running = true; /* a hook must not run the loop */
     call_hooks(loop, XEV_HOOK_FLUSH);
     loop->running = false;
-    bool hurry = xev__fds_feed(loop) || loop->pending.head != NULL || loop->ops->prepare(loop);
+    bool hurry = xev__fds_feed(loop) || loop->pending.head != NULL || loop->tries.head != NULL ||
+                 loop->ops->prepare(loop);
     uint64_t timeout = hurry ? 0 : until_next_timer(loop);
     if (timeout > 0) {
         loop->waited_for = xev_mpsc_park(loop->inbox);
@@ -442,6 +446,9 @@ static void stop_everything(xev_loop *loop) {
     for (xev_completion *c = loop->works, *next; c != NULL; c = next) {
         next = c->heap.next;
         (void)xev__stop(loop, c);
+    }
+    while (loop->tries.head != NULL) {
+        (void)xev__stop(loop, loop->tries.head);
     }
     for (int op = 0; op < XEV__OP_COUNT; op++) {
         if (xev__kinds[op].each != NULL) {

@@ -1,9 +1,10 @@
 /* Operations on the thread pool: out by a task in the completion, back through the loop's inbox. */
+#include <assert.h>
 #include <ck_pr.h>
 
 #include "mpsc/visit.h"
 #include "xev/core/core.h"
-#include "xev/os/descriptor.h"
+#include "xev/os/clock.h"
 
 /* Works without a deadline are listed by the heap node they do not need, for the loop's deinit;
  * the others stand in the timer heap. */
@@ -68,6 +69,53 @@ static void schedule(xev_loop *loop, xev_completion *c) {
     }
 }
 
+/* ---- requests that may not need a thread ---- */
+
+/* What a turn gives them, so that timers, messages and connections are not kept waiting: so many,
+ * so much copied (each counting as one small copy more), and so long since the turn's time was
+ * taken, callbacks included. The clock is looked at after every few. */
+#define TURN_TRIES 64u
+#define TURN_BYTES ((uint64_t)512 << 10)
+#define EACH_BYTES 4096u
+#define TURN_NS 100000u
+#define TRIES_PER_LOOK 4u
+
+/* c has its turn on its descriptor. */
+static void run_request(xev_loop *loop, xev_completion *c) {
+    if (request_of(c)->link.try_now == NULL) {
+        schedule(loop, c);
+        return;
+    }
+    c->state = XEV__TRY;
+    xev__list_push(&loop->tries, c);
+}
+
+/* A turn that has made n tries and copied so many bytes may make one more. */
+static bool may_try(const xev_loop *loop, uint32_t n, uint64_t bytes) {
+    if (n >= TURN_TRIES || bytes >= TURN_BYTES || ck_pr_load_32(&loop->stop) != 0) {
+        return false;
+    }
+    return n == 0 || n % TRIES_PER_LOOK != 0 || xev__os_now_ns() - loop->now_ns < TURN_NS;
+}
+
+void xev__run_tries(xev_loop *loop) {
+    uint64_t bytes = 0;
+    for (uint32_t n = 0; loop->tries.head != NULL && may_try(loop, n, bytes); n++) {
+        xev_completion *c = loop->tries.head;
+        const struct xev__request_link *link = &request_of(c)->link;
+        assert(c->state == XEV__TRY && c->at.link.cancels == NULL);
+        xev__list_remove(&loop->tries, c);
+        xev__count(&loop->count.syscalls, 1);
+        bytes += link->try_bytes + EACH_BYTES;
+        int rc = link->try_now(c);
+        if (rc == XEV_EAGAIN) {
+            schedule(loop, c);
+        } else {
+            xev__finish(loop, c, rc, false);
+        }
+    }
+}
+
 /* ---- requests on a descriptor ---- */
 
 static bool attach(xev_loop *loop, xev_completion *c) {
@@ -129,7 +177,7 @@ void xev__request_detach(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     if (next != NULL && loop->deinit) {
         xev__pend(loop, next, XEV_ECANCELED);
     } else if (next != NULL) {
-        schedule(loop, next);
+        run_request(loop, next);
     }
 }
 
@@ -174,11 +222,14 @@ void xev__work_start(xev_loop *loop, xev_completion *c) {
             return;
         }
     }
+    assert(c->op == XEV__OP_REQUEST || c->fd == XEV_INVALID_FD);
     if (c->slot == (uint32_t)XEV_LANE_COUNT) {
         xev__pend(loop, c, c->arg.work(argument(c)));
     } else if (loop->options.thread_pool == NULL) {
         xev__pend(loop, c, XEV_ENOPOOL);
-    } else if (c->fd == XEV_INVALID_FD || attach(loop, c)) {
+    } else if (c->fd == XEV_INVALID_FD) {
         schedule(loop, c);
+    } else if (attach(loop, c)) {
+        run_request(loop, c);
     }
 }

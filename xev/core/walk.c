@@ -173,6 +173,8 @@ static const char *state_name(const xev_completion *c) {
         return "waits for its time";
     case XEV__ASYNC:
         return "waits for a notify";
+    case XEV__TRY:
+        return "waits for its turn to be tried";
     case XEV__POOL:
         return "on the thread pool";
     case XEV__STEPPING:

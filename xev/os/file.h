@@ -1,5 +1,5 @@
-/* Internal: the system's calls for files. All of them may block: for pool threads. Codes are
- * XEV_E*. */
+/* Internal: the system's calls for files. Codes are XEV_E*. They may wait for a disk or a server,
+ * so they are for pool threads, but for those of which it is said that they do not wait. */
 #ifndef XEV_OS_FILE_H
 #define XEV_OS_FILE_H
 
@@ -11,9 +11,26 @@
 
 int xev__os_file_open(const char *path, uint32_t flags, uint32_t mode);
 int xev__os_file_readv(xev_fd fd, const xev_vec *vec, uint32_t count, uint64_t offset);
-/* All of it; *done counts what was written, also before an error. */
+/* All of it but the first *done bytes, which are written; *done counts on, also before an error. */
 int xev__os_file_writev(xev_fd fd, const xev_vec *vec, uint32_t count, uint64_t offset,
                         uint64_t *done);
+
+/* The same without waiting: XEV_EAGAIN where data or room would have to be waited for, other codes
+ * where the system or this file has no such call, or for an error. A read gives all len_bytes that
+ * vec has, or as many as there are before the end of the file (0: none); else XEV_EAGAIN, and the
+ * position is as it was. A write may be in part. Only for files that xev__os_file_can_try allows.
+ */
+int xev__os_file_read_now(xev_fd fd, const xev_vec *vec, uint32_t count, size_t len_bytes,
+                          uint64_t offset);
+int xev__os_file_write_now(xev_fd fd, const xev_vec *vec, uint32_t count, uint64_t offset);
+/* XEV__CAN_*: which of the two cannot wait for storage, as far as that depends on the kind of file
+ * and on how it was opened. Does not wait. */
+enum { XEV__CAN_READ_NOW = 1, XEV__CAN_WRITE_NOW = 2 };
+uint32_t xev__os_file_can_try(xev_fd fd);
+/* Every write to the file system waits for storage, however the file was opened. Does not wait
+ * where a write_now has succeeded. */
+bool xev__os_file_writes_through(xev_fd fd);
+
 int xev__os_file_sync(xev_fd fd, bool data_only);
 int xev__os_file_stat(const char *path, bool follow, xev_file_stat *out);
 int xev__os_file_stat_fd(xev_fd fd, xev_file_stat *out);

@@ -1,4 +1,5 @@
-/* Files: what each operation is, where it runs and why, and the two that take several steps. */
+/* Files: what each operation is, where it runs and why, which ones are tried on the loop first, and
+ * the two that take several steps. */
 #include "xev/file.h"
 
 #include <assert.h>
@@ -165,9 +166,9 @@ static int run_close(void *req) {
 
 /* ---- the table ----
  *
- * Everything is on the pool, on io_uring too, because the ring's buffered reads run in the loop's
- * own thread. Random reads of a 512 MiB file, 2 CPUs, ext4, Linux 6.18, bare liburing with
- * DEFER_TASKRUN against this file with a default pool, ranges over three runs under some load:
+ * The pool is used on io_uring too, because the ring's buffered reads run in the loop's own thread.
+ * Random reads of a 512 MiB file, 2 CPUs, ext4, Linux 6.18, bare liburing with DEFER_TASKRUN
+ * against a default pool, ranges over three runs under some load:
  *
  *                                  reads/s, 1000s            us of the loop's CPU per read
  *     block, at once               ring          pool         ring          pool
@@ -178,11 +179,13 @@ static int run_close(void *req) {
  *      4 KiB,  1, cached       280 to 450     22 to 36     1.7 to 1.8     15 to 17
  *      4 KiB,  1, not cached    13 to 16       7 to 13      22 to 26       8 to 14
  *
- * One small cached read at a time is what the ring is better at, by the cost of two wakes. For the
- * rest it is no faster where the loop is busy, and each large read keeps the loop's connections
- * waiting for 0.1 to 0.3 ms. Buffered writes, fsync, openat, statx and the names go to a kernel
- * worker thread from the ring in any case, without our caps per kind. And this way a program sees
- * the same order, cancel and deadlines on every backend. O_DIRECT reads could be an exception.
+ * Large reads and those that are not cached gain nothing from the ring, and each keeps the loop's
+ * connections waiting, a large one for 0.1 to 0.3 ms. A small cached read costs less than the two
+ * wakes that the pool takes for it, so those are tried on the loop's thread first, by a system call
+ * that does not wait (below). The same call on every backend: a program sees the same order, cancel
+ * and deadlines on each. Buffered writes, fsync, openat, statx and the names go to a kernel worker
+ * thread from the ring in any case, without our caps per kind. O_DIRECT reads could be an
+ * exception.
  */
 enum file_op {
     OPEN,
@@ -281,10 +284,119 @@ static bool begin_fd(const char *call, enum file_op op, xev_fd fd, xev_loop *loo
     return fd >= 0;
 }
 
-static int check_pieces(xev_completion *c) {
-    const xev_file_req *r = (const xev_file_req *)(const void *)c;
-    return xev__vec_bytes(r->vec, r->count) > 0 ? 0 : XEV_EINVAL;
+/* ---- what needs no thread ----
+ *
+ * A try is made from the loop's turn, and not at submission: a callback that submits many does not
+ * copy without limit, what is cancelled before has had no effect, and the data is still in the
+ * processor's cache when the callback gets it.
+ */
+
+/* The largest read or write that is tried on the loop's thread. */
+#define TRY_BYTES ((uint32_t)64 << 10)
+/* How often a hint is used before the file is looked at anew. The program may have closed it, and
+ * opened another with the number: the worst that comes of it is that tries are missed, or that so
+ * many of them wait for a disk. */
+#define HINT_USES 64
+/* Reads without a try behind the last of many in a row whose data was not in memory: 2 to the power
+ * of this, less 1. Such a try costs the loop's thread the start of the disk's work. */
+#define MISSES_MAX 5
+
+static struct xev__file_hint *hint_at(xev_loop *loop, xev_fd fd) {
+    return &loop->file_hints[(uint32_t)fd % XEV__FILE_HINTS];
 }
+
+static struct xev__file_hint *hint_of(xev_loop *loop, xev_fd fd) {
+    struct xev__file_hint *h = hint_at(loop, fd);
+    if (h->left > 0 && h->fd == fd) {
+        h->left--;
+        return h;
+    }
+    uint32_t can = xev__os_file_can_try(fd);
+    xev__count(&loop->count.syscalls, 2);
+    if (h->fd != fd) {
+        *h = (struct xev__file_hint){.fd = fd};
+    }
+    h->can_read = (can & XEV__CAN_READ_NOW) != 0;
+    h->can_write = (can & XEV__CAN_WRITE_NOW) != 0 && !h->writes_wait;
+    h->left = HINT_USES - 1;
+    return h;
+}
+
+/* The hint of a request that is being tried, where no other descriptor has taken its place. */
+static struct xev__file_hint *hint_tried(const xev_file_req *r) {
+    struct xev__file_hint *h = hint_at(r->c.loop, r->c.fd);
+    return h->fd == r->c.fd ? h : NULL;
+}
+
+/* Not this kernel, its filter, this file system or this file. (An error of the arguments may say
+ * the same; the thread will find it.) */
+static bool is_unsupported(int code) {
+    return code == XEV_ENOTSUP || code == XEV_ENOSYS || code == XEV_EINVAL || code == XEV_EPERM;
+}
+
+static int try_read(xev_completion *c) {
+    const xev_file_req *r = (const xev_file_req *)(const void *)c;
+    int rc = xev__os_file_read_now(c->fd, r->vec, r->count, r->link.try_bytes, r->offset);
+    struct xev__file_hint *h = hint_tried(r);
+    if (rc >= 0) {
+        if (h != NULL) {
+            h->misses = 0;
+        }
+        return rc == 0 ? XEV_EOF : rc;
+    }
+    if (h != NULL && is_unsupported(rc)) {
+        h->can_read = false;
+    } else if (h != NULL && rc == XEV_EAGAIN) {
+        if (h->misses < MISSES_MAX) {
+            h->misses++;
+        }
+        h->skip = (uint8_t)((1u << h->misses) - 1);
+    }
+    return XEV_EAGAIN; /* a thread reports what else it was */
+}
+
+static int try_write(xev_completion *c) {
+    xev_file_req *r = (xev_file_req *)(void *)c;
+    xev__block_write_signals(c->loop);
+    int rc = xev__os_file_write_now(c->fd, r->vec, r->count, r->offset);
+    struct xev__file_hint *h = hint_tried(r);
+    if (h != NULL && rc > 0 && !h->writes_known) {
+        h->writes_wait = xev__os_file_writes_through(c->fd);
+        h->writes_known = true;
+        xev__count(&c->loop->count.syscalls, 1);
+    } else if (h != NULL && is_unsupported(rc)) {
+        h->writes_wait = true;
+    }
+    if (h != NULL && h->writes_wait) {
+        h->can_write = false;
+    }
+    r->done_bytes = rc > 0 ? (uint64_t)rc : 0;
+    return (uint32_t)rc == r->link.try_bytes ? rc : XEV_EAGAIN; /* a thread writes the rest */
+}
+
+static int check_pieces(xev_completion *c) {
+    xev_file_req *r = (xev_file_req *)(void *)c;
+    uint32_t len_bytes = xev__vec_bytes(r->vec, r->count);
+    r->done_bytes = 0;
+    r->link.try_now = NULL;
+    if (len_bytes == 0) {
+        return XEV_EINVAL;
+    }
+    if (len_bytes > TRY_BYTES || c->loop->options.thread_pool == NULL) {
+        return 0;
+    }
+    struct xev__file_hint *h = hint_of(c->loop, c->fd);
+    bool reads = c->arg.work == run_read;
+    if (reads && h->skip > 0) {
+        h->skip--;
+    } else if (reads ? h->can_read : h->can_write) {
+        r->link.try_now = reads ? try_read : try_write;
+        r->link.try_bytes = len_bytes;
+    }
+    return 0;
+}
+
+/* ---- submission of reads and writes ---- */
 
 /* A begun transfer goes on; vec may be the one in the request. */
 static void transfer(xev_loop *loop, xev_file_req *r, const xev_vec *vec, size_t count,

@@ -1,4 +1,6 @@
-/* Linux: reading directories by getdents64, copying and sending inside the kernel. */
+/* Linux: reads and writes that do not wait, reading directories by getdents64, copying and sending
+ * inside the kernel. */
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -6,6 +8,8 @@
 #include <stdio.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "xev/error.h"
@@ -17,6 +21,71 @@
 #define COPY_PIECE ((size_t)16 << 20)
 /* A pool's stacks may be small. */
 #define HAND_PIECE ((size_t)4 << 10)
+
+/* ---- without waiting ---- */
+
+/* O_DIRECT reads and writes wait for the disk under RWF_NOWAIT too, as do writes that are to reach
+ * it. Pipes and devices: a thread has always waited for those, and tries of them take data that a
+ * cancelled read leaves alone. */
+uint32_t xev__os_file_can_try(xev_fd fd) {
+    int flags = fcntl(fd, F_GETFL);
+    struct statx st;
+    /* DONT_SYNC: a server is not asked. */
+    if (flags < 0 || (flags & O_DIRECT) != 0 ||
+        statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0 ||
+        (!S_ISREG(st.stx_mode) && !S_ISBLK(st.stx_mode))) {
+        return 0;
+    }
+    return (flags & (O_SYNC | O_DSYNC)) != 0 ? XEV__CAN_READ_NOW
+                                             : XEV__CAN_READ_NOW | XEV__CAN_WRITE_NOW;
+}
+
+bool xev__os_file_writes_through(xev_fd fd) {
+    struct statvfs fs;
+    return fstatvfs(fd, &fs) < 0 || (fs.f_flag & ST_SYNCHRONOUS) != 0;
+}
+
+/* These calls take -1 for "at the position", and other offsets beyond INT64_MAX for wrong. */
+_Static_assert((off_t)XEV__AT_POSITION == -1, "as for preadv2");
+
+static int read_some_now(xev_fd fd, const xev_vec *vec, uint32_t count, uint64_t offset) {
+    const struct iovec *pieces = (const struct iovec *)(const void *)vec;
+    int rc;
+    do {
+        rc = xev__sys_result(preadv2(fd, pieces, (int)count, (off_t)offset, RWF_NOWAIT));
+    } while (rc == XEV_EINTR);
+    return rc;
+}
+
+int xev__os_file_read_now(xev_fd fd, const xev_vec *vec, uint32_t count, size_t len_bytes,
+                          uint64_t offset) {
+    int rc = read_some_now(fd, vec, count, offset);
+    if (rc <= 0 || (size_t)rc == len_bytes) {
+        return rc;
+    }
+    assert((size_t)rc < len_bytes);
+    /* That far it was in memory. Whether the file ends there is what the next byte says. */
+    bool moves = offset == XEV__AT_POSITION;
+    off_t behind = moves ? lseek(fd, 0, SEEK_CUR) : (off_t)offset + rc;
+    char byte;
+    xev_vec next = {&byte, 1};
+    if (behind >= rc && read_some_now(fd, &next, 1, (uint64_t)behind) == 0) {
+        return rc;
+    }
+    if (moves && behind >= rc) {
+        (void)lseek(fd, behind - rc, SEEK_SET);
+    }
+    return XEV_EAGAIN;
+}
+
+int xev__os_file_write_now(xev_fd fd, const xev_vec *vec, uint32_t count, uint64_t offset) {
+    const struct iovec *pieces = (const struct iovec *)(const void *)vec;
+    int rc;
+    do {
+        rc = xev__sys_result(pwritev2(fd, pieces, (int)count, (off_t)offset, RWF_NOWAIT));
+    } while (rc == XEV_EINTR);
+    return rc;
+}
 
 /* ---- directories ---- */
 
@@ -137,7 +206,7 @@ static int piece_by_hand(struct xev__os_copy *copy) {
         return n;
     }
     vec.len_bytes = (size_t)n;
-    uint64_t done;
+    uint64_t done = 0;
     return xev__os_file_writev(copy->to, &vec, 1, XEV__AT_POSITION, &done);
 }
 

@@ -1,4 +1,5 @@
 /* POSIX: files and directories. Nothing here allocates. */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
@@ -81,30 +82,41 @@ static int write_some(xev_fd fd, const struct iovec *vec, int count, uint64_t of
     return rc;
 }
 
+/* What comes behind the first skip bytes, as far as there is room: the number of its pieces. */
+static int rest_of(const xev_vec *vec, uint32_t count, uint64_t skip, struct iovec rest[REST_VEC]) {
+    int n = 0;
+    for (uint32_t i = 0; i < count && n < REST_VEC; i++) {
+        if (skip >= vec[i].len_bytes) {
+            skip -= vec[i].len_bytes;
+            continue;
+        }
+        rest[n].iov_base = (char *)vec[i].base + skip;
+        rest[n++].iov_len = vec[i].len_bytes - skip;
+        skip = 0;
+    }
+    return n;
+}
+
 int xev__os_file_writev(xev_fd fd, const xev_vec *vec, uint32_t count, uint64_t offset,
                         uint64_t *done) {
     uint64_t total = 0;
     for (uint32_t i = 0; i < count; i++) {
         total += vec[i].len_bytes;
     }
-    *done = 0;
-    int rc = write_some(fd, iovec_of(vec), (int)count, offset);
-    while (rc > 0 && (*done += (uint64_t)rc) < total) {
+    assert(*done < total);
+    int rc;
+    do {
         /* The caller's vector is not ours to change: go on with a copy of what comes next. */
         struct iovec rest[REST_VEC];
-        uint64_t skip = *done;
-        int n = 0;
-        for (uint32_t i = 0; i < count && n < REST_VEC; i++) {
-            if (skip >= vec[i].len_bytes) {
-                skip -= vec[i].len_bytes;
-                continue;
-            }
-            rest[n].iov_base = (char *)vec[i].base + skip;
-            rest[n++].iov_len = vec[i].len_bytes - skip;
-            skip = 0;
+        const struct iovec *next = iovec_of(vec);
+        int n = (int)count;
+        if (*done > 0) {
+            n = rest_of(vec, count, *done, rest);
+            next = rest;
         }
-        rc = write_some(fd, rest, n, offset == XEV__AT_POSITION ? offset : offset + *done);
-    }
+        rc = write_some(fd, next, n, offset == XEV__AT_POSITION ? offset : offset + *done);
+        *done += rc > 0 ? (uint64_t)rc : 0;
+    } while (rc > 0 && *done < total);
     /* A device that takes nothing and says no error must not be asked for ever. */
     return rc < 0 ? rc : rc == 0 ? XEV_EIO : (int)total;
 }
