@@ -140,6 +140,43 @@ TEST(close_cancels_what_is_pending_then_closes_then_calls_back) {
     }
 }
 
+/* So the close's callback may free what all three are in. */
+TEST(a_cancel_reports_before_the_close) {
+    for (int kind = 0; kind < KINDS; kind++) {
+        for (int variant = 0; variant < 4; variant++) {
+            struct net n;
+            struct op op[2], cancel, closing;
+            struct scene s;
+            blocked(&s, (enum pending)kind);
+            net_open(&n, NULL);
+            for (int i = 0; i < 2; i++) {
+                enum pending k = (kind == SHUTDOWN && i == 0) || (kind == CONNECT && i > 0)
+                                     ? SEND
+                                     : (enum pending)kind;
+                submit(k, &op[i], &n, s.fd, &s.addr);
+            }
+            if (variant % 2 != 0) {
+                settle(&n);
+            }
+            if (variant / 2 != 0) {
+                submit_close(&closing, &n, s.fd);
+            }
+            xev_cancel(&n.loop, &op[1].c, &op_new(&cancel, &n)->c, &cancel, op_called);
+            if (variant / 2 == 0) {
+                submit_close(&closing, &n, s.fd);
+            }
+            run_op(&closing);
+            CHECK_EQ(closing.result, 0);
+            CHECK_EQ(cancel.ends, 1);
+            CHECK_LT(op[1].at, cancel.at);
+            CHECK_LT(cancel.at, closing.at);
+            CHECK_EQ(xev_loop_active(&n.loop), 0);
+            xev_loop_deinit(&n.loop);
+            leave(&s);
+        }
+    }
+}
+
 TEST(teardown_cancels_what_is_pending_and_closes_nothing) {
     for (int kind = 0; kind < KINDS; kind++) {
         for (int in_kernel = 0; in_kernel < 2; in_kernel++) {

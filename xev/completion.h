@@ -132,7 +132,8 @@ xev_completion_state_t xev_completion_state(xev_completion *c);
 bool xev_completion_more(const xev_completion *c);
 
 /* Whether an active completion keeps XEV_RUN_UNTIL_DONE (and XEV_RUN_ONCE) going. Each submission
- * starts referenced; both calls may be repeated and need an active completion. Loop's thread. */
+ * starts referenced, and XEV_REARM leaves it as it was. Both calls may be repeated and need an
+ * active completion. Loop's thread. */
 void xev_completion_ref(xev_completion *c);
 void xev_completion_unref(xev_completion *c);
 
@@ -140,7 +141,9 @@ void xev_completion_unref(xev_completion *c);
  * has reported XEV_ECANCELED), XEV_ENOENT if there was nothing to stop: already finished (its
  * result was or will be delivered, no data is lost), never started, cancelled before, running on a
  * pool thread, active in another thread's loop, or itself a cancel or close. target's terminal
- * callback always runs before c's. target may be memory with anything in it. Loop's thread. */
+ * callback always runs before c's. If target was active when c was submitted, c's callback runs
+ * before that of a close of target's descriptor, which may free them both. target may be memory
+ * with anything in it. Loop's thread. */
 void xev_cancel(xev_loop *loop, xev_completion *target, xev_completion *c, void *userdata,
                 xev_cb cb);
 
@@ -148,8 +151,10 @@ void xev_cancel(xev_loop *loop, xev_completion *target, xev_completion *c, void 
  * deadline away, a later call replaces it. When it passes, the operation is stopped and its
  * terminal callback reports XEV_ETIMEDOUT, unless a result had already arrived: one or the other,
  * never both. Costs no kernel timer. Never early; from 1 s on it may be up to 20 ms late. A
- * multishot operation keeps its deadline until it ends, and REARM starts without one. Work that a
- * pool thread runs cannot be stopped: its result comes late. Loop's thread. */
+ * multishot operation keeps its deadline until it ends, and REARM starts without one: a callback
+ * that wants a deadline each time (against a silent peer, say) submits anew, sets it, and returns
+ * XEV_DISARM. Work that a pool thread runs cannot be stopped: its result comes late. Loop's
+ * thread. */
 void xev_completion_timeout(xev_loop *loop, xev_completion *c, uint64_t timeout_ns);
 
 XEV_END_DECLS

@@ -20,8 +20,10 @@
 enum xev_poll_mask {
     XEV_POLL_IN = 1,  /* can be read */
     XEV_POLL_OUT = 2, /* can be written */
-    /* The other end is closed: always reported. It will write no more, but may read: where asked
-     * for. */
+    /* The other end is gone: reported whether or not mask has this bit. With the bit in mask, also
+     * that the other end has ended its writing (a half-close) and may still read. A TCP peer that
+     * has closed looks like one that has ended its writing, until it answers with a reset. To wait
+     * for nothing but the other end's going, poll for XEV_POLL_ERR. */
     XEV_POLL_HUP = 4,
     XEV_POLL_ERR = 8,  /* always reported; for a pipe's writer: nobody reads */
     XEV_POLL_PRI = 16, /* exceptional condition */

@@ -38,7 +38,10 @@ typedef struct xev_process_options {
     const char *const *env;  /* "NAME=value", ended by NULL; NULL: this program's */
     const char *cwd;         /* NULL: this program's */
     xev_stdio stdio[3];      /* standard input, output, error */
-    bool detached;           /* a session of its own: no signals from this one's terminal */
+    /* A session of its own: no signals from this one's terminal. The child then leads a process
+     * group, so that kill(-p.pid, number) of <signal.h> also reaches what it has started itself:
+     * until a wait has reported its end, as the number may then be another's. */
+    bool detached;
     /* Who it runs as; XEV_EPERM without the privilege. Either one also takes the supplementary
      * groups away, if this program is root. Set both: a user alone keeps this program's group. */
     bool set_uid, set_gid;
@@ -98,9 +101,11 @@ void xev_process_wait(const xev_process *p, xev_loop *loop, xev_completion *c, v
 int xev_process_exit_code(int result);
 int xev_process_signal(int result);
 
-/* Send a signal; 0 only asks whether one could. 0 or XEV_ESRCH (it was collected), XEV_EPERM,
- * XEV_EINVAL (no such signal), XEV_EBADF. A process that ended and was not collected takes signals
- * without effect. Any thread. */
+/* Send a signal to this process alone (to its children too: see detached); 0 only asks whether one
+ * could. What a process that was killed has started lives on, and so does their end of its output
+ * pipe: XEV_EOF comes when the last of them has closed it. 0 or XEV_ESRCH (it was collected),
+ * XEV_EPERM, XEV_EINVAL (no such signal), XEV_EBADF. A process that ended and was not collected
+ * takes signals without effect. Any thread. */
 int xev_process_kill(const xev_process *p, int signal_number);
 
 /* As xev_tcp_close, for p->fd alone: not for p->stdio. The process is not ended by it; see Zombies

@@ -10,7 +10,10 @@
  *             where descriptors are short as they come free; then the listeners close. Begin to
  *             finish what is there, take on nothing new.
  *     stop    N-1 .. 0, when no shard has referenced operations or messages left, or the drain's
- *             deadline has passed. Mailboxes are open: the last word to other shards.
+ *             deadline has passed. Mailboxes are open: the last word to other shards. Nobody waits
+ *             for an operation that is submitted here: it is cancelled if it is not done when the
+ *             loop ends. What must be written (the last lines of a log) is written in the drain,
+ *             which waits for it, or here by a call that blocks.
  *             (N-1 .. 0: the shard handles every message it was sent, and its loop ends)
  *     deinit  N-1 .. 0, after all loops are gone and all callbacks have run: free.
  *
@@ -199,8 +202,9 @@ uint32_t xev_cpu_count(void);
 XEV_NODISCARD int xev_runtime_run(xev_runtime *rt, const xev_runtime_options *options);
 
 /* What made the last xev_runtime_run fail, once it has returned; all zero and "" where it ended in
- * order or was cut short. A shard whose loop cannot wait any more (see xev_loop_run) ends all
- * shards in order, and is named here. Thread that called xev_runtime_run. */
+ * order or was cut short, of which the return value says all (XEV_ETIMEDOUT, XEV_EINTR). A shard
+ * whose loop cannot wait any more (see xev_loop_run) ends all shards in order, and is named here.
+ * Thread that called xev_runtime_run. */
 void xev_runtime_failure_get(const xev_runtime *rt, xev_runtime_failure *out);
 
 /* Start the drain; a second time, end it at once. Where rt has ended, nothing. Any thread, and any
@@ -241,8 +245,9 @@ void xev_shard_count(xev_shard *shard, xev_shard_counters *out);
  * 0 on shard 0 takes any; the others then use the port of xev_listener_addr. backlog: above 0; 0
  * means 4096. The listener closes in the drain, which serves who is connected by then. A socket
  * filter that lets no connection begin replaces one that was attached to it. Shard's thread. 0 or a
- * code: XEV_EINVAL (backlog), XEV_EAFNOSUPPORT (no address, NULL included), XEV_ECANCELED (the
- * drain has begun), ... */
+ * code: XEV_EINVAL (backlog), XEV_EAFNOSUPPORT (no address, NULL included, or one of a Unix socket,
+ * which has no SO_REUSEPORT: listen on one shard by unix.h, and close it in the drain callback),
+ * XEV_ECANCELED (the drain has begun), ... */
 XEV_NODISCARD int xev_shard_listen(xev_shard *shard, xev_listener *listener, const xev_addr *addr,
                                    int backlog, void *userdata, xev_listener_fn callback);
 
