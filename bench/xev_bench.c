@@ -159,10 +159,10 @@ void bench_deadlines(struct loop_bench_run *run) {
     for (int64_t at = 0; at < run->count;) {
         int n = run->count - at < run->window ? (int)(run->count - at) : run->window;
         for (int i = 0; i < n; i++) {
-            xev_completion_timeout(&loop, &slots[i].c, loop_bench_delay_ms(at + i) * 1000000);
+            xev_completion_set_timeout(&loop, &slots[i].c, loop_bench_delay_ms(at + i));
         }
         for (int i = 0; i < n; i++) {
-            xev_completion_timeout(&loop, &slots[i].c, 0);
+            xev_completion_set_timeout(&loop, &slots[i].c, 0);
         }
         at += n;
         xev_bench_ok("run", xev_loop_run(&loop, XEV_RUN_NO_WAIT));

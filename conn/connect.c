@@ -120,7 +120,7 @@ static void try_addresses(struct xev__conn_connect *cn) {
         xev_tcp_dial(loop, &cn->dial, cn->addrs, cn->count, XEV_DIAL_STAGGER_MS, cn, on_tried);
     }
     if (cn->options.timeout_ms != UINT32_MAX) {
-        xev_completion_timeout(loop, &cn->dial.c, UINT64_C(1000000) * cn->options.timeout_ms);
+        xev_completion_set_timeout(loop, &cn->dial.c, cn->options.timeout_ms);
     }
 }
 

@@ -352,7 +352,7 @@ void xev_conn_service_count(const xev_conn_service *s, xev_conn_counters *out) {
     *out = s->count;
 }
 
-void xev_conn_service_each(xev_conn_service *s, xev_conn_each_fn fn, void *userdata) {
+void xev_conn_service_each(xev_conn_service *s, void *userdata, xev_conn_each_fn fn) {
     xev__conn_check("xev_conn_service_each", s);
     if (fn == NULL) {
         xev__conn_misuse("xev_conn_service_each", "function is null", s);
@@ -373,7 +373,7 @@ static void drain_one(xev_conn *c, void *userdata) {
 void xev_conn_service_drain(xev_conn_service *s) {
     xev__conn_check("xev_conn_service_drain", s);
     s->draining = true;
-    xev_conn_service_each(s, drain_one, NULL);
+    xev_conn_service_each(s, NULL, drain_one);
 }
 
 const char *xev_conn_reason_name(xev_conn_reason reason) {

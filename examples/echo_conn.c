@@ -8,7 +8,7 @@
  * What the kernel takes at once is sent from the loop's buffer, inside the receive's callback. The
  * rest is queued: the loop lends the buffer and gets it back when it is sent. Peers that read
  * nothing could keep all buffers there are, so beyond LENT_MAX of them data is copied. Such a peer
- * costs WRITES_MAX writes at most, and STALL_NS later nothing.
+ * costs WRITES_MAX writes at most, and STALL_MS later nothing.
  */
 #include "examples/echo_conn.h"
 
@@ -19,7 +19,7 @@
 #define LOW_WATER (16u * 1024)
 #define WRITES_MAX 8  /* each may hold a buffer, however little is in it */
 #define LENT_MAX 1024 /* of the loop's 2048 */
-#define STALL_NS (30ull * 1000000000)
+#define STALL_MS 30000
 
 struct echo_write {
     xev_write_req req;
@@ -214,7 +214,7 @@ void echo_conn_start(echo_pool *pool, int fd) {
     }
     pool->live = k;
     xev_stream_init(&k->out, pool->loop, fd);
-    xev_stream_set_timeout(&k->out, STALL_NS);
+    xev_stream_set_timeout(&k->out, STALL_MS);
     advance(k);
 }
 

@@ -14,7 +14,7 @@
 #include "examples/log.h"
 #include "xev/shard.h"
 
-#define KEEPALIVE_S 60 /* of silence, and between probes; Linux gives up after nine */
+#define KEEPALIVE_MS 60000 /* of silence, and between probes; Linux gives up after nine */
 
 struct counts {
     uint64_t accepted, bytes, messages;
@@ -131,7 +131,7 @@ static int on_init(xev_shard *self, void *userdata) {
     s->pool.loop = loop;
     int rc = xev_shard_listen(self, &s->listener, &app->addr, 0, s, on_connection);
     if (rc == 0) { /* connections inherit it, and peers that vanish while idle are found out */
-        rc = xev_tcp_set_keepalive(xev_listener_tcp(&s->listener), KEEPALIVE_S);
+        rc = xev_tcp_set_keepalive(xev_listener_tcp(&s->listener), KEEPALIVE_MS);
     }
     if (rc < 0) {
         log_line("echo_sharded: cannot listen on %s port %u: %s", app->host, app->port,

@@ -22,7 +22,7 @@ static xev_cb_action on_tick(xev_loop *loop, xev_completion *c, int result, void
 
 /* One round of the host: its own descriptor and the loop's, with the loop's word on how long. */
 static int host_round(xev_loop *loop, xev_fd loop_fd, int own_fd) {
-    uint64_t ns = xev_loop_prepare_wait(loop);
+    uint64_t ns = xev_loop_prepare_wait_ns(loop);
     struct timespec limit = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
     struct pollfd fds[] = {{.fd = loop_fd, .events = POLLIN}, {.fd = own_fd, .events = POLLIN}};
     int n = ppoll(fds, 2, ns == UINT64_MAX ? NULL : &limit, NULL);

@@ -85,7 +85,7 @@ int main(int argc, char **argv) {
     if (rc < 0 || (rc = xev_tcp_init(&listener, XEV_AF_INET)) < 0 ||
         (rc = xev_tcp_bind(listener, &addr, false)) < 0 ||
         (rc = xev_tcp_set_nodelay(listener, true)) < 0 ||
-        (rc = xev_tcp_set_keepalive(listener, 60)) < 0 || /* connections inherit both */
+        (rc = xev_tcp_set_keepalive(listener, 60000)) < 0 || /* connections inherit both */
         (rc = xev_tcp_listen(listener, 1024)) < 0 ||
         (rc = xev_tcp_local_addr(listener, &addr)) < 0 || (rc = xev_loop_init(&loop)) < 0) {
         return failed("start", rc);

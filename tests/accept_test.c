@@ -331,7 +331,7 @@ TEST(a_starved_accept_can_be_cancelled_closed_and_torn_down) {
             CHECK_LT(accepted.at, closing.at);
             break;
         case 2:
-            xev_completion_timeout(&n.loop, &accepted.c, 15 * MS);
+            xev_completion_set_timeout(&n.loop, &accepted.c, 15);
             run_op(&accepted);
             CHECK_EQ(accepted.result, XEV_ETIMEDOUT);
             break;

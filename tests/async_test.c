@@ -288,7 +288,7 @@ TEST(deadline_of_a_wait) {
     struct op o = {0}, again = {0};
     wait_for(&o);
     uint64_t begin = clock_ns();
-    xev_completion_timeout(&loop, &o.c, 3 * MS_NS);
+    xev_completion_set_timeout(&loop, &o.c, 3);
     run_done(&loop);
     CHECK_EQ(o.calls, 1);
     CHECK_EQ(o.result, XEV_ETIMEDOUT);

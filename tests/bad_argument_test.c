@@ -243,9 +243,12 @@ TEST(bad_arguments_of_loops_and_timers) {
     TAKES(xev_timer_cancel, w, NULL, L, &spare, C, NULL, CB);
     check_end("xev_timer_cancel", "w", XEV_ENOENT);
 #define POLLING (xev_fd_poll(event, L, C, XEV_POLL_PRI, NULL, CB), L)
-    WAITS(xev_completion_timeout, timeout_ns, POLLING, C, UINT64_MAX);
-    WAITS(xev_completion_timeout, timeout_ns, POLLING, C, 0);
-    ENDS(xev_completion_timeout, timeout_ns, XEV_ETIMEDOUT, POLLING, C, 1);
+    WAITS(xev_completion_set_timeout, timeout_ms, POLLING, C, UINT64_MAX);
+    WAITS(xev_completion_set_timeout, timeout_ms, POLLING, C, 0);
+    ENDS(xev_completion_set_timeout, timeout_ms, XEV_ETIMEDOUT, POLLING, C, 1);
+    WAITS(xev_completion_set_timeout_ns, timeout_ns, POLLING, C, UINT64_MAX);
+    WAITS(xev_completion_set_timeout_ns, timeout_ns, POLLING, C, 0);
+    ENDS(xev_completion_set_timeout_ns, timeout_ns, XEV_ETIMEDOUT, POLLING, C, 1);
     end();
 }
 
@@ -302,8 +305,8 @@ TEST(bad_arguments_of_streams) {
     STREAM_ENDS(xev_stream_init, fd, XEV_EPIPE, listener_fd);
     STREAM_ENDS(xev_stream_init_fd, fd, XEV_EBADF, folder);
     STREAM_ENDS(xev_stream_init_fd, fd, XEV_EBADF, pipe_end[0]);
-    TAKES(xev_stream_set_timeout, timeout_ns, &stream, UINT64_MAX);
-    TAKES(xev_stream_set_timeout, timeout_ns, &stream, 0);
+    TAKES(xev_stream_set_timeout, timeout_ms, &stream, UINT64_MAX);
+    TAKES(xev_stream_set_timeout, timeout_ms, &stream, 0);
     REFUSES(xev_stream_set_marks, low_bytes, XEV_EINVAL, &stream, 1, 0, NULL, NULL);
 #define WRITE_ENDS(function, argument, code, buf, len_bytes)                                       \
     do {                                                                                           \
@@ -442,16 +445,18 @@ TEST(bad_arguments_of_tcp_calls) {
     NO_SOCKET_NOW(xev_tcp_set_nodelay, tcp, TCP, true);
     NO_FD_NOW(xev_tcp_set_keepalive, tcp, TCP, 1);
     NO_SOCKET_NOW(xev_tcp_set_keepalive, tcp, TCP, 1);
-    REFUSES(xev_tcp_set_keepalive, idle_s, XEV_EINVAL, good, 32768);
-    REFUSES(xev_tcp_set_keepalive, idle_s, XEV_EINVAL, good, UINT32_MAX);
+    REFUSES(xev_tcp_set_keepalive, idle_ms, XEV_EINVAL, good, 32767001);
+    REFUSES(xev_tcp_set_keepalive, idle_ms, XEV_EINVAL, good, UINT32_MAX * UINT64_C(1000) + 1000);
+    REFUSES(xev_tcp_set_keepalive, idle_ms, XEV_EINVAL, good, UINT64_MAX);
     NO_FD_NOW(xev_tcp_set_buffers, tcp, TCP, 4096, 4096);
     NO_SOCKET_NOW(xev_tcp_set_buffers, tcp, TCP, 4096, 4096);
     REFUSES(xev_tcp_set_buffers, send_bytes, XEV_EINVAL, good, UINT32_MAX, 0);
     REFUSES(xev_tcp_set_buffers, recv_bytes, XEV_EINVAL, good, 0, (uint32_t)INT32_MAX + 1);
     NO_FD_NOW(xev_tcp_set_linger, tcp, TCP, 1);
     NO_SOCKET_NOW(xev_tcp_set_linger, tcp, TCP, 1);
-    REFUSES(xev_tcp_set_linger, timeout_s, XEV_EINVAL, good, (uint32_t)INT32_MAX + 1);
-    REFUSES(xev_tcp_set_linger, timeout_s, XEV_EINVAL, good, UINT32_MAX);
+    REFUSES(xev_tcp_set_linger, timeout_ms, XEV_EINVAL, good, INT32_MAX * UINT64_C(1000) + 1);
+    REFUSES(xev_tcp_set_linger, timeout_ms, XEV_EINVAL, good, UINT32_MAX * UINT64_C(1000) + 1000);
+    REFUSES(xev_tcp_set_linger, timeout_ms, XEV_EINVAL, good, UINT64_MAX);
     NO_FD_NOW(xev_tcp_set_reset_on_close, tcp, TCP, true);
     NO_SOCKET_NOW(xev_tcp_set_reset_on_close, tcp, TCP, true);
     NO_FD_NOW(xev_tcp_local_addr, tcp, TCP, &a);
@@ -823,6 +828,6 @@ TEST(bad_arguments_of_file_changes) {
     REFUSES(xev_fs_event_next, result, false, &w, 0, &at, &change);
     REFUSES(xev_fs_event_next, result, false, &w, INT_MAX, &at, &change);
     at = SIZE_MAX;
-    REFUSES(xev_fs_event_next, at, false, &w, INT_MAX, &at, &change);
+    REFUSES(xev_fs_event_next, at_bytes, false, &w, INT_MAX, &at, &change);
     end();
 }

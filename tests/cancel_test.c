@@ -500,7 +500,7 @@ TEST(deadline_of_each_kind_of_operation) {
         struct op target = {0};
         submit((enum kind)kind, &target);
         uint64_t begin = clock_ns();
-        xev_completion_timeout(&loop, &target.c, 3 * MS_NS);
+        xev_completion_set_timeout(&loop, &target.c, 3);
         CHECK_EQ(target.calls, 0);
         run_done(&loop);
         CHECK_GE(clock_ns() - begin, 3 * MS_NS);
@@ -518,7 +518,7 @@ TEST(deadline_that_does_not_pass_changes_nothing) {
     start();
     struct op target = {0};
     recv_into(&target, bytes);
-    xev_completion_timeout(&loop, &target.c, 3600 * 1000 * MS_NS);
+    xev_completion_set_timeout(&loop, &target.c, 3600 * 1000);
     turns(2);
     put_bytes(pair[1], "r", 1);
     run_done(&loop); /* does not wait for the deadline */
@@ -547,7 +547,7 @@ TEST(deadline_of_a_second_is_not_early) {
     for (int i = 0; i < N; i++) {
         xev_tcp_recv(pair[0], &loop, &late[i].op.c, &bytes[i], 1, &late[i], late_cb);
         late[i].begin = clock_ns();
-        xev_completion_timeout(&loop, &late[i].op.c, 1000 * MS_NS);
+        xev_completion_set_timeout(&loop, &late[i].op.c, 1000);
         while (clock_ns() - late[i].begin < 300 * 1000) {
         }
     }
@@ -561,10 +561,10 @@ TEST(deadline_is_replaced_by_a_later_call) {
     recv_into(&longer, bytes);
     recv_into(&shorter, bytes);
     uint64_t begin = clock_ns();
-    xev_completion_timeout(&loop, &longer.c, 1 * MS_NS);
-    xev_completion_timeout(&loop, &longer.c, 30 * MS_NS);
-    xev_completion_timeout(&loop, &shorter.c, 3600 * 1000 * MS_NS);
-    xev_completion_timeout(&loop, &shorter.c, 1 * MS_NS);
+    xev_completion_set_timeout(&loop, &longer.c, 1);
+    xev_completion_set_timeout(&loop, &longer.c, 30);
+    xev_completion_set_timeout(&loop, &shorter.c, 3600 * 1000);
+    xev_completion_set_timeout(&loop, &shorter.c, 1);
     xev_timer_run(NULL, &loop, &timer.c, 5, &timer, op_cb);
     run_for(&loop, &shorter, 1);
     CHECK_EQ(shorter.result, XEV_ETIMEDOUT);
@@ -580,9 +580,9 @@ TEST(deadline_is_taken_away_by_0) {
     start();
     struct op target = {0}, timer = {0};
     recv_into(&target, bytes);
-    xev_completion_timeout(&loop, &target.c, 0); /* there is none: nothing to take */
-    xev_completion_timeout(&loop, &target.c, 1 * MS_NS);
-    xev_completion_timeout(&loop, &target.c, 0);
+    xev_completion_set_timeout(&loop, &target.c, 0); /* there is none: nothing to take */
+    xev_completion_set_timeout(&loop, &target.c, 1);
+    xev_completion_set_timeout(&loop, &target.c, 0);
     xev_timer_run(NULL, &loop, &timer.c, 10, &timer, op_cb);
     run_for(&loop, &timer, 1);
     CHECK_EQ(target.calls, 0);
@@ -598,7 +598,7 @@ TEST(deadline_of_a_far_future_does_not_pass) {
     static const uint64_t far[] = {UINT64_MAX, (uint64_t)1 << 63, UINT64_MAX / 2 - 1};
     for (int i = 0; i < 3; i++) {
         recv_into(&target[i], &bytes[i]);
-        xev_completion_timeout(&loop, &target[i].c, far[i]);
+        xev_completion_set_timeout_ns(&loop, &target[i].c, far[i]);
     }
     xev_timer_run(NULL, &loop, &timer.c, 5, &timer, op_cb);
     run_for(&loop, &timer, 1);
@@ -618,7 +618,7 @@ TEST(result_that_had_arrived_beats_the_deadline) {
         recv_into(&target, bytes);
         turns(n);
         put_bytes(pair[1], "w", 1);
-        xev_completion_timeout(&loop, &target.c, 1 * MS_NS);
+        xev_completion_set_timeout(&loop, &target.c, 1);
         sleep_ms(5);
         run_done(&loop);
         CHECK_EQ(target.calls, 1);
@@ -636,7 +636,7 @@ TEST(result_and_deadline_at_the_same_moment_give_one_callback) {
         struct op target = {0};
         char byte = 0;
         xev_tcp_recv(pair[0], &loop, &target.c, &byte, 1, &target, op_cb);
-        xev_completion_timeout(&loop, &target.c, (i % 50) * 2000 + 1);
+        xev_completion_set_timeout_ns(&loop, &target.c, (i % 50) * 2000 + 1);
         if (i % 3 == 0) {
             run_no_wait(&loop);
         }
@@ -664,7 +664,7 @@ TEST(deadline_of_a_queued_operation) {
     recv_into(&first, &bytes[0]);
     recv_into(&second, &bytes[1]);
     recv_into(&third, &bytes[2]);
-    xev_completion_timeout(&loop, &second.c, MS_NS);
+    xev_completion_set_timeout(&loop, &second.c, 1);
     run_for(&loop, &second, 1);
     CHECK_EQ(second.result, XEV_ETIMEDOUT);
     CHECK_EQ(first.calls + third.calls, 0);
@@ -680,7 +680,7 @@ TEST(deadline_of_the_head_of_a_queue_lets_the_next_go_on) {
     struct op first = {0}, second = {0};
     recv_into(&first, &bytes[0]);
     recv_into(&second, &bytes[1]);
-    xev_completion_timeout(&loop, &first.c, MS_NS);
+    xev_completion_set_timeout(&loop, &first.c, 1);
     run_for(&loop, &first, 1);
     CHECK_EQ(first.result, XEV_ETIMEDOUT);
     put_bytes(pair[1], "2", 1);
@@ -695,7 +695,7 @@ TEST(multishot_keeps_its_deadline_until_it_ends) {
     struct op target = {0};
     uint64_t begin = clock_ns();
     xev_tcp_recv_multi(pair[0], &loop, &target.c, &target, op_cb);
-    xev_completion_timeout(&loop, &target.c, 30 * MS_NS);
+    xev_completion_set_timeout(&loop, &target.c, 30);
     put_bytes(pair[1], "1", 1);
     run_once(&loop); /* may take long, then the deadline passes in it, but not before the data */
     if (is_active(&target)) {
@@ -716,7 +716,7 @@ TEST(rearm_starts_without_a_deadline) {
     start();
     struct op target = {.rearm = 1}, timer = {0};
     recv_into(&target, bytes);
-    xev_completion_timeout(&loop, &target.c, 20 * MS_NS);
+    xev_completion_set_timeout(&loop, &target.c, 20);
     put_bytes(pair[1], "1", 1);
     run_for(&loop, &target, 1);
     CHECK_EQ(target.result, 1);
@@ -738,7 +738,7 @@ TEST(cancel_and_deadline_give_one_terminal_callback) {
         struct op target = {0}, by = {0};
         recv_into(&target, bytes);
         turns(1);
-        xev_completion_timeout(&loop, &target.c, MS_NS);
+        xev_completion_set_timeout(&loop, &target.c, 1);
         if (late) {
             sleep_ms(3);
         }
@@ -756,7 +756,7 @@ TEST(cancel_after_the_deadline_has_stopped_it_finds_nothing) {
     struct op target = {0}, by = {0};
     struct canceller k = {.target = &target};
     recv_into(&target, bytes);
-    xev_completion_timeout(&loop, &target.c, MS_NS);
+    xev_completion_set_timeout(&loop, &target.c, 1);
     xev_timer_run(NULL, &loop, &k.timer.c, 1, &k, cancel_cb); /* due just after it */
     sleep_ms(5);
     run_done(&loop);
@@ -772,7 +772,7 @@ TEST(deadline_does_not_keep_an_unreferenced_operation_going) {
     start();
     struct op target = {0};
     recv_into(&target, bytes);
-    xev_completion_timeout(&loop, &target.c, 3600 * 1000 * MS_NS);
+    xev_completion_set_timeout(&loop, &target.c, 3600 * 1000);
     xev_completion_unref(&target.c);
     run_done(&loop);
     CHECK_EQ(target.calls, 0);
@@ -814,7 +814,7 @@ TEST_TIMEOUT(random_cancels_and_deadlines_keep_the_contract, 60) {
             break;
         case 4:
             if (is_active(&o[k])) {
-                xev_completion_timeout(&loop, &o[k].c, (seed >> 24) % 100000);
+                xev_completion_set_timeout_ns(&loop, &o[k].c, (seed >> 24) % 100000);
             }
             break;
         case 5:

@@ -473,13 +473,13 @@ TEST_TIMEOUT(an_idle_connection_holds_no_buffer, 60) {
 
 static int blocks;
 
-static void *count_allocate(void *userdata, size_t bytes_wanted, size_t alignment) {
+static void *count_allocate(size_t bytes_wanted, size_t alignment, void *userdata) {
     (void)userdata;
     blocks++;
     return aligned_alloc(alignment, (bytes_wanted + alignment - 1) / alignment * alignment);
 }
 
-static void count_release(void *userdata, void *memory, size_t bytes_given) {
+static void count_release(void *memory, size_t bytes_given, void *userdata) {
     (void)userdata;
     (void)bytes_given;
     blocks--;

@@ -357,7 +357,7 @@ TEST(a_service_knows_its_loop_and_its_connections) {
         CHECK(xev_conn_service_of(r[i].conn) == s.service);
         CHECK_EQ(xev_conn_fd(r[i].conn), fd[i][0]);
     }
-    xev_conn_service_each(s.service, count_one, &seen);
+    xev_conn_service_each(s.service, &seen, count_one);
     CHECK_EQ(seen, 100);
     CHECK_EQ(counters_of(&s).connections, 100);
     for (int i = 0; i < 100; i++) {

@@ -6,7 +6,7 @@
 
 static int64_t outstanding_bytes;
 
-static void *allocate(void *userdata, size_t bytes, size_t alignment) {
+static void *allocate(size_t bytes, size_t alignment, void *userdata) {
     (void)userdata;
     if (inject_now()) {
         return NULL;
@@ -17,7 +17,7 @@ static void *allocate(void *userdata, size_t bytes, size_t alignment) {
     return p;
 }
 
-static void release(void *userdata, void *memory, size_t bytes) {
+static void release(void *memory, size_t bytes, void *userdata) {
     (void)userdata;
     outstanding_bytes -= (int64_t)bytes;
     free(memory);

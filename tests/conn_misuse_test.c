@@ -75,7 +75,7 @@ TEST(misuse_of_a_service_is_caught) {
     DIES(xev_conn_service_userdata, service, NULL);
     DIES(xev_conn_service_count, service, NULL, &counters);
     DIES(xev_conn_service_count, out, service, NULL);
-    DIES(xev_conn_service_each, service, NULL, each, NULL);
+    DIES(xev_conn_service_each, service, NULL, NULL, each);
     DIES(xev_conn_service_each, fn, service, NULL, NULL);
     DIES(xev_conn_service_drain, service, NULL);
     DIES(xev_conn_adopt, service, NULL, 0, NULL);

@@ -267,7 +267,7 @@ TEST(rearm_after_cancel_or_timeout_means_disarm) {
     xev_timer_run(NULL, &loop, &timer.c, 1, &timer, rearm_cb);
     xev_cancel(&loop, &timer.c, &cancel.c, &cancel, rearm_cb);
     xev_tcp_recv(pair[0], &loop, &recv.c, &byte, 1, &recv, rearm_cb);
-    xev_completion_timeout(&loop, &recv.c, MS_NS);
+    xev_completion_set_timeout(&loop, &recv.c, 1);
     CHECK_EQ(xev_loop_active(&loop), 3);
     run_for(&loop, &recv, 1);
     CHECK_EQ(recv.result, XEV_ETIMEDOUT);
@@ -319,7 +319,7 @@ TEST(submitting_again_and_returning_rearm_is_caught) {
 static void cancel_deadline(void) {
     prepare();
     xev_cancel(&victim, &busy, &spare, &ignored, count_cb);
-    xev_completion_timeout(&victim, &spare, 1);
+    xev_completion_set_timeout_ns(&victim, &spare, 1);
 }
 
 static void reset_of_a_wait(void) {
@@ -329,7 +329,7 @@ static void reset_of_a_wait(void) {
 }
 
 TEST(operations_on_the_wrong_completion_are_caught) {
-    check_dies(cancel_deadline, "xev_completion_timeout");
+    check_dies(cancel_deadline, "xev_completion_set_timeout_ns");
     check_dies(reset_of_a_wait, "xev_timer_reset");
 }
 
@@ -338,13 +338,13 @@ static xev_loop other;
 MISUSE(foreign_cancel, loop_start(&other); xev_cancel(&other, &busy, &spare, NULL, count_cb))
 MISUSE(foreign_deadline, loop_start(&other);
        xev_tcp_recv(none, &other, &spare, &byte_buf, 1, NULL, count_cb);
-       xev_completion_timeout(&victim, &spare, 1))
+       xev_completion_set_timeout_ns(&victim, &spare, 1))
 MISUSE(foreign_wait, loop_start(&other); xev_async_wait(&watcher, &victim, &spare, NULL, count_cb);
        xev_async_wait(&watcher, &other, &(xev_completion){0}, NULL, count_cb))
 
 TEST(another_loops_completion_is_caught) {
     check_dies(foreign_cancel, "xev_cancel");
-    check_dies(foreign_deadline, "xev_completion_timeout");
+    check_dies(foreign_deadline, "xev_completion_set_timeout_ns");
     check_dies(foreign_wait, "xev_async_wait");
 }
 

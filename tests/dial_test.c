@@ -323,7 +323,7 @@ TEST(without_a_stagger_the_next_waits_for_the_first) {
     (void)run_for(&n, 30);
     CHECK_EQ(d.calls, 0);
     CHECK_EQ(open_fds(), before + 1);
-    xev_completion_timeout(&n.loop, &d.req.c, 30 * MS);
+    xev_completion_set_timeout(&n.loop, &d.req.c, 30);
     run_dial(&d);
     CHECK_EQ(d.result, XEV_ETIMEDOUT);
     CHECK_EQ(open_fds(), before);
@@ -414,7 +414,7 @@ TEST(without_descriptors_the_dial_fails) {
     net_close(&n);
 }
 
-static void *allocate(void *out_of_memory, size_t bytes, size_t alignment) {
+static void *allocate(size_t bytes, size_t alignment, void *out_of_memory) {
     void *p = NULL;
     if (*(bool *)out_of_memory) {
         return NULL;
@@ -422,7 +422,7 @@ static void *allocate(void *out_of_memory, size_t bytes, size_t alignment) {
     return posix_memalign(&p, alignment < 16 ? 16 : alignment, bytes) == 0 ? p : NULL;
 }
 
-static void release(void *out_of_memory, void *memory, size_t bytes) {
+static void release(void *memory, size_t bytes, void *out_of_memory) {
     (void)out_of_memory;
     (void)bytes;
     free(memory);
@@ -523,7 +523,7 @@ TEST(teardown_at_any_moment_leaves_nothing_behind) {
         net_open(&n, NULL);
         dial(&d, &n, k.addrs, 5, 1);
         if (step % 2 != 0) {
-            xev_completion_timeout(&n.loop, &d.req.c, 10000 * MS);
+            xev_completion_set_timeout(&n.loop, &d.req.c, 10000);
         }
         for (int i = 0; i < step / 2 && d.calls == 0; i++) {
             CHECK_EQ(xev_loop_run(&n.loop, XEV_RUN_NO_WAIT), 0);
@@ -554,7 +554,7 @@ TEST(a_deadline_ends_all_attempts) {
     int before = open_fds();
     uint64_t start = clock_ns();
     dial(&d, &n, addrs, 3, 5);
-    xev_completion_timeout(&n.loop, &d.req.c, 50 * MS);
+    xev_completion_set_timeout(&n.loop, &d.req.c, 50);
     run_dial(&d);
     CHECK_EQ(d.result, XEV_ETIMEDOUT);
     CHECK_GE(clock_ns() - start, 50 * MS);
@@ -572,7 +572,7 @@ TEST(a_deadline_that_is_met_changes_nothing) {
     int listener = quiet_listener();
     xev_addr addr = addr_of(listener);
     dial(&d, &n, &addr, 1, 0);
-    xev_completion_timeout(&n.loop, &d.req.c, 10000 * MS);
+    xev_completion_set_timeout(&n.loop, &d.req.c, 10000);
     run_dial(&d);
     check_peer(d.result, &addr);
     close_fd(&n, d.result);

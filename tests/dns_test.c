@@ -340,7 +340,7 @@ TEST(cancel_and_deadline_end_what_waits) {
     dns_submit(&s.loop, &d[0], "localhost", NULL, XEV_AF_UNSPEC);
     dns_submit(&s.loop, &d[1], "localhost", NULL, XEV_AF_UNSPEC);
     dns_submit(&s.loop, &d[2], "localhost", NULL, XEV_AF_UNSPEC);
-    xev_completion_timeout(&s.loop, &d[1].r.c, MS_NS);
+    xev_completion_set_timeout(&s.loop, &d[1].r.c, 1);
     cancel_op(&s, &d[0].r.c, &cancel);
     CHECK_EQ(dns_wait(&s.loop, &d[0]), XEV_ECANCELED);
     run_for(&s.loop, &cancel, 1);

@@ -13,7 +13,7 @@
  */
 static bool host_wait(xev_loop *loop) {
     struct pollfd p = {.fd = xev_loop_backend_fd(loop), .events = POLLIN};
-    uint64_t ns = xev_loop_prepare_wait(loop);
+    uint64_t ns = xev_loop_prepare_wait_ns(loop);
     struct timespec limit = {.tv_sec = (time_t)(ns / 1000000000u),
                              .tv_nsec = (long)(ns % 1000000000u)};
     int n = ppoll(&p, 1, ns == UINT64_MAX ? NULL : &limit, NULL);
@@ -50,18 +50,18 @@ TEST(host_drives_timers) {
 TEST(host_is_told_how_long_to_wait) {
     xev_loop loop;
     loop_start(&loop);
-    CHECK(xev_loop_prepare_wait(&loop) == UINT64_MAX);
+    CHECK(xev_loop_prepare_wait_ns(&loop) == UINT64_MAX);
     struct op timer = {0}, none = {0};
     xev_timer_run(NULL, &loop, &timer.c, HOUR_MS, &timer, op_cb);
-    uint64_t ns = xev_loop_prepare_wait(&loop);
+    uint64_t ns = xev_loop_prepare_wait_ns(&loop);
     CHECK(ns <= HOUR_MS * MS_NS && ns > (HOUR_MS - 60000) * MS_NS);
     xev_cancel(&loop, &timer.c, &none.c, &none, op_cb);
-    CHECK_EQ(xev_loop_prepare_wait(&loop), 0); /* callbacks are due */
+    CHECK_EQ(xev_loop_prepare_wait_ns(&loop), 0); /* callbacks are due */
     host_until(&loop, &none.calls, 1);
     xev_loop_stop(&loop);
-    CHECK_EQ(xev_loop_prepare_wait(&loop), 0);
+    CHECK_EQ(xev_loop_prepare_wait_ns(&loop), 0);
     run_no_wait(&loop);
-    CHECK(xev_loop_prepare_wait(&loop) == UINT64_MAX);
+    CHECK(xev_loop_prepare_wait_ns(&loop) == UINT64_MAX);
     xev_loop_deinit(&loop);
 }
 
@@ -83,7 +83,7 @@ TEST(host_drives_sockets) {
     /* Nothing is ready, so the host may wait, and what comes wakes it. */
     for (uint32_t i = 1; i <= 3; i++) {
         struct pollfd p = {.fd = xev_loop_backend_fd(&loop), .events = POLLIN};
-        while (xev_loop_prepare_wait(&loop) == 0 || poll(&p, 1, 0) == 1) {
+        while (xev_loop_prepare_wait_ns(&loop) == 0 || poll(&p, 1, 0) == 1) {
             run_no_wait(&loop);
         }
         pthread_t t;
@@ -123,7 +123,7 @@ TEST(host_is_woken_by_other_threads) {
         pthread_t t;
         thread_start(&t, notify, &async);
         while (wait.calls < i) {
-            if (xev_loop_prepare_wait(&loop) > 0) {
+            if (xev_loop_prepare_wait_ns(&loop) > 0) {
                 int n = epoll_wait(ep, &ev, 1, -1);
                 CHECK(n == 1 || errno == EINTR);
             }
@@ -175,7 +175,7 @@ TEST(stop_ends_a_hosts_wait) {
     loop_start(&loop);
     pthread_t t;
     struct pollfd p = {.fd = xev_loop_backend_fd(&loop), .events = POLLIN};
-    CHECK(xev_loop_prepare_wait(&loop) == UINT64_MAX);
+    CHECK(xev_loop_prepare_wait_ns(&loop) == UINT64_MAX);
     thread_start(&t, stop_later, &loop);
     wait_ready(&p);
     thread_join(t);
@@ -196,7 +196,7 @@ TEST(host_drives_work_on_the_pool) {
 static void check_host_rests(xev_loop *loop) {
     struct pollfd p = {.fd = xev_loop_backend_fd(loop), .events = POLLIN};
     for (int i = 0; i < 100; i++) {
-        if (xev_loop_prepare_wait(loop) > 0 && poll(&p, 1, 0) == 0) {
+        if (xev_loop_prepare_wait_ns(loop) > 0 && poll(&p, 1, 0) == 0) {
             return;
         }
         run_no_wait(loop);
@@ -217,10 +217,10 @@ TEST(host_rests_when_nobody_waits_for_what_woke_it) {
     host_until(&loop, &wait.calls, 1);
     check_host_rests(&loop);
     /* Nothing is active any more. */
-    CHECK(xev_loop_prepare_wait(&loop) == UINT64_MAX);
+    CHECK(xev_loop_prepare_wait_ns(&loop) == UINT64_MAX);
     CHECK_EQ(xev_async_notify(&async), 0);
     check_host_rests(&loop);
-    CHECK(xev_loop_prepare_wait(&loop) == UINT64_MAX);
+    CHECK(xev_loop_prepare_wait_ns(&loop) == UINT64_MAX);
     xev_loop_stop(&loop);
     check_host_rests(&loop);
     /* The notify was remembered. */
@@ -240,7 +240,7 @@ TEST(host_may_ask_for_the_descriptor_between_prepare_and_wait) {
         char byte;
         struct op recv = {0};
         xev_tcp_recv(pair[0], &loop, &recv.c, &byte, 1, &recv, op_cb);
-        while (xev_loop_prepare_wait(&loop) == 0) {
+        while (xev_loop_prepare_wait_ns(&loop) == 0) {
             run_no_wait(&loop);
         }
         if (early) {
@@ -281,7 +281,7 @@ TEST(host_hears_of_results_that_had_no_room) {
     }
     while (calls < N) {
         struct pollfd p = {.fd = xev_loop_backend_fd(&loop), .events = POLLIN};
-        if (xev_loop_prepare_wait(&loop) > 0) {
+        if (xev_loop_prepare_wait_ns(&loop) > 0) {
             wait_ready(&p);
         }
         run_no_wait(&loop);
@@ -331,14 +331,14 @@ TEST(host_is_told_that_there_is_no_descriptor_for_it) {
     }
 }
 
-static void prepare_null(void) { (void)xev_loop_prepare_wait(NULL); }
+static void prepare_null(void) { (void)xev_loop_prepare_wait_ns(NULL); }
 static void descriptor_of_null(void) { (void)xev_loop_backend_fd(NULL); }
 
 static xev_cb_action prepare_cb(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     (void)c;
     (void)result;
     (void)userdata;
-    (void)xev_loop_prepare_wait(loop);
+    (void)xev_loop_prepare_wait_ns(loop);
     return XEV_DISARM;
 }
 
@@ -351,9 +351,9 @@ static void prepare_inside(void) {
 }
 
 TEST(preparing_in_a_callback_is_caught) {
-    check_dies(prepare_null, "xev_loop_prepare_wait");
+    check_dies(prepare_null, "xev_loop_prepare_wait_ns");
     check_dies(descriptor_of_null, "xev_loop_backend_fd");
-    check_dies(prepare_inside, "xev_loop_prepare_wait");
+    check_dies(prepare_inside, "xev_loop_prepare_wait_ns");
 }
 
 /* ---- allocator ---- */
@@ -363,7 +363,7 @@ struct arena {
     uint64_t limit; /* calls that succeed */
 };
 
-static void *arena_allocate(void *userdata, size_t bytes, size_t alignment) {
+static void *arena_allocate(size_t bytes, size_t alignment, void *userdata) {
     struct arena *a = userdata;
     CHECK_GT(bytes, 0);
     CHECK(alignment != 0 && (alignment & (alignment - 1)) == 0 && alignment <= 4096);
@@ -378,7 +378,7 @@ static void *arena_allocate(void *userdata, size_t bytes, size_t alignment) {
     return p;
 }
 
-static void arena_release(void *userdata, void *memory, size_t bytes) {
+static void arena_release(void *memory, size_t bytes, void *userdata) {
     struct arena *a = userdata;
     CHECK(memory != NULL);
     CHECK_GE(a->bytes, bytes);
@@ -478,7 +478,7 @@ static void see(const xev_active *active, void *userdata) {
 
 static xev_active find(const xev_loop *loop, const xev_completion *c) {
     struct seen seen = {.wanted = c};
-    xev_loop_walk(loop, see, &seen);
+    xev_loop_walk(loop, &seen, see);
     CHECK_EQ(seen.times, 1);
     return seen.active;
 }
@@ -524,7 +524,7 @@ TEST(walk_tells_op_descriptor_state_and_start) {
     CHECK(!a.referenced);
     CHECK(a.due_ns <= HOUR_MS * MS_NS && a.due_ns > (HOUR_MS - 60000) * MS_NS);
     CHECK(find(&loop, &second.c).due_ns == UINT64_MAX);
-    xev_completion_timeout(&loop, &second.c, HOUR_MS * MS_NS);
+    xev_completion_set_timeout(&loop, &second.c, HOUR_MS);
     CHECK(find(&loop, &second.c).due_ns < 2 * HOUR_MS * MS_NS);
     /* Repeated by the loop: started where it was at first. */
     put_bytes(pair[1], "x", 1);
@@ -652,7 +652,7 @@ TEST(as_many_are_printed_as_are_said_to_be_active) {
     scene_end(&s);
 }
 
-static void walk_null(void) { xev_loop_walk(NULL, see, NULL); }
+static void walk_null(void) { xev_loop_walk(NULL, NULL, see); }
 static void print_null(void) { xev_loop_print_active(NULL, stderr); }
 
 TEST(walk_of_nothing_is_caught) {

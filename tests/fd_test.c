@@ -294,7 +294,7 @@ TEST(each_operation_takes_a_deadline) {
         net_open(&n, NULL);
         start_waiting(&w, &n, (enum kind)kind);
         uint64_t start = clock_ns();
-        xev_completion_timeout(&n.loop, &w.op.c, 20 * MS);
+        xev_completion_set_timeout(&n.loop, &w.op.c, 20);
         run_op(&w.op);
         CHECK_EQ(w.op.result, XEV_ETIMEDOUT);
         CHECK_GE(clock_ns() - start, 20 * MS);
@@ -669,7 +669,7 @@ TEST(write_queue_over_a_pipe_is_cancelled_timed_out_and_closed) {
     CHECK_EQ(close(fd[0]), 0);
     CHECK_EQ(xev_pipe_open(&fd[0], &fd[1]), 0);
     xev_stream_init_fd(&stream, &n.loop, fd[1]);
-    xev_stream_set_timeout(&stream, 20 * MS);
+    xev_stream_set_timeout(&stream, 20);
     req[0].calls = 0;
     xev_stream_write(&stream, &req[0].req, big, sizeof big, &req[0], on_written);
     run_until(&n, &req[0].calls, 1);

@@ -118,12 +118,12 @@ TEST(deadline_ends_what_waits_and_not_what_runs) {
     struct freq f, queued = {0}, behind = {0};
     char byte = 0, other = 0;
     start_read(&s, ends, &f, &byte);
-    xev_completion_timeout(&s.loop, &f.r.c, 1);
+    xev_completion_set_timeout_ns(&s.loop, &f.r.c, 1);
     xev_file_stat_path(&s.loop, &queued.r, "/", &queued, freq_cb);
-    xev_completion_timeout(&s.loop, &queued.r.c, 1);
+    xev_completion_set_timeout_ns(&s.loop, &queued.r.c, 1);
     /* In order behind the first, so not with the pool yet. */
     xev_file_read(ends[0], &s.loop, &behind.r, &other, 1, &behind, freq_cb);
-    xev_completion_timeout(&s.loop, &behind.r.c, 1);
+    xev_completion_set_timeout_ns(&s.loop, &behind.r.c, 1);
     CHECK_EQ(wait_for(&s, &queued), XEV_ETIMEDOUT);
     while (behind.calls == 0) {
         run_once(&s.loop);
@@ -139,12 +139,12 @@ TEST(deadline_ends_what_waits_and_not_what_runs) {
     memset(&behind, 0, sizeof behind);
     xev_file_read(ends[0], &s.loop, &f.r, &byte, 1, &f, freq_cb);
     xev_file_read(ends[0], &s.loop, &behind.r, &other, 1, &behind, freq_cb);
-    xev_completion_timeout(&s.loop, &f.r.c, HOUR_MS * MS_NS);
-    xev_completion_timeout(&s.loop, &behind.r.c, HOUR_MS * MS_NS);
+    xev_completion_set_timeout(&s.loop, &f.r.c, HOUR_MS);
+    xev_completion_set_timeout(&s.loop, &behind.r.c, HOUR_MS);
     CHECK_EQ(wait_for(&s, &f), 1);
     CHECK_EQ(byte, 'y');
     wait_until_running(&s, XEV_LANE_FS);
-    xev_completion_timeout(&s.loop, &behind.r.c, 0);
+    xev_completion_set_timeout(&s.loop, &behind.r.c, 0);
     CHECK_EQ(write(ends[1], "x", 1), 1);
     CHECK_EQ(wait_for(&s, &behind), 1);
     CHECK_EQ(other, 'x');
@@ -358,7 +358,7 @@ TEST(copy_stops_between_pieces_and_removes_what_it_made) {
     CHECK_EQ(cancel.result, 0);
     CHECK_EQ(access(path_in(&s, "copy"), F_OK), -1);
     start_huge_copy(&s, &f);
-    xev_completion_timeout(&s.loop, &f.r.c, MS_NS);
+    xev_completion_set_timeout(&s.loop, &f.r.c, 1);
     CHECK_EQ(wait_for(&s, &f), XEV_ETIMEDOUT);
     CHECK_EQ(access(path_in(&s, "copy"), F_OK), -1);
     scene_end(&s);
@@ -403,7 +403,7 @@ TEST(teardown_ends_every_request_and_leaks_no_descriptor) {
     xev_file_read(ends[0], &s.loop, &queued[1].r, &byte, 1, &queued[1], freq_cb);
     xev_file_read(ends[0], &s.loop, &queued[2].r, &byte, 1, &queued[2], freq_cb);
     xev_file_read(ends[0], &s.loop, &queued[3].r, &byte, 1, &queued[3], freq_cb);
-    xev_completion_timeout(&s.loop, &queued[3].r.c, HOUR_MS * MS_NS);
+    xev_completion_set_timeout(&s.loop, &queued[3].r.c, HOUR_MS);
     xev_file_close(doomed, &s.loop, &closed.r, &closed, freq_cb);
     run_no_wait(&s.loop); /* the close is with the pool */
     sem_post(&held.go);

@@ -318,9 +318,9 @@ TEST(deadline_and_close_before_the_try) {
     memset(&closing, 0, sizeof closing);
     memset(&closed, 0, sizeof closed);
     xev_file_pread(fd, &s.loop, &late.r, got, 10, 0, &late, freq_cb);
-    xev_completion_timeout(&s.loop, &late.r.c, 1);
+    xev_completion_set_timeout_ns(&s.loop, &late.r.c, 1);
     xev_file_pread(fd, &s.loop, &timely.r, got + 10, 10, 0, &timely, freq_cb);
-    xev_completion_timeout(&s.loop, &timely.r.c, 3600 * (uint64_t)1000000000);
+    xev_completion_set_timeout(&s.loop, &timely.r.c, 3600 * 1000);
     run_done(&s.loop);
     CHECK_EQ(late.result, XEV_ETIMEDOUT);
     CHECK_EQ(got[1], 0);
@@ -329,11 +329,11 @@ TEST(deadline_and_close_before_the_try) {
     memset(&timely, 0, sizeof timely);
     sys.fail_reads = 1;
     xev_file_pread(fd, &s.loop, &timely.r, got, 10, 0, &timely, freq_cb);
-    xev_completion_timeout(&s.loop, &timely.r.c, 3600 * (uint64_t)1000000000);
+    xev_completion_set_timeout(&s.loop, &timely.r.c, 3600 * 1000);
     run_no_wait(&s.loop);
     CHECK_EQ(sys.fail_reads, 0);
     if (timely.calls == 0) {
-        xev_completion_timeout(&s.loop, &timely.r.c, 0);
+        xev_completion_set_timeout(&s.loop, &timely.r.c, 0);
     }
     CHECK_EQ(wait_for(&s, &timely), 10);
     CHECK_EQ(RUN(&s, xev_file_pread(fd, &s.loop, &f.r, got, 10, 0, ARG)),
@@ -354,7 +354,7 @@ TEST(teardown_ends_what_is_to_be_tried) {
     xev_file_read(fd, &s.loop, &f[0].r, got, 1, &f[0], freq_cb);
     xev_file_read(fd, &s.loop, &f[1].r, got, 1, &f[1], freq_cb);
     xev_file_pread(fd, &s.loop, &f[2].r, got, 1, 0, &f[2], freq_cb);
-    xev_completion_timeout(&s.loop, &f[2].r.c, 3600 * (uint64_t)1000000000);
+    xev_completion_set_timeout(&s.loop, &f[2].r.c, 3600 * 1000);
     xev_loop_deinit(&s.loop);
     for (int i = 0; i < 3; i++) {
         CHECK_EQ(f[i].calls, 1);

@@ -77,7 +77,7 @@ static void give_up(void *arg) {
     struct parent *p = arg;
     CHECK_EQ(xev_loop_run(&p->loop, XEV_RUN_NO_WAIT), XEV_EFORKED);
     CHECK_EQ(xev_loop_run(&p->loop, XEV_RUN_UNTIL_DONE), XEV_EFORKED);
-    CHECK_EQ(xev_loop_prepare_wait(&p->loop), 0);
+    CHECK_EQ(xev_loop_prepare_wait_ns(&p->loop), 0);
     CHECK_EQ(xev_loop_backend_fd(&p->loop), XEV_EFORKED);
     CHECK_STR_EQ(xev_err_name(XEV_EFORKED), "XEV_EFORKED");
     CHECK_EQ(xev_async_notify(&p->async), 0);
@@ -318,7 +318,7 @@ TEST(child_forgets_work_on_the_pool) {
         xev_work_submit(&loop, &works[i].op.c, XEV_LANE_CPU, slow_work, &works[i], work_cb);
     }
     sem_take(&works[0].entered);
-    xev_completion_timeout(&loop, &works[1].op.c, HOUR_MS * MS_NS);
+    xev_completion_set_timeout(&loop, &works[1].op.c, HOUR_MS);
     in_child(forget_work, &loop);
     for (int i = 0; i < 2; i++) {
         sem_post(&works[i].go);

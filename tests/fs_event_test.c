@@ -378,7 +378,7 @@ TEST(a_wait_takes_a_deadline) {
     struct op waiting = {0};
     scene_start(&s, ".");
     xev_fs_event_wait(&s.watcher, &s.loop, &waiting.c, &waiting, op_cb);
-    xev_completion_timeout(&s.loop, &waiting.c, MS_NS);
+    xev_completion_set_timeout(&s.loop, &waiting.c, 1);
     run_for(&s.loop, &waiting, 1);
     CHECK_EQ(waiting.result, XEV_ETIMEDOUT);
     scene_end(&s);

@@ -154,7 +154,7 @@ TEST(flush_hooks_run_after_the_others_the_first_added_last) {
     }
     /* A host waits in the loop's stead, and may not be told to for longer than the hooks say. */
     h[2].submit = &soon;
-    CHECK_LT(xev_loop_prepare_wait(&loop), MS_NS);
+    CHECK_LT(xev_loop_prepare_wait_ns(&loop), MS_NS);
     CHECK_EQ(h[0].calls, 2);
     CHECK_EQ(before.calls, 1);
     run_no_wait(&loop);

@@ -94,7 +94,7 @@ static int64_t receive_all(bool with_deadlines) {
     for (int i = 0; i < N; i++) {
         xev_tcp_recv(pairs[i][0], &loop, &recvs[i].c, &bytes[i], 1, &recvs[i], op_cb);
         if (with_deadlines) {
-            xev_completion_timeout(&loop, &recvs[i].c, 3600 * 1000 * MS_NS + (uint64_t)i);
+            xev_completion_set_timeout_ns(&loop, &recvs[i].c, 3600 * 1000 * MS_NS + (uint64_t)i);
         }
     }
     for (int i = 0; i < 3; i++) {

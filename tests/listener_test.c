@@ -100,7 +100,7 @@ static int listen_in(xev_shard *self, xev_listener *l, xev_addr *at) {
     if (rc == 0) {
         CHECK(xev_listener_shard(l) == self);
         set_keepalive = true;
-        CHECK_EQ(xev_tcp_set_keepalive(xev_listener_tcp(l), 60), 0); /* connections inherit it */
+        CHECK_EQ(xev_tcp_set_keepalive(xev_listener_tcp(l), 60000), 0); /* connections inherit it */
     }
     return rc;
 }

@@ -354,7 +354,7 @@ TEST(a_receive_that_waits_for_a_buffer_says_so) {
     run_until_sum(&op, 4);
     plain_send(fd[1], "wait", 4);
     settle(&n);
-    xev_loop_walk(&n.loop, keep_state, state);
+    xev_loop_walk(&n.loop, state, keep_state);
     CHECK_STR_EQ(state, "waits for a loaned buffer");
     xev_loop_metrics_get(&n.loop, &m);
     CHECK_EQ(m.buffers_taken, 1);
@@ -493,7 +493,7 @@ TEST(a_starved_receive_ends_by_cancel_close_deadline_and_teardown) {
         } else if (how == 1) {
             close_fd(&n, b[0]);
         } else if (how == 2) {
-            xev_completion_timeout(&n.loop, &waiter.c, 5 * MS);
+            xev_completion_set_timeout(&n.loop, &waiter.c, 5);
             run_op(&waiter);
             expected = XEV_ETIMEDOUT;
         }
@@ -525,7 +525,7 @@ TEST(a_deadline_ends_recv_multi_with_etimedout_and_rearm_means_disarm) {
     tcp_pair(fd);
     recv_multi(&op, &n, fd[0]);
     struct sink *sink = sink_new(&op, false);
-    xev_completion_timeout(&n.loop, &op.c, 30 * MS);
+    xev_completion_set_timeout(&n.loop, &op.c, 30);
     plain_send(fd[1], "a", 1);
     run_until_sum(&op, 1);
     run_op(&op);

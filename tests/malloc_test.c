@@ -145,7 +145,7 @@ TEST_TIMEOUT(a_hundred_thousand_receives_with_deadlines_allocate_nothing, 60) {
         }
         struct op recv = {0}, send = {0}, cancel = {0};
         xev_tcp_recv(pair[0], &loop, &recv.c, &byte, 1, &recv, op_cb);
-        xev_completion_timeout(&loop, &recv.c, HOUR_MS * MS_NS);
+        xev_completion_set_timeout(&loop, &recv.c, HOUR_MS);
         if (i % 4 == 0) {
             xev_cancel(&loop, &recv.c, &cancel.c, &cancel, op_cb);
         } else {
@@ -206,7 +206,7 @@ TEST_TIMEOUT(a_hundred_thousand_notifications_allocate_nothing, 60) {
 static _Alignas(4096) char arena[16 << 20];
 static size_t arena_used;
 
-static void *arena_allocate(void *userdata, size_t bytes, size_t alignment) {
+static void *arena_allocate(size_t bytes, size_t alignment, void *userdata) {
     (void)userdata;
     size_t at = (arena_used + alignment - 1) / alignment * alignment;
     CHECK_LE(at + bytes, sizeof arena);
@@ -214,7 +214,7 @@ static void *arena_allocate(void *userdata, size_t bytes, size_t alignment) {
     return arena + at;
 }
 
-static void arena_release(void *userdata, void *memory, size_t bytes) {
+static void arena_release(void *memory, size_t bytes, void *userdata) {
     (void)userdata;
     (void)memory;
     (void)bytes;

@@ -295,7 +295,7 @@ TEST(a_close_that_found_no_room_and_lingers_is_the_only_one) {
     net_open(&n, NULL);
     tcp_pair(fd);
     (void)fill(fd[0]);
-    CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 100), 0);
+    CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 100000), 0);
     inject_plan(1, INJECT_FROM_THERE_ON);
     op_new(&closing[0], &n);
     xev_fd_close(fd[0], &n.loop, &closing[0].c, &closing[0], op_called);

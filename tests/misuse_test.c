@@ -160,8 +160,8 @@ TEST(misuse_of_loops_is_caught) {
     ON_LOOP(xev_loop_features, loop, L);
     ON_LOOP(xev_loop_fallback_reason, loop, L);
     ON_LOOP(xev_loop_backend_fd, loop, L);
-    ON_LOOP(xev_loop_prepare_wait, loop, L);
-    ON_LOOP(xev_loop_walk, loop, L, ignore_active, NULL);
+    ON_LOOP(xev_loop_prepare_wait_ns, loop, L);
+    ON_LOOP(xev_loop_walk, loop, L, NULL, ignore_active);
     DIES(xev_loop_walk, cb, L, NULL, NULL);
     ON_LOOP(xev_loop_print_active, loop, L, stderr);
     DIES(xev_loop_print_active, to, L, NULL);
@@ -182,7 +182,7 @@ static xev_loop *run_elsewhere(void) {
 
 TEST(use_of_a_loop_by_a_second_thread_is_caught) {
     DIES(xev_loop_run, loop, run_elsewhere(), XEV_RUN_NO_WAIT);
-    DIES(xev_loop_prepare_wait, loop, run_elsewhere());
+    DIES(xev_loop_prepare_wait_ns, loop, run_elsewhere());
     DIES(xev_loop_backend_fd, loop, run_elsewhere());
 }
 
@@ -213,10 +213,14 @@ TEST(misuse_of_completions_is_caught) {
     SUBMITS(xev_cancel, L, &spare, C, NULL, CB);
     DIES(xev_cancel, target, L, NULL, C, NULL, CB);
     DIES(xev_cancel, target, L, C, C, NULL, CB);
-    ON_LOOP(xev_completion_timeout, loop, L, &busy.c, 1);
-    DIES(xev_completion_timeout, c, L, NULL, 1);
-    DIES(xev_completion_timeout, c, L, &spare, 1);
-    DIES(xev_completion_timeout, c, L, &busy.c, 1); /* a timer */
+    ON_LOOP(xev_completion_set_timeout, loop, L, &busy.c, 1);
+    DIES(xev_completion_set_timeout, c, L, NULL, 1);
+    DIES(xev_completion_set_timeout, c, L, &spare, 1);
+    DIES(xev_completion_set_timeout, c, L, &busy.c, 1); /* a timer */
+    ON_LOOP(xev_completion_set_timeout_ns, loop, L, &busy.c, 1);
+    DIES(xev_completion_set_timeout_ns, c, L, NULL, 1);
+    DIES(xev_completion_set_timeout_ns, c, L, &spare, 1);
+    DIES(xev_completion_set_timeout_ns, c, L, &busy.c, 1); /* a timer */
 }
 
 TEST(misuse_of_timers_is_caught) {
@@ -472,7 +476,7 @@ TEST(misuse_of_signals_and_file_changes_is_caught) {
     SUBMITS(xev_fs_event_wait, &folder, L, C, NULL, CB);
     DIES(xev_fs_event_wait, w, NULL, L, C, NULL, CB);
     DIES(xev_fs_event_next, w, NULL, 1, &at, &change);
-    DIES(xev_fs_event_next, at, &folder, 1, NULL, &change);
+    DIES(xev_fs_event_next, at_bytes, &folder, 1, NULL, &change);
     DIES(xev_fs_event_next, change, &folder, 1, &at, NULL);
     SUBMITS(xev_fs_event_close, &folder, L, C, NULL, CB);
     DIES(xev_fs_event_close, w, NULL, L, C, NULL, CB);

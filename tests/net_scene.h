@@ -95,7 +95,7 @@ static inline void count_active(const xev_active *active, void *userdata) {
 /* The walk finds what is active, whatever its state. */
 static inline void check_walk(const xev_loop *loop) {
     uint32_t found = 0;
-    xev_loop_walk(loop, count_active, &found);
+    xev_loop_walk(loop, &found, count_active);
     CHECK_EQ(found, xev_loop_active(loop));
 }
 

@@ -140,7 +140,7 @@ TEST(cancelled_poll_for_room_after_the_peers_end) {
     cancel_op(&op, 0);
     CHECK_EQ(op.result, XEV_ECANCELED);
     do_poll(&op, &n, fd[0], XEV_POLL_OUT);
-    xev_completion_timeout(&n.loop, &op.c, 10 * MS);
+    xev_completion_set_timeout(&n.loop, &op.c, 10);
     run_op(&op);
     CHECK_EQ(op.result, XEV_ETIMEDOUT);
     close_fd(&n, fd[0]);

@@ -172,7 +172,7 @@ TEST(a_wait_takes_a_deadline) {
     loop_start(&loop);
     start_idle(&c);
     start_wait(&loop, &c);
-    xev_completion_timeout(&loop, &c.wait.c, MS_NS);
+    xev_completion_set_timeout(&loop, &c.wait.c, 1);
     run_for(&loop, &c.wait, 1);
     CHECK_EQ(c.wait.result, XEV_ETIMEDOUT);
     CHECK_EQ(xev_process_kill(&c.process, SIGKILL), 0);

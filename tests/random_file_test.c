@@ -292,7 +292,7 @@ static void limit(struct world *w, struct job *j) {
         return;
     }
     uint64_t ns = limits[below(w, 4)], before = time_ns();
-    CALL(w, xev_completion_timeout(&w->loop, &j->r.c, ns));
+    CALL(w, xev_completion_set_timeout_ns(&w->loop, &j->r.c, ns));
     if (j->deadline_lo == 0 || j->deadline_lo > before) { /* else it may be at work already */
         j->deadline_lo = ns > 0 ? before + ns : 0;
     }

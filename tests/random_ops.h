@@ -488,7 +488,7 @@ static void limit(struct world *w, struct job *op) {
     }
     uint64_t ns = limits[below(w, 5)], before = clock_ns();
     TRACE(w, "  limit #%" PRIu64 " to %" PRIu64 "\n", op->serial, ns);
-    CALL(w, xev_completion_timeout(&w->loop, op->c, ns));
+    CALL(w, xev_completion_set_timeout_ns(&w->loop, op->c, ns));
     if (op->deadline_lo == 0 || op->deadline_lo > before) { /* else it may be at work already */
         op->deadline_lo = ns > 0 ? before + ns : 0;
     }

@@ -119,7 +119,7 @@ struct job {
     bool late;    /* begun on a chan that was being closed, or during deinit */
     bool invalid;
     uint64_t order;
-    uint64_t deadline_lo; /* of xev_completion_timeout; 0: none */
+    uint64_t deadline_lo; /* of xev_completion_set_timeout_ns; 0: none */
     uint8_t *buf;
     uint32_t id, pieces;
     xev_vec vec[PIECES];

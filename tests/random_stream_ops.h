@@ -6,7 +6,7 @@
 
 static void act(struct world *w);
 
-#define STREAM_TIMEOUT_NS 300000u
+#define STREAM_TIMEOUT_MS 1u
 
 /* ---- what a queue says of itself ---- */
 
@@ -85,7 +85,7 @@ static void init_stream(struct chan *ch) {
     } else {
         xev_stream_init(&ch->stream, &w->loop, ch->fd);
     }
-    xev_stream_set_timeout(&ch->stream, ch->timed ? STREAM_TIMEOUT_NS : 0);
+    xev_stream_set_timeout(&ch->stream, ch->timed ? STREAM_TIMEOUT_MS : 0);
     ch->low = ch->high = UINT64_MAX;
     if (one_in(w, 2)) {
         set_marks(ch);
@@ -109,7 +109,7 @@ static void check_written(struct req *req, int result) {
     } else if (result == XEV_ETIMEDOUT) {
         /* The time is the stream's, and not the request's. */
         uint64_t from = ch->busy_lo > ch->moved_lo ? ch->busy_lo : ch->moved_lo;
-        HOLDS(w, ch->timed && clock_ns() >= from + STREAM_TIMEOUT_NS);
+        HOLDS(w, ch->timed && clock_ns() >= from + STREAM_TIMEOUT_MS * 1000000);
     } else {
         HOLDS(w, may_fail(ch, result) || (req->shut && result == XEV_ENOTCONN && may_be_over(ch)));
     }
@@ -197,7 +197,7 @@ static void change_stream(struct world *w, struct chan *ch) {
     } else if (one_in(w, 4)) {
         ch->timed = one_in(w, 2);
         ch->busy_lo = clock_ns();
-        CALL(w, xev_stream_set_timeout(&ch->stream, ch->timed ? STREAM_TIMEOUT_NS : 0));
+        CALL(w, xev_stream_set_timeout(&ch->stream, ch->timed ? STREAM_TIMEOUT_MS : 0));
     } else {
         cancel_written(w, ch);
     }

@@ -103,7 +103,7 @@ static void host_turn(struct world *w) {
     HOLDS(w, fd >= 0);
     w->preparing = true;
     w->hook_turn[XEV_HOOK_FLUSH] = UINT64_MAX; /* a turn of its own */
-    CALL(w, ns = xev_loop_prepare_wait(&w->loop));
+    CALL(w, ns = xev_loop_prepare_wait_ns(&w->loop));
     w->preparing = false;
     w->hook_turn[XEV_HOOK_FLUSH] = UINT64_MAX; /* a turn of its own */
     struct pollfd p = {.fd = fd, .events = POLLIN};

@@ -215,7 +215,7 @@ TEST(sendfile_ends_by_deadline_close_and_reset) {
     xev_completion timer;
     xev_timer_run(NULL, &s.loop, &timer, 1, NULL, tick);
     start_stuck(&s, pair, file, &f);
-    xev_completion_timeout(&s.loop, &f.r.c, MS_NS);
+    xev_completion_set_timeout(&s.loop, &f.r.c, 1);
     CHECK_EQ(wait_for(&s, &f), XEV_ETIMEDOUT);
     CHECK_GT(f.r.done_bytes, 0);
     /* Two, the second behind the first, and the socket closes. */

@@ -36,12 +36,12 @@ void *__wrap_aligned_alloc(size_t alignment, size_t size) {
 }
 
 /* The loops' memory is not the runtime's. */
-static void *allocate(void *userdata, size_t size, size_t alignment) {
+static void *allocate(size_t size, size_t alignment, void *userdata) {
     (void)userdata;
     return __real_aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
 }
 
-static void release(void *userdata, void *memory, size_t size) {
+static void release(void *memory, size_t size, void *userdata) {
     (void)userdata;
     (void)size;
     free(memory);

@@ -463,7 +463,7 @@ TEST(a_wait_takes_a_deadline) {
     loop_start(&loop);
     watch_init(&w, SIGTERM);
     watch_wait(&w, &loop);
-    xev_completion_timeout(&loop, &w.op.c, MS_NS);
+    xev_completion_set_timeout(&loop, &w.op.c, 1);
     run_for(&loop, &w.op, 1);
     CHECK_EQ(w.op.result, XEV_ETIMEDOUT);
     xev_signal_deinit(&w.signal);

@@ -120,7 +120,7 @@ static void strike(struct scene *sc, int other) {
         xev_cancel(loop, &side->victim->c, &sc->cancel.c, &sc->cancel, op_called);
         break;
     case DEADLINE:
-        xev_completion_timeout(loop, &side->victim->c, 1);
+        xev_completion_set_timeout_ns(loop, &side->victim->c, 1);
         break;
     default:
         op_new(&sc->closing, &sc->n);

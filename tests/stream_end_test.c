@@ -144,7 +144,7 @@ TEST(close_and_teardown_cancel_a_queued_shutdown) {
 static void time_out_within(struct scene *sc, struct req *taken) {
     settle(&sc->n);
     wait_readable(sc->fd[1]);
-    xev_stream_set_timeout(&sc->s, 20000000);
+    xev_stream_set_timeout(&sc->s, 20);
     CHECK_EQ(xev_stream_cancel(&sc->s, &taken->r), 0);
 }
 

@@ -69,7 +69,7 @@ TEST(a_stalled_stream_ends_all_that_is_queued_at_once) {
     CHECK_EQ(xev_stream_cancel(&sc.s, &requests[COUNT - 1].r), 0);
     run_req(&requests[COUNT - 1]);
     CHECK_EQ(requests[COUNT - 1].result, XEV_ECANCELED);
-    xev_stream_set_timeout(&sc.s, 20 * MS);
+    xev_stream_set_timeout(&sc.s, 20);
     run_req(&requests[0]);
     for (int i = 0; i < COUNT - 1; i++) { /* no turn later */
         CHECK_EQ(requests[i].calls, 1);
@@ -88,7 +88,7 @@ TEST(a_stall_is_never_found_early) {
     /* The loop's time is older than the call by then. */
     usleep(50000);
     clock_gettime(CLOCK_MONOTONIC, &from);
-    xev_stream_set_timeout(&sc.s, 40 * MS);
+    xev_stream_set_timeout(&sc.s, 40);
     run_req(&requests[0]);
     clock_gettime(CLOCK_MONOTONIC, &to);
     int64_t took_ns = (int64_t)(to.tv_sec - from.tv_sec) * 1000000000 + to.tv_nsec - from.tv_nsec;
@@ -100,11 +100,11 @@ TEST(a_time_out_counts_for_what_is_being_sent_and_can_be_taken_away) {
     struct scene sc;
     write_into_full(&sc);
     settle(&sc.n); /* the kernel has it */
-    xev_stream_set_timeout(&sc.s, 20 * MS);
+    xev_stream_set_timeout(&sc.s, 20);
     xev_stream_set_timeout(&sc.s, 0);
     (void)run_for(&sc.n, 60);
     CHECK_EQ(requests[0].calls, 0);
-    xev_stream_set_timeout(&sc.s, 20 * MS);
+    xev_stream_set_timeout(&sc.s, 20);
     run_req(&requests[COUNT - 1]);
     CHECK_EQ(requests[0].result, XEV_ETIMEDOUT);
     close_scene(&sc);
@@ -120,7 +120,7 @@ TEST(what_is_written_as_a_stall_is_reported_has_its_own_time) {
     struct scene sc;
     write_into_full(&sc);
     requests[0].then = requests[3].then = write_same_again;
-    xev_stream_set_timeout(&sc.s, 40 * MS);
+    xev_stream_set_timeout(&sc.s, 40);
     run_req(&requests[COUNT - 1]);
     CHECK_EQ(requests[0].calls, 0);
     CHECK_EQ(xev_stream_queued_bytes(&sc.s), 2 * PIECE);
@@ -134,7 +134,7 @@ TEST(an_idle_stream_has_no_time_out) {
     struct scene sc;
     struct req req = {0};
     open_scene(&sc, true);
-    xev_stream_set_timeout(&sc.s, 5 * MS);
+    xev_stream_set_timeout(&sc.s, 5);
     write_req(&sc.s, &sc.n, &req, "x", 1);
     run_req(&req);
     CHECK_EQ(req.result, 1);
@@ -170,7 +170,7 @@ static void check_slow_reader(struct scene *sc, size_t bytes) {
     static char out[LEN];
     struct req req = {0};
     struct reader r = {.fd = sc->fd[1], .left = 40, .bytes = bytes};
-    xev_stream_set_timeout(&sc->s, TIMEOUT_MS * MS);
+    xev_stream_set_timeout(&sc->s, TIMEOUT_MS);
     write_req(&sc->s, &sc->n, &req, out, LEN);
     settle(&sc->n);
     xev_timer_run(NULL, &sc->n.loop, &r.c, TIMEOUT_MS / 10, &r, read_a_little);

@@ -223,7 +223,8 @@ static void tcp_scene(struct scene *s) {
     inject_arm(true);
     if (!made(s, xev_tcp_init(&client, XEV_AF_INET), &client.fd) ||
         !LIB(s, xev_tcp_set_buffers(client, 65536, 65536)) ||
-        !LIB(s, xev_tcp_set_nodelay(client, true)) || !LIB(s, xev_tcp_set_keepalive(client, 9)) ||
+        !LIB(s, xev_tcp_set_nodelay(client, true)) ||
+        !LIB(s, xev_tcp_set_keepalive(client, 9000)) ||
         !RUN(s, op, xev_tcp_connect(client, ON, &at, ARG)) ||
         !LIB(s, xev_tcp_peer_addr(client, &where)) ||
         !RUN(s, op, xev_tcp_accept(listener, ON, ARG))) {

@@ -19,7 +19,7 @@ TEST(options_are_set_on_the_socket) {
     for (int on = 1; on >= 0; on--) {
         CHECK_EQ(xev_tcp_set_nodelay(tcp, on != 0), 0);
         CHECK_EQ(option(fd[0], IPPROTO_TCP, TCP_NODELAY), on);
-        CHECK_EQ(xev_tcp_set_keepalive(tcp, on ? 30 : 0), 0);
+        CHECK_EQ(xev_tcp_set_keepalive(tcp, on ? 30000 : 0), 0);
         CHECK_EQ(option(fd[0], SOL_SOCKET, SO_KEEPALIVE), on);
         struct linger l;
         socklen_t len = sizeof l;
@@ -27,19 +27,19 @@ TEST(options_are_set_on_the_socket) {
         CHECK_EQ(getsockopt(fd[0], SOL_SOCKET, SO_LINGER, &l, &len), 0);
         CHECK_EQ(l.l_onoff, on);
         CHECK(!on || l.l_linger == 0);
-        CHECK_EQ(xev_tcp_set_linger(tcp, on ? 7 : 0), 0);
+        CHECK_EQ(xev_tcp_set_linger(tcp, on ? 7000 : 0), 0);
         CHECK_EQ(getsockopt(fd[0], SOL_SOCKET, SO_LINGER, &l, &len), 0);
         CHECK_EQ(l.l_onoff, on);
         CHECK(!on || l.l_linger == 7);
     }
-    CHECK_EQ(xev_tcp_set_linger(tcp, (uint32_t)INT32_MAX + 1), XEV_EINVAL);
-    CHECK_EQ(xev_tcp_set_linger(tcp, INT32_MAX), 0);
+    CHECK_EQ(xev_tcp_set_linger(tcp, INT32_MAX * UINT64_C(1000) + 1), XEV_EINVAL);
+    CHECK_EQ(xev_tcp_set_linger(tcp, INT32_MAX * UINT64_C(1000)), 0);
     CHECK_EQ(xev_tcp_set_linger(tcp, 0), 0);
-    CHECK_EQ(xev_tcp_set_keepalive(tcp, 32768), XEV_EINVAL);
+    CHECK_EQ(xev_tcp_set_keepalive(tcp, 32767001), XEV_EINVAL);
     CHECK_EQ(option(fd[0], IPPROTO_TCP, TCP_KEEPIDLE), 30);
-    CHECK_EQ(xev_tcp_set_keepalive(tcp, 32767), 0);
+    CHECK_EQ(xev_tcp_set_keepalive(tcp, 32767000), 0);
     CHECK_EQ(option(fd[0], IPPROTO_TCP, TCP_KEEPIDLE), 32767);
-    CHECK_EQ(xev_tcp_set_keepalive(tcp, 30), 0);
+    CHECK_EQ(xev_tcp_set_keepalive(tcp, 29001), 0);
     CHECK_EQ(xev_tcp_set_buffers(tcp, (uint32_t)INT32_MAX + 1, 0), XEV_EINVAL);
     CHECK_EQ(xev_tcp_set_buffers(tcp, 0, (uint32_t)INT32_MAX + 1), XEV_EINVAL);
     CHECK_EQ(option(fd[0], IPPROTO_TCP, TCP_KEEPIDLE), 30);
@@ -61,10 +61,10 @@ TEST(options_are_set_on_the_socket) {
 
 static void set_all(xev_tcp tcp, const int expected[5]) {
     CHECK_EQ(xev_tcp_set_nodelay(tcp, true), expected[0]);
-    CHECK_EQ(xev_tcp_set_keepalive(tcp, 1), expected[1]);
+    CHECK_EQ(xev_tcp_set_keepalive(tcp, 1000), expected[1]);
     CHECK_EQ(xev_tcp_set_buffers(tcp, 4096, 4096), expected[2]);
     CHECK_EQ(xev_tcp_set_reset_on_close(tcp, false), expected[3]);
-    CHECK_EQ(xev_tcp_set_linger(tcp, 1), expected[4]);
+    CHECK_EQ(xev_tcp_set_linger(tcp, 1000), expected[4]);
 }
 
 TEST(options_of_what_is_not_a_tcp_socket_report_errors) {
@@ -150,7 +150,7 @@ TEST(a_lingering_close_does_not_block_the_loop_and_then_resets) {
         if (nonblocking) {
             CHECK_EQ(fcntl(fd[0], F_SETFL, O_NONBLOCK), 0);
         }
-        CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 1), 0);
+        CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 1000), 0);
         op_new(&ticking, &n);
         ticking.then = tick;
         uint64_t start = clock_ns();
@@ -186,7 +186,7 @@ TEST(every_close_of_a_loop_lingers) {
     net_open(&n, &options);
     for (int i = 0; i < WAYS; i++) {
         stuff(fd[i]);
-        CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[i][0]), 1), 0);
+        CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[i][0]), 1000), 0);
         op_new(&op[i], &n);
     }
     xev_tcp_close(xev_tcp_from_fd(fd[0][0]), &n.loop, &op[0].c, &op[0], op_called);
@@ -212,7 +212,7 @@ TEST(a_lingering_close_reports_when_the_peer_has_all) {
     int fd[2];
     net_open(&n, NULL);
     stuff(fd);
-    CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 100), 0);
+    CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 100000), 0);
     do_close(&closing, &n, fd[0]);
     (void)run_for(&n, 50);
     CHECK_EQ(closing.ends, 0);
@@ -261,7 +261,7 @@ TEST(a_lingering_close_drops_what_was_not_read_and_the_answer_arrives) {
             plain_send(fd[0], "answer", 6);
         }
         plain_send(fd[1], "request", 7);
-        CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 100), 0);
+        CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 100000), 0);
         do_close(&closing, &n, fd[0]);
         settle(&n);
         plain_send(fd[1], "more", 4); /* comes while it lingers, or to nobody */
@@ -294,7 +294,7 @@ TEST(a_lingering_close_has_nothing_to_wait_for_where_all_is_acknowledged) {
     for (int left = 1; left > 0;) {
         CHECK_EQ(ioctl(fd[0], SIOCOUTQ, &left), 0);
     }
-    CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 100), 0);
+    CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 100000), 0);
     do_close(&closing, &n, fd[0]);
     settle(&n);
     CHECK_EQ(closing.ends, 1);
@@ -308,7 +308,7 @@ TEST(a_lingering_close_has_nothing_to_wait_for_where_all_is_acknowledged) {
     CHECK_EQ(xev_tcp_init(&fresh, XEV_AF_INET), 0);
     int others[] = {local[0], local[1], plain_listener(1), fresh.fd};
     for (int i = 0; i < 4; i++) {
-        CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(others[i]), 100), 0);
+        CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(others[i]), 100000), 0);
         do_close(&closing, &n, others[i]);
         settle(&n);
         CHECK_EQ(closing.ends, 1);
@@ -323,7 +323,7 @@ TEST(a_lingering_close_reports_that_the_connection_broke) {
     int fd[2];
     net_open(&n, NULL);
     stuff(fd);
-    CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 100), 0);
+    CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 100000), 0);
     do_close(&closing, &n, fd[0]);
     (void)run_for(&n, 20);
     CHECK_EQ(closing.ends, 0);
@@ -341,7 +341,7 @@ TEST(a_lingering_close_cannot_be_cancelled_and_ends_with_its_loop) {
     int fd[2];
     net_open(&n, NULL);
     stuff(fd);
-    CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 100), 0);
+    CHECK_EQ(xev_tcp_set_linger(xev_tcp_from_fd(fd[0]), 100000), 0);
     do_recv(&received, &n, fd[0], sink, sizeof sink);
     do_close(&closing, &n, fd[0]);
     settle(&n);

@@ -163,7 +163,7 @@ TEST(connect_to_a_full_backlog_times_out_once) {
     CHECK_EQ(xev_tcp_init(&client, XEV_AF_INET), 0);
     uint64_t start = clock_ns();
     do_connect(&connected, &n, client.fd, &where);
-    xev_completion_timeout(&n.loop, &connected.c, 100 * MS);
+    xev_completion_set_timeout(&n.loop, &connected.c, 100);
     run_op(&connected);
     CHECK_EQ(connected.result, XEV_ETIMEDOUT);
     CHECK_GE(clock_ns() - start, 100 * MS);
@@ -657,7 +657,7 @@ TEST(a_deadline_ends_recv_send_and_accept_with_etimedout) {
     do_accept(&op[2], &n, listener);
     uint64_t start = clock_ns();
     for (int i = 0; i < 3; i++) {
-        xev_completion_timeout(&n.loop, &op[i].c, 20 * MS);
+        xev_completion_set_timeout(&n.loop, &op[i].c, 20);
     }
     for (int i = 0; i < 3; i++) {
         if (op[i].ends == 0) {
@@ -682,18 +682,18 @@ TEST(a_deadline_that_is_met_or_taken_away_changes_nothing) {
     tcp_pair(fd);
     plain_send(fd[1], "data", 4);
     do_recv(&op, &n, fd[0], buf, 8);
-    xev_completion_timeout(&n.loop, &op.c, 10000 * MS);
+    xev_completion_set_timeout(&n.loop, &op.c, 10000);
     run_op(&op);
     CHECK_EQ(op.result, 4);
     do_recv(&op, &n, fd[0], buf, 8);
-    xev_completion_timeout(&n.loop, &op.c, 5 * MS);
-    xev_completion_timeout(&n.loop, &op.c, 0);
+    xev_completion_set_timeout(&n.loop, &op.c, 5);
+    xev_completion_set_timeout(&n.loop, &op.c, 0);
     (void)run_for(&n, 20);
     CHECK_EQ(op.ends, 0);
     /* Behind another, too; and one deadline does not touch the other. */
     struct op queued;
     do_recv(&queued, &n, fd[0], buf + 4, 4);
-    xev_completion_timeout(&n.loop, &queued.c, 5 * MS);
+    xev_completion_set_timeout(&n.loop, &queued.c, 5);
     run_op(&queued);
     CHECK_EQ(queued.result, XEV_ETIMEDOUT);
     CHECK_EQ(op.ends, 0);

@@ -97,13 +97,13 @@ static void start_everything(struct everything *e, bool with_running_work) {
     xev_timer_run_ns(NULL, loop, &e->rearming.c, UINT64_MAX, &e->rearming, op_cb);
     e->rearming.rearm = 1;
     xev_async_wait(&e->watcher, loop, &e->wait.c, &e->wait, op_cb);
-    xev_completion_timeout(loop, &e->wait.c, 3600 * 1000 * MS_NS);
+    xev_completion_set_timeout(loop, &e->wait.c, 3600 * 1000);
     xev_tcp_recv(e->pair[0], loop, &e->recv.c, &e->bytes[0], 1, &e->recv, op_cb);
     xev_tcp_recv(e->pair[0], loop, &e->queued_recv.c, &e->bytes[1], 1, &e->queued_recv, op_cb);
     xev_tcp_recv_loan(e->pair[1], loop, &e->loan.c, &e->loan, op_cb);
     xev_tcp_recv_multi(e->pair[1], loop, &e->multi.c, &e->multi, op_cb);
     xev_tcp_recv_multi(e->full[0], loop, &e->timed_recv.c, &e->timed_recv, op_cb);
-    xev_completion_timeout(loop, &e->timed_recv.c, 3600 * 1000 * MS_NS);
+    xev_completion_set_timeout(loop, &e->timed_recv.c, 3600 * 1000);
     xev_tcp_send(e->full[0], loop, &e->send.c, "x", 1, &e->send, op_cb);
     xev_stream_init(&e->stream, loop, e->full[0].fd);
     for (int i = 0; i < 3; i++) {
@@ -119,7 +119,7 @@ static void start_everything(struct everything *e, bool with_running_work) {
         sem_take(&e->entered);
         xev_work_submit(loop, &e->queued.c, XEV_LANE_CPU, never_run, &e->queued, op_cb);
         xev_work_submit(loop, &e->timed_work.c, XEV_LANE_FS, never_run, &e->timed_work, op_cb);
-        xev_completion_timeout(loop, &e->timed_work.c, 3600 * 1000 * MS_NS);
+        xev_completion_set_timeout(loop, &e->timed_work.c, 3600 * 1000);
     }
 }
 

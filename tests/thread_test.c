@@ -111,9 +111,10 @@ TEST_TIMEOUT(a_loop_is_the_thread_s_that_ran_it, 60) {
     FOREIGN(xev_loop_hook_add, &loop, XEV_HOOK_BEFORE_POLL, &hook);
     FOREIGN(xev_loop_hook_remove, &loop, &hook);
     FOREIGN(xev_loop_backend_fd, &loop);
-    FOREIGN(xev_loop_prepare_wait, &loop);
-    FOREIGN(xev_loop_walk, &loop, walked, NULL);
-    FOREIGN(xev_completion_timeout, &loop, &idle.c, 1);
+    FOREIGN(xev_loop_prepare_wait_ns, &loop);
+    FOREIGN(xev_loop_walk, &loop, NULL, walked);
+    FOREIGN(xev_completion_set_timeout, &loop, &idle.c, 1);
+    FOREIGN(xev_completion_set_timeout_ns, &loop, &idle.c, 1);
     FOREIGN(xev_cancel, &loop, &ticks.c, &c, NULL, op_cb);
     FOREIGN(xev_buf_data, &loop);
     FOREIGN(xev_buf_take, &loop);

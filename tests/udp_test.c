@@ -369,7 +369,7 @@ TEST(deadline_reports_etimedout_once) {
         xev_datagram d = into(buf, sizeof buf);
         uint64_t start = clock_ns(), turns = n.turns;
         do_form(form, &op, &n, p.in, &d);
-        xev_completion_timeout(&n.loop, &op.c, 30 * MS);
+        xev_completion_set_timeout(&n.loop, &op.c, 30);
         run_op(&op);
         CHECK_EQ(op.result, XEV_ETIMEDOUT);
         CHECK_GE(clock_ns() - start, 30 * MS);
@@ -480,7 +480,7 @@ TEST(waiting_send_is_cancelled_closed_and_timed_out) {
             if (end == 0) {
                 cancel_op(&op, 0);
             } else if (end == 1) {
-                xev_completion_timeout(&n.loop, &op.c, 10 * MS);
+                xev_completion_set_timeout(&n.loop, &op.c, 10);
                 run_op(&op);
             } else {
                 xev_udp_close(udp, &n.loop, &op_new(&closing, &n)->c, &closing, op_called);

@@ -234,7 +234,7 @@ TEST(more_than_the_table_first_holds_is_known_as_active) {
 
 static bool memory_is_short;
 
-static void *allocate(void *userdata, size_t bytes, size_t alignment) {
+static void *allocate(size_t bytes, size_t alignment, void *userdata) {
     (void)userdata;
     if (memory_is_short) {
         return NULL;
@@ -243,7 +243,7 @@ static void *allocate(void *userdata, size_t bytes, size_t alignment) {
     return alignment <= _Alignof(max_align_t) ? malloc(bytes) : aligned_alloc(alignment, whole);
 }
 
-static void release(void *userdata, void *memory, size_t bytes) {
+static void release(void *memory, size_t bytes, void *userdata) {
     (void)userdata;
     (void)bytes;
     free(memory);

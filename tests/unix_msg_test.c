@@ -126,7 +126,7 @@ TEST(datagram_to_a_full_receiver_waits) {
             cancel_op(&sent, 0);
             CHECK_EQ(sent.result, XEV_ECANCELED);
             do_send_msg(&sent, &n, sender, &out);
-            xev_completion_timeout(&n.loop, &sent.c, 20 * MS);
+            xev_completion_set_timeout(&n.loop, &sent.c, 20);
             run_op(&sent);
             CHECK_EQ(sent.result, XEV_ETIMEDOUT);
             do_send_msg(&sent, &n, sender, &out);
@@ -572,7 +572,7 @@ TEST(messages_are_cancelled_closed_and_timed_out) {
             cancel_op(&op, 0);
             CHECK_EQ(op.result, XEV_ECANCELED);
         } else if (how < 4) {
-            xev_completion_timeout(&n.loop, &op.c, 10 * MS);
+            xev_completion_set_timeout(&n.loop, &op.c, 10);
             run_op(&op);
             CHECK_EQ(op.result, XEV_ETIMEDOUT);
         }

@@ -467,7 +467,7 @@ TEST(connect_to_a_full_backlog_is_cancelled_timed_out_and_refused) {
             cancel_op(&connected, 0);
         } else if (how < 4) {
             uint64_t start = clock_ns();
-            xev_completion_timeout(&n.loop, &connected.c, 30 * MS);
+            xev_completion_set_timeout(&n.loop, &connected.c, 30);
             run_op(&connected);
             CHECK_GE(clock_ns() - start, 30 * MS);
             expected = XEV_ETIMEDOUT;

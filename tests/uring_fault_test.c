@@ -723,7 +723,7 @@ TEST(a_ring_that_cannot_be_enabled_ends_the_run) {
     refuse_arg(SYS_io_uring_register, 1, IORING_REGISTER_ENABLE_RINGS, EPERM);
     start(&s, &op, RECV);
     CHECK_EQ(xev_loop_backend_fd(&s.n.loop), XEV_EPERM);
-    CHECK_EQ(xev_loop_prepare_wait(&s.n.loop), 0); /* the run says why */
+    CHECK_EQ(xev_loop_prepare_wait_ns(&s.n.loop), 0); /* the run says why */
     CHECK_EQ(xev_loop_run(&s.n.loop, XEV_RUN_ONCE), XEV_EPERM);
     stage_abandon(&s, &op);
 }
@@ -735,9 +735,9 @@ TEST(a_ring_that_cannot_wake_a_host_does_not_let_it_wait) {
     CHECK_GE(xev_loop_backend_fd(&s.n.loop), 0);
     start(&s, &op, RECV);
     settle(&s.n);
-    CHECK(xev_loop_prepare_wait(&s.n.loop) == UINT64_MAX);
+    CHECK(xev_loop_prepare_wait_ns(&s.n.loop) == UINT64_MAX);
     refuse_arg(SYS_io_uring_register, 1, IORING_REGISTER_EVENTFD, EPERM);
-    CHECK_EQ(xev_loop_prepare_wait(&s.n.loop), 0);
+    CHECK_EQ(xev_loop_prepare_wait_ns(&s.n.loop), 0);
     plain_send(s.stream[1], "data", 4);
     reports(&op, 4);
     stage_close(&s);

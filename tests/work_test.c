@@ -308,9 +308,9 @@ TEST(deadline_of_queued_work_takes_it_back) {
     job_init(&kept, 2);
     submit(&loop, &queued, XEV_LANE_CPU);
     submit(&loop, &kept, XEV_LANE_CPU);
-    xev_completion_timeout(&loop, &queued.op.c, 2 * MS_NS);
-    xev_completion_timeout(&loop, &kept.op.c, 1 * MS_NS);
-    xev_completion_timeout(&loop, &kept.op.c, 0);
+    xev_completion_set_timeout(&loop, &queued.op.c, 2);
+    xev_completion_set_timeout(&loop, &kept.op.c, 1);
+    xev_completion_set_timeout(&loop, &kept.op.c, 0);
     run_for(&loop, &queued.op, 1);
     CHECK_EQ(queued.op.result, XEV_ETIMEDOUT);
     CHECK_EQ(kept.op.calls, 0);
@@ -331,7 +331,7 @@ TEST(deadline_of_running_work_gives_its_result_once) {
     struct job running;
     struct op timer = {0};
     hold(&loop, &running);
-    xev_completion_timeout(&loop, &running.op.c, MS_NS);
+    xev_completion_set_timeout(&loop, &running.op.c, 1);
     xev_timer_run(NULL, &loop, &timer.c, 5, &timer, op_cb);
     run_for(&loop, &timer, 1);
     CHECK_EQ(running.op.calls, 0);

@@ -149,7 +149,7 @@ static void see(const xev_active *active, void *userdata) {
 static bool is_known(const char *call) {
 #if !defined(NDEBUG)
     struct started started = {.call = call};
-    xev_loop_walk(&loop, see, &started);
+    xev_loop_walk(&loop, &started, see);
     return started.found;
 #else
     (void)call;

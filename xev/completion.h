@@ -147,7 +147,7 @@ void xev_completion_unref(xev_completion *c);
 void xev_cancel(xev_loop *loop, xev_completion *target, xev_completion *c, void *userdata,
                 xev_cb cb);
 
-/* Give an active operation (not a timer, cancel or close) timeout_ns from now to end; 0 takes the
+/* Give an active operation (not a timer, cancel or close) so long from now to end; 0 takes the
  * deadline away, a later call replaces it. When it passes, the operation is stopped and its
  * terminal callback reports XEV_ETIMEDOUT, unless a result had already arrived: one or the other,
  * never both. Costs no kernel timer. Never early; from 1 s on it may be up to 20 ms late. A
@@ -155,7 +155,8 @@ void xev_cancel(xev_loop *loop, xev_completion *target, xev_completion *c, void 
  * that wants a deadline each time (against a silent peer, say) submits anew, sets it, and returns
  * XEV_DISARM. Work that a pool thread runs cannot be stopped: its result comes late. Loop's
  * thread. */
-void xev_completion_timeout(xev_loop *loop, xev_completion *c, uint64_t timeout_ns);
+void xev_completion_set_timeout(xev_loop *loop, xev_completion *c, uint64_t timeout_ms);
+void xev_completion_set_timeout_ns(xev_loop *loop, xev_completion *c, uint64_t timeout_ns);
 
 XEV_END_DECLS
 

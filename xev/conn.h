@@ -158,7 +158,7 @@ void xev_conn_service_count(const xev_conn_service *service, xev_conn_counters *
 
 /* Call fn for every connection that is not closed or closing, in no order. fn may end connections
  * and write to them. */
-void xev_conn_service_each(xev_conn_service *service, xev_conn_each_fn fn, void *userdata);
+void xev_conn_service_each(xev_conn_service *service, void *userdata, xev_conn_each_fn fn);
 
 /* xev_conn_drain for every connection there is, and for each that is adopted from now on. */
 void xev_conn_service_drain(xev_conn_service *service);

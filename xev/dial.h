@@ -3,7 +3,7 @@
  *
  * The request is as in file.h: caller-owned, at one address until its terminal callback is entered,
  * req->c its completion. So xev_cancel(loop, &req->c, ...) cancels all of it, and
- * xev_completion_timeout(loop, &req->c, ...) is a deadline for all of it. When the callback is
+ * xev_completion_set_timeout(loop, &req->c, ...) is a deadline for all of it. When the callback is
  * entered nothing of it is under way any more: every socket but the one reported is closed.
  */
 #ifndef XEV_DIAL_H

@@ -19,7 +19,7 @@
  *
  * The request. Caller-owned, at one address from submission until its terminal callback is entered,
  * like a completion; it need not be initialised. req->c is its completion, for xev_cancel,
- * xev_completion_timeout, ref and unref. Buffers, vectors and paths are not copied: the caller
+ * xev_completion_set_timeout, ref and unref. Buffers, vectors and paths are not copied: the caller
  * keeps them until the callback. No operation allocates.
  *
  * Cancel and deadline. An operation that waits for its try or for a thread ends with XEV_ECANCELED

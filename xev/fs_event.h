@@ -61,7 +61,7 @@ void xev_fs_event_wait(xev_fs_event *w, xev_loop *loop, xev_completion *c, void 
  *     size_t at = 0;
  *     for (xev_fs_change change; xev_fs_event_next(w, result, &at, &change);) ...
  */
-bool xev_fs_event_next(const xev_fs_event *w, int result, size_t *at, xev_fs_change *change);
+bool xev_fs_event_next(const xev_fs_event *w, int result, size_t *at_bytes, xev_fs_change *change);
 
 /* Stop watching. As xev_tcp_close; w may go when cb is called. And without a loop, if nothing was
  * ever submitted: 0 or XEV_EBADF. */

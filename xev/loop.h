@@ -58,8 +58,8 @@ enum xev_feature {
 typedef struct xev_allocator {
     /* bytes (> 0) at a multiple of alignment (a power of two up to 4096), or NULL: the loop then
      * reports XEV_ENOMEM, or does with what it has. */
-    void *(*allocate)(void *userdata, size_t bytes, size_t alignment);
-    void (*release)(void *userdata, void *memory, size_t bytes); /* as allocated; not NULL */
+    void *(*allocate)(size_t bytes, size_t alignment, void *userdata);
+    void (*release)(void *memory, size_t bytes, void *userdata); /* as allocated; not NULL */
     void *userdata;
 } xev_allocator;
 
@@ -277,25 +277,25 @@ void xev_loop_hook_remove(xev_loop *loop, xev_hook *hook);
  * A host (a GUI, a language runtime, another event library) drives the loop from its thread:
  *
  *     once              fd = xev_loop_backend_fd(loop);
- *     before it waits   ns = xev_loop_prepare_wait(loop);
+ *     before it waits   ns = xev_loop_prepare_wait_ns(loop);
  *     its wait          fd for reading, with the rest; at most ns
  *     after it          xev_loop_run(loop, XEV_RUN_NO_WAIT);
  *
- * What happens between a run and the next xev_loop_prepare_wait (an operation submitted by the
+ * What happens between a run and the next xev_loop_prepare_wait_ns (an operation submitted by the
  * host, say) is noticed by that call, so it comes before every wait. The wait may end with EINTR,
  * as any may. Hooks are called by the run, and not before the host's wait. Spinning and the times
  * of sleep in the metrics are of the loop's own waits only.
  */
 
 /* A descriptor that is readable (level-triggered) when a run has something to do: to be polled
- * only, and not before xev_loop_prepare_wait. It is the loop's and stays the same until deinit. Or
- * a code: XEV_EMFILE, XEV_ENFILE, XEV_ENOMEM, XEV_EFORKED. Loop's thread. */
+ * only, and not before xev_loop_prepare_wait_ns. It is the loop's and stays the same until deinit.
+ * Or a code: XEV_EMFILE, XEV_ENFILE, XEV_ENOMEM, XEV_EFORKED. Loop's thread. */
 xev_fd xev_loop_backend_fd(xev_loop *loop);
 
 /* Hand what was submitted to the kernel and have other threads wake the descriptor. Returns how
  * many ns the host may wait: 0 is not at all, UINT64_MAX without limit. Loop's thread, outside a
  * run. */
-uint64_t xev_loop_prepare_wait(xev_loop *loop);
+uint64_t xev_loop_prepare_wait_ns(xev_loop *loop);
 
 /* ---- what keeps this loop going? ---- */
 
@@ -316,7 +316,7 @@ typedef void (*xev_walk_cb)(const xev_active *active, void *userdata);
 
 /* Call back for each completion that is not dead, in no order; it may read but not submit, cancel
  * or close anything. Loop's thread, from callbacks too. */
-void xev_loop_walk(const xev_loop *loop, xev_walk_cb cb, void *userdata);
+void xev_loop_walk(const xev_loop *loop, void *userdata, xev_walk_cb cb);
 
 /* The same as text, a line each; debug builds say where it was started as FILE+OFFSET, which is
  * what `addr2line -fie FILE OFFSET` takes. */

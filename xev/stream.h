@@ -99,7 +99,7 @@ xev_fd xev_stream_fd(const xev_stream *stream);
  * thread that is stopped itself does not take the peer for stalled. A Unix socket's peer has taken
  * what its program has read, in pieces of up to 64 KiB. Costs no system call while there is
  * progress within an eighth of the time, and no clock is read for a write. */
-void xev_stream_set_timeout(xev_stream *stream, uint64_t timeout_ns);
+void xev_stream_set_timeout(xev_stream *stream, uint64_t timeout_ms);
 
 /* Queue len_bytes from buf; req and buf are the queue's until the callback. req needs no
  * initialisation, but must not be queued. 0 bytes are a success like any other: their callback

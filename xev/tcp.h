@@ -8,7 +8,7 @@
  * SIGPIPE is ever raised. Sockets are close-on-exec.
  *
  * Results common to all: XEV_ECANCELED (cancelled, or its descriptor closed), XEV_ETIMEDOUT (see
- * xev_completion_timeout), XEV_EBADF (not open), XEV_ENOTSOCK, XEV_ENOMEM.
+ * xev_completion_set_timeout), XEV_EBADF (not open), XEV_ENOTSOCK, XEV_ENOMEM.
  */
 #ifndef XEV_TCP_H
 #define XEV_TCP_H
@@ -124,24 +124,25 @@ int xev_tcp_close_now(xev_tcp tcp);
 
 /* Send at once, and do not wait for more to fill a packet. Not TCP: XEV_ENOTSUP. */
 XEV_NODISCARD int xev_tcp_set_nodelay(xev_tcp tcp, bool on);
-/* idle_s: seconds of silence before the first probe and between probes, to 32767; 0: off.
- * XEV_EINVAL: above that. Not TCP: XEV_ENOTSUP, unless it is 0. */
-XEV_NODISCARD int xev_tcp_set_keepalive(xev_tcp tcp, uint32_t idle_s);
+/* idle_ms: silence before the first probe and between probes, to 32 767 000; rounded up to whole
+ * seconds, the system's unit; 0: off. XEV_EINVAL: above that. Not TCP: XEV_ENOTSUP, unless it is 0.
+ */
+XEV_NODISCARD int xev_tcp_set_keepalive(xev_tcp tcp, uint64_t idle_ms);
 /* Bytes; the kernel may round, double or cut them down. 0 leaves one as it is. XEV_EINVAL: above
  * INT32_MAX. */
 XEV_NODISCARD int xev_tcp_set_buffers(xev_tcp tcp, uint32_t send_bytes, uint32_t recv_bytes);
 /* The next close sends a reset and drops what is unsent. Takes a linger time away. */
 XEV_NODISCARD int xev_tcp_set_reset_on_close(xev_tcp tcp, bool on);
-/* timeout_s: seconds for which the next close waits for the peer to acknowledge what was sent, to
- * INT32_MAX (above: XEV_EINVAL); 0, as at first: it does not wait. Takes a reset on close away.
- * Also SO_LINGER, as set by whomever. A close that waits, xev_tcp_close or another of a loop, shuts
- * the writing side down (for all who have the socket), and looks every 10 ms while its loop goes
- * on. What arrives meanwhile, or has arrived and was not read, is dropped, so that it does not make
- * the system reset the connection. Then it closes the descriptor and reports 0: all is
- * acknowledged; XEV_ETIMEDOUT: the time is over, and what is left was dropped with a reset;
- * XEV_ECONNRESET, ...: the connection broke before; XEV_ECANCELED: the loop ended, and the system
- * goes on in the background. */
-XEV_NODISCARD int xev_tcp_set_linger(xev_tcp tcp, uint32_t timeout_s);
+/* timeout_ms: for which the next close waits for the peer to acknowledge what was sent; rounded up
+ * to whole seconds, to INT32_MAX of them (above: XEV_EINVAL); 0, as at first: it does not wait.
+ * Takes a reset on close away. Also SO_LINGER, as set by whomever. A close that waits,
+ * xev_tcp_close or another of a loop, shuts the writing side down (for all who have the socket),
+ * and looks every 10 ms while its loop goes on. What arrives meanwhile, or has arrived and was not
+ * read, is dropped, so that it does not make the system reset the connection. Then it closes the
+ * descriptor and reports 0: all is acknowledged; XEV_ETIMEDOUT: the time is over, and what is left
+ * was dropped with a reset; XEV_ECONNRESET, ...: the connection broke before; XEV_ECANCELED: the
+ * loop ended, and the system goes on in the background. */
+XEV_NODISCARD int xev_tcp_set_linger(xev_tcp tcp, uint64_t timeout_ms);
 
 /* This end's address (the real port after binding to 0), and the peer's. 0 or a code, XEV_ENOTCONN
  * where there is no peer; *addr is then no address. Any thread. */

@@ -684,52 +684,6 @@ void xev__release(xev_loop *loop, xev_completion *c, xev_fd fd, void *userdata, 
 
 /* ---- deadlines ---- */
 
-uint64_t xev__deadline(uint64_t now_ns, uint64_t timeout_ns) {
-    return timeout_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + timeout_ns;
-}
-
-void xev__timer_arm(xev_loop *loop, xev_completion *c, uint64_t deadline_ns) {
-    /* After the turn in progress, which would otherwise not end, and nobody else have his. */
-    c->deadline_ns = deadline_ns > loop->now_ns ? deadline_ns : loop->now_ns + 1;
-    c->seq = loop->timer_seq++;
-    c->state = XEV__TIMER;
-    xev__timers_insert(&loop->timers, c);
-}
-
-void xev__set_deadline(xev_loop *loop, xev_completion *c, uint64_t deadline_ns) {
-    assert(c->state != XEV__DEAD && (c->flags & (XEV__F_DEADLINE | XEV__F_WORKS)) == 0);
-    c->deadline_ns = deadline_ns;
-    c->seq = loop->timer_seq++;
-    c->flags |= XEV__F_DEADLINE;
-    xev__timers_insert(&loop->timers, c);
-}
-
-void xev_completion_timeout(xev_loop *loop, xev_completion *c, uint64_t timeout_ns) {
-    if (loop != NULL) {
-        xev__check_thread("xev_completion_timeout", loop);
-    }
-    xev__check_loop("xev_completion_timeout", loop);
-    if (c == NULL || !xev__is_active(loop, c) || c->op == XEV__OP_TIMER ||
-        c->op == XEV__OP_CANCEL || c->op == XEV__OP_CLOSE) {
-        xev__misuse("xev_completion_timeout", "not an active operation of this loop", c);
-    }
-    if ((c->flags & XEV__F_DEADLINE) != 0) {
-        xev__timers_remove(&loop->timers, c);
-        c->flags &= (uint16_t)~XEV__F_DEADLINE;
-    } else if ((c->flags & XEV__F_WORKS) != 0) {
-        xev__work_unlink(loop, c);
-    }
-    if (timeout_ns > 0) {
-        /* Armed and taken away with nearly every operation: a long one need not be exact. */
-        bool exact = timeout_ns < 1000000000;
-        uint64_t now = exact ? xev__os_now_ns() : xev__os_coarse_now_ns();
-        now = now > loop->now_ns ? now : loop->now_ns; /* where ticks are late */
-        xev__set_deadline(loop, c, xev__deadline(now, timeout_ns));
-    } else if (c->state == XEV__POOL) {
-        xev__work_link(loop, c);
-    }
-}
-
 static void deadline_passed(xev_loop *loop, xev_completion *c) {
     xev__timers_remove(&loop->timers, c);
     c->flags &= (uint16_t)~XEV__F_DEADLINE;

@@ -386,7 +386,8 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more);
 /* Stop whatever c is doing. True: this call stopped it, or asked the backend to. */
 bool xev__stop(xev_loop *loop, xev_completion *c);
 
-/* An active operation without a deadline gets one. Unlike xev_completion_timeout, no clock is read.
+/* An active operation without a deadline gets one. Unlike xev_completion_set_timeout, no clock is
+ * read.
  */
 void xev__set_deadline(xev_loop *loop, xev_completion *c, uint64_t deadline_ns);
 
@@ -589,6 +590,7 @@ void xev__request_detach(xev_loop *loop, struct xev__fd *e, xev_completion *c);
 
 /* ---- core.c ---- */
 /* now + timeout, clamped. */
+uint64_t xev__ms_to_ns(uint64_t ms); /* UINT64_MAX where it would be more */
 uint64_t xev__deadline(uint64_t now_ns, uint64_t timeout_ns);
 void xev__timer_arm(xev_loop *loop, xev_completion *c, uint64_t deadline_ns);
 

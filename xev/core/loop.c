@@ -295,16 +295,16 @@ static void end_wait(xev_loop *loop) {
     }
 }
 
-uint64_t xev_loop_prepare_wait(xev_loop *loop) {
-    xev__check_loop("xev_loop_prepare_wait", loop);
+uint64_t xev_loop_prepare_wait_ns(xev_loop *loop) {
+    xev__check_loop("xev_loop_prepare_wait_ns", loop);
     if (loop->running || loop->deinit) {
-        xev__misuse("xev_loop_prepare_wait", "the loop is running or being deinitialised", loop);
+        xev__misuse("xev_loop_prepare_wait_ns", "the loop is running or being deinitialised", loop);
     }
     end_wait(loop);
     if (xev__forked(loop)) {
         return 0; /* the run will say so */
     }
-    check_thread("xev_loop_prepare_wait", loop);
+    check_thread("xev_loop_prepare_wait_ns", loop);
     loop->hosted = true;
     loop->running = true; /* a hook must not run the loop */
     call_hooks(loop, XEV_HOOK_FLUSH);
@@ -441,7 +441,7 @@ static void stop_everything(xev_loop *loop) {
             (void)xev__stop(loop, c);
             continue;
         }
-        xev_completion_timeout(loop, c, 0); /* leaves the heap, and is found below */
+        xev_completion_set_timeout(loop, c, 0); /* leaves the heap, and is found below */
     }
     for (xev_completion *c = loop->works, *next; c != NULL; c = next) {
         next = c->heap.next;

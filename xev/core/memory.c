@@ -6,7 +6,7 @@
 
 void *xev__alloc(const xev_allocator *a, size_t bytes, size_t alignment) {
     if (a->allocate != NULL) {
-        return a->allocate(a->userdata, bytes, alignment);
+        return a->allocate(bytes, alignment, a->userdata);
     }
     /* A whole number of alignments, as C17 wants it. */
     return alignment <= _Alignof(max_align_t)
@@ -37,7 +37,7 @@ void xev__free(const xev_allocator *a, void *memory, size_t bytes) {
         return;
     }
     if (a->release != NULL) {
-        a->release(a->userdata, memory, bytes);
+        a->release(memory, bytes, a->userdata);
     } else {
         free(memory);
     }

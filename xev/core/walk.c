@@ -231,7 +231,7 @@ static void report(const xev_loop *loop, xev_completion *c, void *arg) {
     walk->cb(&active, walk->userdata);
 }
 
-void xev_loop_walk(const xev_loop *loop, xev_walk_cb cb, void *userdata) {
+void xev_loop_walk(const xev_loop *loop, void *userdata, xev_walk_cb cb) {
     xev__check_own_loop("xev_loop_walk", loop);
     xev__check_pointer("xev_loop_walk", "callback is null", (const void *)(uintptr_t)cb);
     struct walk walk = {cb, userdata};

@@ -126,14 +126,14 @@ bool xev__stream_goes_on(xev_loop *loop, xev_completion *c) {
     return s->looks < LOOKS;
 }
 
-void xev_stream_set_timeout(xev_stream *s, uint64_t timeout_ns) {
+void xev_stream_set_timeout(xev_stream *s, uint64_t timeout_ms) {
     xev__check_pointer("xev_stream_set_timeout", "stream is null", s);
     stream_check_thread("xev_stream_set_timeout", s);
-    s->timeout_ns = timeout_ns;
+    s->timeout_ns = xev__ms_to_ns(timeout_ms);
     start_timeout(s);
     if (s->in_flight > 0) {
-        xev_completion_timeout(s->loop, &s->send, 0);
-        if (timeout_ns > 0) {
+        xev_completion_set_timeout(s->loop, &s->send, 0);
+        if (timeout_ms > 0) {
             xev__set_deadline(s->loop, &s->send, s->look_ns);
         }
     }

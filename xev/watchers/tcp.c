@@ -199,8 +199,14 @@ void xev_tcp_close(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdat
 int xev_tcp_close_now(xev_tcp tcp) { return xev__os_close(tcp.fd); }
 int xev_tcp_set_nodelay(xev_tcp tcp, bool on) { return xev__os_set_nodelay(tcp.fd, on); }
 
-int xev_tcp_set_keepalive(xev_tcp tcp, uint32_t idle_s) {
-    return xev__os_set_keepalive(tcp.fd, idle_s);
+/* The system's unit for what a socket remembers. Never less than asked for. */
+static uint32_t whole_seconds(uint64_t ms) {
+    uint64_t s = ms / 1000 + (ms % 1000 != 0);
+    return s < UINT32_MAX ? (uint32_t)s : UINT32_MAX;
+}
+
+int xev_tcp_set_keepalive(xev_tcp tcp, uint64_t idle_ms) {
+    return xev__os_set_keepalive(tcp.fd, whole_seconds(idle_ms));
 }
 
 int xev_tcp_set_buffers(xev_tcp tcp, uint32_t send_bytes, uint32_t recv_bytes) {
@@ -209,8 +215,8 @@ int xev_tcp_set_buffers(xev_tcp tcp, uint32_t send_bytes, uint32_t recv_bytes) {
 
 int xev_tcp_set_reset_on_close(xev_tcp tcp, bool on) { return xev__os_set_linger(tcp.fd, on, 0); }
 
-int xev_tcp_set_linger(xev_tcp tcp, uint32_t timeout_s) {
-    return xev__os_set_linger(tcp.fd, timeout_s > 0, timeout_s);
+int xev_tcp_set_linger(xev_tcp tcp, uint64_t timeout_ms) {
+    return xev__os_set_linger(tcp.fd, timeout_ms > 0, whole_seconds(timeout_ms));
 }
 
 int xev_tcp_local_addr(xev_tcp tcp, xev_addr *addr) {

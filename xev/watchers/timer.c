@@ -6,10 +6,6 @@
 #include "xev/os/clock.h"
 #include "xev/watchers/watchers.h"
 
-static uint64_t ms_to_ns(uint64_t ms) {
-    return ms > UINT64_MAX / 1000000 ? UINT64_MAX : ms * 1000000;
-}
-
 int xev_timer_init(xev_watcher *w) {
     if (w != NULL) {
         *w = (xev_watcher){0};
@@ -50,7 +46,7 @@ void xev_timer_run_ns(xev_watcher *w, xev_loop *loop, xev_completion *c, uint64_
 void xev_timer_run(xev_watcher *w, xev_loop *loop, xev_completion *c, uint64_t next_ms,
                    void *userdata, xev_timer_cb cb) {
     (void)w;
-    timer_start(XEV__CALL("xev_timer_run"), loop, c, ms_to_ns(next_ms), userdata, cb);
+    timer_start(XEV__CALL("xev_timer_run"), loop, c, xev__ms_to_ns(next_ms), userdata, cb);
 }
 
 void xev_timer_reset(xev_watcher *w, xev_loop *loop, xev_completion *c, xev_completion *c_cancel,
@@ -59,7 +55,7 @@ void xev_timer_reset(xev_watcher *w, xev_loop *loop, xev_completion *c, xev_comp
     (void)c_cancel;
     xev__check_loop("xev_timer_reset", loop);
     if (c == NULL || !xev__is_active(loop, c)) {
-        timer_start(XEV__CALL("xev_timer_reset"), loop, c, ms_to_ns(next_ms), userdata, cb);
+        timer_start(XEV__CALL("xev_timer_reset"), loop, c, xev__ms_to_ns(next_ms), userdata, cb);
         return;
     }
     if (c->op != XEV__OP_TIMER || cb == NULL) {
@@ -73,7 +69,7 @@ void xev_timer_reset(xev_watcher *w, xev_loop *loop, xev_completion *c, xev_comp
     }
     assert((c->flags & XEV__F_CANCEL) == 0);
     xev__timers_remove(&loop->timers, c);
-    c->arg.interval_ns = ms_to_ns(next_ms);
+    c->arg.interval_ns = xev__ms_to_ns(next_ms);
     xev__timer_arm(loop, c, xev__deadline(xev__os_now_ns(), c->arg.interval_ns));
 }
 
