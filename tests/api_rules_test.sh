@@ -129,10 +129,41 @@ good tests/a_test.c 'TEST(c) { unused(); }\n'
 good tests/a_test.c '#define F(x) \\\n    xev_a_more(x)\n'
 sed -i '$d' xev/a.h
 
-echo 'int xev_a_is(struct a *a, int n, bool on, void *userdata);' >>xev/a.h
+echo 'int xev_a_is(struct a *a, int n, bool on);' >>xev/a.h
 bad tests/misuse_test.c 'DIES(xev_a_is, a, NULL, 1);\n' "xev_a_is: no row for its argument n"
 bad tests/misuse_test.c 'DIES(xev_a_is, n, NULL, 1);\n' "xev_a_is: no row for its argument a"
 bad tests/misuse_test.c '/* DIES(xev_a_is, n, 1); */ DIES(xev_a_is, a, 1);\n' "its argument n"
 bad tests/a_test.c 'DIES(xev_a_is, a, NULL, 1);\nDIES(xev_a_is, n, NULL, 1);\n' "its argument a"
 good tests/misuse_test.c 'DIES(xev_a_is, a, NULL, 1); TAKES(xev_a_is,\n     n, NULL, 1);\n'
+sed -i '$d' xev/a.h
+
+# Order of arguments. `takes ARGUMENTS COMPLAINT`: of a function with these.
+takes() { bad xev/a.h "void xev_a_more($1);\n" "xev_a_more: $2"; }
+takes 'xev_completion *c, xev_loop *loop' "the loop stands behind a completion"
+takes 'int fd, int n, xev_loop *loop' "the loop is argument 3"
+takes 'xev_loop *loop, int n, xev_a_req *req' "req stands behind n"
+takes 'xev_loop *loop, xev_cb cb, void *userdata' "the callback cb is not the last"
+takes 'xev_loop *loop, xev_cb cb, void *userdata' "userdata does not stand before the callback"
+takes 'xev_loop *loop, void *arg, int n, xev_a_fn fn' "arg does not stand before the callback"
+takes 'xev_loop *loop, void *arg, xev_work_fn fn, xev_cb cb' "fn does not stand before its userdata"
+sed -i '$d' tests/misuse_test.c
+for argument in fd target n fn; do
+    echo "    DIES(xev_a_scene, $argument, 1);" >>tests/misuse_test.c
+done
+echo '    SUBMITS(xev_a_scene, L, C);' >>tests/misuse_test.c
+echo '}' >>tests/misuse_test.c
+good xev/a.h 'void xev_a_scene(int fd, xev_loop *loop, xev_completion *target, xev_completion *c,
+                  int n, xev_work_fn fn, void *userdata, xev_cb cb);\n'
+good xev/a.h 'void xev_a_scene(int fd, int n, xev_message_fn fn, void *arg);\n'
+good xev/a.h 'void xev_a_scene(int fd, void *userdata, xev_a_cb cb);\n'
+
+# Units of time.
+takes 'uint64_t timeout_ns' "timeout_ns is in ns"
+bad xev/a.h 'void xev_a_more_ns(uint64_t timeout_ms);\n' "timeout_ms is not in ns"
+bad xev/a.h 'void xev_a_more(uint64_t timeout);\n' "timeout: a time"
+bad xev/a.h 'void xev_a_more(int n, uint32_t idle_s, int m);\n' "idle_s: a time"
+bad xev/a.h 'struct b {\n    uint64_t since_ms, wait_us;\n};\n' "wait_us: a time"
+bad xev/a.h 'struct b {\n    uint64_t n,\n        deadline;\n};\n' "deadline: a time"
+good xev/a.h 'static inline int xev__linger(void) { return 1; }\nstruct b { uint64_t since_ms, *due_ns;\n    const char *until;\n};\n'
+good xev/a.h '/* uint64_t deadline; */ struct b {\n    uint64_t deadlines_s2;\n};\n'
 exit "$failed"

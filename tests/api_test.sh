@@ -5,6 +5,8 @@
 #     conformance_test of tests/BUILD; one of another library by some test
 #   - its header says something of it: a comment before it, or before the group it stands in
 #   - each of its arguments that can be wrong has a row in the tables of bad arguments
+#   - its arguments stand in the order that the top of xev/xev.h gives, and its times are in _ms or
+#     _ns; so are those of the structures
 #
 # Public headers are those of PUBLIC_HEADERS in tests/BUILD; what xev.h includes must be there.
 #
@@ -167,6 +169,60 @@ function find(    row, word) {
 }
 '
 
+# Order of arguments, and units of time: see the top of xev/xev.h. Reads what declarations print.
+# shellcheck disable=SC2016
+order='
+function complain(text) { print header ": " name ": " text }
+function is_callback(type) { return type ~ /^xev_[a-z_]*_(cb|fn)$|^xev_cb$/ && !is_work(type) }
+function is_work(type) { return type ~ /^xev_(work|message|request)_fn$/ } # runs elsewhere
+function is_operation(type) { return type ~ /^xev_(completion|[a-z_]+_req|request)\*$/ }
+function check(    i, own, data) {
+    own = 0 # where those of the operation itself begin
+    for (i = 1; i <= n; i++) {
+        if (type[i] == "xev_loop*" && i > 2) complain("the loop is argument " i ", after its own")
+        if (type[i] == "xev_loop*" && i > 1 && is_operation(type[1]))
+            complain("the loop stands behind a completion")
+        if (is_operation(type[i]) && own > 0) complain(argument[i] " stands behind " argument[own])
+        if (i > 1 && !own && !is_operation(type[i]) && type[i] != "xev_loop*") own = i
+        data = type[i] == "void*" && (argument[i] == "userdata" || argument[i] == "arg")
+        if (is_callback(type[i]) && i < n) complain("the callback " argument[i] " is not the last")
+        if (data && !(i == n - 1 && is_callback(type[n])) && !(i == n && is_work(type[n - 1])))
+            complain(argument[i] " does not stand before the callback")
+        if (is_work(type[i]) && argument[i + 1] != "userdata" && argument[i + 1] != "arg")
+            complain(argument[i] " does not stand before its userdata")
+        if (argument[i] ~ /_ns$/ && name !~ /_ns$/)
+            complain(argument[i] " is in ns, and the name does not end in _ns")
+        if (name ~ /_ns$/ && argument[i] ~ /_ms$/) complain(argument[i] " is not in ns")
+    }
+}
+$2 != name { check(); n = 0; header = $1; name = $2 }
+{ argument[++n] = $3; type[n] = $4; argument[n + 1] = "" }
+END { check() }
+'
+# Integers, arguments and fields, that are times by their names and have another unit, or none.
+# shellcheck disable=SC2016
+units=$strip'
+FNR == 1 { type = rest = "" }
+!is_directive {
+    rest = rest " " code
+    while (match(rest, /[][;,=:(){}]/)) {
+        piece = substr(rest, 1, RSTART - 1)
+        mark = substr(rest, RSTART, 1) # a parenthesis: what stands before it is a function
+        rest = substr(rest, RSTART + 1)
+        gsub(/[*]/, " ", piece)
+        if ((n = split(piece, word, " ")) > 1) type = word[n - 1] # else a, b: the type is of a
+        if (n > 0 && mark != "(" && is_integer(type) && is_time(word[n]) && word[n] !~ /_(ms|ns)$/)
+            print FILENAME ": " word[n] ": a time whose name ends neither in _ms nor in _ns"
+    }
+}
+function is_integer(s) { return s ~ /^(u?int[0-9]*_t|u?intptr_t|int|unsigned|long|size_t)$/ }
+function is_time(s) {
+    return s ~ /_(s|us|sec|secs|seconds|msec|usec|nsec|millis|micros|nanos)$/ ||
+           s ~ /(^|_)(timeout|deadline|interval|delay|stagger|linger)(_|$)/ ||
+           s ~ /(^|_)(duration|elapsed|since|until|due)(_|$)/
+}
+'
+
 # "library header target" for each.
 libraries=$(sed -n '/^PUBLIC_HEADERS = {/,/^}/s/^ *"\([^"]*\.h\)": "\([^"]*\)".*/library \1 \2/p' \
     tests/BUILD | grep -v '^library tests/')
@@ -208,6 +264,8 @@ complaints=$(
             echo "$header: in xev.h, not in PUBLIC_HEADERS of tests/BUILD"
     done
     awk "$uncommented" $headers
+    awk "$units" $headers
+    echo "$declared" | awk "$order"
     {
         echo "$libraries"
         echo "$declared" | sed 's/^/declared /'
