@@ -11,14 +11,15 @@
 #include "xev/os/complain.h"
 #include "xev/shard.h"
 
-/* Messages on their way to one shard, gathered during a turn of the sender. A shard has few of
- * them, however many shards there are: that of another shard is the one at its number modulo their
- * count, and what it holds for somebody else is sent off first. */
+/* An outbox: messages to one shard, gathered during a turn of the sending shard's loop. A shard has
+ * at most XEV__OUTBOXES_MAX of them, however many shards there are. Messages to shard n go into the
+ * outbox at n modulo the number of outboxes. If that holds messages to another shard, they are
+ * pushed into the other shard's mailbox first. */
 #define XEV__OUTBOXES_MAX 64u /* a power of two: 2 KiB per shard */
 struct xev__outbox {
     xev_shard *to;
-    xev_mpsc_node *first, *last;   /* NULL: empty */
-    struct xev__outbox *next_full; /* list of those that hold something, or did */
+    xev_mpsc_node *first, *last;     /* NULL: empty */
+    struct xev__outbox *next_listed; /* in the shard's list */
     bool listed;
 };
 
@@ -29,31 +30,31 @@ enum xev__command {
     XEV__SERVE,
     XEV__DRAIN,
     XEV__STOP,
-    XEV__END, /* its loop */
+    XEV__END, /* end its loop */
     XEV__DEINIT
 };
 
 struct xev_shard {
-    /* The mailbox: written by all. */
+    /* The mailbox, which all threads write. */
     xev_mpsc mail;
-    uint32_t depth; /* atomic: messages accepted and not yet handled; top bit: closed */
-    xev_watcher bell;
+    uint32_t depth;         /* atomic: messages accepted and not yet handled; top bit: closed */
+    xev_watcher mail_async; /* notified when a message was pushed */
 
-    /* The shard's own from here on. */
+    /* From here on for the shard's thread only. */
     XEV_MPSC_ALIGNED xev_loop loop;
     struct xev__runtime *rt;
     xev_runtime *handle;
     uint32_t id;
-    xev_completion listen_for_mail;
+    xev_completion mail_completion;
     xev_hook flush;
     struct xev__outbox *outboxes; /* rt->outboxes of them */
-    struct xev__outbox *full;
-    uint32_t awaited; /* replies to come */
+    struct xev__outbox *listed;   /* outboxes that hold something, or did */
+    uint32_t replies_due;         /* replies that its own requests are still owed */
     bool has_loop, initialised, serving, draining;
-    bool ending; /* asks nothing any more */
-    xev_completion look_again;
+    bool ending;                  /* its loop is about to end: it may make no more requests */
+    xev_completion replies_timer; /* while the end of its loop waits for replies */
     xev_signal hangup;
-    xev_completion listen_for_hangups;
+    xev_completion hangup_completion;
     int broken; /* why the loop cannot be run any more, or 0; also in rt->failure */
     xev_listener *listeners;
     uint64_t accepted, sent, received, refused; /* atomic for readers */
@@ -63,15 +64,15 @@ struct xev_shard {
     pthread_t thread;
     uint64_t thread_number; /* set before its first command is done; atomic */
     bool has_thread;
-    enum xev__command command; /* not yet taken up */
-    enum xev__command step;    /* the last one given */
-    bool done;                 /* with the last command */
-    bool idle;                 /* draining, and nothing referenced is active */
-    bool settled;              /* both, as counted in rt->unsettled */
+    enum xev__command command;      /* not yet taken up */
+    enum xev__command last_command; /* the last one given, taken up or not */
+    bool done;                      /* the last command has been carried out */
+    bool idle;                      /* draining, and nothing referenced is active */
+    bool settled;                   /* both, as counted in rt->unsettled */
     int result;
 
-    bool woken_for;     /* under the lock: the loop was stopped for the command */
-    bool serving_known; /* the coordinator's: serving, so its loop is to be stopped for a command */
+    bool woken_for_command; /* under the lock: the loop was stopped for the command */
+    bool told_to_serve; /* the coordinator's: the loop runs, and must be stopped for a command */
 };
 
 /* A caller's bug: ends the program, as in completion.h. */
@@ -94,15 +95,16 @@ void xev__shard_check_thread(const char *call, const xev_shard *s);
 
 #define XEV__MAILBOX_CLOSED 0x80000000u
 
-/* What stuck.c knows of the end that is under way; times in ms, 0: not yet. */
+/* For stuck.c, of the end that is under way: when what happened, in ms; 0: it has not. */
 struct xev__patience {
-    uint64_t ending_ms; /* it was asked for */
-    uint64_t cut_ms;    /* the drain was cut short by a second stop */
-    uint64_t hurry_ms;  /* a signal after the second came */
-    uint64_t step_ms;   /* the coordinator began to wait for the step of a shard */
-    uint32_t stop_signals;
+    uint64_t ending_ms;    /* the end was asked for */
+    uint64_t cut_ms;       /* the drain was cut short by a second stop */
+    uint64_t hurry_ms;     /* the last signal after the second came */
+    uint64_t step_ms;      /* the coordinator began to wait for the step of a shard */
+    uint32_t stop_signals; /* rt->stop_signals at the last look */
 };
 
+/* A signal that a runtime catches. */
 struct xev__caught {
     xev__catcher catcher;
     struct xev__runtime *rt;
@@ -117,7 +119,7 @@ struct xev__runtime {
     pthread_mutex_t lock;
     xev_runtime_failure failure; /* under the lock: the first one */
     uint32_t unsettled;          /* under the lock: shards that are not both done and idle */
-    struct xev__event news;      /* the coordinator is to look again */
+    struct xev__event news;      /* something for the coordinator to look at */
     uint32_t stops;              /* atomic: calls of xev_runtime_stop, and signals */
     uint32_t stop_signals;       /* atomic: of these, the signals */
     uint32_t stop_signal_ms;     /* atomic: when the last of them came; 0: none has */
@@ -127,11 +129,13 @@ struct xev__runtime {
     uint32_t was_blocked; /* of these, in the coordinator, before */
     uint32_t refs;        /* atomic: xev_runtime_run, and open senders */
     uint32_t forks;       /* xev__os_forks of the process that runs it */
-    /* Written by other threads at each call; apart from what shards read. */
+    /* Other threads write callers at each call. The padding keeps it off the cache lines that
+     * shards read. */
     uint8_t apart_before[64];
     struct xev__callers callers;
     uint8_t apart_behind[64];
-    uint64_t drain_end_ms; /* 0: has not begun; set before any shard is told */
+    uint64_t
+        drain_end_ms; /* its deadline; 0: no drain yet. Written before a shard is told to drain */
 };
 
 /* mailbox.c */
@@ -142,7 +146,7 @@ void xev__mailbox_deliver(xev_shard *s, uint32_t limit);
 void xev__mailbox_flush(xev_shard *s);
 /* Refuse messages from now on, and handle all that were accepted. */
 void xev__mailbox_close(xev_shard *s);
-/* All or none. */
+/* Send messages[i] to shard i, to all shards or to none. 0 or a code. */
 int xev__send_to_all(struct xev__runtime *rt, xev_message *messages, xev_message_fn handler,
                      void *arg);
 /* Messages accepted and not yet handled. */
@@ -150,15 +154,16 @@ uint32_t xev__mailbox_depth(const xev_shard *s);
 
 /* listener.c */
 void xev__listeners_drain(xev_shard *s);
-/* The drain is over: who still waits is not served, and the listener's callback is told. */
+/* The drain is over. Clients that still wait for an accept are not served; the listener's callback
+ * is told so. */
 void xev__listeners_cut(xev_shard *s);
-/* After the loop's deinit: those of a start that failed, which were never drained. */
+/* After the loop's deinit: close the listeners of a start that failed, which had no drain. */
 void xev__listeners_close(xev_shard *s);
 
 /* stuck.c */
 uint64_t xev__now_ms(void);
-/* Note whether the end was asked for, and how often. */
-void xev__patience_look(struct xev__runtime *rt, uint64_t now_ms);
+/* Note in rt->patience what has happened since the last call: stops, signals, a failure. */
+void xev__patience_update(struct xev__runtime *rt, uint64_t now_ms);
 /* The coordinator begins to wait for a step of a shard. */
 void xev__step_begin(struct xev__runtime *rt);
 /* How long it may wait before it calls this again: ms, or -1. Ends the process where a shard is
@@ -182,10 +187,11 @@ extern _Thread_local xev_shard *xev__current_shard;
 
 /* sender.c */
 
-/* A call that other threads may answer by ending the runtime: rt does not go before the end of the
- * visit. Shards' own threads are not counted, since they are themselves waited for. */
+/* A visit: a call that is in the runtime. Because of it (a stop, a message) the runtime may end
+ * before the call returns; its memory stays until the visit is over. The shards' own threads are
+ * not counted, since the runtime's end waits for these threads themselves. */
 struct xev__visit {
-    struct xev__runtime *rt; /* NULL: it has ended, and there is nothing to leave */
+    struct xev__runtime *rt; /* NULL: the runtime has ended, and the visit needs no leave */
     bool counted;
     uint32_t phase;
 };

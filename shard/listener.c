@@ -4,14 +4,14 @@
 
 #include "shard/internal.h"
 
-/* Clients that the drain accepts in one turn. */
-#define AT_ONCE 64
-/* How soon to try again where an accept has ended with an error: after this, then twice as long
- * each time. */
+/* How many clients the drain accepts in one turn of the loop. */
+#define DRAIN_ACCEPTS_PER_TURN 64
+/* Where an accept has ended with an error it is tried again after RETRY_MS, then after twice as
+ * long each time, up to RETRY_MAX_MS. */
 #define RETRY_MS 10
 #define RETRY_MAX_MS 1280
-/* The same in the drain. What it lacks is descriptors, as a rule; connections that end free them.
- */
+/* The same in the drain. There it is descriptors that are missing, as a rule, and connections that
+ * end give some back. */
 #define RETRY_DRAIN_MS 1
 #define RETRY_DRAIN_MAX_MS 64
 
@@ -19,7 +19,7 @@ static bool is_active(xev_completion *c) {
     return xev_completion_state(c) == XEV_COMPLETION_ACTIVE;
 }
 
-/* How long to wait at most before trying again for an address that is in use. */
+/* The longest wait before another try to bind an address that is in use. */
 #define ADDRESS_WAIT_MAX_MS 32
 
 static uint32_t next_retry(uint32_t before_ms, uint32_t first_ms, uint32_t max_ms) {
@@ -27,7 +27,9 @@ static uint32_t next_retry(uint32_t before_ms, uint32_t first_ms, uint32_t max_m
     return ms < max_ms ? ms : max_ms;
 }
 
-static void hand_over(xev_listener *l, int result) {
+/* result: a connection, or the code of a failure. */
+static void report_to_callback(xev_listener *l, int result) {
+    assert(xev__current_shard == l->shard);
     if (result >= 0) {
         l->accepted++;
         l->retry_ms = 0;
@@ -40,13 +42,16 @@ static void hand_over(xev_listener *l, int result) {
 
 /* ---- the drain ----
  *
- * Whoever the kernel has connected is served; nobody else gets connected. First the gate: no
- * connection begins any more, while handshakes go on. Then accept until none waits, with a bound
- * per turn; where descriptors are short, as they come free, until the drain's deadline. The call
- * that finds nobody is followed by the one that ends the listening, with no callback in between.
+ * Every client that the kernel has connected is served, and no other client gets connected:
+ * 1. A filter on the socket drops requests for new connections. Handshakes under way go on.
+ * 2. Clients are accepted until none waits, a bounded number in each turn. Where descriptors are
+ *    short, the drain waits until some come free, or for its deadline.
+ * 3. When an accept finds no client, the next system call ends the listening. No callback runs
+ *    between the two, so that no client can arrive unseen.
  */
 
-static xev_cb_action on_closed(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+static xev_cb_action on_socket_closed(xev_loop *loop, xev_completion *c, int result,
+                                      void *userdata) {
     (void)loop;
     (void)c;
     (void)result;
@@ -57,25 +62,25 @@ static xev_cb_action on_closed(xev_loop *loop, xev_completion *c, int result, vo
 /* No operation is active on the socket. */
 static void close_socket(xev_listener *l) {
     assert(l->ended && !is_active(&l->accept));
-    if (!is_active(&l->last)) { /* a wait of the drain's, which then closes */
-        xev_tcp_close(l->tcp, &l->shard->loop, &l->last, l, on_closed);
+    if (!is_active(&l->ending)) { /* else it is a wait of the drain, whose callback closes */
+        xev_tcp_close(l->tcp, &l->shard->loop, &l->ending, l, on_socket_closed);
     }
 }
 
-/* Listen no more. clients: as many had no accept. */
+/* Listen no more. clients: how many are reset because they had no accept, for the reason why. */
 static void end_listening(xev_listener *l, int clients, int why) {
     assert(l->draining && !l->ended);
     xev__listener_end(l->tcp.fd);
     l->ended = true;
     if (clients > 0) {
         l->unserved += (uint32_t)clients;
-        hand_over(l, why);
+        report_to_callback(l, why);
     }
 }
 
 static void accept_the_rest(xev_listener *l);
 
-static xev_cb_action on_waited(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+static xev_cb_action on_drain_wait(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     xev_listener *l = userdata;
     (void)loop;
     (void)c;
@@ -88,59 +93,59 @@ static xev_cb_action on_waited(xev_loop *loop, xev_completion *c, int result, vo
     return XEV_DISARM;
 }
 
-static void wait_and_accept(xev_listener *l, uint64_t ms) {
-    xev_timer_run(NULL, &l->shard->loop, &l->last, ms, l, on_waited);
+static void accept_after(xev_listener *l, uint64_t ms) {
+    xev_timer_run(NULL, &l->shard->loop, &l->ending, ms, l, on_drain_wait);
 }
 
 static void accept_the_rest(xev_listener *l) {
-    assert(l->draining && !l->ended && !is_active(&l->accept) && !is_active(&l->last));
-    int fds[AT_ONCE], count = 0, rc = 0;
-    while (count < AT_ONCE && (rc = xev_tcp_accept_now(l->tcp)) >= 0) {
+    assert(l->draining && !l->ended && !is_active(&l->accept) && !is_active(&l->ending));
+    int fds[DRAIN_ACCEPTS_PER_TURN], count = 0, rc = 0;
+    while (count < DRAIN_ACCEPTS_PER_TURN && (rc = xev_tcp_accept_now(l->tcp)) >= 0) {
         fds[count++] = rc;
     }
     if (rc == XEV_EAGAIN) {
         end_listening(l, 0, 0);
     }
     for (int i = 0; i < count; i++) {
-        hand_over(l, fds[i]);
+        report_to_callback(l, fds[i]);
     }
     if (l->ended) {
         close_socket(l);
     } else if (rc >= 0) {
-        wait_and_accept(l, 0);
+        accept_after(l, 0);
     } else if (xev__listener_waiting(l->tcp.fd) > 0) {
         l->retry_ms = next_retry(l->retry_ms, RETRY_DRAIN_MS, RETRY_DRAIN_MAX_MS);
-        wait_and_accept(l, l->retry_ms);
+        accept_after(l, l->retry_ms);
         if (l->error != rc) {
-            hand_over(l, rc);
+            report_to_callback(l, rc);
         }
     } else {
-        end_listening(l, 0, 0); /* it was shut down, and nobody waits any more */
+        end_listening(l, 0, 0); /* the program has shut it down, and no client waits any more */
         close_socket(l);
     }
 }
 
 /* ---- accepting ---- */
 
-static void start(xev_listener *l);
+static void start_accepting(xev_listener *l);
 
 static xev_cb_action on_try_again(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     xev_listener *l = userdata;
     (void)loop;
     (void)c;
     if (result == 0 && !l->paused && !l->draining && !is_active(&l->accept)) {
-        start(l);
+        start_accepting(l);
     }
     return XEV_DISARM;
 }
 
-/* The socket takes no accept any more: somebody has shut it down, or taken the right to use it
- * away. Both may be undone. */
+/* The accept has ended with an error: the program has shut the socket down, or a rule of the system
+ * forbids accepts. Either may change, so try again later. */
 static void try_later(xev_listener *l) {
     xev_loop *loop = &l->shard->loop;
     l->retry_ms = next_retry(l->retry_ms, RETRY_MS, RETRY_MAX_MS);
     xev_timer_reset(NULL, loop, &l->retry, NULL, l->retry_ms, l, on_try_again);
-    xev_completion_unref(&l->retry); /* it holds no drain */
+    xev_completion_unref(&l->retry); /* so that the drain does not wait for it */
 }
 
 static xev_cb_action on_accept(xev_loop *loop, xev_completion *c, int result, void *userdata) {
@@ -148,7 +153,7 @@ static xev_cb_action on_accept(xev_loop *loop, xev_completion *c, int result, vo
     (void)loop;
     bool more = xev_completion_more(c), tried_before = !more && result == l->error;
     if (result >= 0 || (result != XEV_ECANCELED && !l->ended && !tried_before)) {
-        hand_over(l, result);
+        report_to_callback(l, result);
     }
     if (more) {
         return XEV_REARM;
@@ -161,14 +166,14 @@ static xev_cb_action on_accept(xev_loop *loop, xev_completion *c, int result, vo
         accept_the_rest(l);
         return XEV_DISARM;
     }
-    assert(result < 0); /* or it would go on */
+    assert(result < 0); /* after a connection there are more */
     if (result != XEV_ECANCELED && !is_active(c)) {
         try_later(l);
     }
     return XEV_DISARM;
 }
 
-static void start(xev_listener *l) {
+static void start_accepting(xev_listener *l) {
     assert(!l->draining && !is_active(&l->accept));
     xev_tcp_accept_multi(l->tcp, &l->shard->loop, &l->accept, l, on_accept);
 }
@@ -179,12 +184,12 @@ static xev_cb_action on_stopped(xev_loop *loop, xev_completion *c, int result, v
     (void)c;
     (void)result;
     if (!l->paused && !l->draining && !is_active(&l->accept)) {
-        start(l); /* resumed in the meantime */
+        start_accepting(l); /* resumed in the meantime */
     }
     return XEV_DISARM;
 }
 
-static void stop(xev_listener *l) {
+static void stop_accepting(xev_listener *l) {
     if (is_active(&l->accept) && !is_active(&l->cancel)) {
         xev_cancel(&l->shard->loop, &l->accept, &l->cancel, l, on_stopped);
     }
@@ -194,11 +199,12 @@ void xev__listeners_drain(xev_shard *s) {
     for (xev_listener *l = s->listeners; l != NULL; l = l->next) {
         l->draining = true;
         l->retry_ms = 0;
-        (void)xev__listener_gate(l->tcp.fd); /* without it a client may come at the last moment */
+        /* Where the filter is refused, a client that connects at the last moment may be reset. */
+        (void)xev__listener_gate(l->tcp.fd);
         if (is_active(&l->accept)) {
-            stop(l);
+            stop_accepting(l);
         } else {
-            accept_the_rest(l); /* it was paused, or waits after an error */
+            accept_the_rest(l); /* it is paused, or waits after an error */
         }
     }
 }
@@ -211,7 +217,7 @@ void xev__listeners_cut(xev_shard *s) {
         int why = l->error != 0 ? l->error : XEV_ETIMEDOUT;
         end_listening(l, xev__listener_waiting(l->tcp.fd), why);
         if (is_active(&l->accept)) {
-            stop(l);
+            stop_accepting(l);
         } else {
             close_socket(l);
         }
@@ -223,7 +229,7 @@ void xev_listener_pause(xev_listener *l) {
     xev__shard_check_thread("xev_listener_pause", l->shard);
     l->paused = true;
     if (!l->draining) {
-        stop(l);
+        stop_accepting(l);
     }
 }
 
@@ -234,7 +240,7 @@ void xev_listener_resume(xev_listener *l) {
     l->error = 0;
     l->retry_ms = 0;
     if (!l->draining && !is_active(&l->accept) && !is_active(&l->cancel)) {
-        start(l);
+        start_accepting(l);
     }
 }
 
@@ -245,7 +251,8 @@ void xev__listeners_close(xev_shard *s) {
     }
 }
 
-/* SO_REUSEPORT would let us join another program's group without a word. */
+/* Whether another program listens on addr. With SO_REUSEPORT the bind itself would not say so: the
+ * socket would join that program's group. */
 static int check_free(const xev_addr *addr) {
     xev_tcp probe;
     int rc = xev_tcp_init(&probe, xev_addr_family(addr));
@@ -281,7 +288,8 @@ static int open_socket(xev_listener *l, const xev_addr *addr, int backlog) {
     return rc;
 }
 
-/* The next wait for an address in use, out of what is left of them; 0: none is. */
+/* How long to wait now for an address in use, when left_ms of the time for it are left; 0: no more.
+ */
 static uint32_t next_wait(uint32_t before_ms, uint32_t left_ms) {
     uint32_t ms = next_retry(before_ms, 1, ADDRESS_WAIT_MAX_MS);
     return ms < left_ms ? ms : left_ms;
@@ -299,7 +307,7 @@ int xev_shard_listen(xev_shard *s, xev_listener *l, const xev_addr *addr, int ba
     if (backlog < 0) {
         return XEV_EINVAL;
     }
-    /* A shard that serves is not held up. */
+    /* Only an init callback waits: a shard that serves has others to serve. */
     uint32_t left_ms = s->serving ? 0 : s->rt->options.listen_retry_ms, wait_ms = 0;
     int rc;
     while ((rc = open_socket(l, addr, backlog)) == XEV_EADDRINUSE &&
@@ -313,7 +321,7 @@ int xev_shard_listen(xev_shard *s, xev_listener *l, const xev_addr *addr, int ba
     }
     l->next = s->listeners;
     s->listeners = l;
-    start(l);
+    start_accepting(l);
     return 0;
 }
 

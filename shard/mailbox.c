@@ -1,9 +1,10 @@
 /* Mailboxes: messages, requests and replies between shards.
  *
- * A message to a shard takes one credit of its mailbox, in the sending call, and gives it back when
- * its handler, and those of the messages delivered with it, have returned; so depth is also what
- * tells the runtime that nothing is on its way. A reply travels in the node of its request and
- * takes no credit: there are never more replies than requests that were let in.
+ * A message takes one credit of the receiving shard's mailbox, in the sending call. The credit is
+ * given back when the message's handler, and the handlers of the messages delivered with it, have
+ * returned. The credits that are taken (depth) therefore also tell the runtime whether a message is
+ * under way. A reply is the node of its request sent back, and takes no credit: there are never
+ * more replies than requests, and each request had one.
  */
 #include <assert.h>
 #include <ck_pr.h>
@@ -11,41 +12,44 @@
 #include "mpsc/handoff.h"
 #include "shard/internal.h"
 
-/* The counters have one writer each, and readers on other threads. */
-static void bump(uint64_t *counter, uint64_t by) {
-    ck_pr_store_64(counter, ck_pr_load_64(counter) + by);
+/* A counter has one writer, its shard, and readers on other threads. */
+static void count_up(uint64_t *counter, uint64_t n) {
+    ck_pr_store_64(counter, ck_pr_load_64(counter) + n);
 }
 
-static int refuse(uint32_t depth) {
+/* The code for a message that a mailbox of this depth does not take. */
+static int refusal_of(uint32_t depth) {
     if ((depth & XEV__MAILBOX_CLOSED) != 0) {
         return XEV_ECANCELED;
     }
     if (xev_shard_current() != NULL) {
-        bump(&xev_shard_current()->refused, 1);
+        count_up(&xev_shard_current()->refused, 1);
     }
     return XEV_EAGAIN;
 }
 
 static int take_credit(xev_shard *to) {
     uint32_t most = to->rt->options.mailbox;
-    uint32_t before = ck_pr_load_32(&to->depth); /* to be refused should cost no exchange */
+    uint32_t before = ck_pr_load_32(&to->depth); /* a refusal costs no atomic exchange */
     if (before >= most) {
-        return refuse(before);
+        return refusal_of(before);
     }
     before = ck_pr_faa_32(&to->depth, 1);
     if (before < most) {
         return 0;
     }
     (void)ck_pr_faa_32(&to->depth, 0u - 1u);
-    /* The drain may have looked in between, and seen a message on its way. */
+    /* The coordinator may have looked in between, and taken the credit for a message under way. */
     xev__event_signal(&to->rt->news);
-    return refuse(before);
+    return refusal_of(before);
 }
 
 static void give_credits(xev_shard *s, uint32_t n) {
     XEV_HANDOFF_RELEASE(&s->depth);
     ck_pr_fence_memory();
-    (void)ck_pr_faa_32(&s->depth, 0u - n);
+    uint32_t before = ck_pr_faa_32(&s->depth, 0u - n);
+    assert((before & ~XEV__MAILBOX_CLOSED) >= n);
+    (void)before;
 }
 
 uint32_t xev__mailbox_depth(const xev_shard *s) {
@@ -55,29 +59,30 @@ uint32_t xev__mailbox_depth(const xev_shard *s) {
     return depth;
 }
 
-static void send_off(struct xev__outbox *o) {
+static void push_outbox(struct xev__outbox *o) {
     if (o->first == NULL) {
         return;
     }
     assert(o->to != NULL && o->last != NULL);
     (void)xev_mpsc_push_batch(&o->to->mail, o->first, o->last);
     o->first = o->last = NULL;
-    (void)xev_async_notify(&o->to->bell);
+    (void)xev_async_notify(&o->to->mail_async);
 }
 
-/* On its way, credit taken. A shard gathers; other threads push at once. */
-static void post(xev_shard *to, xev_message *m) {
+/* Send m, for which a credit has been taken. A shard of the same runtime puts it into an outbox
+ * until the end of its loop's turn; other threads push it at once. */
+static void post_message(xev_shard *to, xev_message *m) {
     xev_shard *self = xev_shard_current();
     if (self == NULL || self->rt != to->rt) {
         (void)xev_mpsc_push(&to->mail, &m->node);
-        (void)xev_async_notify(&to->bell);
+        (void)xev_async_notify(&to->mail_async);
         return;
     }
-    bump(&self->sent, 1);
+    count_up(&self->sent, 1);
     assert(self->rt->outboxes > 0 && (self->rt->outboxes & (self->rt->outboxes - 1)) == 0);
     struct xev__outbox *o = &self->outboxes[to->id & (self->rt->outboxes - 1)];
     if (o->to != to) {
-        send_off(o);
+        push_outbox(o);
         o->to = to;
     }
     m->node.next = NULL;
@@ -89,24 +94,25 @@ static void post(xev_shard *to, xev_message *m) {
     o->last = &m->node;
     if (!o->listed) {
         o->listed = true;
-        o->next_full = self->full;
-        self->full = o;
+        o->next_listed = self->listed;
+        self->listed = o;
     }
 }
 
 void xev__mailbox_flush(xev_shard *s) {
-    while (s->full != NULL) {
-        struct xev__outbox *o = s->full;
+    while (s->listed != NULL) {
+        struct xev__outbox *o = s->listed;
         assert(o->listed);
-        s->full = o->next_full;
+        s->listed = o->next_listed;
         o->listed = false;
-        send_off(o);
+        push_outbox(o);
     }
 }
 
 static void deliver_reply(xev_shard *self, xev_message *m, void *arg) {
     xev_request *r = (xev_request *)(void *)((char *)m - offsetof(xev_request, message));
-    self->awaited--;
+    assert(self->replies_due > 0 && xev__current_shard == self);
+    self->replies_due--;
     xev__note_call(&self->loop, XEV__CODE(r->reply));
     r->reply(self, r, r->result, arg);
 }
@@ -114,22 +120,24 @@ static void deliver_reply(xev_shard *self, xev_message *m, void *arg) {
 void xev__mailbox_deliver(xev_shard *s, uint32_t limit) {
     uint32_t n = 0, replies = 0;
     xev_mpsc_node *node;
+    assert(xev__current_shard == s);
     while (n < limit && (node = xev_mpsc_pop(&s->mail)) != NULL) {
         if (n++ == 0) {
-            xev__shard_busy(s); /* before anyone can see the credits come back */
+            xev__shard_busy(s); /* before the coordinator can see that the credits are back */
         }
         xev_message *m = (xev_message *)(void *)((char *)node - offsetof(xev_message, node));
         replies += m->handler == deliver_reply;
         xev__note_call(&s->loop, XEV__CODE(m->handler));
         m->handler(s, m, m->arg);
     }
+    assert(n >= replies);
     if (n > 0) {
-        bump(&s->received, n);
+        count_up(&s->received, n);
         give_credits(s, n - replies);
     }
 }
 
-static xev_cb_action on_bell(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+static xev_cb_action on_mail(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     xev_shard *s = userdata;
     (void)loop;
     (void)c;
@@ -138,27 +146,29 @@ static xev_cb_action on_bell(xev_loop *loop, xev_completion *c, int result, void
     }
     xev__mailbox_deliver(s, XEV__MESSAGES_PER_TURN);
     if (!xev_mpsc_empty(&s->mail)) {
-        (void)xev_async_notify(&s->bell); /* the rest after this turn's I/O and timers */
+        (void)xev_async_notify(&s->mail_async); /* the others after this turn's I/O and timers */
     }
     return XEV_REARM;
 }
 
-static void on_turn(xev_loop *loop, xev_hook *hook) {
+static void on_flush(xev_loop *loop, xev_hook *hook) {
     (void)loop;
     xev__mailbox_flush((xev_shard *)(void *)((char *)hook - offsetof(xev_shard, flush)));
 }
 
 void xev__mailbox_start(xev_shard *s) {
-    xev_async_wait(&s->bell, &s->loop, &s->listen_for_mail, s, on_bell);
-    s->flush.callback = on_turn;
+    xev_async_wait(&s->mail_async, &s->loop, &s->mail_completion, s, on_mail);
+    s->flush.callback = on_flush;
     xev_loop_hook_add(&s->loop, XEV_HOOK_FLUSH, &s->flush);
 }
 
 void xev__mailbox_close(xev_shard *s) {
+    assert(xev__current_shard == s);
     xev__mailbox_flush(s);
     ck_pr_or_32(&s->depth, XEV__MAILBOX_CLOSED);
     ck_pr_fence_memory();
-    /* Who has a credit is about to push. Our own handlers may still send to others. */
+    /* A thread that has a credit is about to push its message, which is then handled as well. The
+     * handlers may still send messages to other shards. */
     while (xev__mailbox_depth(s) > 0 || !xev_mpsc_empty(&s->mail)) {
         xev__mailbox_deliver(s, XEV__MESSAGES_PER_TURN);
         xev__mailbox_flush(s);
@@ -172,7 +182,7 @@ static int send_message(xev_shard *to, xev_message *m, xev_message_fn handler, v
     if (rc == 0) {
         m->handler = handler;
         m->arg = arg;
-        post(to, m);
+        post_message(to, m);
     }
     xev__visit_leave(visit);
     return rc;
@@ -192,7 +202,7 @@ int xev__send_to_all(struct xev__runtime *rt, xev_message *messages, xev_message
         int rc = take_credit(&shards[i]);
         if (rc < 0) {
             if (i == 0) {
-                return rc; /* nothing was touched: the runtime may have ended */
+                return rc; /* no credit is to be given back; the runtime may even have ended */
             }
             while (i-- > 0) {
                 give_credits(&shards[i], 1);
@@ -204,7 +214,7 @@ int xev__send_to_all(struct xev__runtime *rt, xev_message *messages, xev_message
     for (uint32_t i = 0; i < count; i++) {
         messages[i].handler = handler;
         messages[i].arg = arg;
-        post(&shards[i], &messages[i]);
+        post_message(&shards[i], &messages[i]);
     }
     return 0;
 }
@@ -236,7 +246,7 @@ int xev_shard_submit_to(xev_shard *to, xev_request *r, xev_request_fn handler, v
         return XEV_EINVAL;
     }
     if (self->ending) {
-        return XEV_ECANCELED; /* nobody would be there for the reply */
+        return XEV_ECANCELED; /* the reply would come after the end of this shard's loop */
     }
     r->from = self;
     r->to = to;
@@ -245,7 +255,7 @@ int xev_shard_submit_to(xev_shard *to, xev_request *r, xev_request_fn handler, v
     r->arg = arg;
     int rc = send_message(to, &r->message, handle_request, arg);
     if (rc == 0) {
-        self->awaited++;
+        self->replies_due++;
     }
     return rc;
 }
@@ -259,5 +269,5 @@ void xev_shard_reply(xev_request *r, int result) {
     r->result = result;
     r->message.handler = deliver_reply;
     r->message.arg = r->arg;
-    post(from, &r->message);
+    post_message(from, &r->message);
 }

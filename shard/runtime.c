@@ -1,13 +1,14 @@
 /* The runtime: threads, start, drain and end of the shards.
  *
- * The calling thread coordinates: it gives each shard one command at a time and waits. A shard that
- * serves runs its loop and looks for a command when the loop was stopped; otherwise it waits for
- * one on its own condition variable: one for all would wake every shard for each one's command.
+ * The thread in xev_runtime_run is the coordinator. It gives each shard one command at a time and
+ * waits until that is done. A shard that serves runs its loop; a command stops the loop, and the
+ * shard takes the command. A shard that does not serve waits for a command on its own condition
+ * variable. (With one variable for all, each command would wake every shard.)
  *
- * Nothing is left to do (quiescent) when every shard is idle and every mailbox empty, seen under
- * the lock: a shard must take the lock to cease being idle before it handles a message, and only
- * one that is not idle sends. Shards that are not idle are counted, so the mailboxes are looked
- * through only when there are none.
+ * The drain is over when no shard has anything left to do: every shard is idle, and every mailbox
+ * is empty, both seen under the lock. That is exact. A shard that handles a message ceases to be
+ * idle first, for which it takes the lock, and an idle shard sends nothing. Shards that are not
+ * idle are counted, so the coordinator looks through the mailboxes only when that count is 0.
  */
 #include <assert.h>
 #include <ck_pr.h>
@@ -31,8 +32,8 @@ void xev__stops_add(struct xev__runtime *rt) {
     xev__event_signal(&rt->news);
 }
 
-/* What the run will report, unless something else has failed before. Returns code. */
-static int fail(struct xev__runtime *rt, int code, uint32_t shard, const char *call) {
+/* Note the failure that xev_runtime_run will report, if it is the first one. Returns code. */
+static int note_failure(struct xev__runtime *rt, int code, uint32_t shard, const char *call) {
     assert(code < 0 && call != NULL);
     pthread_mutex_lock(&rt->lock);
     if (rt->failure.code == 0) {
@@ -42,8 +43,8 @@ static int fail(struct xev__runtime *rt, int code, uint32_t shard, const char *c
     return code;
 }
 
-/* A callback is back. In a forked child what it comes back to is the parent's: the other threads
- * are missing, and who waits for them waits for ever. */
+/* A forked child that comes back from a callback would go on as a shard of its parent's, and wait
+ * for ever for threads that the child does not have. */
 void xev__runtime_check_fork(const struct xev__runtime *rt, const char *callback) {
     if (rt->forks != xev__os_forks) {
         char what[80];
@@ -55,41 +56,46 @@ void xev__runtime_check_fork(const struct xev__runtime *rt, const char *callback
 
 /* ---- a shard's side ---- */
 
-/* The kernel will not wait for this loop any more. Nothing can be served. */
+/* The kernel refuses to wait for this shard's loop any more: it can serve no descriptor or timer.
+ */
 static void loop_broke(xev_shard *s, int code) {
     const char *call = xev_loop_failed_call(&s->loop);
     assert(s->broken == 0 && code < 0);
-    s->broken = fail(s->rt, code, s->id, call != NULL ? call : "xev_loop_run");
+    s->broken = note_failure(s->rt, code, s->id, call != NULL ? call : "xev_loop_run");
 }
 
-static int set_up(xev_shard *s) {
+static int set_up_shard(xev_shard *s) {
     const xev_runtime_options *o = &s->rt->options;
     if (!o->no_pin && s->rt->count >= xev__cpu_allowed()) {
-        (void)xev__cpu_pin(xev__cpu_nth(s->id)); /* forbidden here and there, and no need */
+        /* Some containers forbid it. The shard works without. */
+        (void)xev__cpu_pin(xev__cpu_nth(s->id));
     }
+    assert(!s->has_loop && !s->serving && xev__current_shard == s);
     xev_loop_options loop = o->loop;
     loop.thread_pool = &s->rt->pool;
     int rc = xev_loop_init_options(&s->loop, &loop);
     if (rc < 0) {
-        return fail(s->rt, rc, s->id, "xev_loop_init");
+        return note_failure(s->rt, rc, s->id, "xev_loop_init");
     }
     s->has_loop = true;
-    rc = xev_loop_run(&s->loop, XEV_RUN_NO_WAIT); /* there is nothing to run yet: it is ours now */
+    /* There is nothing to run yet; the run makes this thread the owner of the loop. */
+    rc = xev_loop_run(&s->loop, XEV_RUN_NO_WAIT);
     if (rc < 0) {
         return rc;
     }
     xev__mailbox_start(s);
     rc = xev__hangups_start(s);
     if (rc < 0) {
-        return fail(s->rt, rc, s->id, "xev_signal_init");
+        return note_failure(s->rt, rc, s->id, "xev_signal_init");
     }
     xev__note_call(&s->loop, XEV__CODE(o->init));
     rc = o->init != NULL ? o->init(s, o->userdata) : 0;
     xev__runtime_check_fork(s->rt, "init");
-    return rc < 0 ? fail(s->rt, rc, s->id, "init") : 0;
+    return rc < 0 ? note_failure(s->rt, rc, s->id, "init") : 0;
 }
 
-static void call_back(xev_shard *s, xev_shard_fn fn, const char *name) {
+static void run_shard_callback(xev_shard *s, xev_shard_fn fn, const char *name) {
+    assert(xev__current_shard == s);
     if (fn != NULL) {
         xev__note_call(&s->loop, XEV__CODE(fn));
         fn(s, s->rt->options.userdata);
@@ -98,12 +104,14 @@ static void call_back(xev_shard *s, xev_shard_fn fn, const char *name) {
 }
 
 static void begin_drain(xev_shard *s) {
+    assert(s->serving && !s->draining);
     s->draining = true;
     xev__listeners_drain(s);
-    call_back(s, s->rt->options.drain, "drain");
+    run_shard_callback(s, s->rt->options.drain, "drain");
 }
 
-static xev_cb_action look_again(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+static xev_cb_action on_replies_timer(xev_loop *loop, xev_completion *c, int result,
+                                      void *userdata) {
     (void)loop;
     (void)c;
     (void)result;
@@ -111,15 +119,16 @@ static xev_cb_action look_again(xev_loop *loop, xev_completion *c, int result, v
     return XEV_REARM;
 }
 
-/* What does not hold the drain, an unreferenced timer or a stop callback, may have asked something
- * since it ended. The answers come by themselves, unless the drain was cut short. */
-static void await_replies(xev_shard *s) {
+/* An unreferenced timer or a stop callback may have made a request after the drain was over. Run
+ * the loop until the replies are there, or until the drain's deadline or a second stop. */
+static void wait_for_replies(xev_shard *s) {
+    assert(s->has_loop && !s->ending);
     s->ending = true;
-    if (s->awaited == 0) {
+    if (s->replies_due == 0) {
         return;
     }
-    xev_timer_run(NULL, &s->loop, &s->look_again, 10, NULL, look_again);
-    while (s->awaited > 0 && s->broken == 0 && xev__now_ms() < s->rt->drain_end_ms &&
+    xev_timer_run(NULL, &s->loop, &s->replies_timer, 10, NULL, on_replies_timer);
+    while (s->replies_due > 0 && s->broken == 0 && xev__now_ms() < s->rt->drain_end_ms &&
            ck_pr_load_32(&s->rt->stops) <= 1) {
         int rc = xev_loop_run(&s->loop, XEV_RUN_ONCE);
         if (rc < 0) {
@@ -132,7 +141,7 @@ static void await_replies(xev_shard *s) {
 static void end_loop(xev_shard *s) {
     s->serving = false;
     if (s->has_loop) {
-        await_replies(s);
+        wait_for_replies(s);
         xev__mailbox_close(s);
         xev_loop_deinit(&s->loop);
         xev__mailbox_flush(s);
@@ -151,6 +160,7 @@ static void count_settled(xev_shard *s) {
 }
 
 static void set_idle(xev_shard *s, bool idle) {
+    assert(xev__current_shard == s);
     pthread_mutex_lock(&s->rt->lock);
     s->idle = idle;
     count_settled(s);
@@ -161,28 +171,30 @@ static void set_idle(xev_shard *s, bool idle) {
 }
 
 void xev__shard_busy(xev_shard *s) {
-    if (s->idle) { /* nobody else writes it */
+    if (s->idle) { /* only this thread writes it */
         set_idle(s, false);
     }
 }
 
-/* Run the loop once; it returns for a command, or while draining when it has run dry. Then only
- * messages can bring work. */
-static void serve(xev_shard *s) {
+/* Run the loop until it is stopped for a command or, in the drain, has no referenced operation
+ * left. In the second case the shard is idle, and the next call waits for messages: nothing else
+ * can bring work. */
+static void serve_loop(xev_shard *s) {
     int rc;
     bool alive = true;
+    assert(s->serving && s->broken == 0);
     if (s->draining) {
-        xev_completion_unref(&s->listen_for_mail);
+        xev_completion_unref(&s->mail_completion);
         alive = xev_loop_alive(&s->loop);
         if (!alive) {
-            xev_completion_ref(&s->listen_for_mail);
+            xev_completion_ref(&s->mail_completion);
         }
-        if (s->idle != (!alive && s->awaited == 0)) {
+        if (s->idle != (!alive && s->replies_due == 0)) {
             set_idle(s, !s->idle);
         }
     }
     rc = xev_loop_run(&s->loop, alive ? XEV_RUN_UNTIL_DONE : XEV_RUN_ONCE);
-    xev_completion_ref(&s->listen_for_mail);
+    xev_completion_ref(&s->mail_completion);
     xev__mailbox_flush(s);
     if (rc < 0) {
         loop_broke(s, rc);
@@ -191,13 +203,13 @@ static void serve(xev_shard *s) {
     }
 }
 
-/* A shard whose loop cannot wait any more goes on handling its messages: whoever asked it something
- * is not drained before the reply. */
+/* A shard whose loop cannot wait any more goes on handling its messages: a shard that has made it a
+ * request is not drained before the reply. */
 static void serve_messages(xev_shard *s) {
     assert(s->broken != 0 && s->serving);
     xev__mailbox_deliver(s, XEV__MESSAGES_PER_TURN);
     xev__mailbox_flush(s);
-    if (s->idle != (s->awaited == 0)) {
+    if (s->idle != (s->replies_due == 0)) {
         set_idle(s, !s->idle);
     }
 }
@@ -212,13 +224,13 @@ static enum xev__command next_command(xev_shard *s) {
         }
         pthread_mutex_unlock(&rt->lock);
         if (s->broken == 0) {
-            serve(s);
+            serve_loop(s);
             pthread_mutex_lock(&rt->lock);
         } else {
             serve_messages(s);
             pthread_mutex_lock(&rt->lock);
-            if (s->command == XEV__NONE &&
-                xev_mpsc_empty(&s->mail)) { /* a message wakes the loop, and so not this wait */
+            if (s->command == XEV__NONE && xev_mpsc_empty(&s->mail)) {
+                /* A message wakes the loop's wait, and not this one. */
                 xev__cond_wait_ms(&s->commanded, &rt->lock, MESSAGES_LOOK_MS);
             }
         }
@@ -231,6 +243,7 @@ static enum xev__command next_command(xev_shard *s) {
 
 static void report_done(xev_shard *s, int result) {
     pthread_mutex_lock(&s->rt->lock);
+    assert(!s->done && s->command == XEV__NONE);
     s->result = result;
     s->done = true;
     count_settled(s);
@@ -249,7 +262,7 @@ static void *shard_main(void *arg) {
         int result = 0;
         switch (command) {
         case XEV__INIT:
-            result = set_up(s);
+            result = set_up_shard(s);
             s->initialised = result == 0;
             break;
         case XEV__SERVE:
@@ -260,7 +273,7 @@ static void *shard_main(void *arg) {
             break;
         case XEV__STOP:
             xev__listeners_cut(s);
-            call_back(s, rt->options.stop, "stop");
+            run_shard_callback(s, rt->options.stop, "stop");
             break;
         case XEV__END:
             end_loop(s);
@@ -268,42 +281,45 @@ static void *shard_main(void *arg) {
             break;
         default:
             if (s->initialised) {
-                call_back(s, rt->options.deinit, "deinit");
+                run_shard_callback(s, rt->options.deinit, "deinit");
                 xev__mailbox_flush(s);
             }
             report_done(s, 0);
             return NULL;
         }
-        xev__mailbox_flush(s); /* a shard that waits for its next command holds nothing back */
+        xev__mailbox_flush(s); /* or its messages would wait for its next command */
         report_done(s, result);
     }
 }
 
 /* ---- the coordinator's side ---- */
 
-static void give(xev_shard *s, enum xev__command command) {
+static void give_command(xev_shard *s, enum xev__command command) {
     pthread_mutex_lock(&s->rt->lock);
-    s->command = s->step = command;
+    assert(s->has_thread && command != XEV__NONE);
+    s->command = s->last_command = command;
     s->done = false;
     count_settled(s);
     pthread_cond_signal(&s->commanded);
-    s->woken_for = s->serving_known;
-    if (s->woken_for) {
-        xev_loop_stop(&s->loop); /* under the lock: once it is seen, END ends the loop */
+    s->woken_for_command = s->told_to_serve;
+    if (s->woken_for_command) {
+        /* Under the lock: a shard that has taken XEV__END may end its loop at once. */
+        xev_loop_stop(&s->loop);
     }
     pthread_mutex_unlock(&s->rt->lock);
-    s->serving_known = command < XEV__END && (s->serving_known || command == XEV__SERVE);
+    s->told_to_serve = command < XEV__END && (s->told_to_serve || command == XEV__SERVE);
 }
 
-/* How often a stop was asked for, by signals or calls. */
-static uint32_t stops(struct xev__runtime *rt) { return ck_pr_load_32(&rt->stops); }
+/* How many stops there were, by signals and calls. */
+static uint32_t stops_so_far(struct xev__runtime *rt) { return ck_pr_load_32(&rt->stops); }
 
-/* A shard whose wake the system refused may sleep on, its command unseen. */
+/* Where the system refused to wake a shard's loop, the shard sleeps on and does not see its
+ * command. Wake it again. */
 static void wake_again(struct xev__runtime *rt) {
     pthread_mutex_lock(&rt->lock);
     for (uint32_t i = 0; i < rt->count; i++) {
         xev_shard *s = &rt->shards[i];
-        if (s->command != XEV__NONE && s->woken_for) {
+        if (s->command != XEV__NONE && s->woken_for_command) {
             xev_loop_stop(&s->loop); /* under the lock, as in give */
         }
     }
@@ -348,22 +364,22 @@ static bool quiescent(struct xev__runtime *rt) {
 
 static int serve_and_drain(struct xev__runtime *rt) {
     for (uint32_t i = 0; i < rt->count; i++) {
-        give(&rt->shards[i], XEV__SERVE);
+        give_command(&rt->shards[i], XEV__SERVE);
         (void)wait_done(&rt->shards[i]);
     }
-    while (stops(rt) == 0 && ck_pr_load_32(&rt->failed) == 0) {
+    while (stops_so_far(rt) == 0 && ck_pr_load_32(&rt->failed) == 0) {
         wait_for_news(rt, -1);
     }
     uint64_t begun = xev__now_ms();
-    xev__patience_look(rt, begun);
+    xev__patience_update(rt, begun);
     rt->drain_end_ms = begun + rt->options.drain_ms;
     for (uint32_t i = 0; i < rt->count; i++) {
-        give(&rt->shards[i], XEV__DRAIN);
+        give_command(&rt->shards[i], XEV__DRAIN);
     }
     int rc = 0;
     while (!quiescent(rt)) {
         uint64_t now = xev__now_ms();
-        if (stops(rt) > 1 || now >= rt->drain_end_ms) {
+        if (stops_so_far(rt) > 1 || now >= rt->drain_end_ms) {
             rc = now >= rt->drain_end_ms ? XEV_ETIMEDOUT : XEV_EINTR;
             break;
         }
@@ -374,7 +390,7 @@ static int serve_and_drain(struct xev__runtime *rt) {
         (void)wait_done(&rt->shards[i]);
     }
     for (uint32_t i = rt->count; i-- > 0;) {
-        give(&rt->shards[i], XEV__STOP);
+        give_command(&rt->shards[i], XEV__STOP);
         (void)wait_done(&rt->shards[i]);
     }
     return rc;
@@ -383,21 +399,21 @@ static int serve_and_drain(struct xev__runtime *rt) {
 static int start_shard(xev_shard *s) {
     int rc = pthread_create(&s->thread, NULL, shard_main, s);
     if (rc != 0) {
-        return fail(s->rt, -rc, s->id, "pthread_create");
+        return note_failure(s->rt, -rc, s->id, "pthread_create");
     }
     s->has_thread = true;
-    give(s, XEV__INIT);
+    give_command(s, XEV__INIT);
     return wait_done(s);
 }
 
-/* Those that were begun. Their loops first, all of them: when the deinit callbacks free what
- * messages and requests are made of, every one has been handled. */
+/* End the shards that were begun: first the loops of all, then the deinit callbacks. So every
+ * message has been handled when a deinit callback frees the memory of messages. */
 static int end_shards(struct xev__runtime *rt, int rc) {
     for (enum xev__command command = XEV__END; command <= XEV__DEINIT; command++) {
         for (uint32_t i = rt->count; i-- > 0;) {
             xev_shard *s = &rt->shards[i];
             if (s->has_thread) {
-                give(s, command);
+                give_command(s, command);
                 (void)wait_done(s);
             }
         }
@@ -406,10 +422,10 @@ static int end_shards(struct xev__runtime *rt, int rc) {
     for (uint32_t i = rt->count; i-- > 0;) {
         if (rt->shards[i].has_thread) {
             (void)pthread_join(rt->shards[i].thread, NULL);
-            unanswered |= rt->shards[i].awaited > 0;
+            unanswered |= rt->shards[i].replies_due > 0;
         }
     }
-    if (rc == 0 && unanswered) { /* by what was asked at the very end */
+    if (rc == 0 && unanswered) { /* a request that was made after the drain */
         rc = ck_pr_load_32(&rt->stops) > 1 ? XEV_EINTR : XEV_ETIMEDOUT;
     }
     return rc;
@@ -432,7 +448,7 @@ static int make_shards(xev_runtime *handle, struct xev__runtime *rt) {
     size_t size = rt->count * sizeof *rt->shards;
     rt->shards = aligned_alloc(XEV_MPSC_CACHE_LINE, size);
     if (rt->shards == NULL) {
-        return fail(rt, XEV_ENOMEM, XEV_NO_SHARD, "aligned_alloc");
+        return note_failure(rt, XEV_ENOMEM, XEV_NO_SHARD, "aligned_alloc");
     }
     memset(rt->shards, 0, size);
     rt->unsettled = rt->count;
@@ -450,10 +466,10 @@ static int make_shards(xev_runtime *handle, struct xev__runtime *rt) {
         s->id = i;
         s->outboxes = calloc(rt->outboxes, sizeof *s->outboxes);
         if (s->outboxes == NULL) {
-            return fail(rt, XEV_ENOMEM, i, "calloc");
+            return note_failure(rt, XEV_ENOMEM, i, "calloc");
         }
         xev_mpsc_init(&s->mail);
-        (void)xev_async_init(&s->bell);
+        (void)xev_async_init(&s->mail_async);
     }
     return 0;
 }
@@ -480,11 +496,11 @@ static int run_with_pool(xev_runtime *handle, struct xev__runtime *rt) {
     xev_threadpool_config_set_max_threads(&config, rt->options.pool_threads);
     int rc = xev_threadpool_init(&rt->pool, &config);
     if (rc < 0) {
-        return fail(rt, rc, XEV_NO_SHARD, "xev_threadpool_init");
+        return note_failure(rt, rc, XEV_NO_SHARD, "xev_threadpool_init");
     }
     rc = xev__signals_open(rt);
     if (rc < 0) {
-        (void)fail(rt, rc, XEV_NO_SHARD, "sigaction");
+        (void)note_failure(rt, rc, XEV_NO_SHARD, "sigaction");
     } else {
         rc = make_shards(handle, rt);
         if (rc == 0) {
@@ -514,18 +530,19 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     pthread_mutex_init(&rt->lock, NULL);
     xev__event_init(&rt->news);
     if (rc < 0) {
-        (void)fail(rt, rc, XEV_NO_SHARD, "pthread_atfork");
+        (void)note_failure(rt, rc, XEV_NO_SHARD, "pthread_atfork");
     } else if ((rc = fill_options(rt, options)) < 0) {
-        (void)fail(rt, rc, XEV_NO_SHARD, "options");
+        (void)note_failure(rt, rc, XEV_NO_SHARD, "options");
     } else {
         rc = run_with_pool(handle, rt);
     }
     handle->failure = rt->failure;
     rc = rt->failure.code < 0 ? rt->failure.code : rc;
-    /* What cuts an end short comes without a failure; everything else has one. */
+    /* Each code but those of a drain that was cut short has a failure noted. */
     assert(rc == rt->failure.code || rc == XEV_ETIMEDOUT || rc == XEV_EINTR);
     for (uint32_t i = 0; rt->shards != NULL && i < rt->count; i++) {
-        ck_pr_or_32(&rt->shards[i].depth, XEV__MAILBOX_CLOSED); /* those that never began, too */
+        ck_pr_or_32(&rt->shards[i].depth,
+                    XEV__MAILBOX_CLOSED); /* of shards that never began, too */
     }
     xev__visits_close(handle, rt);
     xev__event_deinit(&rt->news);

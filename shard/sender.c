@@ -1,11 +1,12 @@
-/* Calls by threads that are none of the shards: when they are over, and senders, which may outlive
- * the runtime.
+/* Calls by threads that are none of the shards, which the runtime's end waits for; and senders,
+ * which may outlive the runtime.
  *
- * A call that was given a shard is counted in the shard's runtime, whose memory the caller vouches
- * for: it runs, or a sender of it is open. A call that was given the handle must find the runtime
- * first, and that may end at the same moment. So the few instructions from the look at the handle
- * to the count are counted themselves, for all handles together: a handle is the caller's memory,
- * not initialised before the first run, and can keep no count from one run to the next.
+ * A call that gets a shard is counted in the shard's runtime. The caller vouches for its memory:
+ * the runtime runs, or a sender of it is open. A call that gets the handle must find the runtime
+ * first, and the runtime may end at that very moment. So the few instructions between the look at
+ * the handle and the count in the runtime are counted themselves (finding), for all handles
+ * together. A handle cannot hold that count: it is the caller's memory, and not initialised before
+ * the first run.
  */
 #include <assert.h>
 #include <ck_pr.h>
@@ -17,10 +18,11 @@
 #include "shard/internal.h"
 
 static struct xev__callers finding;
-static pthread_mutex_t finding_lock = PTHREAD_MUTEX_INITIALIZER; /* of who waits for them */
+static pthread_mutex_t finding_lock =
+    PTHREAD_MUTEX_INITIALIZER; /* one thread waits for finding at a time */
 
-/* In a forked child. Its only thread may be the copy of a shard, and is none of the child's; the
- * parent's other threads will not leave the calls that they were in. */
+/* In a forked child. The calls that other threads of the parent were in are over, since the child
+ * has not got those threads. Its own thread is no shard, though it may be the copy of one. */
 static void forget_other_threads(void) {
     finding = (struct xev__callers){0};
     finding_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;

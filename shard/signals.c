@@ -29,6 +29,7 @@ static struct xev__runtime *runtime_of(xev__catcher *c) {
  * new, and must not cut the drain short. Two handlers at one moment: one of them counts. */
 static void on_stop(xev__catcher *c) {
     struct xev__runtime *rt = runtime_of(c);
+    assert(rt != NULL && c->caught == on_stop);
     uint32_t now = (uint32_t)xev__now_ms() | 1; /* not 0 */
     uint32_t last = ck_pr_load_32(&rt->stop_signal_ms);
     if ((last != 0 && now - last < ONCE_MS) || !ck_pr_cas_32(&rt->stop_signal_ms, last, now)) {
@@ -38,8 +39,8 @@ static void on_stop(xev__catcher *c) {
     xev__stops_add(rt);
 }
 
-/* A terminal that goes away sends SIGHUP, and its shell sends another: the second says nothing new
- * and must not cut the drain short. */
+/* A terminal that goes away sends SIGHUP, and so does its shell. The second one must not cut the
+ * drain short. */
 static void on_hangup(xev__catcher *c) {
     struct xev__runtime *rt = runtime_of(c);
     if (ck_pr_cas_32(&rt->stops, 0, 1)) {
@@ -59,7 +60,8 @@ static int catch_one(struct xev__runtime *rt, int which) {
         void (*caught)(xev__catcher *c);
         enum xev__catch_when when;
     } how[XEV__CAUGHT_SIGNALS] = {
-        /* A shell without job control ignores it in what runs in the background; nohup this one. */
+        /* A shell without job control starts what runs in the background with SIGINT ignored, and
+         * nohup starts a program with SIGHUP ignored. */
         [XEV__SIGINT] = {on_stop, XEV__CATCH_UNLESS_IGNORED},
         [XEV__SIGHUP] = {on_hangup, XEV__CATCH_UNLESS_IGNORED},
         [XEV__SIGTERM] = {on_stop, XEV__CATCH_ALWAYS},
@@ -89,12 +91,13 @@ int xev__signals_open(struct xev__runtime *rt) {
         }
         set |= i != XEV__SIGPIPE ? 1u << i : 0;
     }
-    rt->was_blocked = xev__signals_unblock(set); /* one that was pending comes now */
+    rt->was_blocked = xev__signals_unblock(set); /* a pending one is handled now */
     return 0;
 }
 
 void xev__signals_close(struct xev__runtime *rt) {
-    xev__signals_block(rt->was_blocked); /* first: what the program blocked does not end it now */
+    /* Before the handlers go: a signal that the program had blocked must not end the process. */
+    xev__signals_block(rt->was_blocked);
     for (int i = 0; i < XEV__CAUGHT_SIGNALS; i++) {
         xev__uncatch(&rt->caught[i].catcher);
     }
@@ -123,8 +126,8 @@ int xev__hangups_start(xev_shard *s) {
     }
     int rc = xev_signal_init(&s->hangup, xev__signal_number(XEV__SIGHUP));
     if (rc == 0) {
-        xev_signal_wait(&s->hangup, &s->loop, &s->listen_for_hangups, s, on_hangup_signal);
-        xev_completion_unref(&s->listen_for_hangups);
+        xev_signal_wait(&s->hangup, &s->loop, &s->hangup_completion, s, on_hangup_signal);
+        xev_completion_unref(&s->hangup_completion);
     }
-    return rc; /* the loop's deinit ends it */
+    return rc; /* the watcher ends with the loop */
 }

@@ -1,7 +1,7 @@
 /* Shards that do not come to their end: a callback that blocks or never returns.
  *
  * Nothing can end one thread of a process from outside, so the process is ended, with the shard and
- * the callback named, unless the program decides otherwise (options.stuck).
+ * the callback named, unless the program decides to wait (options.stuck).
  *
  * The coordinator waits for one step of a shard at a time. From the moment the end was asked for,
  * each step may last stuck_ms, counted from its beginning, but not before the drain is over: its
@@ -18,7 +18,7 @@
 #define HURRY_MS 100u
 #define NEVER UINT32_MAX /* of stuck_ms */
 
-void xev__patience_look(struct xev__runtime *rt, uint64_t now) {
+void xev__patience_update(struct xev__runtime *rt, uint64_t now) {
     struct xev__patience *p = &rt->patience;
     uint32_t stops = ck_pr_load_32(&rt->stops), signals = ck_pr_load_32(&rt->stop_signals);
     if (p->ending_ms == 0 && (stops > 0 || ck_pr_load_32(&rt->failed) != 0)) {
@@ -39,19 +39,20 @@ uint64_t xev__now_ms(void) {
     return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-static uint64_t latest(uint64_t a, uint64_t b) { return a > b ? a : b; }
+static uint64_t later_of(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
-/* When the step under way has lasted too long; UINT64_MAX: it may last. */
+/* Until when the step under way may last; UINT64_MAX: without a limit. */
 static uint64_t deadline_ms(const struct xev__runtime *rt) {
     const struct xev__patience *p = &rt->patience;
+    assert(p->step_ms != 0 && (p->ending_ms == 0 || p->cut_ms == 0 || p->ending_ms <= p->cut_ms));
     if (p->ending_ms == 0 || rt->options.stuck_ms == NEVER) {
         return UINT64_MAX;
     }
     uint64_t drained = p->cut_ms != 0          ? p->cut_ms
                        : rt->drain_end_ms != 0 ? rt->drain_end_ms
                                                : p->ending_ms + rt->options.drain_ms;
-    uint64_t end = latest(drained, p->step_ms) + rt->options.stuck_ms;
-    uint64_t hurried = latest(p->hurry_ms, p->step_ms) + HURRY_MS;
+    uint64_t end = later_of(drained, p->step_ms) + rt->options.stuck_ms;
+    uint64_t hurried = later_of(p->hurry_ms, p->step_ms) + HURRY_MS;
     return p->hurry_ms != 0 && hurried < end ? hurried : end;
 }
 
@@ -60,7 +61,7 @@ static const char *what_it_does(const xev_shard *s) {
     if (s->command != XEV__NONE) {
         return "in a callback of its loop";
     }
-    switch (s->step) {
+    switch (s->last_command) {
     case XEV__INIT:
         return "in its init callback";
     case XEV__DRAIN:
@@ -76,8 +77,8 @@ static const char *what_it_does(const xev_shard *s) {
     }
 }
 
-/* True: the program wants to wait for it. */
-static bool report(xev_shard *s, const char *doing, uint64_t since_stop_ms) {
+/* Tell the program, or stderr, that s is stuck. True: the program wants to wait for it. */
+static bool report_shard(xev_shard *s, const char *doing, uint64_t since_stop_ms) {
     const xev_runtime_options *o = &s->rt->options;
     char place[96] = "", activity[96];
     uintptr_t code = xev__last_call(&s->loop);
@@ -107,6 +108,7 @@ static bool report(xev_shard *s, const char *doing, uint64_t since_stop_ms) {
 
 static void report_all(struct xev__runtime *rt, uint64_t now) {
     bool wait = true;
+    assert(rt->patience.ending_ms != 0 && now >= rt->patience.ending_ms);
     for (uint32_t i = 0; i < rt->count; i++) {
         xev_shard *s = &rt->shards[i];
         pthread_mutex_lock(&rt->lock);
@@ -114,7 +116,7 @@ static void report_all(struct xev__runtime *rt, uint64_t now) {
         const char *doing = what_it_does(s);
         pthread_mutex_unlock(&rt->lock);
         if (stuck) {
-            wait = report(s, doing, now - rt->patience.ending_ms) && wait;
+            wait = report_shard(s, doing, now - rt->patience.ending_ms) && wait;
         }
     }
     if (!wait) {
@@ -122,11 +124,14 @@ static void report_all(struct xev__runtime *rt, uint64_t now) {
     }
 }
 
-void xev__step_begin(struct xev__runtime *rt) { rt->patience.step_ms = xev__now_ms(); }
+void xev__step_begin(struct xev__runtime *rt) {
+    assert(xev__current_shard == NULL);
+    rt->patience.step_ms = xev__now_ms();
+}
 
 int xev__step_wait_ms(struct xev__runtime *rt) {
     uint64_t now = xev__now_ms();
-    xev__patience_look(rt, now);
+    xev__patience_update(rt, now);
     uint64_t end = deadline_ms(rt);
     if (now >= end) {
         report_all(rt, now);

@@ -140,8 +140,8 @@ struct xev_listener {
     xev_shard *shard;
     xev_tcp tcp;
     xev_completion accept, cancel;
-    xev_completion retry; /* after an error that has ended the accept */
-    xev_completion last;  /* the drain's waits, then the close */
+    xev_completion retry;  /* after an error that has ended the accept */
+    xev_completion ending; /* the waits of the drain, then the close */
     uint64_t accepted, unserved;
     xev_addr addr;
     int error; /* the last report's, 0: a connection */
