@@ -5,10 +5,10 @@
  *
  *     init    0 .. N-1, one after the other: listen, allocate. A negative code ends the start.
  *             (all shards serve)
- *     drain   when a stop is asked for: the shard's listeners let nobody connect any more. Who is
- *             connected and waits for an accept is still handed over, a bounded number in a turn,
- *             where descriptors are short as they come free; then the listeners close. Begin to
- *             finish what is there, take on nothing new.
+ *     drain   when a stop is asked for. Begin to finish what is there, take on nothing new. The
+ *             shard's listeners let no client connect any more. Clients that are connected and wait
+ *             for an accept are still handed over, a bounded number in each turn; where descriptors
+ *             are short, when some come free. Then the listeners close.
  *     stop    N-1 .. 0, when no shard has referenced operations or messages left, or the drain's
  *             deadline has passed. Mailboxes are open: the last word to other shards. Nobody waits
  *             for an operation that is submitted here: it is cancelled if it is not done when the
@@ -17,11 +17,11 @@
  *             (N-1 .. 0: the shard handles every message it was sent, and its loop ends)
  *     deinit  N-1 .. 0, after all loops are gone and all callbacks have run: free.
  *
- * Messages travel in memory of their sender's, by a lock-free queue per shard. What one turn of a
- * loop sends to one shard goes there in one piece, at the turn's end; a shard that is awake is not
- * woken, one that sleeps is woken once. Init callbacks may send to any shard: it waits there until
- * all shards serve. Where the start fails it is delivered to those that began it, also to the one
- * whose init failed, and never to the others.
+ * Messages are memory of the sender's, and go through a lock-free queue per shard. The messages
+ * that one turn of a loop sends to one shard go there together, at the end of the turn. A shard
+ * that is awake is not woken; one that sleeps is woken once. Init callbacks may send to any shard:
+ * the message waits until all shards serve. Where the start fails, messages are delivered to the
+ * shards whose init callback was called, also if it failed, and never to the others.
  *
  * Signals, while a runtime runs:
  *
@@ -35,20 +35,21 @@
  *     SIGPIPE          Ends nothing: writing to a pipe or a stderr that nobody reads is EPIPE. A
  *                      handler or SIG_IGN of the program's stays.
  *
- * no_sighup, no_sigpipe and no_signals leave one or all of them alone. They reach every runtime of
- * the process, whichever thread they land on, and the program's own watchers (xev/signal.h). The
- * dispositions of before are put aside and come back at the end; programs that are executed start
- * with the default, forked children have the dispositions of before. The thread in xev_runtime_run
- * does not block the first three meanwhile; the masks of other threads are theirs.
+ * The options no_sighup, no_sigpipe and no_signals leave one or all of them alone. A signal reaches
+ * every runtime of the process and the program's own watchers (xev/signal.h), whichever thread the
+ * kernel chooses for it. The earlier dispositions are put aside, and come back at the end. Programs
+ * that are executed meanwhile start with the default; forked children have the earlier
+ * dispositions. The thread in xev_runtime_run does not block the first three signals meanwhile. The
+ * runtime does not touch the masks of other threads.
  *
  * fork: the child has none of the shards, whichever thread forked, and may run a runtime of its
  * own. It must not come back from a callback of its parent's (misuse), but end by exec or _exit.
  *
- * Misuse (a null pointer where the call does not say what NULL means, userdata and arg excepted; a
- * runtime that does not run) ends the program, as in completion.h. In builds of the library without
- * NDEBUG so does a call from the wrong thread: one with "Shard's thread" in its comment, or one on
- * a shard's loop or what belongs to it, made on another shard. The line on stderr names both; the
- * threads of shards are called "xev-shard-0" and so on, for debuggers and top too.
+ * Misuse ends the program, as in completion.h: a null pointer where the call does not say what NULL
+ * means (userdata and arg excepted), or a runtime that does not run. In builds of the library
+ * without NDEBUG a call from the wrong thread does so too: a call with "Shard's thread" in its
+ * comment, or one on a shard's loop or on what belongs to that loop. The line on stderr names both
+ * threads. The threads of shards are called "xev-shard-0" and so on, also for debuggers and top.
  */
 #ifndef XEV_SHARD_H
 #define XEV_SHARD_H
@@ -66,15 +67,17 @@ typedef struct xev_sender xev_sender;
 
 typedef void (*xev_shard_fn)(xev_shard *shard, void *userdata);
 
-/* A shard that does not come to its end: a callback blocks, or never returns. */
+/* What options.stuck is told about a stuck shard: one that does not come to its end because a
+ * callback blocks or never returns. */
 typedef struct xev_stuck {
     uint32_t shard;
-    uint64_t since_stop_ms; /* since the end was asked for */
+    uint64_t since_stop_ms; /* how long ago the end was asked for */
     const char *doing;      /* "in a callback of its loop", "in its stop callback"; static */
     void (*code)(void); /* the callback it entered last, of its loop or the runtime's; or NULL */
     /* Until the callback returns: */
-    const char *place;    /* where that is, as for addr2line: "server+0x12ab"; "" if NULL */
-    const char *activity; /* "running", "in system call 1 (0x2, ...)"; "": not known */
+    const char *place; /* of code, as for addr2line: "server+0x12ab"; "" where code is NULL */
+    const char
+        *activity; /* its thread's: "running", "in system call 1 (0x2, ...)"; "": not known */
 } xev_stuck;
 
 /* All zero means all defaults. */
@@ -95,10 +98,11 @@ typedef struct xev_runtime_options {
     xev_loop_options loop; /* of each shard; thread_pool is set by the runtime */
     int (*init)(xev_shard *shard, void *userdata); /* a negative code ends the start */
     xev_shard_fn drain, stop, deinit;              /* each may be NULL */
-    xev_shard_fn hangup; /* for SIGHUP, once for one or more, while the shard serves; or NULL */
-    /* A shard is stuck. True: wait for it, and ask again after stuck_ms. False, or stuck is NULL
-     * (one line per shard then goes to stderr): the process ends by abort(). Called by the thread
-     * in xev_runtime_run, which must not call a shard. */
+    xev_shard_fn
+        hangup; /* after SIGHUP, while the shard serves; several may be one call; or NULL */
+    /* Called when a shard is stuck, on the thread in xev_runtime_run. True: wait for the shard, and
+     * call again after stuck_ms. False: the process ends by abort(). NULL: a line for each stuck
+     * shard goes to stderr, and the process ends by abort(). */
     bool (*stuck)(const xev_stuck *stuck, void *userdata);
     void *userdata;
 } xev_runtime_options;
@@ -126,12 +130,13 @@ struct xev_request {
     int result;
 };
 
-/* Result: a connection's descriptor, the callee's from now on, with TCP_NODELAY set; or why none
- * could be had: XEV_EMFILE and the like, what xev_tcp_accept_multi says of refusals, XEV_EINVAL
- * (the socket was shut down), ... Each is reported once until it works again or is resumed;
- * meanwhile it is tried again, at intervals of 10 ms to 1.3 s. Where the drain ends with clients of
- * the backlog that were not served, it reports why: the code of the accept that failed last, or
- * XEV_ETIMEDOUT; their number stands in xev_listener_status. */
+/* result: the descriptor of a connection, which belongs to the callback from now on, with
+ * TCP_NODELAY set; or the code of an accept that failed: XEV_EMFILE and the like, those that
+ * xev_tcp_accept_multi names for refusals, XEV_EINVAL (the socket was shut down), ... A failure
+ * that lasts is reported once; the accept is tried again at intervals of 10 ms to 1.3 s, and the
+ * next report comes when it works again, fails otherwise or was resumed. Where the drain ends
+ * before all clients of the backlog were served, the callback is told why: the code of the accept
+ * that failed last, or XEV_ETIMEDOUT. Their number is in xev_listener_status. */
 typedef void (*xev_listener_fn)(xev_listener *listener, int result, void *userdata);
 
 /* Caller-owned until the shard's deinit callback or, where its init callback failed after
@@ -156,13 +161,13 @@ typedef enum {
     XEV_LISTENER_ACCEPTING,
     XEV_LISTENER_PAUSED,
     XEV_LISTENER_FAILING,  /* no connection since its last error; it is tried again */
-    XEV_LISTENER_DRAINING, /* nobody connects any more; who waits is still accepted */
+    XEV_LISTENER_DRAINING, /* no client connects any more; those that wait are still accepted */
     XEV_LISTENER_CLOSED,
 } xev_listener_state;
 
 typedef struct xev_listener_status {
     xev_listener_state state;
-    int error;         /* what its callback was told last, if that was no connection; else 0 */
+    int error;         /* the code that its callback was called with last; 0: with a connection */
     uint32_t waiting;  /* connections that wait for an accept now */
     uint64_t accepted; /* connections handed over */
     uint64_t unserved; /* connections that waited when it closed, and were reset */
@@ -181,7 +186,7 @@ typedef struct xev_shard_counters {
 
 typedef struct xev_runtime_failure {
     int code;         /* what xev_runtime_run returned */
-    uint32_t shard;   /* where; XEV_NO_SHARD: before there were any */
+    uint32_t shard;   /* the shard that failed; XEV_NO_SHARD: before there were any */
     const char *call; /* "io_uring_enter", "epoll_pwait2", "pthread_create", "xev_loop_init", "init"
                          (the callback), "options", ...; static storage */
 } xev_runtime_failure;
@@ -219,8 +224,8 @@ void xev_runtime_failure_get(const xev_runtime *rt, xev_runtime_failure *out);
  * start that fails, or a loop that breaks, ends under the same rule. */
 void xev_runtime_stop(xev_runtime *rt);
 
-/* How many they are. Any thread, while rt runs, as for all calls below: a thread that is none of
- * the shards and cannot know that opens an xev_sender while it does. */
+/* The number of shards. Any thread, while rt runs. That holds for all calls below; a thread that is
+ * none of the shards and cannot know whether rt runs uses an xev_sender. */
 uint32_t xev_runtime_shards(const xev_runtime *rt);
 
 /* Shard id, 0 to xev_runtime_shards - 1; NULL for another id. Any thread. */
@@ -229,7 +234,7 @@ xev_shard *xev_runtime_shard(xev_runtime *rt, uint32_t id);
 /* The shard whose thread this is, or NULL. */
 xev_shard *xev_shard_current(void);
 
-/* Which one it is, and of what. Any thread. */
+/* The shard's number, and its runtime. Any thread. */
 uint32_t xev_shard_id(const xev_shard *shard);
 xev_runtime *xev_shard_runtime(const xev_shard *shard);
 
@@ -251,22 +256,22 @@ void xev_shard_count(xev_shard *shard, xev_shard_counters *out);
 XEV_NODISCARD int xev_shard_listen(xev_shard *shard, xev_listener *listener, const xev_addr *addr,
                                    int backlog, void *userdata, xev_listener_fn callback);
 
-/* Accept no more on this shard, and go on. Meanwhile clients wait in the backlog; the system gives
- * none of them to other shards. After pause the callback may still get those that had been
- * accepted. Either may be called at any time between listening and the shard's end, also from the
- * callback; the drain ends a pause: who waits is handed over, as far as there are descriptors.
- * Shard's thread. */
+/* Stop accepting on this shard, and accept again. Meanwhile clients wait in the backlog; the system
+ * gives none of them to other shards. After a pause the callback may still get connections that had
+ * been accepted before. Both may be called at any time between listening and the shard's end, also
+ * from the callback. The drain ends a pause: clients that wait are handed over, as far as there are
+ * descriptors. Shard's thread. */
 void xev_listener_pause(xev_listener *listener);
 void xev_listener_resume(xev_listener *listener);
 
-/* How it is. Shard's thread. */
+/* The listener's state and counters. Shard's thread. */
 void xev_listener_status_get(const xev_listener *listener, xev_listener_status *out);
 
 /* Its socket, for the options that connections inherit from it: xev_tcp_set_nodelay (which is on),
  * xev_tcp_set_keepalive, xev_tcp_set_buffers. Shard's thread, until the drain. */
 xev_tcp xev_listener_tcp(const xev_listener *listener);
 
-/* Where it listens, or did (0); and on which shard. Any thread. */
+/* The address it listens on, or did (0); and its shard. Any thread. */
 XEV_NODISCARD int xev_listener_addr(const xev_listener *listener, xev_addr *addr);
 xev_shard *xev_listener_shard(const xev_listener *listener);
 
@@ -311,7 +316,8 @@ xev_shard *xev_sender_shard(const xev_sender *sender, uint32_t id);
 XEV_NODISCARD int xev_sender_broadcast(xev_sender *sender, xev_message *messages,
                                        xev_message_fn handler, void *arg);
 
-/* No thread is in a call with the sender or its shards, and none will be. Any thread. */
+/* Close the sender. No thread may be in a call with the sender or its shards, or make one later.
+ * Any thread. */
 void xev_sender_close(xev_sender *sender);
 
 /* Ask shard to: handler(to, request, arg) runs there, and there, then or later, once,
