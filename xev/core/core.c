@@ -324,13 +324,6 @@ static void release_cancels(xev_loop *loop, xev_completion *chain, int result) {
     }
 }
 
-void xev__forget_stale(xev_loop *loop, xev_fd fd) {
-    struct xev__fd *e = xev__fds_find(loop->fds, fd);
-    if (e != NULL && e->ops == 0 && e->closer == NULL) {
-        xev__fds_drop(loop->fds, e);
-    }
-}
-
 /* The kernel has just made fd. A close of its number that is still active is past, for what had the
  * number before. */
 static void forget_closed(xev_loop *loop, xev_fd fd) {

@@ -214,6 +214,13 @@ void xev__fds_drop(struct xev__fds *fds, struct xev__fd *e) {
     xev__fds_reclaim(fds, e);
 }
 
+void xev__forget_stale(xev_loop *loop, xev_fd fd) {
+    struct xev__fd *e = xev__fds_find(loop->fds, fd);
+    if (e != NULL && e->ops == 0 && e->closer == NULL) {
+        xev__fds_drop(loop->fds, e);
+    }
+}
+
 /* ---- heads that wait for a resource ---- */
 
 static void wait_push(struct xev__fds *fds, enum xev__wait wait, struct xev__fd *e) {
