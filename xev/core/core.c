@@ -327,10 +327,7 @@ static void release_cancels(xev_loop *loop, xev_completion *chain, int result) {
 /* The kernel has just made fd. A close of its number that is still active is past, for what had the
  * number before. */
 static void forget_closed(xev_loop *loop, xev_fd fd) {
-    struct xev__file_hint *hint = &loop->file_hints[(uint32_t)fd % XEV__FILE_HINTS];
-    if (hint->fd == fd) {
-        *hint = (struct xev__file_hint){.fd = XEV_INVALID_FD};
-    }
+    xev__forget_hint(loop, fd);
     struct xev__fd *e = xev__fds_find(loop->fds, fd);
     if (e != NULL && e->closer != NULL && e->closer->state == XEV__STEPPING) {
         assert(e->ops == 0);

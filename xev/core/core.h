@@ -570,6 +570,13 @@ void xev__work_unlink(xev_loop *loop, xev_completion *c);
 /* To run fn in lane; or, with XEV_LANE_COUNT, at submission, on the loop's thread. */
 void xev__work_init(xev_completion *c, enum xev_threadpool_lane lane, xev_work_fn fn);
 void xev__work_start(xev_loop *loop, xev_completion *c);
+/* fd is another file's from now on. */
+static inline void xev__forget_hint(xev_loop *loop, xev_fd fd) {
+    struct xev__file_hint *hint = &loop->file_hints[(uint32_t)fd % XEV__FILE_HINTS];
+    if (hint->fd == fd) {
+        *hint = (struct xev__file_hint){.fd = XEV_INVALID_FD};
+    }
+}
 /* Carry out requests that wait for nothing, and call back, as far as one turn may. */
 void xev__run_tries(xev_loop *loop);
 /* A begun request has bad arguments: it ends with code, repeated or not. */
