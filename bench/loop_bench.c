@@ -3,7 +3,9 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -124,7 +126,7 @@ static void print_run(const struct loop_bench_run *run, const char *who) {
 
 static _Noreturn void print_list(const struct loop_bench *benches) {
     for (const struct loop_bench *b = benches; b->name != NULL; b++) {
-        printf("%-17s%s\n", b->name, b->what);
+        printf("%-21s%s\n", b->name, b->what);
     }
     exit(0);
 }
@@ -309,3 +311,122 @@ void loop_bench_clients_start(const struct loop_bench_run *run, int port) {
 }
 
 void loop_bench_clients_join(void) { loop_bench_thread_join(clients.thread); }
+
+/* ---- the file of the file_reads ---- */
+
+enum { FILE_PAGES_MAX = 16384, PAGES_PER_WRITE = 64 };
+
+static void fill_file(int fd, uint64_t pages) {
+    static uint64_t block[PAGES_PER_WRITE][LOOP_BENCH_PAGE_BYTES / sizeof(uint64_t)];
+    for (uint64_t page = 0; page < pages;) {
+        uint64_t n = pages - page < PAGES_PER_WRITE ? pages - page : PAGES_PER_WRITE;
+        for (uint64_t i = 0; i < n; i++) {
+            block[i][0] = page++;
+        }
+        size_t len = (size_t)n * LOOP_BENCH_PAGE_BYTES;
+        loop_bench_expect("file: bytes written", write(fd, block, len), (int64_t)len);
+    }
+}
+
+char *loop_bench_page_memory(void) {
+    void *memory = aligned_alloc(LOOP_BENCH_PAGE_BYTES, LOOP_BENCH_PAGE_BYTES);
+    if (memory == NULL) {
+        loop_bench_fail("no memory");
+    }
+    return memset(memory, 0, LOOP_BENCH_PAGE_BYTES);
+}
+
+struct loop_bench_file loop_bench_file_make(const struct loop_bench_run *run, bool cached) {
+    const char *dir = getenv("TEST_TMPDIR");
+    dir = dir != NULL ? dir : getenv("TMPDIR");
+    char path[1024];
+    int len = snprintf(path, sizeof path, "%s/file_reads.XXXXXX", dir != NULL ? dir : "/tmp");
+    struct loop_bench_file file = {.fd = len < (int)sizeof path ? mkstemp(path) : -1, .pages = 1};
+    if (file.fd < 0 || unlink(path) != 0) {
+        loop_bench_fail("no file in %s: %s", dir, strerror(errno));
+    }
+    while (file.pages < (uint64_t)run->count && (!cached || file.pages < FILE_PAGES_MAX)) {
+        file.pages *= 2;
+    }
+    fill_file(file.fd, file.pages);
+    int error = posix_fadvise(file.fd, 0, 0, POSIX_FADV_RANDOM);
+    if (!cached && error == 0) {
+        error = fsync(file.fd) != 0 ? errno : posix_fadvise(file.fd, 0, 0, POSIX_FADV_DONTNEED);
+    }
+    if (error != 0) {
+        loop_bench_fail("file: %s", strerror(error));
+    }
+    return file;
+}
+
+uint64_t loop_bench_page(const struct loop_bench_file *file, int64_t i) {
+    return (uint64_t)i * 2654435761u % file->pages; /* odd, so each once before one comes again */
+}
+
+void loop_bench_check_page(uint64_t page, const void *data, int64_t len_bytes) {
+    uint64_t number;
+    loop_bench_expect("bytes read", len_bytes, LOOP_BENCH_PAGE_BYTES);
+    memcpy(&number, data, sizeof number);
+    loop_bench_expect("page read", (int64_t)number, (int64_t)page);
+}
+
+/* ---- the client of file_reads_beside ---- */
+
+static struct {
+    int fd;
+    int64_t count, *ns;
+    struct loop_bench_thread thread;
+} echoes;
+
+static void *run_echoes(void *arg) {
+    (void)arg;
+    const char *sent = loop_bench_pattern(0);
+    char got[LOOP_BENCH_ECHO_BYTES];
+    for (int64_t i = 0; i < echoes.count; i++) {
+        int64_t start = bench_now_ns();
+        loop_bench_expect("client: send", send(echoes.fd, sent, sizeof got, 0), sizeof got);
+        loop_bench_expect("client: recv", recv(echoes.fd, got, sizeof got, MSG_WAITALL),
+                          sizeof got);
+        echoes.ns[i] = bench_now_ns() - start;
+        loop_bench_check_pattern(0, got, sizeof got, sizeof got);
+    }
+    close(echoes.fd);
+    return NULL;
+}
+
+int loop_bench_echoes_start(const struct loop_bench_run *run) {
+    struct bench_server_options options = {.host = "127.0.0.1", .cpu = -1};
+    struct sockaddr_in at;
+    socklen_t len = sizeof at;
+    int listener = bench_listen(&options, false);
+    echoes.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int on = 1;
+    if (echoes.fd < 0 || getsockname(listener, (struct sockaddr *)&at, &len) != 0 ||
+        setsockopt(echoes.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0 ||
+        connect(echoes.fd, (const struct sockaddr *)&at, len) != 0) {
+        loop_bench_fail("client: cannot connect: %s", strerror(errno));
+    }
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    if (fd < 0) {
+        loop_bench_fail("client: no connection: %s", strerror(errno));
+    }
+    close(listener);
+    (void)loop_bench_pattern(0); /* made before there are two threads */
+    echoes.count = run->count;
+    echoes.ns = loop_bench_memory((size_t)run->count, sizeof *echoes.ns);
+    echoes.thread = loop_bench_thread_start(run_echoes, NULL);
+    return fd;
+}
+
+static int by_time(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+void loop_bench_echoes_join(struct loop_bench_run *run) {
+    loop_bench_thread_join(echoes.thread);
+    qsort(echoes.ns, (size_t)echoes.count, sizeof *echoes.ns, by_time);
+    loop_bench_figure(run, "p50_us", (double)echoes.ns[echoes.count / 2] / 1e3);
+    loop_bench_figure(run, "p99_us", (double)echoes.ns[echoes.count * 99 / 100] / 1e3);
+    free(echoes.ns);
+}

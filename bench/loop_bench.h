@@ -26,8 +26,16 @@
     X(udp_pummel, 500000, 0, 0, "N datagrams from one socket to another, both on one loop")        \
     X(queue_work, 500000, 4, 1024, "N pieces of no work on a pool of T threads, W at a time")      \
     X(fs_stat, 200000, 4, 32, "N stat calls on a pool of T threads, W at a time")                  \
+    LOOP_BENCHES_RAW(X)                                                                            \
+    X(file_reads_beside, 20000, 4, 32, "N round trips of 64 bytes beside W endless cached reads")  \
     X(spawn, 1000, 0, 0, "start /bin/true and wait for its end, N times")                          \
     X(accepts, 50000, 0, 16, "N connections, W at a time: accept, echo 64 bytes, close")
+
+/* Those that are written on the bare system too. */
+#define LOOP_BENCHES_RAW(X)                                                                        \
+    X(file_reads, 1000000, 4, 32, "N cached reads of 4 KiB, W at a time, on a pool of T threads")  \
+    X(file_reads_one, 500000, 4, 0, "the same, one at a time")                                     \
+    X(file_reads_uncached, 16384, 4, 32, "the same of what is not cached, W at a time")
 
 /* What libuv has nothing to put beside. */
 #define LOOP_BENCHES_XEV_ONLY(X)                                                                   \
@@ -127,6 +135,31 @@ void loop_bench_check_pattern(int64_t offset, const void *data, size_t len, size
 enum { LOOP_BENCH_ECHO_BYTES = 64 };
 void loop_bench_clients_start(const struct loop_bench_run *run, int port);
 void loop_bench_clients_join(void);
+
+/*
+ * The file of the file_reads: pages of 4 KiB, each beginning with its number, and named no longer.
+ * cached: in memory; else none of it is, and no page is read twice. The i-th read is of
+ * loop_bench_page(file, i).
+ */
+enum { LOOP_BENCH_PAGE_BYTES = 4096 };
+struct loop_bench_file {
+    int fd;
+    uint64_t pages; /* a power of two */
+};
+/* Where to read a page to: aligned, since how memory lies may decide how long a copy takes. */
+char *loop_bench_page_memory(void);
+struct loop_bench_file loop_bench_file_make(const struct loop_bench_run *run, bool cached);
+uint64_t loop_bench_page(const struct loop_bench_file *file, int64_t i);
+/* The page as read; len_bytes: what the read gave. */
+void loop_bench_check_page(uint64_t page, const void *data, int64_t len_bytes);
+
+/*
+ * A thread of one client on a blocking socket, for file_reads_beside: sends LOOP_BENCH_ECHO_BYTES
+ * and reads them back, run->count times, and closes. start returns the other end, a TCP connection.
+ * join adds the figures p50_us and p99_us of the round trips.
+ */
+int loop_bench_echoes_start(const struct loop_bench_run *run);
+void loop_bench_echoes_join(struct loop_bench_run *run);
 
 /* As pthread_create and pthread_join, or the end of the program. */
 struct loop_bench_thread {

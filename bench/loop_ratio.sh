@@ -1,13 +1,15 @@
 #!/bin/sh
-# Runs the micro-benchmarks for libuv and for xev, in turn and several rounds of each. Per benchmark
-# and program a line of JSON with the medians, field by field; then one with the ratios of xev to
-# libuv: medians over the rounds, below 1 where xev takes less.
+# Runs the micro-benchmarks for libuv, for xev and bare, in turn and several rounds of each. Per
+# benchmark and program a line of JSON with the medians, field by field; then one with the ratios to
+# libuv, or to the program of --to: medians over the rounds, below 1 where less is taken.
 #
 # Usage: loop_ratio.sh [--rounds 5] [--benches NAME,...] [--who uv,xev_io_uring,xev_epoll]
-#                      [--count N] [--uv PROGRAM] [--xev PROGRAM]
+#                      [--to WHO] [--count N] [--uv PROGRAM] [--xev PROGRAM] [--raw PROGRAM]
+# WHO: uv, xev_io_uring, xev_epoll, raw_io_uring, raw_pread, raw_nowait.
 set -u
 here=$(dirname "$0")
 rounds=5 benches='' who=uv,xev_io_uring,xev_epoll count='' uv=$here/uv_bench xev=$here/xev_bench
+raw=$here/raw_bench to=uv
 
 die() {
     echo "loop_ratio: $*" >&2
@@ -23,7 +25,9 @@ while [ $# -gt 0 ]; do
     --count) count="--count $2" ;;
     --uv) uv=$2 ;;
     --xev) xev=$2 ;;
-    *) die "unknown flag '$1' (known: --rounds --benches --who --count --uv --xev)" ;;
+    --raw) raw=$2 ;;
+    --to) to=$2 ;;
+    *) die "unknown flag '$1' (known: --rounds --benches --who --to --count --uv --xev --raw)" ;;
     esac
     shift 2
 done
@@ -31,10 +35,10 @@ case $rounds in
 '' | 0* | *[!0-9]*) die "--rounds needs a number above 0, not '$rounds'" ;;
 esac
 who=$(echo "$who" | tr ',' ' ')
-for one in $who; do
+for one in $who "$to"; do
     case $one in
-    uv | xev_io_uring | xev_epoll) ;;
-    *) die "--who knows uv, xev_io_uring, xev_epoll, and not '$one'" ;;
+    uv | xev_io_uring | xev_epoll | raw_io_uring | raw_pread | raw_nowait) ;;
+    *) die "nobody is called '$one' (see the usage)" ;;
     esac
 done
 # names PROGRAM: what it offers, a line each.
@@ -43,10 +47,20 @@ names() {
     echo "$list" | sed 's/ .*//'
 }
 of_xev=$(names "$xev") || exit
-of_uv=
+of_uv='' of_raw=''
 case " $who " in
 *" uv "*) of_uv=$(names "$uv") || exit ;;
 esac
+case " $who " in
+*" raw_"*) of_raw=$(names "$raw") || exit ;;
+esac
+# has WHO BENCH: there is something of its to put beside.
+has() {
+    case $1 in
+    uv) echo "$of_uv" | grep -qx "$2" ;;
+    raw_*) echo "$of_raw" | grep -qx "$2" ;;
+    esac
+}
 for bench in $benches; do
     echo "$of_xev" | grep -qx "$bench" || die "no benchmark '$bench' (xev_bench --list names all)"
 done
@@ -59,13 +73,14 @@ run() {
     case $2 in
     uv) "$uv" "$1" $count ;;
     xev_*) "$xev" "$1" $count --backend "${2#xev_}" ;;
+    raw_*) "$raw" "$1" $count --backend "${2#raw_}" ;;
     esac
 }
 
 # Input: "WHO ROUND JSON" of one benchmark. Prints the medians; and to the file `ratios` what the
 # last line has of it. The JSON is flat, and no value has a comma or a colon.
 summarise() {
-    awk -v ratios="$tmp/ratios" '
+    awk -v ratios="$tmp/ratios" -v to="$to" '
     function median(key, n,    i, j, v, sorted) {
         for (i = 1; i <= n; i++) {
             v = value[key, i]
@@ -76,7 +91,7 @@ summarise() {
     }
     function ratio(w, name,    i) {
         for (i = 1; i <= rounds; i++)
-            value["ratio", i] = value[w SUBSEP name, i] / value["uv" SUBSEP name, i]
+            value["ratio", i] = value[w SUBSEP name, i] / value[to SUBSEP name, i]
         return sprintf("\"%s\":%.3f", name, median("ratio", rounds))
     }
     {
@@ -102,8 +117,8 @@ summarise() {
                 line = line (i > 1 ? "," : "") "\"" field "\":" text
             }
             print "{" line "}"
-            if (w != "uv" && "uv" in seen)
-                of_this = of_this (of_this == "" ? "" : ",") "\"" w "/uv\":{" \
+            if (w != to && to in seen)
+                of_this = of_this (of_this == "" ? "" : ",") "\"" w "/" to "\":{" \
                     ratio(w, "ns_per_op") "," ratio(w, "cpu_ns_per_op") "}"
         }
         if (of_this != "") print "\"" value[order[1] SUBSEP "bench", 1] "\":{" of_this "}" >>ratios
@@ -117,8 +132,7 @@ for bench in ${benches:-$of_xev}; do
     while [ "$round" -lt "$rounds" ]; do
         round=$((round + 1))
         for one in $who; do
-            # There are some that libuv has nothing to put beside.
-            [ "$one" != uv ] || echo "$of_uv" | grep -qx "$bench" || continue
+            has "$one" "$bench" || continue
             line=$(run "$bench" "$one") || exit 1
             echo "$one $round $line" >>"$tmp/lines"
         done

@@ -18,7 +18,7 @@ check_line() {
     number='[0-9]+\.[0-9][0-9]'
     times="\"ns_per_op\":$number,\"cpu_ns_per_op\":$number,\"ops_per_s\":[1-9][0-9]*"
     [ "$(wc -l <"$tmp/out")" -eq 1 ] || fail "$1 on $2 must print one line"
-    grep -Eq "$start,\"window\":[0-9]+,$times(,\"[a-z_]+\":$number)*}\$" "$tmp/out" ||
+    grep -Eq "$start,\"window\":[0-9]+,$times(,\"[a-z0-9_]+\":$number)*}\$" "$tmp/out" ||
         fail "$1 on $2: fields"
 }
 
@@ -39,7 +39,7 @@ refused() {
 }
 
 benches=$("$bin/xev_bench" --list | sed 's/ .*//') || fail "--list"
-[ "$(echo "$benches" | wc -l)" -eq 15 ] || fail "--list must name 15 benchmarks"
+[ "$(echo "$benches" | wc -l)" -eq 19 ] || fail "--list must name 19 benchmarks"
 for backend in "$@"; do
     # A batch of small writes is more than the kernel takes at once.
     for bench in $benches; do
@@ -55,6 +55,10 @@ for backend in "$@"; do
     ok async_pummel "$backend" 500 --threads 3
     ok queue_work "$backend" 500 --threads 1 --window 1
     ok fs_stat "$backend" 500 --threads 2 --window 100
+    ok file_reads "$backend" 500 --window 7
+    ok file_reads_uncached "$backend" 500 --threads 1 --window 3
+    ok file_reads_one "$backend" 2001
+    ok file_reads_beside "$backend" 50 --window 1
     ok timers_cancelled "$backend" 500 --window 7
     ok accepts "$backend" 50 --window 7
     ok shard_request "$backend" 500 --window 1
@@ -72,6 +76,32 @@ refused ping_pongs --window 2
 refused ping_pongs --backend select
 refused ping_pongs --colour
 refused queue_work --threads 0
+
+# What a cached read costs is counted: one system call, and no thread.
+file_reads_cost() {
+    "$bin/xev_bench" file_reads_one --count 6400 --backend "$1" >"$tmp/out" 2>"$tmp/stderr" ||
+        fail "file_reads_one on $1"
+    grep -Eq '"pool_tasks":0\.00' "$tmp/out" || fail "a cached read took a thread on $1"
+    grep -Eq '"loop_syscalls":1\.(0[0-9]|10)' "$tmp/out" || fail "system calls per read on $1"
+}
+case $(stat -f -c %T "${TEST_TMPDIR:-/tmp}") in
+ext* | xfs | btrfs) # they can say that they would wait
+    for backend in "$@"; do
+        file_reads_cost "$backend"
+    done
+    ;;
+esac
+
+# The bare programs print the same line.
+if [ -x "$bin/raw_bench" ]; then
+    for backend in io_uring pread nowait; do
+        for bench in $("$bin/raw_bench" --list | sed 's/ .*//'); do
+            "$bin/raw_bench" "$bench" --count 100 --backend "$backend" >"$tmp/out" \
+                2>"$tmp/stderr" || fail "raw_bench $bench on $backend"
+            grep -q '"who":"raw"' "$tmp/out" || fail "raw_bench: fields"
+        done
+    done
+fi
 
 # The driver, with xev in libuv's place.
 ratio() {

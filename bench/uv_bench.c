@@ -223,8 +223,7 @@ void bench_async_ping(struct loop_bench_run *run) {
 
 /* ---- thread pool ---- */
 
-/* Before the process's first piece of work. */
-static void pool_init(int threads) {
+void uv_bench_pool_init(int threads) {
     char text[16];
     (void)snprintf(text, sizeof text, "%d", threads);
     uv_bench_ok("pool", uv_os_setenv("UV_THREADPOOL_SIZE", text));
@@ -254,7 +253,7 @@ static void on_worked(uv_work_t *work, int status) {
 
 void bench_queue_work(struct loop_bench_run *run) {
     uv_loop_t loop;
-    pool_init(run->threads);
+    uv_bench_pool_init(run->threads);
     uv_bench_loop_init(&loop, run);
     struct piece *pieces = loop_bench_memory((size_t)run->window, sizeof *pieces);
     int64_t left = run->count, ran = 0;
@@ -294,7 +293,7 @@ static void on_stat(uv_fs_t *req) {
 
 void bench_fs_stat(struct loop_bench_run *run) {
     uv_loop_t loop;
-    pool_init(run->threads);
+    uv_bench_pool_init(run->threads);
     uv_bench_loop_init(&loop, run);
     struct stat_call *calls = loop_bench_memory((size_t)run->window, sizeof *calls);
     int64_t left = run->count, done = 0;

@@ -287,8 +287,7 @@ void bench_async_ping(struct loop_bench_run *run) {
 
 /* ---- thread pool ---- */
 
-/* As many threads for one kind of work as libuv's pool has. */
-static void pool_init(xev_threadpool *pool, int threads) {
+void xev_bench_pool_init(xev_threadpool *pool, int threads) {
     xev_threadpool_config config;
     xev_threadpool_config_init(&config);
     xev_threadpool_config_set_max_threads(&config, (uint32_t)threads);
@@ -325,7 +324,7 @@ static xev_cb_action on_worked(xev_loop *loop, xev_completion *c, int result, vo
 void bench_queue_work(struct loop_bench_run *run) {
     xev_threadpool pool;
     xev_loop loop;
-    pool_init(&pool, run->threads);
+    xev_bench_pool_init(&pool, run->threads);
     xev_bench_loop_init(&loop, run, &pool);
     struct piece *pieces = loop_bench_memory((size_t)run->window, sizeof *pieces);
     int64_t left = run->count, ran = 0;
@@ -368,7 +367,7 @@ static xev_cb_action on_stat(xev_loop *loop, xev_completion *c, int result, void
 void bench_fs_stat(struct loop_bench_run *run) {
     xev_threadpool pool;
     xev_loop loop;
-    pool_init(&pool, run->threads);
+    xev_bench_pool_init(&pool, run->threads);
     xev_bench_loop_init(&loop, run, &pool);
     struct stat_call *stats = loop_bench_memory((size_t)run->window, sizeof *stats);
     int64_t left = run->count, done = 0;

@@ -14,6 +14,9 @@ xev_loop_options xev_bench_options(const struct loop_bench_run *run, xev_threadp
 /* A loop of these options; run->backend is its backend from now on. */
 void xev_bench_loop_init(xev_loop *loop, struct loop_bench_run *run, xev_threadpool *pool);
 
+/* As many threads for one kind of work as libuv's pool has. */
+void xev_bench_pool_init(xev_threadpool *pool, int threads);
+
 /* Until nothing is active. */
 void xev_bench_loop_run(xev_loop *loop);
 

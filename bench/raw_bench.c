@@ -1,0 +1,125 @@
+/*
+ * The micro-benchmarks that have a bare form: system calls and nothing else. --backend io_uring: a
+ * ring as liburing makes it, with W requests under way. pread: a loop of pread(2); nowait: one of
+ * preadv2(2) with RWF_NOWAIT; both know no W. Usage: raw_bench --list
+ */
+#include <liburing.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "bench/loop_bench.h"
+#include "bench/ring.h"
+
+static ssize_t read_without_waiting(int fd, char *buf, off_t offset) {
+    struct iovec vec = {buf, LOOP_BENCH_PAGE_BYTES};
+    ssize_t n = preadv2(fd, &vec, 1, offset, RWF_NOWAIT);
+    /* What is not cached has to be waited for after all. */
+    return n < 0 ? pread(fd, buf, LOOP_BENCH_PAGE_BYTES, offset) : n;
+}
+
+static void read_by_calls(struct loop_bench_run *run, const struct loop_bench_file *file) {
+    bool nowait = strcmp(run->backend, "nowait") == 0;
+    char *buf = loop_bench_page_memory();
+    loop_bench_begin(run);
+    for (int64_t i = 0; i < run->count; i++) {
+        uint64_t page = loop_bench_page(file, i);
+        off_t offset = (off_t)(page * LOOP_BENCH_PAGE_BYTES);
+        ssize_t n = nowait ? read_without_waiting(file->fd, buf, offset)
+                           : pread(file->fd, buf, LOOP_BENCH_PAGE_BYTES, offset);
+        loop_bench_check_page(page, buf, n);
+    }
+    loop_bench_end(run);
+    free(buf);
+}
+
+struct slot {
+    uint64_t page;
+    char *buf;
+};
+
+static void ask(struct io_uring *ring, const struct loop_bench_file *file, struct slot *slot,
+                int64_t i) {
+    struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+    if (sqe == NULL) {
+        loop_bench_fail("no room in the ring");
+    }
+    slot->page = loop_bench_page(file, i);
+    io_uring_prep_read(sqe, file->fd, slot->buf, LOOP_BENCH_PAGE_BYTES,
+                       slot->page * LOOP_BENCH_PAGE_BYTES);
+    io_uring_sqe_set_data(sqe, slot);
+}
+
+static void read_by_ring(struct loop_bench_run *run, const struct loop_bench_file *file,
+                         int window) {
+    struct io_uring ring;
+    const struct io_uring_params params = {
+        .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL};
+    unsigned entries = 1;
+    while (entries < (unsigned)window && entries < 4096) {
+        entries *= 2;
+    }
+    bench_ring_init(entries, &ring, &params);
+    (void)io_uring_register_ring_fd(&ring);
+    window = window < (int)entries ? window : (int)entries;
+    struct slot *slots = loop_bench_memory((size_t)window, sizeof *slots);
+    for (int i = 0; i < window; i++) {
+        slots[i].buf = loop_bench_page_memory();
+    }
+    int64_t next = 0, done = 0;
+    loop_bench_begin(run);
+    while (next < window && next < run->count) {
+        ask(&ring, file, &slots[next], next);
+        next++;
+    }
+    while (done < run->count) {
+        int rc = io_uring_submit_and_wait(&ring, 1);
+        if (rc < 0 && rc != -EINTR) {
+            loop_bench_fail("io_uring_enter: %s", strerror(-rc));
+        }
+        struct io_uring_cqe *cqes[64];
+        unsigned n = io_uring_peek_batch_cqe(&ring, cqes, 64);
+        for (unsigned i = 0; i < n; i++, done++) {
+            struct slot *slot = io_uring_cqe_get_data(cqes[i]);
+            loop_bench_check_page(slot->page, slot->buf, cqes[i]->res);
+            if (next < run->count) {
+                ask(&ring, file, slot, next++);
+            }
+        }
+        io_uring_cq_advance(&ring, n);
+    }
+    loop_bench_end(run);
+    io_uring_queue_exit(&ring);
+    for (int i = 0; i < window; i++) {
+        free(slots[i].buf);
+    }
+    free(slots);
+}
+
+static void run_reads(struct loop_bench_run *run, int window, bool cached) {
+    struct loop_bench_file file = loop_bench_file_make(run, cached);
+    run->backend = run->backend != NULL ? run->backend : "io_uring";
+    if (strcmp(run->backend, "io_uring") == 0) {
+        read_by_ring(run, &file, window);
+    } else {
+        read_by_calls(run, &file);
+    }
+    loop_bench_figure(run, "loop_cpu_ns", (double)run->used.thread_cpu_ns / (double)run->count);
+    (void)close(file.fd);
+}
+
+void bench_file_reads(struct loop_bench_run *run) { run_reads(run, run->window, true); }
+
+void bench_file_reads_one(struct loop_bench_run *run) {
+    run->window = 1; /* for the line */
+    run_reads(run, 1, true);
+}
+
+void bench_file_reads_uncached(struct loop_bench_run *run) { run_reads(run, run->window, false); }
+
+int main(int argc, char **argv) {
+    static const char *const backends[] = {"io_uring", "pread", "nowait", NULL};
+    static const struct loop_bench benches[] = {LOOP_BENCHES_RAW(LOOP_BENCH_ROW){0}};
+    return loop_bench_main(argc, argv, "raw", backends, benches);
+}
