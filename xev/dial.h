@@ -1,10 +1,13 @@
-/* Connecting to a host of several addresses, as xev_dns_resolve gives them: RFC 8305, "Happy
+/* Connecting to a host that has several addresses, as xev_dns_resolve gives them. RFC 8305, "Happy
  * Eyeballs".
  *
- * The request is as in file.h: caller-owned, at one address until its terminal callback is entered,
- * req->c its completion. So xev_cancel(loop, &req->c, ...) cancels all of it, and
- * xev_completion_set_timeout(loop, &req->c, ...) is a deadline for all of it. When the callback is
- * entered nothing of it is under way any more: every socket but the one reported is closed.
+ *     xev_dial_req req;
+ *     xev_tcp_dial(&loop, &req, addrs, count, XEV_DIAL_STAGGER_MS, userdata, on_connected);
+ *
+ * The request is the caller's and stays at one address until its terminal callback is entered.
+ * req->c is its completion: xev_cancel(loop, &req->c, ...) cancels the whole, and
+ * xev_completion_set_timeout(loop, &req->c, ...) limits the whole. When the callback is entered no
+ * attempt is under way any more, and every socket is closed except the one in the result.
  */
 #ifndef XEV_DIAL_H
 #define XEV_DIAL_H
@@ -12,38 +15,42 @@
 #include "xev/addr.h"
 #include "xev/loop.h"
 
-/* What RFC 8305 advises. */
+/* The delay between attempts that RFC 8305 recommends. */
 #define XEV_DIAL_STAGGER_MS 250
 
-/* Most attempts at a time. */
+/* The most attempts that are under way at a time. */
 #define XEV_DIAL_PARALLEL 8
 
 /* All fields but c are private. */
 typedef struct xev_dial_req {
     xev_completion c;
     const xev_addr *addrs;
-    size_t count, left; /* left: still to be tried */
-    size_t next[2];     /* from where to look for it: IPv4, IPv6 */
-    bool ipv6;          /* whose turn it is */
+    size_t count, left; /* left: not tried yet */
+    size_t next[2];     /* where to look for the next one: IPv4, IPv6 */
+    bool ipv6;          /* the next attempt is to an IPv6 address */
     uint64_t stagger_ms;
-    xev_fd fd; /* the one that is connected */
-    int error; /* where none will be */
+    xev_fd fd; /* the connected socket */
+    int error; /* the last error */
     xev_completion timer;
     xev_completion attempts[XEV_DIAL_PARALLEL]; /* each a connect, then perhaps a close */
 } xev_dial_req;
 
 XEV_BEGIN_DECLS
 
-/* Connect a new TCP socket to one of the count addresses at addrs (kept until the callback). They
- * are tried in their order, but IPv4 and IPv6 in turn while there are both, beginning with the
- * first one's: the next one when an attempt has failed, and also stagger_ms after the last one
- * began, beside those that still wait; 0: one strictly after the other, each for as long as the
- * system tries (minutes), so give it a deadline. With XEV_DIAL_PARALLEL under way the next
- * one waits for one of them to fail. The first to be connected is the result: a descriptor, the
- * caller's, as of xev_tcp_init and xev_tcp_connect in this loop.
- * Where all fail, the last error: XEV_ECONNREFUSED, XEV_ETIMEDOUT (the system's, as a deadline's),
- * XEV_EMFILE, ...; that this host has no way to an address (XEV_ENETUNREACH, XEV_EADDRNOTAVAIL,
- * XEV_EAFNOSUPPORT) only where there is no other. XEV_EINVAL: no address. XEV_ECANCELED. */
+/* Connect a new TCP socket to one of the count addresses at addrs, which the caller keeps until the
+ * callback. Result: the descriptor of the first socket that is connected; it is the caller's, as if
+ * made by xev_tcp_init and connected by xev_tcp_connect in this loop.
+ *
+ * Addresses are tried in their order, but IPv4 and IPv6 in turn as long as there are both,
+ * beginning with the family of the first. The next attempt begins when one has failed, and also
+ * stagger_ms after the last one began, beside those that still wait. With stagger_ms 0 each attempt
+ * begins when the one before has failed; the system may try one address for minutes, so give the
+ * request a time-out. At most XEV_DIAL_PARALLEL attempts are under way.
+ *
+ * If all fail, the result is the last error: XEV_ECONNREFUSED, XEV_ETIMEDOUT (of the system, or the
+ * time-out of the request), XEV_EMFILE, ... An error which says that this host has no way to an
+ * address (XEV_ENETUNREACH, XEV_EADDRNOTAVAIL, XEV_EAFNOSUPPORT) is reported only if there is no
+ * other. XEV_EINVAL: count is 0. XEV_ECANCELED. Loop's thread. */
 void xev_tcp_dial(xev_loop *loop, xev_dial_req *req, const xev_addr *addrs, size_t count,
                   uint64_t stagger_ms, void *userdata, xev_cb cb);
 

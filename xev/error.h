@@ -1,8 +1,10 @@
 /* Error codes: one list from which the constants, names and texts are made.
  *
- * Every result in xev is one signed int: >= 0 is success, < 0 one of these. A code equals -errno
- * where the platform has that errno; the codes at -4000 and below have none and are stable too.
- * The list holds every errno of the system.
+ *     if (result < 0) fprintf(stderr, "recv: %s\n", xev_strerror(result));
+ *
+ * Every result in xev is one signed int: >= 0 is success, < 0 is one of these codes. A code equals
+ * -errno where the platform has that errno, and the list holds every errno of the system. Codes
+ * from -4095 to -4087 have no errno; their values are stable.
  */
 #ifndef XEV_ERROR_H
 #define XEV_ERROR_H
@@ -11,7 +13,8 @@
 
 #include "xev/platform.h"
 
-/* X(name, text), name being an errno: those of all systems, those that Linux adds. */
+/* X(name, text), where name is an errno: first those that all systems have, then those of Linux
+ * only. */
 #define XEV_ERRNO_COMMON_MAP(X)                                                                    \
     X(E2BIG, "argument list too long")                                                             \
     X(EACCES, "permission denied")                                                                 \
@@ -155,8 +158,8 @@
     XEV_ERRNO_COMMON_MAP(X)                                                                        \
     XEV_ERRNO_LINUX_MAP(X)
 
-/* X(name, value, text): codes of Linux's kernel that programs should never see and sometimes do; no
- * <errno.h> has them. */
+/* X(name, value, text): codes of the Linux kernel that no program should see, and that some drivers
+ * return nevertheless; <errno.h> does not have them. */
 #define XEV_KERNEL_MAP(X)                                                                          \
     X(ERESTARTSYS, -512, "interrupted, to be started again")                                       \
     X(ERESTARTNOINTR, -513, "interrupted, to be started again")                                    \
@@ -178,7 +181,7 @@
     X(ERECALLCONFLICT, -530, "conflict with a recalled state")                                     \
     X(ENOGRACE, -531, "no grace period for recovery")
 
-/* X(name, value, text): results without an errno. */
+/* X(name, value, text): results that have no errno. */
 #define XEV_EXTRA_MAP(X)                                                                           \
     X(EOF, -4095, "end of stream")                                                                 \
     X(ENOPOOL, -4094, "no thread pool attached to this loop")                                      \
@@ -203,8 +206,8 @@ enum xev_error {
 
 XEV_BEGIN_DECLS
 
-/* The name of a code ("XEV_ECONNRESET"); "XEV_OK" for >= 0, "XEV_EUNKNOWN" for one not listed.
- * Never NULL, static storage. Any thread. */
+/* The name of a code ("XEV_ECONNRESET"); "XEV_OK" for >= 0, "XEV_EUNKNOWN" for a code that is not
+ * in the list. Never NULL, static storage. Any thread. */
 const char *xev_err_name(int code);
 
 /* One line of English for a code ("connection reset by peer"); "success" for >= 0. Never NULL,

@@ -1,20 +1,27 @@
 /* The event loop: one per thread, complete in itself.
  *
- * A loop is initialised by any thread, and belongs to nobody until it is run. From its first run on
- * it belongs to the thread that runs it: calls with "Loop's thread" in their comments are made on
- * that thread. When that thread has ended, another may look after what is left and deinitialise the
- * loop. Builds of the library without NDEBUG look at each such call, and one from another thread
- * ends the program with a line that names the call and both threads. Operations are begun,
- * cancelled and closed on the loop's thread only; xev_loop_stop and xev_async_notify reach it from
- * any other.
+ *     xev_loop loop;
+ *     int rc = xev_loop_init(&loop);
+ *     if (rc < 0) return rc;
+ *     (submit operations)
+ *     rc = xev_loop_run(&loop, XEV_RUN_UNTIL_DONE);
+ *     xev_loop_deinit(&loop);
  *
- * fork: the child's copy of a loop shares the kernel's side with the parent's, which goes on as if
- * nothing had happened. In the child xev_loop_run answers XEV_EFORKED, submitting ends the program,
- * xev_loop_stop and xev_async_notify do nothing, and xev_loop_deinit (in a callback too) gives
- * memory and descriptors back: completions are dead then, without a callback. A child made in a
- * callback must not return from it (it would go on with its parent's events): it ends by exec or
- * _exit, and may run a loop of its own until then; returning ends the program. A loop made in the
- * child is the child's own. (A child made by vfork or clone is not told apart.)
+ * Threads. Any thread may initialise a loop. The loop belongs to no thread until it is run; from
+ * its first run on it belongs to the thread that runs it. Calls with "Loop's thread" in their
+ * comments are made on that thread; so operations are begun, cancelled and closed there only.
+ * xev_loop_stop and xev_async_notify reach the loop from any thread. When the loop's thread has
+ * ended, another thread may look after what is left, and deinitialise the loop. In builds of the
+ * library without NDEBUG a call from a wrong thread ends the program, with a line that names the
+ * call and both threads.
+ *
+ * fork. The child's copy of a loop shares the kernel's side with the parent, which goes on as if
+ * nothing had happened. In the child xev_loop_run returns XEV_EFORKED, submitting ends the program,
+ * and xev_loop_stop and xev_async_notify do nothing. xev_loop_deinit, also in a callback, gives
+ * memory and descriptors back; completions are then dead, without a callback. A child that was
+ * forked in a callback must not return from it, because it would go on with its parent's events:
+ * returning ends the program. It ends by exec or _exit, and may run a loop of its own until then. A
+ * loop that the child makes is its own. Children of vfork and clone are not noticed.
  */
 #ifndef XEV_LOOP_H
 #define XEV_LOOP_H
@@ -25,89 +32,96 @@
 #include "xev/error.h"
 
 typedef enum {
-    XEV_RUN_NO_WAIT = 0,    /* one turn that does not block; reaps what is ready */
+    XEV_RUN_NO_WAIT = 0,    /* one turn, which does not block: handles what is ready */
     XEV_RUN_ONCE = 1,       /* turns until at least one callback has run */
     XEV_RUN_UNTIL_DONE = 2, /* turns until nothing referenced is active, or stopped */
 } xev_run_mode_t;
 
 typedef enum {
-    XEV_BACKEND_AUTO = 0, /* the environment's XEV_BACKEND, or else the platform's best */
+    /* as the environment's XEV_BACKEND says, else the best of the platform */
+    XEV_BACKEND_AUTO = 0,
     XEV_BACKEND_IO_URING = 1,
     XEV_BACKEND_EPOLL = 2,
 } xev_backend_kind;
 
-/* Kinds of operations, as counted by xev_loop_metrics, with room for more. */
+/* Kinds of operations, as counted by xev_loop_metrics; with room for more. */
 #define XEV_OPS 32
 
-/* Features of a backend that can be switched off one by one, by xev_loop_options.disable or by the
- * environment: XEV_DISABLE=defer_taskrun,multishot_recv (names as here, lower case). */
+/* Features of io_uring that can be switched off one by one: by xev_loop_options.disable, or by the
+ * environment, as in XEV_DISABLE=defer_taskrun,multishot_recv (the names below in lower case).
+ * docs/backends.md says what each one does. */
 enum xev_feature {
     XEV_FEATURE_DEFER_TASKRUN = 1u << 0,   /* with SINGLE_ISSUER */
-    XEV_FEATURE_SUBMIT_ALL = 1u << 1,      /* one bad request does not stop the batch */
-    XEV_FEATURE_REGISTERED_RING = 1u << 2, /* ring descriptor registered */
+    XEV_FEATURE_SUBMIT_ALL = 1u << 1,      /* one bad request does not end the batch */
+    XEV_FEATURE_REGISTERED_RING = 1u << 2, /* the ring's descriptor is looked up once */
     XEV_FEATURE_MULTISHOT_ACCEPT = 1u << 3,
     XEV_FEATURE_MULTISHOT_RECV = 1u << 4,
-    XEV_FEATURE_BUFFER_RING = 1u << 5, /* kernel picks the loaned buffer */
+    XEV_FEATURE_BUFFER_RING = 1u << 5, /* the kernel picks the loaned buffer */
     XEV_FEATURE_ALL = (1u << 6) - 1,
 };
 
-/* Where a loop's own memory comes from: its tables, rings and loaned buffers, taken by init and as
- * they grow to the peak of what is in use, given back by deinit (what it knows of descriptors, also
- * a while after they are closed); no operation takes any. Called by
- * the thread that calls init or deinit, and by the loop's. */
+/* Where a loop's own memory comes from: its tables, rings and loaned buffers. They are taken by
+ * init, and later as the loop grows to the peak of what is in use. They are given back by deinit;
+ * the memory of what it knows of descriptors is given back earlier, some time after many are
+ * closed. No operation takes memory for itself. Both functions are called by the thread that calls
+ * init or deinit, and by the loop's. */
 typedef struct xev_allocator {
-    /* bytes (> 0) at a multiple of alignment (a power of two up to 4096), or NULL: the loop then
-     * reports XEV_ENOMEM, or does with what it has. */
+    /* Returns bytes (> 0) of memory at a multiple of alignment, a power of two up to 4096; or NULL:
+     * the loop then reports XEV_ENOMEM, or goes on with the memory that it has. */
     void *(*allocate)(size_t bytes, size_t alignment, void *userdata);
-    void (*release)(void *memory, size_t bytes, void *userdata); /* as allocated; not NULL */
+    /* not NULL; bytes as allocated */
+    void (*release)(void *memory, size_t bytes, void *userdata);
     void *userdata;
 } xev_allocator;
 
 /* All zero means all defaults. */
 typedef struct xev_loop_options {
     xev_backend_kind backend;
-    uint32_t disable;      /* XEV_FEATURE_* not to use */
-    uint32_t entries;      /* submissions per kernel entry; power of two, 1 to 4096; 256 */
-    uint32_t cq_entries;   /* completion queue; power of two, >= entries; 8 x entries */
-    uint32_t buffer_bytes; /* size of a loaned buffer, 64 to 1 MiB; 32 KiB */
-    uint32_t buffers;      /* loaned buffers offered at a time; power of two, 1 to 32768; 64 */
-    uint32_t buffers_max;  /* loaned buffers in existence at most, to 32768; 2048 */
-    uint64_t spin_ns;      /* look for work this long before sleeping; 0: sleep at once */
-    bool time_callbacks;   /* keep longest_callback_ns: two clock reads per callback */
-    xev_threadpool *thread_pool; /* for blocking work; borrowed until deinit; NULL: none */
-    xev_allocator allocator;     /* both functions or neither: malloc and free */
+    uint32_t disable; /* XEV_FEATURE_* that are not used */
+    uint32_t entries; /* submissions per system call; power of two, 1 to 4096; default 256 */
+    /* completion queue; power of two, from entries on; default 8 x entries */
+    uint32_t cq_entries;
+    uint32_t buffer_bytes; /* size of a loaned buffer, 64 to 1 MiB; default 32 KiB */
+    /* loaned buffers offered at a time; power of two, 1 to 32768; default 64 */
+    uint32_t buffers;
+    uint32_t buffers_max; /* loaned buffers that exist at most, to 32768; default 2048 */
+    /* how long the loop looks for work before it sleeps; 0: it sleeps at once */
+    uint64_t spin_ns;
+    bool time_callbacks;         /* measure longest_callback_ns: two clock reads per callback */
+    xev_threadpool *thread_pool; /* the caller's until deinit; NULL: none */
+    xev_allocator allocator;     /* both functions, or neither: malloc and free */
 } xev_loop_options;
 
-/* What a loop has done since it was made. */
+/* What a loop has done since it was initialised. Counters never fall, except buffers_taken. */
 typedef struct xev_loop_metrics {
     uint64_t turns;
     uint64_t callbacks;     /* the caller's */
     uint64_t events;        /* results that came from the kernel */
-    uint64_t submissions;   /* operations begun, repeats by XEV_REARM included */
-    uint64_t syscalls;      /* on the I/O path: waiting, registering, trying */
-    uint64_t sleeps;        /* waits that could block */
-    uint64_t wakes;         /* system calls other threads made to end one: at most one per sleep */
-    uint64_t buffers_taken; /* now: by xev_buf_take, and not released */
-    uint64_t starved;       /* times an operation had to wait for a loaned buffer */
-    uint64_t paused;        /* times one waited a little: no descriptors, memory or room */
-    uint64_t asleep_ns, awake_ns; /* awake: in xev_loop_run and not asleep */
-    uint64_t longest_turn_ns;     /* between two looks at the kernel: all callbacks of a turn */
+    uint64_t submissions;   /* operations begun; repeats by XEV_REARM count, too */
+    uint64_t syscalls;      /* of the I/O path: those that wait, register and try */
+    uint64_t sleeps;        /* waits that were allowed to block */
+    uint64_t wakes;         /* system calls of other threads that ended a sleep: at most one each */
+    uint64_t buffers_taken; /* buffers that the program holds now, by xev_buf_take */
+    uint64_t starved;       /* how often an operation had to wait for a loaned buffer */
+    uint64_t paused;        /* how often one was paused for lack of descriptors, memory or room */
+    uint64_t asleep_ns, awake_ns; /* awake: inside xev_loop_run, and not asleep */
+    uint64_t longest_turn_ns;     /* between two polls of the kernel: all callbacks of a turn */
     uint64_t longest_callback_ns; /* 0 without the option time_callbacks */
     struct {
-        const char *name; /* "recv"; "" where there is none */
+        const char *name; /* "recv", ...; "" for a kind that does not exist */
         uint64_t count;   /* submissions */
     } ops[XEV_OPS];
 } xev_loop_metrics;
 
 typedef enum {
-    XEV_HOOK_BEFORE_POLL = 0, /* before the loop looks for events */
-    XEV_HOOK_AFTER_POLL = 1,  /* when the turn's callbacks have run */
-    XEV_HOOK_FLUSH = 2,       /* last thing before the loop waits, after all BEFORE_POLL hooks */
+    XEV_HOOK_BEFORE_POLL = 0, /* before the loop polls the kernel */
+    XEV_HOOK_AFTER_POLL = 1,  /* after the callbacks of the turn */
+    XEV_HOOK_FLUSH = 2,       /* after all BEFORE_POLL hooks, last of all before the loop waits */
 } xev_hook_when;
 
 #define XEV_HOOK_TIMES 3
 
-/* A callback of the loop itself, in caller-owned memory, run on every turn. */
+/* A function that the loop calls on every turn. The memory is the caller's. */
 typedef struct xev_hook {
     void (*callback)(xev_loop *loop, struct xev_hook *hook);
     struct xev_hook *next, *prev;
@@ -144,7 +158,7 @@ struct xev__file_hint {
     bool writes_known : 1; /* a try has succeeded, and the file system was asked */
 };
 
-/* All fields are private, but for userdata, which is the caller's and starts as NULL. */
+/* All fields are private except userdata, which is the caller's, and NULL at first. */
 struct xev_loop {
     void *userdata;
     const struct xev_backend_ops *ops;
@@ -204,122 +218,126 @@ struct xev_loop {
 
 XEV_BEGIN_DECLS
 
-/* Initialise with the defaults. 0, or a negative code: XEV_ENOMEM, XEV_EMFILE, XEV_EINVAL (bad
- * option or environment value), or why a backend that was asked for by name cannot be had:
- * XEV_EPERM, XEV_ENOSYS, XEV_ENOLOCKMEM (io_uring: `ulimit -l` is too low), ... Where none was
- * asked for, one that cannot be had, for whatever reason, is passed over; the code is that of the
- * last. On failure nothing needs deinit. */
+/* Initialise a loop, with the defaults or with options. 0, or XEV_ENOMEM, XEV_EMFILE, XEV_EINVAL (a
+ * bad option or value of the environment), or the reason why a backend that was asked for by name
+ * cannot be had: XEV_EPERM, XEV_ENOSYS, XEV_ENOLOCKMEM (io_uring: `ulimit -l` is too low), ... If
+ * no backend was asked for by name, one that cannot be had is passed over, whatever the reason, and
+ * a code is that of the last one. After an error there is nothing to deinitialise. Any thread. */
 XEV_NODISCARD int xev_loop_init(xev_loop *loop);
 XEV_NODISCARD int xev_loop_init_options(xev_loop *loop, const xev_loop_options *options);
 
-/* Stop everything: each active completion gets its callback with XEV_ECANCELED (or its real result
- * where one had arrived), from inside this call; what these callbacks submit is cancelled as well,
- * but a close is carried out. So a callback that submits again whenever it is cancelled keeps this
- * call from ending. Descriptors the loop was not told to close stay open, for xev_tcp_close_now and
- * its like. Waits for work running on the pool. By the thread that ran the loop, or by another once
- * that thread has ended; not from a callback. */
+/* End the loop. Each active completion gets its callback from inside this call, with XEV_ECANCELED,
+ * or with its real result if one had arrived. What these callbacks submit is cancelled, too, except
+ * that a close is carried out; so a callback that submits again whenever it is cancelled keeps this
+ * call from ending. Descriptors that the loop was not told to close stay open, for
+ * xev_tcp_close_now and the like. Waits for work that runs on the pool. By the thread that ran the
+ * loop, or by another once that thread has ended; not from a callback of the loop. */
 void xev_loop_deinit(xev_loop *loop);
 
-/* Run. Returns at once where nothing referenced is active. 0, or XEV_EFORKED in a forked
- * child, XEV_EBUSY for a nested run, XEV_EINVAL (mode), or the code of a kernel wait that failed
- * for good; xev_loop_failed_call names the system call then. A wait that failed for want of memory
- * (XEV_ENOMEM, XEV_ENOBUFS, XEV_EAGAIN, XEV_EBUSY) is tried again for a second, at once and then
- * after 1, 2, 4 ms and so on, while timers and other threads' work are served; one that was
- * interrupted (XEV_EINTR) for ever. The calling thread is the loop's from now on. */
+/* Run the loop; the calling thread is the loop's from now on. Returns at once if nothing referenced
+ * is active. 0, or XEV_EBUSY (the loop is running: a nested run), XEV_EFORKED (in a forked child),
+ * XEV_EINVAL (mode), or the code of a kernel wait that has failed for good; xev_loop_failed_call
+ * then names the system call. A wait that fails for want of memory (XEV_ENOMEM, XEV_ENOBUFS,
+ * XEV_EAGAIN, XEV_EBUSY) is tried again for 1 s, at once and then after 1, 2, 4 ms and so on;
+ * timers and the work of other threads are served meanwhile. A wait that was interrupted
+ * (XEV_EINTR) is always tried again. */
 int xev_loop_run(xev_loop *loop, xev_run_mode_t mode);
 
-/* The system call whose failure the last run reported ("io_uring_enter", "epoll_pwait2"), or NULL:
- * it reported none. Static storage. Loop's thread. */
+/* The system call whose failure ended the last run ("io_uring_enter", "epoll_pwait2"); NULL: none
+ * did. Static storage. Loop's thread. */
 const char *xev_loop_failed_call(const xev_loop *loop);
 
-/* End the run in progress after the callbacks of its current turn, or the next run before its
- * first. The loop can be run again afterwards. Any thread; wakes a sleeping loop. */
+/* End the run in progress after the callbacks of its current turn; without one, end the next run
+ * before its first. The loop can be run again afterwards. Wakes a sleeping loop. Any thread. */
 void xev_loop_stop(xev_loop *loop);
 
-/* Monotonic time as of the last turn or update, in ms and ns; above 0. Loop's thread. */
+/* Monotonic time (CLOCK_MONOTONIC) of the last turn or update; xev_loop_now in ms, xev_loop_now_ns
+ * in ns; above 0. update_now reads the clock. Loop's thread. */
 int64_t xev_loop_now(xev_loop *loop);
 uint64_t xev_loop_now_ns(xev_loop *loop);
 void xev_loop_update_now(xev_loop *loop);
 
-/* Whether something referenced is active, that is, whether XEV_RUN_UNTIL_DONE would go on. Loop's
- * thread. */
+/* Whether something referenced is active, and so XEV_RUN_UNTIL_DONE would go on. Loop's thread. */
 bool xev_loop_alive(const xev_loop *loop);
 
-/* Number of completions that are not dead. Loop's thread. */
+/* How many completions are active. Loop's thread. */
 uint32_t xev_loop_active(const xev_loop *loop);
 
-/* Always counted. Any thread, until deinit begins, and the one that deinitialised it afterwards,
- * while the loop's memory is there; the counters are read one by one. */
+/* Read the counters, one by one: they need not be of one moment. They are always kept. Any thread
+ * until deinit begins; the thread that deinitialised the loop afterwards, too, while the memory of
+ * the loop is there. */
 void xev_loop_metrics_get(const xev_loop *loop, xev_loop_metrics *out);
 
-/* "io_uring" or "epoll"; static storage. Any thread, until deinit. */
+/* The backend: "io_uring" or "epoll". Static storage. Any thread, until deinit. */
 const char *xev_loop_backend(const xev_loop *loop);
 
-/* The XEV_FEATURE_* in use. Any thread, until deinit. */
+/* The XEV_FEATURE_* that are in use. Any thread, until deinit. */
 uint32_t xev_loop_features(const xev_loop *loop);
 
-/* Why the preferred backend is not in use ("io_uring: io_uring_setup: operation not permitted
- * ..."), though none was asked for by name; or NULL. Valid until deinit. */
+/* Why the preferred backend is not in use, though no other was asked for by name, such as
+ * "io_uring: io_uring_setup: operation not permitted ..."; NULL: it is in use, or was not
+ * preferred. Valid until deinit. Any thread, until deinit. */
 const char *xev_loop_fallback_reason(const xev_loop *loop);
 
-/* Call hook->callback on every turn, in order of adding. The hook does not keep the loop going; it
- * may submit operations, and add and remove hooks. The caller owns it, at one address until it is
- * removed; adding it twice, or removing one that is not there, is misuse. Loop's thread.
+/* Call hook->callback on every turn; hooks of one time are called in the order of adding. A hook
+ * does not keep the loop going. It may submit operations, and add and remove hooks. The caller owns
+ * it and keeps it at one address until it is removed. Adding a hook twice, or removing one that was
+ * not added, is misuse. Loop's thread.
  *
- * FLUSH hooks hand on what callbacks and other hooks have gathered. They run in reverse order of
- * adding: a lower layer adds its hook first, so it runs after the layers that write to it. A
- * shard's mailbox is flushed by such a hook, the first one of its loop. */
+ * FLUSH hooks pass on what callbacks and other hooks have gathered. They run in the reverse order
+ * of adding: a lower layer adds its hook first, so it runs after the layers that write to it. The
+ * mailbox of a shard is flushed by such a hook, the first one of its loop. */
 void xev_loop_hook_add(xev_loop *loop, xev_hook_when when, xev_hook *hook);
 void xev_loop_hook_remove(xev_loop *loop, xev_hook *hook);
 
-/* ---- inside a host's own poll loop ----
+/* ---- inside the poll loop of a host ----
  *
- * A host (a GUI, a language runtime, another event library) drives the loop from its thread:
+ * A host (a GUI, the runtime of a language, another event library) drives the loop from its thread:
  *
  *     once              fd = xev_loop_backend_fd(loop);
  *     before it waits   ns = xev_loop_prepare_wait_ns(loop);
  *     its wait          fd for reading, with the rest; at most ns
  *     after it          xev_loop_run(loop, XEV_RUN_NO_WAIT);
  *
- * What happens between a run and the next xev_loop_prepare_wait_ns (an operation submitted by the
- * host, say) is noticed by that call, so it comes before every wait. The wait may end with EINTR,
- * as any may. Hooks are called by the run, and not before the host's wait. Spinning and the times
- * of sleep in the metrics are of the loop's own waits only.
- */
+ * xev_loop_prepare_wait_ns comes before every wait: it notices what happened since the last run,
+ * such as an operation that the host submitted. The wait may end with EINTR, as any may. Hooks are
+ * called by the run, and FLUSH hooks also by xev_loop_prepare_wait_ns. Spinning and the times of
+ * sleep in the metrics concern only the loop's own waits. */
 
-/* A descriptor that is readable (level-triggered) when a run has something to do: to be polled
- * only, and not before xev_loop_prepare_wait_ns. It is the loop's and stays the same until deinit.
- * Or a code: XEV_EMFILE, XEV_ENFILE, XEV_ENOMEM, XEV_EFORKED. Loop's thread. */
+/* A descriptor that is readable (level-triggered) when a run has something to do. It is only to be
+ * polled, and not before xev_loop_prepare_wait_ns. It belongs to the loop, and is the same until
+ * deinit. Or a code: XEV_EMFILE, XEV_ENFILE, XEV_ENOMEM, XEV_EFORKED. Loop's thread. */
 xev_fd xev_loop_backend_fd(xev_loop *loop);
 
-/* Hand what was submitted to the kernel and have other threads wake the descriptor. Returns how
- * many ns the host may wait: 0 is not at all, UINT64_MAX without limit. Loop's thread, outside a
- * run. */
+/* Submit to the kernel what is queued, and have other threads wake the descriptor from now on.
+ * Returns for how many ns the host may wait: 0: not at all; UINT64_MAX: without limit. Loop's
+ * thread, outside a run (else misuse). */
 uint64_t xev_loop_prepare_wait_ns(xev_loop *loop);
 
 /* ---- what keeps this loop going? ---- */
 
 typedef struct xev_active {
     xev_completion *completion;
-    const char *op;    /* as in xev_loop_metrics: "recv" */
+    const char *op;    /* as in xev_loop_metrics: "recv", ... */
     const char *state; /* "in the kernel", "on the thread pool", ... */
-    xev_fd fd;         /* XEV_INVALID_FD: on none */
+    xev_fd fd;         /* XEV_INVALID_FD: it has none */
     bool referenced;
-    uint64_t due_ns; /* a timer, or an operation with a deadline: from now; UINT64_MAX: neither */
-    /* Debug builds of the library (no NDEBUG), else NULL: the call that started it
-     * ("xev_tcp_recv"), and the address of code it returned to. */
+    uint64_t due_ns; /* time left, of a timer or a time-out; UINT64_MAX: it has neither */
+    /* In builds of the library without NDEBUG, else NULL: the call that started the operation
+     * ("xev_tcp_recv"), and the address of code that this call returned to. */
     const char *call;
     const void *from;
 } xev_active;
 
 typedef void (*xev_walk_cb)(const xev_active *active, void *userdata);
 
-/* Call back for each completion that is not dead, in no order; it may read but not submit, cancel
- * or close anything. Loop's thread, from callbacks too. */
+/* Call back for each active completion, in no order. The callback may read; it must not submit,
+ * cancel or close. Loop's thread, also from callbacks. */
 void xev_loop_walk(const xev_loop *loop, void *userdata, xev_walk_cb cb);
 
-/* The same as text, a line each; debug builds say where it was started as FILE+OFFSET, which is
- * what `addr2line -fie FILE OFFSET` takes. */
+/* Write the same as text, a line each. In builds of the library without NDEBUG a line also says
+ * where the operation was started, as FILE+OFFSET, for `addr2line -fie FILE OFFSET`. Loop's thread.
+ */
 void xev_loop_print_active(const xev_loop *loop, FILE *to);
 
 XEV_END_DECLS

@@ -1,4 +1,4 @@
-/* Pieces of memory, for the operations that fill or send several as one. */
+/* Pieces of memory, for operations that fill or send several pieces as one. */
 #ifndef XEV_VEC_H
 #define XEV_VEC_H
 
@@ -11,7 +11,7 @@ typedef struct xev_vec {
     size_t len_bytes;
 } xev_vec;
 
-/* Most pieces of one operation. */
+/* The most pieces that one operation takes (IOV_MAX of Linux). */
 #define XEV_VEC_MAX 1024
 
 #endif

@@ -1,4 +1,10 @@
-/* Blocking work on the thread pool, completed on the submitting loop. */
+/* Blocking work: a function that runs on the thread pool, and a callback on the loop when it is
+ * done.
+ *
+ *     xev_work_submit(&loop, &c, XEV_LANE_CPU, hash_the_file, job, on_hashed);
+ *
+ * The loop needs a pool: xev_loop_options.thread_pool.
+ */
 #ifndef XEV_WORK_H
 #define XEV_WORK_H
 
@@ -21,11 +27,11 @@ struct xev__request_link {
 
 XEV_BEGIN_DECLS
 
-/* Run fn(userdata) on a thread of the loop's pool, in lane (below XEV_LANE_COUNT, else misuse), and
- * then call back on the loop with fn's return value (>= 0, or a negative code of the caller's
- * choice). What fn wrote is visible to the callback. XEV_ENOPOOL: the loop has no pool.
- * XEV_ECANCELED: cancelled while queued, or the pool is shut down. XEV_EAGAIN: no thread could be
- * started. Loop's thread. */
+/* Run fn(userdata) on a thread of the loop's pool, in a lane of it (below XEV_LANE_COUNT, else
+ * misuse), then call back on the loop. Result: what fn returned (>= 0, or a negative code that the
+ * caller chooses). XEV_ENOPOOL: the loop has no pool. XEV_ECANCELED: it was cancelled before a
+ * thread began it, or the pool is shut down. XEV_EAGAIN: no thread could be started. What fn wrote
+ * is visible to the callback. Loop's thread. */
 void xev_work_submit(xev_loop *loop, xev_completion *c, enum xev_threadpool_lane lane,
                      xev_work_fn fn, void *userdata, xev_cb cb);
 
