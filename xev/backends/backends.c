@@ -1,5 +1,7 @@
-/* Which backend a loop gets: the option, else the environment's XEV_BACKEND, else the platform's
- * order of preference, where what cannot be made, for whatever reason, is passed over. */
+/* The choice of a loop's backend. The option decides; without it the environment variable
+ * XEV_BACKEND; without that the platform's order of preference. In that order a backend that cannot
+ * be initialised, for whatever reason, is passed over. */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +30,9 @@ static const struct {
     {"all", XEV_FEATURE_ALL},
 };
 
-static int fail(xev_loop *loop, int code, const char *what, const char *value) {
+/* Note the reason for the failure in loop->fallback. Returns code. */
+static int refuse_choice(xev_loop *loop, int code, const char *what, const char *value) {
+    assert(code < 0);
     snprintf(loop->fallback, sizeof loop->fallback, "%s: %.60s", what, value);
     return code;
 }
@@ -45,14 +49,14 @@ static int disabled_by_environment(xev_loop *loop) {
             }
         }
         if (!known) {
-            return fail(loop, XEV_EINVAL, "XEV_DISABLE: no such feature", text);
+            return refuse_choice(loop, XEV_EINVAL, "XEV_DISABLE: no such feature", text);
         }
         text += len + (text[len] == ',');
     }
     return 0;
 }
 
-static int wanted(xev_loop *loop, xev_backend_kind *kind) {
+static int wanted_backend(xev_loop *loop, xev_backend_kind *kind) {
     *kind = loop->options.backend;
     const char *name = getenv("XEV_BACKEND");
     if (*kind != XEV_BACKEND_AUTO || name == NULL || *name == '\0' || strcmp(name, "auto") == 0) {
@@ -63,21 +67,23 @@ static int wanted(xev_loop *loop, xev_backend_kind *kind) {
     } else if (strcmp(name, "epoll") == 0) {
         *kind = XEV_BACKEND_EPOLL;
     } else {
-        return fail(loop, XEV_EINVAL, "XEV_BACKEND: no such backend", name);
+        return refuse_choice(loop, XEV_EINVAL, "XEV_BACKEND: no such backend", name);
     }
     return 0;
 }
 
 int xev__backend_choose(xev_loop *loop) {
+    assert(loop->ops == NULL && loop->backend == NULL);
     xev_backend_kind kind;
-    int rc = wanted(loop, &kind);
+    int rc = wanted_backend(loop, &kind);
     if (rc == 0) {
         rc = disabled_by_environment(loop);
     }
     if (rc < 0) {
         return rc;
     }
-    rc = fail(loop, XEV_ENOTSUP, "not built in", kind == XEV_BACKEND_EPOLL ? "epoll" : "io_uring");
+    rc = refuse_choice(loop, XEV_ENOTSUP, "not built in",
+                       kind == XEV_BACKEND_EPOLL ? "epoll" : "io_uring");
     for (size_t i = 0; i < COUNT; i++) {
         if (kind != XEV_BACKEND_AUTO && backends[i]->kind != kind) {
             continue;
@@ -86,6 +92,7 @@ int xev__backend_choose(xev_loop *loop) {
         loop->ops = backends[i];
         rc = backends[i]->init(loop, why, sizeof why);
         if (rc == 0) {
+            assert(loop->backend != NULL);
             if (i == 0 || kind != XEV_BACKEND_AUTO) {
                 loop->fallback[0] = '\0';
             }

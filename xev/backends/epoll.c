@@ -1,10 +1,12 @@
 /* epoll, through the readiness adaptor.
  *
- * A descriptor is registered once, edge-triggered in both directions, when an operation on it
- * would block for the first time, and stays so until it is closed: one epoll_ctl in its life. An
- * event carries the entry's number and generation, never a pointer, so one for a descriptor that
- * was closed, or whose number was used again, finds nothing.
+ * A descriptor is registered when an operation on it would block for the first time. The
+ * registration is edge-triggered, covers both directions and lasts until the close, so a descriptor
+ * costs one epoll_ctl in its life. An event carries the number and the generation of the entry,
+ * never a pointer. The event of a descriptor that was closed, or whose number was reused, therefore
+ * finds no entry.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -20,12 +22,13 @@ struct epoll {
     struct xev__readiness ready;
     int fd;
     xev_fd wake;
-    bool no_pwait2; /* kernel before 5.11, or a filter that does not know it: milliseconds only */
+    bool no_pwait2; /* missing before Linux 5.11 and in some filters: wait in milliseconds */
     struct epoll_event events[EVENTS];
 };
 
-static int arm(xev_loop *loop, struct xev__fd *e) {
+static int epoll_register(xev_loop *loop, struct xev__fd *e) {
     struct epoll *ep = loop->backend;
+    assert(!e->registered && e->fd != XEV_INVALID_FD);
     struct epoll_event ev = {
         .events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET,
         .data.u64 = (uint64_t)e->gen << 32 | e->index,
@@ -35,7 +38,7 @@ static int arm(xev_loop *loop, struct xev__fd *e) {
         if (errno != EEXIST) {
             return -errno;
         }
-        /* Left from before this descriptor came to us with a new entry. */
+        /* The registration was made for an earlier entry of this descriptor. */
         if (epoll_ctl(ep->fd, EPOLL_CTL_MOD, e->fd, &ev) < 0) {
             return -errno;
         }
@@ -44,8 +47,9 @@ static int arm(xev_loop *loop, struct xev__fd *e) {
     return 0;
 }
 
-/* By a try: the limit is the user's, for all processes. */
-static int has_room(xev_loop *loop) {
+/* Found out by registering a descriptor: the limit holds for all processes of the user together
+ * (fs.epoll.max_user_watches), and the kernel does not tell how much of it is used. */
+static int epoll_has_room(xev_loop *loop) {
     struct epoll *ep = loop->backend;
     struct epoll_event ev = {.events = EPOLLET, .data.u64 = WAKE_TAG};
     xev_fd fd;
@@ -58,7 +62,7 @@ static int has_room(xev_loop *loop) {
     return rc;
 }
 
-static int failed(int code, const char *step, char *why, size_t why_len) {
+static int epoll_failed(int code, const char *step, char *why, size_t why_len) {
     snprintf(why, why_len, "epoll: %s: %s", step, xev_strerror(code));
     return code;
 }
@@ -67,16 +71,16 @@ static int epoll_init(xev_loop *loop, char *why, size_t why_len) {
     const xev_allocator *a = &loop->options.allocator;
     struct epoll *ep = xev__alloc_zeroed(a, sizeof *ep, _Alignof(max_align_t));
     if (ep == NULL) {
-        return failed(XEV_ENOMEM, "state", why, why_len);
+        return epoll_failed(XEV_ENOMEM, "state", why, why_len);
     }
-    ep->ready.arm = arm;
-    ep->ready.has_room = has_room;
+    ep->ready.arm = epoll_register;
+    ep->ready.has_room = epoll_has_room;
     ep->fd = epoll_create1(EPOLL_CLOEXEC);
     ep->fd = xev__os_above_std(ep->fd < 0 ? -errno : ep->fd);
     if (ep->fd < 0) {
         int rc = ep->fd;
         xev__free(a, ep, sizeof *ep);
-        return failed(rc, "epoll_create1", why, why_len);
+        return epoll_failed(rc, "epoll_create1", why, why_len);
     }
     int rc = xev__os_wake_open(&ep->wake);
     struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u64 = WAKE_TAG};
@@ -87,7 +91,7 @@ static int epoll_init(xev_loop *loop, char *why, size_t why_len) {
     if (rc < 0) {
         (void)close(ep->fd);
         xev__free(a, ep, sizeof *ep);
-        return failed(rc, "wake descriptor", why, why_len);
+        return epoll_failed(rc, "wake descriptor", why, why_len);
     }
     loop->backend = ep;
     return 0;
@@ -108,7 +112,7 @@ static uint32_t epoll_features(const xev_loop *loop) {
 static void epoll_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     struct epoll *ep = loop->backend;
     if (c->op == XEV__OP_POLL) {
-        c->slot = e->edge - 1; /* has not looked yet */
+        c->slot = e->edge - 1; /* unlike e->edge: the poll has checked no event yet */
         xev__readiness_list(&ep->ready, e);
     } else if (e->ready[xev__dir(c)]) {
         xev__readiness_list(&ep->ready, e);
@@ -122,13 +126,15 @@ static int epoll_at_once(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
 
 static void epoll_cancel(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     (void)e;
+    assert(c->state == XEV__STARTED);
     xev__pend(loop, c, XEV_ECANCELED);
 }
 
 static void epoll_forget(xev_loop *loop, struct xev__fd *e) {
     struct epoll *ep = loop->backend;
+    assert(e->ops == 0);
     if (e->registered) {
-        /* close alone would leave it registered where the file has another descriptor. */
+        /* close alone would leave the file registered while another descriptor refers to it. */
         (void)epoll_ctl(ep->fd, EPOLL_CTL_DEL, e->fd, NULL);
         e->registered = false;
     }
@@ -148,7 +154,8 @@ static int wait_for_events(struct epoll *ep, uint64_t timeout_ns, const char **c
         }
         ep->no_pwait2 = true;
     }
-    /* Rounded up, so as not to wake before the timer; the core looks again after a shorter wait. */
+    /* Rounded up, or the wait would end before the timer is due. The wait is cut to INT32_MAX ms;
+     * the core then waits again. */
     uint64_t ms = timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
     int limit = for_ever ? -1 : ms > INT32_MAX ? INT32_MAX : (int)ms;
     *call = "epoll_wait";
@@ -160,6 +167,7 @@ static int epoll_poll(xev_loop *loop, uint64_t timeout_ns) {
     struct epoll *ep = loop->backend;
     const char *call;
     int n = wait_for_events(ep, ep->ready.head != NULL ? 0 : timeout_ns, &call);
+    assert(n <= EVENTS);
     xev__woke(loop);
     xev__count(&loop->count.syscalls, 1);
     for (int i = 0; i < n; i++) {

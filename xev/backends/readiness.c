@@ -1,4 +1,4 @@
-/* Readiness to completions: see readiness.h. */
+/* The adaptor from readiness to completions. Its model stands in readiness.h. */
 #include "xev/backends/readiness.h"
 
 #include <assert.h>
@@ -9,14 +9,15 @@
 #include "xev/os/unix.h"
 #include "xev/watchers/watchers.h"
 
-/* How often one descriptor is tried in a row before the others get their turn. */
+/* How often the head of one queue is tried in a row before other descriptors are tried. */
 #define TRIES_IN_A_ROW 16
-/* Rounds over the list per poll: what the first round's callbacks submit need not wait for another
- * system call, but I/O must not keep timers waiting for long. */
+/* Rounds over the list in one poll. More than one, since an operation that a callback submits need
+ * not wait for another system call. Bounded, since I/O must not keep timers waiting for long. */
 #define ROUNDS 16
-/* Rounds in which a listener has its turn. */
+/* Rounds of one poll in which a listener accepts connections. */
 #define ACCEPT_ROUNDS (XEV__ACCEPTS_PER_TURN / TRIES_IN_A_ROW)
-_Static_assert(ACCEPT_ROUNDS > 0 && ACCEPT_ROUNDS < ROUNDS, "the bound holds");
+_Static_assert(ACCEPT_ROUNDS > 0 && ACCEPT_ROUNDS < ROUNDS,
+               "a listener accepts no more than its share of a turn");
 
 static int make_nonblocking(struct xev__fd *e) {
     int rc = e->nonblocking ? 0 : xev__os_set_nonblocking(e->fd, true);
@@ -44,9 +45,10 @@ static int try_udp_recv(xev_loop *loop, xev_completion *c, uint32_t *buffer) {
     return rc;
 }
 
-/* A TCP stream that gave less than there was room for is empty, and the next byte will be announced
- * by an edge; so will the end, unless it came with the edge we are working on. Not so where a
- * receive may stop early: at an urgent byte and, by Unix sockets, at descriptors. */
+/* Whether a receive that returned less than it had room for has emptied the stream. That holds for
+ * TCP: the kernel reports the next byte by a new event. The end of the stream has its event, too;
+ * where that event has come, short_read is XEV__SHORT_IS_NOTHING. It does not hold where a receive
+ * may stop early: at an urgent byte, and on Unix sockets at passed descriptors. */
 static bool is_empty_after_short_read(struct xev__fd *e) {
     if (e->short_read == XEV__SHORT_NOT_KNOWN) {
         e->short_read = xev__os_is_tcp(e->fd) ? XEV__SHORT_IS_EMPTY : XEV__SHORT_IS_NOTHING;
@@ -66,7 +68,7 @@ int xev__read_or_write(const xev_completion *c) {
     return rc == 0 ? XEV_EOF : rc;
 }
 
-/* Inline: what servers do most. */
+/* Inline, because a server does this most often. */
 static inline int try_recv(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32_t *buffer) {
     void *buf = c->arg.io.buf;
     uint32_t len = c->arg.io.len_bytes;
@@ -87,7 +89,8 @@ static inline int try_recv(xev_loop *loop, struct xev__fd *e, xev_completion *c,
         rc = c->arg.io.aux > 0 ? xev__os_recvv(e->fd, buf, c->arg.io.aux)
                                : xev__os_recv(e->fd, buf, len);
     }
-    /* Where there are no edges yet, who goes on reading is worth registering for: see step. */
+    /* A descriptor that is not registered yet gets no events. deliver_result then registers it,
+     * which pays for a multishot receive only. */
     if (rc > 0 && (uint32_t)rc < len && (e->registered || (c->flags & XEV__F_MULTI) != 0) &&
         is_empty_after_short_read(e)) {
         e->ready[XEV__READ] = false;
@@ -148,10 +151,11 @@ bool xev__is_unannounced(const xev_completion *c) {
     return c->op == XEV__OP_SENDMSG && xev__os_msg_is_to_unix(c->arg.io.buf);
 }
 
-/* Connections that are accepted with care after the kernel had no room for a descriptor. */
+/* How many connections are accepted one by one after the kernel refused to report on a descriptor.
+ */
 #define CAREFUL_ACCEPTS 1024
 
-static int arm(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e) {
+static int arm_descriptor(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e) {
     int rc = r->arm(loop, e);
     if (xev__os_exhausted(rc) && r->has_room != NULL) {
         r->careful = CAREFUL_ACCEPTS;
@@ -159,15 +163,17 @@ static int arm(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e) {
     return rc;
 }
 
-/* A direction that is not ready is announced when it is. 0 or a code: the next one must try for
- * itself, nothing will be announced. */
+/* Have the kernel report when direction d of e is ready. Returns 0 or a code. After a code the
+ * kernel will report nothing, so e stays marked as ready and the next operation is tried at once.
+ */
 static int arm_or_retry(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
                         enum xev__dir d) {
-    int rc = e->registered ? 0 : arm(loop, r, e);
+    int rc = e->registered ? 0 : arm_descriptor(loop, r, e);
     e->ready[d] = rc < 0;
     return rc;
 }
 
+/* The attempt at c, the head of its queue, would have blocked. */
 static void would_block(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
                         enum xev__dir d, xev_completion *c) {
     int rc = arm_or_retry(loop, r, e, d);
@@ -189,37 +195,40 @@ int xev__readiness_at_once(xev_loop *loop, struct xev__readiness *r, struct xev_
     enum xev__dir d = xev__dir(c);
     assert(e->head[d] == NULL && d != XEV__POLLS);
     if (!e->ready[d]) {
-        return XEV_EAGAIN; /* an event is to come */
+        return XEV_EAGAIN; /* the kernel will report when there is room */
     }
     uint32_t no_buffer;
     int rc = xev__try(loop, e, c, &no_buffer);
     if (rc == XEV_EAGAIN) {
-        (void)arm_or_retry(loop, r, e, d); /* where that fails, e stays ready, and step finds it */
+        (void)arm_or_retry(loop, r, e, d); /* on failure try_head meets the same error */
     } else {
         xev__count(&loop->count.events, 1);
     }
     return rc;
 }
 
-/* An attempt at the head of a direction gave no result: c waits, for whatever rc says. */
-static void no_result(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
-                      xev_completion *c, int rc) {
+/* The attempt at c, the head of its queue, has returned rc, which is no result. c stays active and
+ * waits for what rc names. */
+static void wait_for_result(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
+                            xev_completion *c, int rc) {
     if (rc == XEV_EAGAIN) {
         would_block(loop, r, e, xev__dir(c), c);
     } else if (rc == XEV__NO_BUFFER) {
         xev__count(&loop->count.events, 1);
         xev__fds_starve(loop, e, xev__buffers_expected(loop->buffers));
     } else {
-        assert(rc == XEV_EINPROGRESS && c->op == XEV__OP_SENDFILE); /* it has gone on to the pool */
+        assert(rc == XEV_EINPROGRESS && c->op == XEV__OP_SENDFILE); /* gone on to the pool */
     }
 }
 
-static void deliver(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, xev_completion *c,
-                    int rc, uint32_t buffer) {
+static void deliver_result(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
+                           xev_completion *c, int rc, uint32_t buffer) {
     enum xev__dir d = xev__dir(c);
+    assert(d != XEV__POLLS && e->head[d] == c);
     xev__count(&loop->count.events, 1);
     if (!e->ready[d] && !e->registered) {
-        (void)arm_or_retry(loop, r, e, d); /* an error is found again when there is no more */
+        /* An error is met again when the descriptor is found empty. */
+        (void)arm_or_retry(loop, r, e, d);
     }
     bool more = rc >= 0 && (c->flags & XEV__F_MULTI) != 0;
     if (buffer != UINT32_MAX) {
@@ -229,20 +238,20 @@ static void deliver(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
     }
 }
 
-/* As step, for an accept. */
-static bool step_accept(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
-                        xev_completion *c) {
+/* As try_head, for an accept. */
+static bool try_accept(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
+                       xev_completion *c) {
     uint32_t no_buffer = UINT32_MAX;
     bool careful = r->careful > 0;
     int rc = careful ? r->has_room(loop) : 0;
     if (rc < 0) {
-        r->careful = CAREFUL_ACCEPTS; /* the client would be accepted only to be turned away */
+        r->careful = CAREFUL_ACCEPTS; /* the loop could not serve the client it accepts */
     } else {
         rc = xev__try(loop, e, c, &no_buffer);
         r->careful -= careful && rc >= 0;
     }
     if (rc == XEV_EAGAIN) {
-        no_result(loop, r, e, c, rc);
+        wait_for_result(loop, r, e, c, rc);
         return false;
     }
     if (xev__accept_outlasts(c, rc)) {
@@ -253,18 +262,18 @@ static bool step_accept(xev_loop *loop, struct xev__readiness *r, struct xev__fd
     if (rc >= 0) {
         xev__accept_works(c);
     }
-    deliver(loop, r, e, c, rc, no_buffer);
+    deliver_result(loop, r, e, c, rc, no_buffer);
     return !careful;
 }
 
-/* One attempt at the head of a direction. False: nothing more to do there now. */
-static bool step(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, enum xev__dir d) {
+/* Attempt the head of queue d once. False: another attempt would find nothing now. */
+static bool try_head(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, enum xev__dir d) {
     xev_completion *c = e->head[d];
     if (c == NULL || !e->ready[d] || c->state != XEV__STARTED) {
         return false;
     }
     if (c->op == XEV__OP_ACCEPT) {
-        return step_accept(loop, r, e, c);
+        return try_accept(loop, r, e, c);
     }
     uint32_t buffer = UINT32_MAX;
     int rc;
@@ -275,32 +284,36 @@ static bool step(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, en
         rc = xev__try(loop, e, c, &buffer);
     }
     if (rc == XEV_EAGAIN || rc == XEV__NO_BUFFER || rc == XEV_EINPROGRESS) {
-        no_result(loop, r, e, c, rc);
+        wait_for_result(loop, r, e, c, rc);
         return false;
     }
-    deliver(loop, r, e, c, rc, buffer);
+    deliver_result(loop, r, e, c, rc, buffer);
     return true;
 }
 
-/* What c waits for holds, XEV_EAGAIN, or an error. */
-static int look(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, xev_completion *c) {
+/* Check a poll's condition. Returns the events that c asked for and that hold, XEV_EAGAIN if none
+ * does, or another code. */
+static int check_poll(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
+                      xev_completion *c) {
+    assert(c->op == XEV__OP_POLL && c->slot != e->edge);
     c->slot = e->edge;
     bool multi = (c->flags & XEV__F_MULTI) != 0;
     int rc = 0;
     if (multi && !e->registered) {
-        rc = arm(loop, r, e); /* which also announces what holds by now */
+        rc = arm_descriptor(loop, r, e); /* the kernel then reports the events that hold now, too */
         return rc == 0 ? XEV_EAGAIN : rc;
     }
     rc = xev__os_poll_now(e->fd, c->arg.io.aux);
     if (rc == XEV_EAGAIN && !e->registered) {
-        rc = arm(loop, r, e);
+        rc = arm_descriptor(loop, r, e);
         return rc == 0 ? XEV_EAGAIN : rc;
     }
     return rc;
 }
 
-/* Every poll looks once per event; with several waiting, callbacks may take any of them away. What
- * callbacks add waits for the next round: a repeated poll of what is ready would never end. */
+/* Check every poll of e once per event. A callback may end any of the polls, so the queue is read
+ * from its head again after each callback. A poll that a callback submits waits for the next round:
+ * a program that polls a ready descriptor again in each callback would keep the loop here. */
 static void try_polls(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e) {
     uint32_t gen = e->gen, left = 0;
     for (xev_completion *c = e->head[XEV__POLLS]; c != NULL; c = c->at.link.next) {
@@ -313,7 +326,7 @@ static void try_polls(xev_loop *loop, struct xev__readiness *r, struct xev__fd *
             continue;
         }
         left--;
-        int rc = look(loop, r, e, c);
+        int rc = check_poll(loop, r, e, c);
         if (rc == XEV_EAGAIN) {
             c = c->at.link.next;
             continue;
@@ -327,14 +340,15 @@ static void try_polls(xev_loop *loop, struct xev__readiness *r, struct xev__fd *
     }
 }
 
-/* A listener that has accepted as many as it may in this turn. */
+/* Whether the head of queue d is an accept that has used up its share of this turn. */
 static bool has_had_its_turn(const struct xev__readiness *r, const struct xev__fd *e,
                              enum xev__dir d) {
     const xev_completion *c = e->head[d];
     return r->round >= ACCEPT_ROUNDS && c != NULL && c->op == XEV__OP_ACCEPT && e->ready[d];
 }
 
-/* A listener that may have more: the connection before is tried first. */
+/* Whether the head of queue d is an accept that takes one connection at a time. The listener is
+ * then listed again, behind the connection it has accepted. */
 static bool accepts_with_care(const struct xev__readiness *r, const struct xev__fd *e,
                               enum xev__dir d) {
     const xev_completion *c = e->head[d];
@@ -345,6 +359,7 @@ static bool accepts_with_care(const struct xev__readiness *r, const struct xev__
 static void try_direction(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
                           enum xev__dir d) {
     uint32_t gen = e->gen; /* callbacks may close the descriptor */
+    assert(d != XEV__POLLS && e->fd != XEV_INVALID_FD);
     if (e->head[d] == NULL || !e->ready[d]) {
         return;
     }
@@ -353,7 +368,7 @@ static void try_direction(xev_loop *loop, struct xev__readiness *r, struct xev__
         return;
     }
     int tries = 0;
-    while (e->ready[d] && tries < TRIES_IN_A_ROW && step(loop, r, e, d)) {
+    while (e->ready[d] && tries < TRIES_IN_A_ROW && try_head(loop, r, e, d)) {
         if (e->gen != gen) {
             return;
         }
@@ -364,7 +379,7 @@ static void try_direction(xev_loop *loop, struct xev__readiness *r, struct xev__
     }
 }
 
-static void try_all(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e) {
+static void try_descriptor(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e) {
     uint32_t gen = e->gen;
     if (e->head[XEV__POLLS] != NULL) {
         try_polls(loop, r, e);
@@ -379,6 +394,7 @@ void xev__readiness_run(xev_loop *loop, struct xev__readiness *r) {
         struct xev__fd *e, *last = r->tail;
         do {
             e = r->head;
+            assert(e != NULL && e->listed);
             r->head = e->next_ready;
             if (r->head == NULL) {
                 r->tail = NULL;
@@ -387,7 +403,7 @@ void xev__readiness_run(xev_loop *loop, struct xev__readiness *r) {
             if (e->fd == XEV_INVALID_FD) {
                 xev__fds_reclaim(loop->fds, e);
             } else {
-                try_all(loop, r, e);
+                try_descriptor(loop, r, e);
             }
         } while (e != last);
     }

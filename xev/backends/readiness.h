@@ -1,8 +1,9 @@
-/* Internal: the adaptor from readiness to completions, for backends that are told "try now".
+/* Internal: the adaptor from readiness to completions. It serves backends whose kernel interface
+ * reports that a descriptor is ready, and not that an operation is complete.
  *
- * Try first, arm on would-block: an operation is attempted when its descriptor may be ready, and
- * waits for the backend's next word where it would block. All descriptors that may be ready stand
- * in one list; callbacks run only from xev__readiness_run, which the backend's poll calls.
+ * An operation is tried first. Where the attempt would block, the adaptor has the kernel report on
+ * the descriptor and waits for the next report. All descriptors that may be ready stand in one
+ * list. Callbacks run only from xev__readiness_run, which the backend's poll calls.
  */
 #ifndef XEV_BACKENDS_READINESS_H
 #define XEV_BACKENDS_READINESS_H
@@ -10,18 +11,20 @@
 #include "xev/core/core.h"
 
 struct xev__readiness {
-    struct xev__fd *head, *tail;
-    uint32_t round; /* of the run that goes on */
-    /* Have the kernel report on a descriptor from now on. 0 or a code. */
+    struct xev__fd *head, *tail; /* the entries whose descriptors may be ready */
+    uint32_t round;              /* the number of the round within xev__readiness_run */
+    /* Have the kernel report on a descriptor from now on. Returns 0 or a code. */
     int (*arm)(xev_loop *loop, struct xev__fd *fd);
-    /* 0: the kernel would report on one more descriptor; or why not. NULL: it always would. */
+    /* Returns 0 if the kernel would report on one more descriptor, else the code of its refusal.
+     * NULL: the kernel never refuses. */
     int (*has_room)(xev_loop *loop);
-    /* Above 0: it did not lately, and so many connections are accepted one by one, each where there
-     * is room for it. */
+    /* Above 0: the kernel has refused lately. The next connections, as many as this number, are
+     * accepted one by one, each after a call of has_room. */
     uint32_t careful;
 };
 
-/* What it can do: everything, since it makes the system calls itself. */
+/* For the backend's table: the adaptor can do every operation, since it makes the system calls
+ * itself. */
 #define XEV__HOW_BY_READINESS                                                                      \
     {                                                                                              \
         [XEV__OP_ACCEPT] = XEV__HOW_READY, [XEV__OP_RECV] = XEV__HOW_READY,                        \
@@ -34,32 +37,36 @@ struct xev__readiness {
         [XEV__OP_SHUTDOWN] = XEV__HOW_CALL, [XEV__OP_POLL] = XEV__HOW_READY                        \
     }
 
-/* No result of a call: see below. */
+/* Returned by xev__try, and by no system call: the operation needs a loaned buffer. */
 #define XEV__NO_BUFFER (-4999)
 
-/* Attempt c once. Its result, XEV_EAGAIN where it would block, XEV__NO_BUFFER where it needs a
- * loaned buffer and none is left; *buffer is the one used, or UINT32_MAX. */
+/* Attempt c once. Returns c's result; XEV_EAGAIN if c would block; XEV__NO_BUFFER if c needs a
+ * loaned buffer and none is left; XEV_EINPROGRESS if c, a sendfile, has gone on to the pool.
+ * *buffer is the number of the loaned buffer with the data, or UINT32_MAX. */
 int xev__try(xev_loop *loop, struct xev__fd *fd, xev_completion *c, uint32_t *buffer);
 
-/* For the backend's at_once: try the send c where its descriptor may take it. */
+/* For the backend's at_once: try the send c, unless its descriptor is known to be full. Returns c's
+ * result, or XEV_EAGAIN. */
 int xev__readiness_at_once(xev_loop *loop, struct xev__readiness *r, struct xev__fd *fd,
                            xev_completion *c);
 
-/* Make the call of a read or write. On a file, or where the descriptor is non-blocking. */
+/* Make the system call of the read or write c. Only for a file or a non-blocking descriptor, since
+ * the call would otherwise block the loop. */
 int xev__read_or_write(const xev_completion *c);
 
-/* A send that found no room where nothing announces that there is some: a Unix socket that is not
- * connected to its receiver stays writable while the receiver is full, and is even announced as
- * such by each attempt. */
+/* Whether the kernel will not report when the send c, which found no room, may be tried again. That
+ * is so for a Unix socket that is not connected to its receiver. Such a socket is writable while
+ * the receiver is full, and each attempt to send makes the kernel report it as writable. */
 bool xev__is_unannounced(const xev_completion *c);
 
-/* Put fd on the list of those to try. */
+/* Put e at the end of the list of entries to try, unless it is listed. */
 static inline void xev__readiness_list(struct xev__readiness *r, struct xev__fd *e) {
     if (e->listed) {
         return;
     }
     e->listed = true;
     e->next_ready = NULL;
+    assert((r->head == NULL) == (r->tail == NULL));
     if (r->tail != NULL) {
         r->tail->next_ready = e;
     } else {
@@ -68,10 +75,12 @@ static inline void xev__readiness_list(struct xev__readiness *r, struct xev__fd 
     r->tail = e;
 }
 
-/* The kernel says that fd may be ready. more: that there is something on it besides data (the end
- * of the stream, an error, an urgent byte), at which a receive may stop early. */
+/* The kernel reports that e's descriptor may be ready to read or write. more: there is something
+ * besides data on it (the end of the stream, an error, an urgent byte). A receive may stop early
+ * there, so a short read no longer shows that the stream is empty. */
 static inline void xev__readiness_event(struct xev__readiness *r, struct xev__fd *e, bool read,
                                         bool write, bool more) {
+    assert(e->registered && e->fd != XEV_INVALID_FD);
     if (more) {
         e->short_read = XEV__SHORT_IS_NOTHING;
     }
@@ -84,7 +93,8 @@ static inline void xev__readiness_event(struct xev__readiness *r, struct xev__fd
     }
 }
 
-/* Try what is listed, and what these callbacks list, in a bounded number of rounds. */
+/* Try the operations of the listed entries, and of the entries that the callbacks list meanwhile,
+ * in a bounded number of rounds. */
 void xev__readiness_run(xev_loop *loop, struct xev__readiness *r);
 
 #endif
