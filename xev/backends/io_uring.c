@@ -1,7 +1,6 @@
 /* io_uring: slots, operations and their events, the poll. The model stands in io_uring.h. */
 #include <assert.h>
 #include <errno.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -13,7 +12,7 @@
 #include "xev/os/udp.h"
 #include "xev/watchers/watchers.h"
 
-/* How soon to try again what nothing announces. */
+/* How long to wait before another attempt where the kernel reports no change. */
 #define LOOK_AGAIN_NS 10000000u
 /* How long the end of a loop waits for operations whose results may have been lost. */
 #define GIVE_UP_NS 1000000000u
@@ -37,13 +36,16 @@ static uint32_t slot_new(xev_loop *loop, xev_completion *c) {
         u->slots_len = len;
     }
     uint32_t i = u->free_slot;
+    assert(i < u->slots_len && u->slots[i].c == NULL && !u->slots[i].waiting);
     u->free_slot = u->slots[i].next;
     u->slots[i] = (struct xev__uring_slot){.c = c, .gen = u->slots[i].gen};
     return i;
 }
 
+/* A slot in the list of waiting slots becomes free when it leaves the list. */
 static void slot_free(struct xev__uring *u, uint32_t i) {
     struct xev__uring_slot *s = &u->slots[i];
+    assert(i < u->slots_len && s->c != NULL);
     s->c = NULL;
     s->gen++;
     if (!s->waiting) {
@@ -56,6 +58,7 @@ static void slot_wait(struct xev__uring *u, uint32_t i) {
     if (u->slots[i].waiting) {
         return;
     }
+    assert((u->wait_head == XEV__URING_NONE) == (u->wait_tail == XEV__URING_NONE));
     u->slots[i].waiting = true;
     u->slots[i].next = XEV__URING_NONE;
     if (u->wait_tail != XEV__URING_NONE) {
@@ -66,6 +69,7 @@ static void slot_wait(struct xev__uring *u, uint32_t i) {
     u->wait_tail = i;
 }
 
+/* Submissions are made in order, so none is made before that of a slot that waits. */
 static void request_or_wait(struct xev__uring *u, uint32_t i) {
     if (u->wait_head != XEV__URING_NONE || !xev__uring_request(u, i)) {
         slot_wait(u, i);
@@ -76,6 +80,7 @@ static void make_waiting_requests(struct xev__uring *u) {
     while (u->wait_head != XEV__URING_NONE) {
         uint32_t i = u->wait_head;
         struct xev__uring_slot *s = &u->slots[i];
+        assert(s->waiting);
         if (s->c != NULL && !xev__uring_request(u, i)) {
             return;
         }
@@ -93,30 +98,31 @@ static void make_waiting_requests(struct xev__uring *u) {
 
 /* ---- the buffer ring ---- */
 
-static void offer(xev_loop *loop, uint32_t id) {
+static void offer_buffer(xev_loop *loop, uint32_t id) {
     struct xev__uring *u = loop->backend;
     struct xev__buffers *b = loop->buffers;
+    assert(id < b->total && u->buffers_in_ring < loop->options.buffers);
     io_uring_buf_ring_add(u->buffers, xev__buffers_at(b, id), b->size_bytes, (unsigned short)id,
                           io_uring_buf_ring_mask(loop->options.buffers), 0);
     io_uring_buf_ring_advance(u->buffers, 1);
-    u->offered++;
+    u->buffers_in_ring++;
 }
 
 void xev__uring_offer_more(xev_loop *loop) {
     struct xev__uring *u = loop->backend;
-    while (u->offered < loop->options.buffers) {
+    while (u->buffers_in_ring < loop->options.buffers) {
         uint32_t id = xev__buffers_alloc(loop->buffers);
         if (id == XEV__URING_NONE) {
             return;
         }
-        offer(loop, id);
+        offer_buffer(loop, id);
     }
 }
 
 static void uring_buffer_back(xev_loop *loop, uint32_t id) {
     struct xev__uring *u = loop->backend;
-    if (u->buffers != NULL && u->offered < loop->options.buffers) {
-        offer(loop, id);
+    if (u->buffers != NULL && u->buffers_in_ring < loop->options.buffers) {
+        offer_buffer(loop, id);
     } else {
         xev__buffers_put(loop->buffers, id);
     }
@@ -124,13 +130,14 @@ static void uring_buffer_back(xev_loop *loop, uint32_t id) {
 
 static uint32_t uring_buffers_free(const xev_loop *loop) {
     const struct xev__uring *u = loop->backend;
-    return u->buffers != NULL ? u->offered : xev__buffers_left(loop->buffers);
+    return u->buffers != NULL ? u->buffers_in_ring : xev__buffers_left(loop->buffers);
 }
 
 /* ---- operations ---- */
 
-/* What is polled for before it is tried would wait for ever on a descriptor of another kind. True:
- * c is over, with that or, datagrams being there or room for them, with its result. */
+/* c is an operation that would first poll its descriptor. On a descriptor of the wrong kind that
+ * poll might never end. Returns true if c has ended at once: with an error for such a descriptor,
+ * or with its result, if it is a batch and there were datagrams, or room for them. */
 static bool ends_at_once(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     int rc = 0;
     if (c->op == XEV__OP_UDP_RECV_BATCH || c->op == XEV__OP_UDP_SEND_BATCH) {
@@ -151,7 +158,7 @@ static bool ends_at_once(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     return true;
 }
 
-/* e is NULL where c goes on in another form. */
+/* The start of the backend's table. e is NULL where restart_operation starts c in another form. */
 static void uring_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     struct xev__uring *u = loop->backend;
     if (xev__io_uring_ops.how[c->op] == XEV__HOW_READY ||
@@ -164,14 +171,16 @@ static void uring_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     if (c->op == XEV__OP_READ || c->op == XEV__OP_WRITE) {
         enum xev__os_kind kind = xev__os_kind(c->fd);
         if (kind == XEV__OS_FILE) {
-            /* The ring (Linux 6.18) takes no lock on the position, so that several writers of one
-             * log overwrite each other, and does not move it past a write that was cut short. */
+            /* Not through the ring: it (Linux 6.18) takes no lock on the position, so that several
+             * writers of one log overwrite each other. Nor does it move the position past a write
+             * that was cut short. */
             xev__count(&loop->count.syscalls, 1);
             xev__pend(loop, c, xev__read_or_write(c));
             return;
         }
         if (kind == XEV__OS_DEVICE) {
-            /* A terminal's driver heeds O_NONBLOCK only: a long write would block this thread. */
+            /* A terminal's driver heeds only O_NONBLOCK: a long write through the ring would block
+             * this thread. */
             c->flags |= XEV__F_POLLED;
         }
     }
@@ -190,8 +199,9 @@ static void uring_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
 static void uring_cancel(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     struct xev__uring *u = loop->backend;
     (void)e;
+    assert(c->slot < u->slots_len && u->slots[c->slot].c == c);
     if (!u->slots[c->slot].submitted) {
-        slot_free(u, c->slot); /* leaves the list later */
+        slot_free(u, c->slot); /* it leaves the list later */
         xev__pend(loop, c, XEV_ECANCELED);
         return;
     }
@@ -203,8 +213,8 @@ static void uring_forget(xev_loop *loop, struct xev__fd *e) {
     (void)e;
 }
 
-/* Put the operation back into the kernel, in whatever form its flags now say. */
-static void again(xev_loop *loop, xev_completion *c) {
+/* Start c once more, in the form that its flags name by now. Its slot is free. */
+static void restart_operation(xev_loop *loop, xev_completion *c) {
     if ((c->flags & XEV__F_CANCEL) != 0) {
         xev__finish(loop, c, XEV_ECANCELED, false);
         return;
@@ -212,18 +222,18 @@ static void again(xev_loop *loop, xev_completion *c) {
     uring_start(loop, NULL, c);
 }
 
-/* A poll said that the descriptor is ready. Its slot is free again. */
+/* The poll that c made of its descriptor has ended with res. c's slot is free. */
 static void try_polled(xev_loop *loop, xev_completion *c, int res) {
     const struct xev__uring *u = loop->backend;
     if (res >= 0 && (c->flags & XEV__F_LOAN) != 0 && u->buffers != NULL) {
-        c->flags &= (uint16_t)~XEV__F_POLLED; /* the ring has the buffers */
-        again(loop, c);
+        c->flags &= (uint16_t)~XEV__F_POLLED; /* the kernel takes a buffer out of the ring */
+        restart_operation(loop, c);
         return;
     }
     struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
     uint32_t buffer = XEV__URING_NONE;
     if ((c->flags & XEV__F_CANCEL) != 0) {
-        xev__finish(loop, c, XEV_ECANCELED, false); /* nothing was taken from the descriptor yet */
+        xev__finish(loop, c, XEV_ECANCELED, false); /* no data was taken from the descriptor */
         return;
     }
     int rc = res < 0 ? res : xev__try(loop, e, c, &buffer);
@@ -232,7 +242,7 @@ static void try_polled(xev_loop *loop, xev_completion *c, int res) {
         return;
     }
     if (rc == XEV_EAGAIN) {
-        again(loop, c);
+        restart_operation(loop, c);
         return;
     }
     if (rc == XEV_EINPROGRESS) {
@@ -251,7 +261,7 @@ static void try_polled(xev_loop *loop, xev_completion *c, int res) {
         xev__accept_works(c);
     }
     if (more) {
-        again(loop, c); /* before the callback, which may cancel it or close the descriptor */
+        restart_operation(loop, c); /* first: the callback may cancel c or close the descriptor */
     }
     if (buffer != XEV__URING_NONE) {
         xev__finish_loan(loop, c, buffer, rc, more);
@@ -260,8 +270,10 @@ static void try_polled(xev_loop *loop, xev_completion *c, int res) {
     }
 }
 
-/* The terminal event of a request that its operation survives. True: taken care of. */
-static bool survives(xev_loop *loop, xev_completion *c, int res) {
+/* A terminal event of the kernel that need not end c: res names a state that passes, or a form of
+ * the operation that this kernel lacks. True: c was started again, was made to wait or has ended
+ * here. False: res is c's result. */
+static bool continue_operation(xev_loop *loop, xev_completion *c, int res) {
     const struct xev__uring *u = loop->backend;
     bool multi = (c->flags & XEV__F_MULTI) != 0;
     struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
@@ -270,35 +282,36 @@ static bool survives(xev_loop *loop, xev_completion *c, int res) {
         return true;
     }
     if (res == XEV_EAGAIN) {
-        /* The descriptor is non-blocking: io_uring does not wait on such a one by itself. */
+        /* The descriptor is non-blocking. io_uring does not wait on such a descriptor by itself. */
         c->flags |= XEV__F_POLLED;
-        again(loop, c);
+        restart_operation(loop, c);
         return true;
     }
     bool no_buffer = res == XEV_ENOBUFS && (c->flags & XEV__F_LOAN) != 0;
     if ((c->flags & XEV__F_CANCEL) != 0) {
         bool refused = multi && res == XEV_EINVAL && (c->flags & XEV__F_ONE_SHOT) == 0;
         if (res == XEV_EINTR || no_buffer || refused || xev__accept_outlasts(c, res)) {
-            xev__finish(loop, c, XEV_ECANCELED, false); /* it would have gone on */
+            xev__finish(loop, c, XEV_ECANCELED, false); /* not cancelled, it would go on */
             return true;
         }
         return false;
     }
     if (res == XEV_EINTR) {
-        again(loop, c);
+        restart_operation(loop, c);
         return true;
     }
     if (no_buffer) {
-        /* One at a time from now on, so that no connection takes all the buffers there are. */
+        /* One receive at a time from now on, so that no connection takes all the buffers. */
         c->flags |= XEV__F_ONE_SHOT;
         xev__uring_offer_more(loop);
-        xev__fds_starve(loop, e, u->offered > 0 || xev__buffers_expected(loop->buffers));
+        xev__fds_starve(loop, e, u->buffers_in_ring > 0 || xev__buffers_expected(loop->buffers));
         return true;
     }
     if (multi && res == XEV_EINVAL && (c->flags & XEV__F_ONE_SHOT) == 0) {
-        /* A kernel without the multishot form says so like this. A bad request says it again. */
+        /* A kernel without the multishot form answers EINVAL. Where the operation itself is
+         * invalid, the one-shot form is answered so, too. */
         c->flags |= XEV__F_ONE_SHOT | XEV__F_PROBING;
-        again(loop, c);
+        restart_operation(loop, c);
         return true;
     }
     if (!xev__accept_outlasts(c, res)) {
@@ -308,25 +321,27 @@ static bool survives(xev_loop *loop, xev_completion *c, int res) {
     return true;
 }
 
-/* A poll's terminal event, the slot is free again. found: what holds of what was asked for. */
+/* The terminal event of a poll. Its slot is free. found: the events that were asked for and hold.
+ */
 static void poll_ended(xev_loop *loop, xev_completion *c, int res, int found) {
     bool multi = (c->flags & XEV__F_MULTI) != 0;
     if (!multi && c->result > 0) {
-        xev__finish(loop, c, c->result, false); /* found before, and the kernel told to stop */
+        xev__finish(loop, c, c->result, false); /* on_poll had the kernel end the poll */
     } else if (res < 0) {
-        xev__finish(loop, c, res == XEV_EINVAL ? XEV_EPERM : res, false); /* nothing to wait on */
+        xev__finish(loop, c, res == XEV_EINVAL ? XEV_EPERM : res, false); /* cannot be polled */
     } else if (!multi && found > 0) {
         xev__finish(loop, c, found, false);
     } else if (!multi) {
         c->flags |= XEV__F_PROBING;
-        again(loop, c);
+        restart_operation(loop, c);
     } else if (!xev__os_can_watch(c->fd)) {
         xev__finish(loop, c, XEV_EPERM, false);
     } else {
-        /* The kernel ran out of room for results. Before the callback, which may close it. */
+        /* The kernel ran out of room for results. Restarted before the callback, which may close
+         * the descriptor. */
         bool cancelled = (c->flags & XEV__F_CANCEL) != 0;
         if (!cancelled) {
-            again(loop, c);
+            restart_operation(loop, c);
         }
         if (found > 0) {
             xev__finish(loop, c, found, true);
@@ -337,12 +352,14 @@ static void poll_ended(xev_loop *loop, xev_completion *c, int res, int found) {
     }
 }
 
-/* The kernel reports the end of the peer's stream to every poll, asked for or not. A one-shot poll
- * that would return for that at once, again and again, waits in the multishot form (PROBING), which
- * tells of changes only, and is ended when it has found something. */
+/* The kernel reports the end of the peer's stream to every poll, even to a poll that did not ask
+ * for it. A one-shot poll would then end at once, each time it is started. So c waits in the
+ * multishot form (XEV__F_PROBING), which reports only changes, and is ended when an event that c
+ * asked for has come. */
 static void on_poll(xev_loop *loop, uint32_t i, int res, bool more) {
     struct xev__uring *u = loop->backend;
     xev_completion *c = u->slots[i].c;
+    assert(c->op == XEV__OP_POLL && c->slot == i);
     int found = res > 0 ? (int)xev__os_poll_result((uint32_t)res, c->arg.io.aux) : 0;
     if (!more) {
         slot_free(u, i);
@@ -358,38 +375,6 @@ static void on_poll(xev_loop *loop, uint32_t i, int res, bool more) {
     }
 }
 
-#define HEADER_BYTES ((int)sizeof(struct io_uring_recvmsg_out))
-#define NAME_BYTES ((int)sizeof(((xev_datagram *)0)->priv.name))
-#define CONTROL_BYTES ((int)sizeof(((xev_datagram *)0)->priv.control))
-_Static_assert(HEADER_BYTES + NAME_BYTES + CONTROL_BYTES == XEV_DATAGRAM_OVERHEAD, "as promised");
-
-/* Describe what slot i's request brought. Before it is made again: that may write to the header.
- * Returns the bytes of the datagram alone. */
-static int datagram_arrived(xev_loop *loop, uint32_t i, xev_completion *c, uint32_t buffer,
-                            int res) {
-    const struct xev__uring *u = loop->backend;
-    xev_datagram *d = c->arg.io.buf;
-    if ((c->flags & XEV__F_LOAN) == 0) {
-        xev__os_udp_received(d, (uint32_t)res);
-        return res;
-    }
-    uint8_t *data = buffer != XEV__URING_NONE ? xev__buffers_at(loop->buffers, buffer) : NULL;
-    if (!u->slots[i].headed || data == NULL || res < XEV_DATAGRAM_OVERHEAD) {
-        d->buf = res > 0 ? data : NULL;
-        xev__os_udp_received(d, (uint32_t)res);
-        return res;
-    }
-    struct io_uring_recvmsg_out head;
-    memcpy(&head, data, sizeof head);
-    const uint8_t *name = data + HEADER_BYTES, *control = name + NAME_BYTES;
-    res -= XEV_DATAGRAM_OVERHEAD;
-    xev__os_udp_describe(d, (uint32_t)res, name, head.namelen, control, head.controllen,
-                         (head.flags & MSG_TRUNC) != 0);
-    d->buf = res > 0 ? data + XEV_DATAGRAM_OVERHEAD : NULL;
-    loop->buffers->offset = XEV_DATAGRAM_OVERHEAD;
-    return res;
-}
-
 static void on_operation(xev_loop *loop, uint32_t i, int res, uint32_t cqe_flags) {
     struct xev__uring *u = loop->backend;
     xev_completion *c = u->slots[i].c;
@@ -400,26 +385,28 @@ static void on_operation(xev_loop *loop, uint32_t i, int res, uint32_t cqe_flags
         on_poll(loop, i, res, more);
         return;
     }
-    assert(c->op != XEV__OP_ACCEPT || u->accepts_left > 0);
-    u->accepts_left -= c->op == XEV__OP_ACCEPT; /* see reap: no batch is larger than what is left */
+    assert(c->slot == i && u->slots[i].submitted);
+    assert(c->op != XEV__OP_ACCEPT || u->accepts_left > 0); /* deliver_events bounds the batch */
+    u->accepts_left -= c->op == XEV__OP_ACCEPT;
     if ((cqe_flags & IORING_CQE_F_BUFFER) != 0) {
         buffer = cqe_flags >> IORING_CQE_BUFFER_SHIFT;
-        u->offered--;
+        assert(buffer < loop->buffers->total && u->buffers_in_ring > 0);
+        u->buffers_in_ring--;
     }
     if (c->op == XEV__OP_ACCEPT && (c->flags & XEV__F_POLLED) == 0) {
-        res = xev__os_above_std(res); /* a poll's result is a mask, and no descriptor */
+        res = xev__os_above_std(res); /* not of a poll: its result is a mask of events */
     }
     if (!more) {
         slot_free(u, i);
         if (res < 0 || (c->flags & XEV__F_POLLED) != 0) {
-            if (survives(loop, c, res)) {
+            if (continue_operation(loop, c, res)) {
                 return;
             }
         }
     }
     if (c->op == XEV__OP_SHUTDOWN && res == 0) {
-        /* Its turn in the queue. The call itself does not block, and the ring would start a kernel
-         * thread for it. */
+        /* The shutdown is now the head of its queue. The system call does not block. The ring would
+         * start a kernel thread for it. */
         bool stopped = (c->flags & XEV__F_CANCEL) != 0;
         res = stopped ? XEV_ECANCELED : xev__os_shutdown_write(c->fd);
     }
@@ -427,7 +414,8 @@ static void on_operation(xev_loop *loop, uint32_t i, int res, uint32_t cqe_flags
         res = XEV_EOF;
     }
     if (res >= 0 && c->op == XEV__OP_UDP_RECV) {
-        res = datagram_arrived(loop, i, c, buffer, res); /* its slot is as it was */
+        res = xev__uring_datagram_arrived(loop, i, c, buffer,
+                                          res); /* reads the slot, though it is free */
     }
     bool success = res >= 0;
     bool cancelled = false;
@@ -439,8 +427,8 @@ static void on_operation(xev_loop *loop, uint32_t i, int res, uint32_t cqe_flags
         c->flags &= (uint16_t)~XEV__F_PROBING;
         xev__accept_works(c);
         if (!more && (c->flags & XEV__F_MULTI) != 0) {
-            /* The kernel's multishot is over, or was none; ours is not. Before the callback, which
-             * may cancel it or close the descriptor. */
+            /* The kernel's operation has ended, and c goes on. It is started again before the
+             * callback, which may cancel c or close the descriptor. */
             more = true;
             cancelled = (c->flags & XEV__F_CANCEL) != 0;
             if (!cancelled) {
@@ -448,12 +436,12 @@ static void on_operation(xev_loop *loop, uint32_t i, int res, uint32_t cqe_flags
                     loop->fds->waiting[XEV__WAIT_BUFFER].head == NULL) {
                     c->flags &= (uint16_t)~XEV__F_ONE_SHOT;
                 }
-                again(loop, c);
+                restart_operation(loop, c);
             }
         }
     }
     if (buffer != XEV__URING_NONE && success) {
-        if (u->offered < loop->options.buffers / 2) {
+        if (u->buffers_in_ring < loop->options.buffers / 2) {
             xev__uring_offer_more(loop);
         }
         xev__finish_loan(loop, c, buffer, res, more);
@@ -476,31 +464,34 @@ static void on_event(xev_loop *loop, uint64_t data, int res, uint32_t cqe_flags)
         xev__os_wake_drain(u->wake);
         if ((cqe_flags & IORING_CQE_F_MORE) == 0) {
             u->wake_armed = false;
-            /* Refused: asking again at once would be refused again, for as long as memory lacks.
-             * Until then the loop looks for wakes by itself. */
+            /* The kernel refuses the poll while it is short of memory, so the next attempt is made
+             * later. Until then the loop wakes up by itself and looks into its inbox. */
             u->wake_retry_ns = res < 0 ? xev__os_now_ns() + LOOK_AGAIN_NS : 0;
         }
         return;
     }
     if (i >= u->slots_len || u->slots[i].c == NULL ||
         (u->slots[i].gen & XEV__URING_GEN_MASK) != gen) {
-        return; /* of an operation that is over */
+        return; /* the operation has ended already */
     }
     if (kind == XEV__URING_OP) {
         on_operation(loop, i, res, cqe_flags);
     } else if (res == XEV_EALREADY) {
-        /* A thread of the kernel's is at it, told to stop, and may not be able to for long. */
+        /* A kernel thread carries out the operation. It was told to stop, but may not do so for
+         * long. */
         u->stuck = u->slots[i].stuck = true;
         u->stuck_until_ns = xev__os_now_ns() + LOOK_AGAIN_NS;
     } else if (res < 0) {
-        /* Not found: it was changing hands. If it did not end by itself, the next request will
-         * find it. */
+        /* The kernel did not find the operation, which was passing from one of its lists to
+         * another. Unless the operation ends by itself, the next cancel will find it. */
         request_or_wait(u, i);
     }
 }
 
-/* Ask once more to cancel what could not be. Returns how long to wait at most, given a limit. */
+/* Cancel the stuck operations once more, when it is time. Returns how long the poll may wait, which
+ * is at most timeout_ns. */
 static uint64_t cancel_stuck(struct xev__uring *u, uint64_t timeout_ns) {
+    assert(u->stuck);
     uint64_t now = xev__os_now_ns();
     if (now < u->stuck_until_ns) {
         return timeout_ns < u->stuck_until_ns - now ? timeout_ns : u->stuck_until_ns - now;
@@ -518,9 +509,9 @@ static uint64_t cancel_stuck(struct xev__uring *u, uint64_t timeout_ns) {
 
 /* ---- poll ---- */
 
-/* Deliver what was complete on entry. Where many connections came, the rest stays in the ring for
- * the next turn. */
-static void reap(xev_loop *loop) {
+/* Deliver the events that are in the ring on entry. Events that come meanwhile wait for the next
+ * turn. So do the events behind the last connection that this turn may report. */
+static void deliver_events(xev_loop *loop) {
     struct xev__uring *u = loop->backend;
     unsigned left = io_uring_cq_ready(&u->ring);
     u->accepts_left = XEV__ACCEPTS_PER_TURN;
@@ -541,6 +532,7 @@ static void reap(xev_loop *loop) {
             copy[i].res = ready[i]->res;
             copy[i].flags = ready[i]->flags;
         }
+        assert(n <= left);
         io_uring_cq_advance(&u->ring, n);
         for (unsigned i = 0; i < n; i++) {
             on_event(loop, copy[i].user_data, copy[i].res, copy[i].flags);
@@ -549,13 +541,14 @@ static void reap(xev_loop *loop) {
     }
 }
 
-/* The ring says in shared memory that entering the kernel would bring something. */
+/* Whether the kernel notes, in memory it shares with us, that entering it would bring events. */
 static bool kernel_says_news(const struct xev__uring *u) {
     unsigned flags = __atomic_load_n(u->ring.sq.kflags, __ATOMIC_ACQUIRE);
     return (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
-/* Whether it could, also where the ring does not say. */
+/* Whether entering the kernel may bring events. Without DEFER_TASKRUN the kernel does not note it.
+ */
 static bool kernel_has_news(const struct xev__uring *u) {
     return !xev__uring_has(u, XEV_FEATURE_DEFER_TASKRUN) || kernel_says_news(u);
 }
@@ -566,7 +559,7 @@ static bool uring_peek(xev_loop *loop) {
            u->wait_head != XEV__URING_NONE || kernel_has_news(u);
 }
 
-static int enter(xev_loop *loop, uint64_t timeout_ns) {
+static int enter_kernel(xev_loop *loop, uint64_t timeout_ns) {
     struct xev__uring *u = loop->backend;
     if (timeout_ns == 0) {
         if (io_uring_sq_ready(&u->ring) == 0 && !kernel_has_news(u)) {
@@ -578,7 +571,7 @@ static int enter(xev_loop *loop, uint64_t timeout_ns) {
     xev__count(&loop->count.syscalls, 1);
     struct io_uring_cqe *cqe;
     bool for_ever = timeout_ns > INT64_MAX / 2; /* Linux 6.1 adds its clock to it unchecked */
-    timeout_ns += u->slack_ns; /* which the kernel gives to every wait but a ring's (6.18) */
+    timeout_ns += u->slack_ns; /* Linux 6.18 adds it to every wait but that of a ring */
     struct __kernel_timespec ts = {
         .tv_sec = (int64_t)(timeout_ns / 1000000000u),
         .tv_nsec = (int64_t)(timeout_ns % 1000000000u),
@@ -586,8 +579,9 @@ static int enter(xev_loop *loop, uint64_t timeout_ns) {
     return io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, for_ever ? NULL : &ts, NULL);
 }
 
-/* All there is to ask of the kernel is in the submission queue, as far as there is room. */
-static int make_ready(xev_loop *loop) {
+/* Put everything that waits for it into the submission queue, as far as there is room. Enables the
+ * ring when called for the first time. Returns 0 or a code. */
+static int fill_submission_queue(xev_loop *loop) {
     struct xev__uring *u = loop->backend;
     if (u->owner == 0) {
         int rc = xev__uring_attach(u);
@@ -606,8 +600,9 @@ static int make_ready(xev_loop *loop) {
 static bool uring_prepare(xev_loop *loop) {
     struct xev__uring *u = loop->backend;
     if (u->host != XEV_INVALID_FD) {
-        /* What it was for is looked for below. Registered anew: in Linux 6.18 a signal that is
-         * given from within another eventfd's, as when a polled one is written, is the last one. */
+        /* The signal is taken back, since the ring itself is looked at below. The eventfd is
+         * registered anew: in Linux 6.18 a signal that the kernel gives while it signals another
+         * eventfd (one that is polled and is written) is the last signal of that registration. */
         xev__count(&loop->count.syscalls, 3);
         xev__os_wake_drain(u->ring_signal);
         (void)io_uring_unregister_eventfd(&u->ring);
@@ -615,25 +610,26 @@ static bool uring_prepare(xev_loop *loop) {
             return true;
         }
     }
-    if (make_ready(loop) < 0) {
-        return true; /* the run will say why */
+    if (fill_submission_queue(loop) < 0) {
+        return true; /* xev_loop_run will return the error */
     }
     if (io_uring_sq_ready(&u->ring) > 0) {
         xev__count(&loop->count.syscalls, 1);
         (void)io_uring_submit(&u->ring);
     }
-    /* What found no room in the ring signals nothing when there is some. */
+    /* No signal is given when the ring has room again for a slot that waits. */
     return io_uring_cq_ready(&u->ring) > 0 || io_uring_sq_ready(&u->ring) > 0 ||
            u->wait_head != XEV__URING_NONE || kernel_says_news(u);
 }
 
-/* The ring's own descriptor will not do: with DEFER_TASKRUN nobody who polls it is woken. */
+/* The host's epoll descriptor. The ring's own descriptor cannot serve: with DEFER_TASKRUN the
+ * kernel does not wake a thread that polls it. */
 static xev_fd uring_descriptor(xev_loop *loop) {
     struct xev__uring *u = loop->backend;
     if (u->host != XEV_INVALID_FD) {
         return u->host;
     }
-    int rc = make_ready(loop);
+    int rc = fill_submission_queue(loop);
     rc = rc == 0 ? xev__os_wake_open(&u->ring_signal) : rc;
     if (rc < 0) {
         return rc;
@@ -649,13 +645,15 @@ static xev_fd uring_descriptor(xev_loop *loop) {
         return rc;
     }
     u->host = ep;
-    if (uring_prepare(loop)) { /* again: what was prepared before signals nothing here */
-        (void)xev__os_wake_signal(u->ring_signal); /* the run looks for itself, too */
+    /* Prepared once more: events from before the registration of the eventfd give no signal. */
+    if (uring_prepare(loop)) {
+        (void)xev__os_wake_signal(u->ring_signal); /* on failure: xev_loop_run looks by itself */
     }
     return ep;
 }
 
-/* Operations whose results were lost do not end when they are cancelled. The others do, soon. */
+/* Deinit after results were lost. The operations whose results were lost never end. All others end
+ * soon after they are cancelled, so the loop gives up after a while. */
 static void give_up_when_due(struct xev__uring *u) {
     uint64_t now = xev__os_now_ns();
     if (u->give_up_ns == 0) {
@@ -670,31 +668,31 @@ static int uring_poll(xev_loop *loop, uint64_t timeout_ns) {
     if (loop->deinit && u->results_lost) {
         give_up_when_due(u);
     }
-    if (xev__uring_is_foreign(loop)) { /* deinit */
+    if (xev__uring_is_foreign(loop)) { /* only deinit polls such a ring */
         xev__os_wake_wait(u->wake, timeout_ns > 0 ? 10 : 0);
         return 0;
     }
     if (u->stuck) {
         timeout_ns = cancel_stuck(u, timeout_ns);
     }
-    rc = make_ready(loop);
+    rc = fill_submission_queue(loop);
     if (rc < 0) {
         return rc;
     }
     if (io_uring_cq_ready(&u->ring) > 0 || u->wait_head != XEV__URING_NONE) {
         timeout_ns = 0;
     } else if (!u->wake_armed && timeout_ns > LOOK_AGAIN_NS) {
-        timeout_ns = LOOK_AGAIN_NS; /* nobody could end the wait */
+        timeout_ns = LOOK_AGAIN_NS; /* a wake could not end the wait */
     }
-    rc = enter(loop, timeout_ns);
+    rc = enter_kernel(loop, timeout_ns);
     xev__woke(loop);
-    reap(loop); /* EBUSY: there are results to be taken first */
+    deliver_events(loop); /* also on EBUSY, which asks for room in the completion queue */
     if (rc >= 0 || rc == -ETIME) {
         return 0;
     }
     if (rc == -EBADR) {
-        /* There was no memory for results. Whose they were is not known, so those operations would
-         * never end: the run does. */
+        /* The kernel had no memory for some results. It does not say whose results they were. Those
+         * operations will never end, so xev_loop_run returns the error. */
         u->results_lost = true;
     }
     loop->failed_call = "io_uring_enter";
@@ -722,10 +720,10 @@ static void uring_abandon(xev_loop *loop) {
     if (!xev__uring_is_foreign(loop)) {
         return;
     }
-    /* The kernel cancelled and ended that thread's requests when it exited; what it has to say
-     * about them may be in the ring or lost with the thread. */
+    /* The kernel cancelled the requests of the owner thread when that thread exited. Their events
+     * may be in the ring, or were lost with the thread. */
     do {
-        reap(loop);
+        deliver_events(loop);
     } while (io_uring_cq_ready(&u->ring) > 0);
     for (uint32_t i = 0; i < u->slots_len; i++) {
         xev_completion *c = u->slots[i].c;
@@ -751,14 +749,14 @@ const struct xev_backend_ops xev__io_uring_ops = {
             [XEV__OP_RECV] = XEV__HOW_MULTI,
             [XEV__OP_RECVMSG] = XEV__HOW_REQUEST,
             [XEV__OP_UDP_RECV] = XEV__HOW_MULTI,
-            [XEV__OP_UDP_RECV_BATCH] = XEV__HOW_READY, /* the ring has no recvmmsg, ... */
-            [XEV__OP_PROCESS] = XEV__HOW_READY,        /* its waitid is of Linux 6.7 */
+            [XEV__OP_UDP_RECV_BATCH] = XEV__HOW_READY, /* the ring has no recvmmsg */
+            [XEV__OP_PROCESS] = XEV__HOW_READY,        /* the ring's waitid needs Linux 6.7 */
             [XEV__OP_READ] = XEV__HOW_REQUEST,
             [XEV__OP_CONNECT] = XEV__HOW_READY, /* called at submission: addr need not stay */
             [XEV__OP_SEND] = XEV__HOW_REQUEST,
             [XEV__OP_SENDMSG] = XEV__HOW_REQUEST,
             [XEV__OP_UDP_SEND] = XEV__HOW_REQUEST,
-            [XEV__OP_UDP_SEND_BATCH] = XEV__HOW_READY, /* ... and no sendmmsg */
+            [XEV__OP_UDP_SEND_BATCH] = XEV__HOW_READY, /* the ring has no sendmmsg */
             [XEV__OP_WRITE] = XEV__HOW_REQUEST,
             [XEV__OP_SENDFILE] = XEV__HOW_READY,
             [XEV__OP_SHUTDOWN] = XEV__HOW_CALL, /* the ring would start a thread for it */

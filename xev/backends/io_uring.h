@@ -1,17 +1,17 @@
-/* Internal: what the files of the io_uring backend share.
+/* Internal: the declarations that the files of the io_uring backend share.
  *
  *   io_uring.c           slots, operations, events, the poll, the table of the backend
- *   io_uring_requests.c  the submissions that an operation, a cancel or the wake is made of
- *   io_uring_setup.c     the ring and its buffers: made, bound to their thread, ended
+ *   io_uring_requests.c  the submissions, and the header of a received datagram
+ *   io_uring_setup.c     the creation of the ring and its buffers, their thread, their end
  *
- * Every operation in the kernel has a slot; user_data is the slot's number and generation, never a
- * pointer, so a late or repeated event finds nothing. A slot is free again only when its terminal
- * event was seen: until then the kernel may write to the caller's memory, and a cancelled operation
- * is not reported before.
+ * Every operation in the kernel has a slot. user_data is the number and the generation of the slot,
+ * never a pointer, so a late or repeated event finds nothing. Until the terminal event has come the
+ * kernel may write to the caller's memory. So the slot is freed at that event and not earlier, and
+ * a cancelled operation is reported at that event and not earlier.
  *
- * The ring is created disabled and enabled by the first poll: SINGLE_ISSUER then binds it to the
- * thread that runs the loop, whoever initialised it. Operations that find no room in the submission
- * queue wait in a list of slots.
+ * The ring is created disabled and enabled by the first poll. SINGLE_ISSUER then binds it to the
+ * thread that runs the loop, which need not be the thread that initialised it. An operation that
+ * finds no room in the submission queue waits: its slot stands in a list.
  */
 #ifndef XEV_BACKENDS_IO_URING_H
 #define XEV_BACKENDS_IO_URING_H
@@ -29,38 +29,39 @@ enum xev__uring_kind { XEV__URING_OP = 0, XEV__URING_CANCEL = 1, XEV__URING_WAKE
 #define XEV__URING_GEN_MASK ((1u << 30) - 1)
 
 struct xev__uring_slot {
-    xev_completion *c; /* NULL: free, or waiting only to leave the list */
+    xev_completion *c; /* NULL: the slot is free, or it will be when it leaves the list */
     uint32_t gen;
     uint32_t next;  /* free list, or list of waiting slots */
-    bool waiting;   /* in the list: has a request to be made */
-    bool submitted; /* the kernel has it, so the waiting request is a cancel */
-    bool headed;    /* datagrams come with a header before them */
-    bool stuck;     /* could not be cancelled yet */
+    bool waiting;   /* in the list: a submission is to be made for the slot */
+    bool submitted; /* the kernel has the operation: the next submission is its cancel */
+    bool headed;    /* the kernel writes a header in front of each datagram */
+    bool stuck;     /* the kernel could not cancel the operation yet */
 };
 
 struct xev__uring {
     struct io_uring ring;
     struct io_uring_buf_ring *buffers; /* NULL: not in use */
-    uint32_t offered;                  /* buffers in the ring */
+    uint32_t buffers_in_ring;
     uint32_t features;
-    uint64_t owner;    /* thread the ring is bound to, 0: not yet enabled */
-    uint64_t slack_ns; /* of that thread's timers */
-    bool foreign;      /* that thread is gone, and another ends the loop */
-    bool wake_armed;
-    uint64_t wake_retry_ns; /* the kernel refused to: when to ask again; 0: it did not */
-    uint32_t accepts_left;  /* in this turn */
-    bool stuck;             /* some slot is, and is tried again from then on: */
+    uint64_t owner;    /* the thread that the ring is bound to; 0: the ring is not enabled yet */
+    uint64_t slack_ns; /* the timer slack of that thread */
+    bool foreign;      /* that thread has ended, and another thread ends the loop */
+    bool wake_armed;   /* the kernel has the poll of the wake descriptor */
+    uint64_t wake_retry_ns; /* the kernel refused that poll: when to ask again; 0: it did not */
+    uint32_t accepts_left;  /* connections that may still be reported in this turn */
+    bool stuck;             /* some slot is stuck, and is cancelled again at stuck_until_ns */
     uint64_t stuck_until_ns;
-    bool results_lost;   /* the kernel said so */
-    uint64_t give_up_ns; /* when the end of the loop waits no longer; 0: not known yet */
+    bool results_lost;   /* the kernel had no memory for some results */
+    uint64_t give_up_ns; /* when the loop's end stops waiting for results; 0: not set yet */
     xev_fd wake;
-    /* For somebody else to wait for: an epoll of wake and of what the ring signals, or none yet. */
+    /* host is an epoll descriptor that a foreign event loop may wait for. It watches wake and
+     * ring_signal, the eventfd that the ring signals. XEV_INVALID_FD until the program asks. */
     xev_fd host, ring_signal;
     struct xev__uring_slot *slots;
     uint32_t slots_len, free_slot;
     uint32_t wait_head, wait_tail;
-    /* For vectored requests on sockets, one per place in the submission queue: the kernel has
-     * copied it (SUBMIT_STABLE) when the place is free again. */
+    /* One message header per place in the submission queue, for vectored operations on sockets. The
+     * kernel has copied the header (SUBMIT_STABLE) by the time the place is free again. */
     uint64_t (*headers)[8];
 };
 
@@ -68,7 +69,8 @@ static inline bool xev__uring_has(const struct xev__uring *u, uint32_t feature) 
     return (u->features & feature) != 0;
 }
 
-/* The ring is not for this thread: bound to another, or its parent process's. */
+/* Whether this thread must not use the ring: the ring is bound to another thread, or belongs to the
+ * parent process. */
 static inline bool xev__uring_is_foreign(const xev_loop *loop) {
     const struct xev__uring *u = loop->backend;
     return u->foreign || xev__forked(loop) || (u->owner != 0 && u->owner != xev__os_thread_id());
@@ -76,20 +78,28 @@ static inline bool xev__uring_is_foreign(const xev_loop *loop) {
 
 /* ---- io_uring.c ---- */
 
-/* As many free buffers into the ring as it has places. */
+/* Put free buffers into the ring until its places are full or no buffer is left. */
 void xev__uring_offer_more(xev_loop *loop);
 
 /* ---- io_uring_requests.c ---- */
 
-/* Make the request that slot i is there for, or its cancel. False: no room. */
+/* Submit the operation of slot i; or its cancel, where the kernel has the operation. False: there
+ * is no room in the submission queue. */
 bool xev__uring_request(struct xev__uring *u, uint32_t i);
 
-/* Ask to be told of xev__os_wake_signal; where there is no room, u->wake_armed stays false. */
+/* Describe the datagram that the operation of slot i received. To be called before the operation is
+ * started again, since that may write to the header. Returns the length of the datagram without the
+ * kernel's header. */
+int xev__uring_datagram_arrived(xev_loop *loop, uint32_t i, xev_completion *c, uint32_t buffer,
+                                int res);
+
+/* Submit the poll of the wake descriptor, which ends the wait when xev__os_wake_signal is called.
+ * Without room in the submission queue u->wake_armed stays false. */
 void xev__uring_arm_wake(struct xev__uring *u);
 
 /* ---- io_uring_setup.c ---- */
 
-/* Of the backend's table. */
+/* init and deinit of the backend's table. */
 int xev__uring_init(xev_loop *loop, char *why, size_t why_len);
 void xev__uring_deinit(xev_loop *loop);
 

@@ -1,6 +1,8 @@
-/* io_uring: submissions. Each takes a place in the submission queue and fills it in; what finds
- * none is for the caller to remember. */
+/* io_uring: submissions. Each takes a place in the submission queue and fills it in. Where no place
+ * is free the caller puts the slot into the list of waiting slots. */
+#include <assert.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "xev/backends/io_uring.h"
@@ -9,12 +11,15 @@
 #include "xev/os/udp.h"
 #include "xev/watchers/watchers.h"
 
-static uint64_t tag(const struct xev__uring *u, enum xev__uring_kind kind, uint32_t slot) {
+static uint64_t user_data_of(const struct xev__uring *u, enum xev__uring_kind kind, uint32_t slot) {
+    assert(slot < u->slots_len);
     uint64_t gen = u->slots[slot].gen & XEV__URING_GEN_MASK;
     return (uint64_t)kind << 62 | gen << 32 | slot;
 }
 
-static struct io_uring_sqe *get_sqe(struct xev__uring *u) {
+/* A free place in the submission queue, or NULL. A full queue is submitted first, unless the ring
+ * is not enabled yet. */
+static struct io_uring_sqe *take_sqe(struct xev__uring *u) {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
     if (sqe == NULL && u->owner != 0) {
         (void)io_uring_submit(&u->ring);
@@ -59,7 +64,8 @@ static void prepare_udp_recv(struct xev__uring *u, struct io_uring_sqe *sqe, xev
     bool multishot =
         (c->flags & XEV__F_ONE_SHOT) == 0 && xev__uring_has(u, XEV_FEATURE_MULTISHOT_RECV);
     u->slots[c->slot].headed = multishot;
-    /* No length: the whole of a buffer, which then has the kernel's header in front. */
+    /* A multishot receive is given no length: the kernel fills a whole buffer, beginning with its
+     * header. */
     xev__os_udp_prepare_recv(d, NULL, multishot ? 0 : xev__udp_room(c->loop));
     io_uring_prep_recvmsg(sqe, c->fd, (struct msghdr *)(void *)d->priv.msg, 0);
     sqe->ioprio |= multishot ? IORING_RECV_MULTISHOT : 0;
@@ -67,7 +73,38 @@ static void prepare_udp_recv(struct xev__uring *u, struct io_uring_sqe *sqe, xev
     sqe->buf_group = XEV__URING_BUFFER_GROUP;
 }
 
-static void prepare(struct xev__uring *u, struct io_uring_sqe *sqe, xev_completion *c) {
+#define HEADER_BYTES ((int)sizeof(struct io_uring_recvmsg_out))
+#define NAME_BYTES ((int)sizeof(((xev_datagram *)0)->priv.name))
+#define CONTROL_BYTES ((int)sizeof(((xev_datagram *)0)->priv.control))
+_Static_assert(HEADER_BYTES + NAME_BYTES + CONTROL_BYTES == XEV_DATAGRAM_OVERHEAD,
+               "the overhead of the public header is that of the kernel's layout");
+
+int xev__uring_datagram_arrived(xev_loop *loop, uint32_t i, xev_completion *c, uint32_t buffer,
+                                int res) {
+    const struct xev__uring *u = loop->backend;
+    xev_datagram *d = c->arg.io.buf;
+    if ((c->flags & XEV__F_LOAN) == 0) {
+        xev__os_udp_received(d, (uint32_t)res);
+        return res;
+    }
+    uint8_t *data = buffer != XEV__URING_NONE ? xev__buffers_at(loop->buffers, buffer) : NULL;
+    if (!u->slots[i].headed || data == NULL || res < XEV_DATAGRAM_OVERHEAD) {
+        d->buf = res > 0 ? data : NULL;
+        xev__os_udp_received(d, (uint32_t)res);
+        return res;
+    }
+    struct io_uring_recvmsg_out head;
+    memcpy(&head, data, sizeof head);
+    const uint8_t *name = data + HEADER_BYTES, *control = name + NAME_BYTES;
+    res -= XEV_DATAGRAM_OVERHEAD;
+    xev__os_udp_describe(d, (uint32_t)res, name, head.namelen, control, head.controllen,
+                         (head.flags & MSG_TRUNC) != 0);
+    d->buf = res > 0 ? data + XEV_DATAGRAM_OVERHEAD : NULL;
+    loop->buffers->offset = XEV_DATAGRAM_OVERHEAD;
+    return res;
+}
+
+static void prepare_operation(struct xev__uring *u, struct io_uring_sqe *sqe, xev_completion *c) {
     if ((c->flags & XEV__F_POLLED) != 0) {
         bool read = xev__dir(c) == XEV__READ;
         io_uring_prep_poll_add(sqe, c->fd, read ? POLLIN | POLLRDHUP : POLLOUT);
@@ -94,8 +131,9 @@ static void prepare(struct xev__uring *u, struct io_uring_sqe *sqe, xev_completi
         io_uring_prep_send(sqe, c->fd, c->arg.io.buf, c->arg.io.len_bytes, flags);
         break;
     case XEV__OP_SENDMSG:
-        /* We wait, and not the kernel (6.18): it repeats what a full Unix datagram socket turned
-         * away with an iterator that is used up, and sends an empty message. */
+        /* The kernel must not wait for room itself. When a full Unix datagram socket has refused a
+         * message, Linux 6.18 repeats the attempt with an iterator that is used up, and so sends an
+         * empty message. */
         io_uring_prep_sendmsg(sqe, c->fd, c->arg.io.buf, (unsigned)flags | MSG_DONTWAIT);
         break;
     case XEV__OP_RECVMSG:
@@ -107,8 +145,9 @@ static void prepare(struct xev__uring *u, struct io_uring_sqe *sqe, xev_completi
     case XEV__OP_UDP_SEND: {
         xev_datagram *d = c->arg.io.buf;
         xev__os_udp_prepare_send(d);
-        /* Polled for when it would wait. A datagram that waits in Linux 6.18 itself may have been
-         * copied by the failed attempt already, and goes out empty at the next (Unix sockets). */
+        /* The kernel must not wait for room itself; the backend then polls the descriptor. On a
+         * Unix socket of Linux 6.18 the failed attempt may have used up the data already, and the
+         * next attempt sends an empty datagram. */
         io_uring_prep_sendmsg(sqe, c->fd, (struct msghdr *)(void *)d->priv.msg,
                               MSG_NOSIGNAL | MSG_DONTWAIT);
         break;
@@ -140,26 +179,28 @@ static void prepare(struct xev__uring *u, struct io_uring_sqe *sqe, xev_completi
 }
 
 bool xev__uring_request(struct xev__uring *u, uint32_t i) {
-    struct io_uring_sqe *sqe = get_sqe(u);
+    struct io_uring_sqe *sqe = take_sqe(u);
     if (sqe == NULL) {
         return false;
     }
     struct xev__uring_slot *s = &u->slots[i];
+    assert(s->c != NULL && s->c->slot == i);
     if (s->submitted) {
-        io_uring_prep_cancel64(sqe, tag(u, XEV__URING_OP, i), 0);
-        io_uring_sqe_set_data64(sqe, tag(u, XEV__URING_CANCEL, i));
+        io_uring_prep_cancel64(sqe, user_data_of(u, XEV__URING_OP, i), 0);
+        io_uring_sqe_set_data64(sqe, user_data_of(u, XEV__URING_CANCEL, i));
     } else {
-        prepare(u, sqe, s->c);
-        io_uring_sqe_set_data64(sqe, tag(u, XEV__URING_OP, i));
+        prepare_operation(u, sqe, s->c);
+        io_uring_sqe_set_data64(sqe, user_data_of(u, XEV__URING_OP, i));
         s->submitted = true;
     }
     return true;
 }
 
 void xev__uring_arm_wake(struct xev__uring *u) {
-    struct io_uring_sqe *sqe = get_sqe(u);
+    assert(!u->wake_armed);
+    struct io_uring_sqe *sqe = take_sqe(u);
     if (sqe != NULL) {
-        /* Polled, not read through the ring: such reads hung on a kernel. */
+        /* The descriptor is polled, not read through the ring: such reads hung on some kernels. */
         io_uring_prep_poll_multishot(sqe, u->wake, POLLIN);
         io_uring_sqe_set_data64(sqe, (uint64_t)XEV__URING_WAKE << 62);
         u->wake_armed = true;

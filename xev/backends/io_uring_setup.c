@@ -1,4 +1,6 @@
-/* io_uring: the ring, made with what the kernel has of it and the options leave on, and ended. */
+/* io_uring: creation and end of the ring. It is created with those features that the kernel has and
+ * that the options leave on. */
+#include <assert.h>
 #include <ck_pr.h>
 #include <errno.h>
 #include <linux/capability.h>
@@ -16,8 +18,9 @@
 #include "xev/os/descriptor.h"
 #include "xev/os/thread.h"
 
-/* For ThreadSanitizer: liburing maps by bare system calls, so it takes a ring at an address where
- * another thread's used to be for that one's memory. */
+/* For ThreadSanitizer. liburing maps a ring by bare system calls, which the sanitizer does not see.
+ * A ring at an address at which another thread's ring was mapped before would pass for a data race.
+ */
 static char ring_memory __attribute__((unused));
 
 static void destroy_ring(struct xev__uring *u) {
@@ -25,8 +28,8 @@ static void destroy_ring(struct xev__uring *u) {
     io_uring_queue_exit(&u->ring);
 }
 
-/* The kernel counts a ring's memory against RLIMIT_MEMLOCK, in some versions (before 5.12, and
- * again in 6.18), where the process may not lock as much as it likes. */
+/* Whether RLIMIT_MEMLOCK may refuse the memory of a ring. The kernel counts that memory in some
+ * versions (before 5.12, and again in 6.18), unless the process has CAP_IPC_LOCK. */
 static bool memory_is_limited(void) {
     struct rlimit limit;
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -40,8 +43,10 @@ static bool memory_is_limited(void) {
 #define TRIES_MS 10u
 #define TRIES_MAX 30
 
-/* Rings closed a moment ago give their locked memory back late. True: it is worth another try. Who
- * has waited in vain is not followed by others who do: a server has a ring per core. */
+/* rc is the result of an attempt to lock memory. Rings that were closed a moment ago give their
+ * locked memory back late. Returns true, after a wait, if another attempt is worth it. When one
+ * ring has waited in vain, the next rings do not wait for a while, since a server makes one per
+ * core. */
 static bool memory_may_come_back(int rc, int *tries) {
     static uint64_t in_vain_ns; /* atomic */
     const uint64_t believed_ns = 1000u * 1000 * 1000;
@@ -87,7 +92,8 @@ static int create_ring(xev_loop *loop, struct xev__uring *u) {
     if (rc == 0) {
         int fd = xev__os_above_std(u->ring.ring_fd);
         if (fd < 0) {
-            u->ring.ring_fd = u->ring.enter_ring_fd = -1; /* closed, and its memory is mapped */
+            u->ring.ring_fd = u->ring.enter_ring_fd =
+                -1; /* closed by now; the memory is still mapped */
             destroy_ring(u);
             return fd;
         }
@@ -101,7 +107,7 @@ static int create_ring(xev_loop *loop, struct xev__uring *u) {
     return rc;
 }
 
-static int probe(xev_loop *loop, struct xev__uring *u, const char **step) {
+static int probe_kernel(xev_loop *loop, struct xev__uring *u, const char **step) {
     static const int needed[] = {IORING_OP_ACCEPT,  IORING_OP_RECV,     IORING_OP_SEND,
                                  IORING_OP_SENDMSG, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL};
     enum { OPS = 256 };
@@ -120,7 +126,8 @@ static int probe(xev_loop *loop, struct xev__uring *u, const char **step) {
     if (rc < 0) {
         return rc;
     }
-    /* A filter may let a ring be made and not be entered. A disabled one answers EBADFD. */
+    /* A filter may allow io_uring_setup and refuse io_uring_enter. A ring that is not enabled yet
+     * answers EBADFD. */
     *step = "io_uring_enter";
     rc = io_uring_enter((unsigned)u->ring.ring_fd, 0, 0, 0, NULL);
     return rc == -EBADFD ? 0 : rc;
@@ -150,13 +157,14 @@ static void create_buffer_ring(xev_loop *loop, struct xev__uring *u) {
         xev__free(a, memory, bytes);
         return;
     }
+    assert(u->buffers == NULL && u->buffers_in_ring == 0);
     u->buffers = memory;
     io_uring_buf_ring_init(u->buffers);
     xev__uring_offer_more(loop);
 }
 
-static int failed(xev_loop *loop, struct xev__uring *u, int code, const char *step, char *why,
-                  size_t why_len) {
+static int uring_failed(xev_loop *loop, struct xev__uring *u, int code, const char *step, char *why,
+                        size_t why_len) {
     bool policy = code == XEV_EPERM || code == XEV_EACCES;
     snprintf(why, why_len, "io_uring: %s: %s%s", step, xev_strerror(code),
              policy ? " (seccomp filter, or kernel.io_uring_disabled)" : "");
@@ -168,7 +176,7 @@ int xev__uring_init(xev_loop *loop, char *why, size_t why_len) {
     struct xev__uring *u =
         xev__alloc_zeroed(&loop->options.allocator, sizeof *u, _Alignof(max_align_t));
     if (u == NULL) {
-        return failed(loop, u, XEV_ENOMEM, "state", why, why_len);
+        return uring_failed(loop, u, XEV_ENOMEM, "state", why, why_len);
     }
     u->features = XEV_FEATURE_ALL & ~loop->options.disable;
     u->host = u->ring_signal = XEV_INVALID_FD;
@@ -178,18 +186,18 @@ int xev__uring_init(xev_loop *loop, char *why, size_t why_len) {
         rc = XEV_ENOLOCKMEM;
     }
     if (rc < 0) {
-        return failed(loop, u, rc, "io_uring_setup", why, why_len);
+        return uring_failed(loop, u, rc, "io_uring_setup", why, why_len);
     }
     const char *step = "state";
-    rc = probe(loop, u, &step);
+    rc = probe_kernel(loop, u, &step);
     if (rc < 0) {
         destroy_ring(u);
-        return failed(loop, u, rc, step, why, why_len);
+        return uring_failed(loop, u, rc, step, why, why_len);
     }
     rc = xev__os_wake_open(&u->wake);
     if (rc < 0) {
         destroy_ring(u);
-        return failed(loop, u, rc, "wake descriptor", why, why_len);
+        return uring_failed(loop, u, rc, "wake descriptor", why, why_len);
     }
     u->headers =
         xev__alloc_zeroed(&loop->options.allocator, u->ring.sq.ring_entries * sizeof *u->headers,
@@ -197,7 +205,7 @@ int xev__uring_init(xev_loop *loop, char *why, size_t why_len) {
     if (u->headers == NULL) {
         (void)xev__os_close(u->wake);
         destroy_ring(u);
-        return failed(loop, u, XEV_ENOMEM, "state", why, why_len);
+        return uring_failed(loop, u, XEV_ENOMEM, "state", why, why_len);
     }
     loop->backend = u;
     if (xev__uring_has(u, XEV_FEATURE_BUFFER_RING)) {
@@ -210,6 +218,7 @@ int xev__uring_init(xev_loop *loop, char *why, size_t why_len) {
 }
 
 int xev__uring_attach(struct xev__uring *u) {
+    assert(u->owner == 0);
     if (xev__uring_has(u, XEV_FEATURE_DEFER_TASKRUN)) {
         /* liburing 2.3 declares io_uring_enable_rings and does not export it. */
         if (syscall(__NR_io_uring_register, u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL,
@@ -219,7 +228,8 @@ int xev__uring_attach(struct xev__uring *u) {
     }
     u->owner = xev__os_thread_id();
     int slack_ns = prctl(PR_GET_TIMERSLACK), policy = sched_getscheduler(0);
-    bool real_time = policy == SCHED_FIFO || policy == SCHED_RR; /* which the kernel gives none */
+    bool real_time =
+        policy == SCHED_FIFO || policy == SCHED_RR; /* such a thread has no timer slack */
     u->slack_ns = slack_ns > 0 && !real_time ? (uint64_t)slack_ns : 0;
     if (xev__uring_has(u, XEV_FEATURE_REGISTERED_RING) &&
         io_uring_register_ring_fd(&u->ring) != 1) {
@@ -231,8 +241,8 @@ int xev__uring_attach(struct xev__uring *u) {
 void xev__uring_deinit(xev_loop *loop) {
     struct xev__uring *u = loop->backend;
     if (xev__uring_is_foreign(loop)) {
-        /* The registered number is one of the other thread's table; in ours it may be another
-         * loop's. This one is refused. */
+        /* The registered ring number is an index into the owner thread's table. In this thread's
+         * table the index may name another loop's ring. The kernel refuses -1. */
         u->ring.enter_ring_fd = -1;
     }
     size_t headers_bytes = u->ring.sq.ring_entries * sizeof *u->headers;
