@@ -113,6 +113,9 @@ static void on_echo_alloc(uv_handle_t *handle, size_t suggested_len, uv_buf_t *b
 static void on_echo_received(uv_stream_t *stream, ssize_t result, const uv_buf_t *buf) {
     struct echo *echo = stream->data;
     (void)buf;
+    if (result == 0) {
+        return; /* as much as EAGAIN */
+    }
     if (result == UV_EOF) {
         uv_close((uv_handle_t *)stream, on_echo_closed);
         return;

@@ -387,7 +387,7 @@ TEST(endless_reads_starve_nobody) {
         int before = sys.reads;
         run_no_wait(&s.loop);
         CHECK_GT(sys.reads, before);
-        CHECK_LE(sys.reads - before, 64);
+        CHECK_LE(sys.reads - before, 32);
     }
     CHECK_EQ(read.result, 1);
     CHECK_EQ(timer.calls, 1);

@@ -18,8 +18,8 @@
  * would wait (XFS and Btrfs, for instance, but not ext4). A thread does what a try has left. Not
  * tried are: a file that was opened with XEV_OPEN_DIRECT; a write with XEV_OPEN_SYNC; what is
  * neither a regular file nor a block device; and, for a while, reads of a file whose data was not
- * in memory several times in a row. One turn makes at most 64 tries, or as many as copy 512 KiB or
- * take 0.1 ms, so that the loop goes on with everything else. A loop without a pool tries nothing,
+ * in memory several times in a row. One turn makes at most 32 tries, or as many as copy 256 KiB or
+ * take 0.05 ms, so that the loop goes on with everything else. A loop without a pool tries nothing,
  * and reports XEV_ENOPOOL even for data in memory. A pool that is shut down refuses only operations
  * that need a thread.
  *

@@ -74,10 +74,10 @@ static void schedule(xev_loop *loop, xev_completion *c) {
 /* What a turn gives them, so that timers, messages and connections are not kept waiting: so many,
  * so much copied (each counting as one small copy more), and so long since the turn's time was
  * taken, callbacks included. The clock is looked at after every few. */
-#define TURN_TRIES 64u
-#define TURN_BYTES ((uint64_t)512 << 10)
+#define TURN_TRIES 32u
+#define TURN_BYTES ((uint64_t)256 << 10)
 #define EACH_BYTES 4096u
-#define TURN_NS 100000u
+#define TURN_NS 50000u
 #define TRIES_PER_LOOK 4u
 
 /* c has its turn on its descriptor. */
