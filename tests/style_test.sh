@@ -17,8 +17,7 @@ sources() {
 }
 
 # Names that several files still define. None may be added.
-shared_names='arm|fail|failed|header|look|on_closed|prepare|read_line|report|run|schedule|step|stop_wanted
-|wanted|watch_forks'
+shared_names='arm|fail|failed|on_closed|read_line|report|run|schedule|step|stop_wanted|wanted'
 
 everywhere=$(sources xev shard conn mpsc threadpool tests examples bench)
 portable=$(sources xev shard conn mpsc threadpool | grep -v -e '^xev/backends/' -e '^xev/os/')

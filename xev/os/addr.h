@@ -1,11 +1,11 @@
-/* Internal: the system's calls for addresses. Nothing is NULL here. Codes are XEV_E*. */
+/* Internal: the system's calls for addresses. No argument is NULL. Codes are XEV_E*. */
 #ifndef XEV_OS_ADDR_H
 #define XEV_OS_ADDR_H
 
 #include "xev/addr.h"
 
-/* As the public functions of the same names, for what those have looked at: addresses of a family,
- * ports up to 65535. */
+/* As the public functions of the same names, whose arguments have been checked: addresses have a
+ * family, and ports are at most 65535. */
 int xev__os_addr_parse(xev_addr *addr, const char *host, uint32_t port);
 int xev__os_addr_unix(xev_addr *addr, const char *name, size_t len_bytes);
 enum xev_family xev__os_addr_family(const xev_addr *addr);

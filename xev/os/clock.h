@@ -4,9 +4,10 @@
 
 #include <stdint.h>
 
-/* Monotonic, ns, above 0. */
+/* The monotonic time in ns, above 0. */
 uint64_t xev__os_now_ns(void);
-/* The same, cheaper, and up to some ms later than the real time; never earlier. */
+/* The same, but cheaper to read. It may be some ms later than the real time, and is never earlier.
+ */
 uint64_t xev__os_coarse_now_ns(void);
 void xev__os_sleep_ms(uint32_t ms);
 

@@ -1,17 +1,18 @@
-/* Internal: the system's calls for files. Codes are XEV_E*. They may wait for a disk or a server,
- * so they are for pool threads, but for those of which it is said that they do not wait. */
+/* Internal: the system's calls for files. They may wait for a disk or a server, so pool threads
+ * make them, except where a comment says that a call does not wait. Codes are XEV_E*. */
 #ifndef XEV_OS_FILE_H
 #define XEV_OS_FILE_H
 
 #include "xev/addr.h"
 #include "xev/file.h"
 
-/* Offset for "at the position, which moves". */
+/* As an offset: at the file's position, which then moves. */
 #define XEV__AT_POSITION UINT64_MAX
 
 int xev__os_file_open(const char *path, uint32_t flags, uint32_t mode);
 int xev__os_file_readv(xev_fd fd, const xev_vec *vec, uint32_t count, uint64_t offset);
-/* All of it but the first *done bytes, which are written; *done counts on, also before an error. */
+/* Write all of it behind the first *done bytes, which are written already. *done is then how much
+ * is written, also where an error ended it. */
 int xev__os_file_writev(xev_fd fd, const xev_vec *vec, uint32_t count, uint64_t offset,
                         uint64_t *done);
 
@@ -46,8 +47,8 @@ int xev__os_file_readdir(xev_fd fd, void *buf, size_t len_bytes);
 bool xev__os_file_next_entry(const void *buf, size_t filled_bytes, size_t *at_bytes,
                              xev_file_entry *entry);
 
-/* A copy in pieces: begin; then piece until it is 0 (the end) or an error; then end, with 0 or the
- * code it failed with, whose result is the copy's. */
+/* A copy in pieces. Call begin once; then piece, until it answers 0 (the end) or a code; then end,
+ * with that result. The result of end is the copy's. */
 struct xev__os_copy {
     xev_fd from, to;
     bool created;
@@ -57,9 +58,11 @@ int xev__os_copy_begin(struct xev__os_copy *copy, const char *from, const char *
 int xev__os_copy_piece(struct xev__os_copy *copy);
 int xev__os_copy_end(struct xev__os_copy *copy, const char *to, int result);
 
-/* A piece of at most len_bytes to a non-blocking socket: bytes, 0 at the file's end, XEV_EAGAIN. */
+/* Send at most len_bytes to a non-blocking socket. The result is the number of bytes, 0 at the
+ * file's end, or a code; XEV_EAGAIN: the socket has no room. */
 int xev__os_sendfile(xev_fd socket, xev_fd file, uint64_t offset, size_t len_bytes);
-/* Does not block. 1: it was blocking and no longer is; 0: it was not. */
+/* Make a descriptor non-blocking. 1: it was blocking before; 0: it was not. The call does not
+ * block. */
 int xev__os_leave_blocking(xev_fd fd);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "xev/fs_event.h"
 
+/* Watch path, by a new descriptor; then the change at *at of what was read from that. */
 int xev__os_fs_event_open(const char *path, xev_fd *fd);
 bool xev__os_fs_event_next(const void *buffer, size_t len_bytes, size_t *at, xev_fs_change *change);
 

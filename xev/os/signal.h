@@ -6,18 +6,18 @@
 
 #define XEV__SIGNALS 64
 
-/* Whether a handler for it may be installed and return. */
+/* Whether a handler for the signal can be installed, and may return. */
 bool xev__os_signal_valid(int number);
 enum xev__disposition { XEV__DEFAULT, XEV__IGNORED, XEV__HANDLED };
 enum xev__disposition xev__os_signal_disposition(int number);
-/* Install handler and put the disposition aside; 0 or a code. And back, if handler is still there.
- * Both with the lock held. */
+/* Install handler, and keep the signal's disposition until now; 0 or a code. And install that
+ * disposition again, unless another handler was installed since. The caller holds the lock. */
 int xev__os_signal_catch(int number, void (*handler)(int));
 void xev__os_signal_restore(int number, void (*handler)(int));
-/* A lock during which the thread that holds it runs no handler. */
+/* A lock. No handler runs in the thread that holds it, or the handler might wait for that lock. */
 void xev__os_signals_lock(void);
 void xev__os_signals_unlock(void);
-/* In a forked child: whoever held it, it is free. */
+/* For a forked child: its copy of the lock may be held by a thread that it does not have. */
 void xev__os_signals_forked(void);
 
 #endif

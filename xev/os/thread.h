@@ -6,10 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-uint64_t xev__os_thread_id(void); /* above 0, of one thread only in the process's life */
+/* The calling thread's number, above 0. No two threads of a process ever have the same. */
+uint64_t xev__os_thread_id(void);
 
-/* For messages: the system's own number of the calling thread; whether the thread with that number
- * has ended; what to call it: "worker (1234)". */
+/* For messages: the system's own number of the calling thread, which it may use again; whether the
+ * thread with that number has ended; its name and number, such as "worker (1234)". */
 uint64_t xev__os_thread_number(void);
 bool xev__os_thread_has_ended(uint64_t number);
 void xev__os_thread_text(uint64_t number, char *text, size_t len_bytes);
@@ -20,11 +21,11 @@ extern uint32_t xev__os_forks;
 int xev__os_watch_forks(void);
 /* The same, and each forked child calls fn before fork returns there. There is one fn. */
 int xev__os_in_forked_child(void (*fn)(void));
-/* Where code is, for a human and for addr2line: "server+0x12ab". */
+/* The place of code, for a human and for addr2line: "server+0x12ab". */
 void xev__os_code_place(const void *code, char *text, size_t len_bytes);
 
-/* From now on, writing to a pipe nobody reads raises no SIGPIPE in this thread, and writing beyond
- * the limit of a file's size no SIGXFSZ. */
+/* Block SIGPIPE (a write to a pipe without a reader) and SIGXFSZ (a write beyond the limit of a
+ * file's size) in the calling thread. */
 void xev__os_block_write_signals(void);
 
 #endif

@@ -7,12 +7,13 @@
 int xev__os_unix_socket(bool datagram, xev_fd *fd);
 int xev__os_unix_pair(bool datagram, xev_fd *a, xev_fd *b);
 int xev__os_unix_bind(xev_fd fd, const xev_addr *addr);
-/* Whether addr is a path at which nobody answers. */
+/* Whether addr is the path of a socket to which no process listens any more. */
 bool xev__os_unix_is_stale(const xev_addr *addr);
 int xev__os_unix_unlink(const xev_addr *addr);
 int xev__os_unix_peer_cred(xev_fd fd, xev_unix_cred *cred);
 
-/* Set up msg->header for the kernel, from the public fields; and those from what it stored. */
+/* Write msg->header for a send or a receive, from the public fields. After a receive: set the
+ * public fields from what the kernel has stored there. */
 void xev__os_unix_send(xev_unix_msg *msg);
 void xev__os_unix_receive(xev_unix_msg *msg);
 void xev__os_unix_received(xev_unix_msg *msg);

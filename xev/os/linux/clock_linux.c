@@ -6,6 +6,6 @@
 uint64_t xev__os_coarse_now_ns(void) {
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-    /* It is the time of the last tick; the longest tick there is, is 10 ms. */
+    /* The clock shows the time of the last tick. A tick lasts 10 ms at most (CONFIG_HZ=100). */
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec + 10000000u;
 }

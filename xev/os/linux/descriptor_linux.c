@@ -1,4 +1,5 @@
-/* Linux: descriptors to wake a thread with, pipes, and what epoll can watch. */
+/* Linux: descriptors that wake a thread, pipes, and what the kernel says of descriptors. */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -21,13 +22,14 @@ int xev__os_wake_open(xev_fd *fd) {
 int xev__os_wake_signal(xev_fd fd) {
     enum { TRIES = 8 };
     const uint64_t one = 1;
-    int saved = errno, rc = 0; /* of the code that a signal handler has interrupted */
+    int saved = errno, rc = 0; /* a signal handler may be the caller, and must keep errno */
     for (int i = 0; i < TRIES; i++) {
         rc = write(fd, &one, sizeof one) == (ssize_t)sizeof one ? 0 : -errno;
         if (rc == 0) {
             break;
         }
     }
+    assert(rc <= 0);
     errno = saved;
     return rc;
 }
@@ -39,6 +41,7 @@ void xev__os_wake_drain(xev_fd fd) {
 }
 
 void xev__os_wake_wait(xev_fd fd, uint32_t timeout_ms) {
+    assert(fd >= 0 && timeout_ms <= INT_MAX);
     struct pollfd p = {.fd = fd, .events = POLLIN};
     int n = poll(&p, 1, (int)timeout_ms);
     bool refused = n < 0 && errno != EINTR;
@@ -66,9 +69,10 @@ bool xev__os_can_watch(xev_fd fd) {
 
 uint64_t xev__os_untaken(xev_fd fd) {
     int bytes = 0;
-    /* SIOCOUTQ. TCP: until acknowledged. A Unix socket: until a reader has used up the whole of a
-     * piece, with what the kernel needs to keep it. A terminal has the same request, under the name
-     * TIOCOUTQ. A pipe does not, but counts what is in it for either end. */
+    /* TIOCOUTQ is SIOCOUTQ. A TCP socket counts the bytes that are not acknowledged. A Unix socket
+     * counts a piece until a reader has read the whole of it, with the memory around it. A terminal
+     * counts what it has not put out. A pipe has no such request, but FIONREAD counts what is in
+     * it, at either end. */
     if (ioctl(fd, TIOCOUTQ, &bytes) < 0 && (errno != ENOTTY || ioctl(fd, FIONREAD, &bytes) < 0)) {
         return 0;
     }

@@ -1,5 +1,5 @@
-/* Linux: reads and writes that do not wait, reading directories by getdents64, copying and sending
- * inside the kernel. */
+/* Linux: reads and writes that do not wait, directories (getdents64), and files that are copied or
+ * sent inside the kernel. */
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
@@ -17,9 +17,9 @@
 #include "xev/os/file.h"
 #include "xev/os/posix/posix.h"
 
-/* What a copy moves between two looks at whether to stop: tens of ms. */
+/* How much a copy moves before it looks whether it is to stop. This takes some tens of ms. */
 #define COPY_PIECE ((size_t)16 << 20)
-/* A pool's stacks may be small. */
+/* The buffer of a copy by read and write. It is on the stack, and a pool's stacks may be small. */
 #define HAND_PIECE ((size_t)4 << 10)
 
 /* ---- without waiting ---- */
@@ -109,9 +109,10 @@ bool xev__os_file_next_entry(const void *buf, size_t filled_bytes, size_t *at_by
         const struct dirent64 *d =
             (const struct dirent64 *)(const void *)((const char *)buf + *at_bytes);
         if (d->d_reclen <= head || d->d_reclen > filled_bytes - *at_bytes) {
-            return false; /* nothing that a read has filled */
+            return false; /* the caller's buffer was not filled by a read */
         }
         *at_bytes += d->d_reclen;
+        assert(*at_bytes <= filled_bytes);
         if (is_dots(d->d_name)) {
             continue;
         }
@@ -130,6 +131,7 @@ int xev__os_file_readdir(xev_fd fd, void *buf, size_t len_bytes) {
         if (rc <= 0) {
             return rc == 0 ? XEV_EOF : rc;
         }
+        assert((size_t)rc <= len_bytes);
         size_t at = 0;
         xev_file_entry entry;
         if (xev__os_file_next_entry(buf, (size_t)rc, &at, &entry)) {
@@ -140,18 +142,20 @@ int xev__os_file_readdir(xev_fd fd, void *buf, size_t len_bytes) {
 
 /* ---- copy ---- */
 
-/* Opens or creates the target; the caller closes copy->from on failure. */
+/* Open or create the target. On failure copy->from stays open. */
 static int open_target(struct xev__os_copy *copy, const char *to, const struct stat *from,
                        bool exclusive) {
-    mode_t mode = from->st_mode & 0777; /* not set-user-ID, which would be of another user */
+    mode_t mode =
+        from->st_mode & 0777; /* without set-user-ID, since the copy may belong to another user */
     int how = O_WRONLY | O_CLOEXEC | O_NOCTTY;
-    /* Whether this call made it decides whether a failure may remove it. */
+    /* A failure may remove the target only where this call has created it. */
     copy->to = xev__sys_open(to, how | O_CREAT | O_EXCL, mode);
     copy->created = copy->to >= 0;
     if (copy->created || copy->to != XEV_EEXIST || exclusive) {
         return copy->created ? 0 : copy->to;
     }
-    /* CREAT: for a link to nowhere. NONBLOCK: for a pipe without a reader. */
+    /* O_CREAT: the name may be a link to a file that does not exist. O_NONBLOCK: it may be a pipe
+     * without a reader. */
     copy->to = xev__sys_open(to, how | O_CREAT | O_NONBLOCK, mode);
     if (copy->to < 0) {
         return copy->to == XEV_ENXIO ? XEV_EINVAL : copy->to;
@@ -159,13 +163,13 @@ static int open_target(struct xev__os_copy *copy, const char *to, const struct s
     struct stat st;
     int rc = xev__sys_result(fstat(copy->to, &st));
     if (rc == 0 && S_ISFIFO(st.st_mode)) {
-        rc = XEV_EINVAL; /* a reader that does not read would hold the thread */
+        rc = XEV_EINVAL; /* a pipe's reader that does not read would block the thread */
     }
     if (rc == 0) {
         rc = xev__os_set_nonblocking(copy->to, false);
     }
     if (rc == 0 && st.st_dev == from->st_dev && st.st_ino == from->st_ino) {
-        rc = XEV_EINVAL; /* the same file: emptying it would lose it */
+        rc = XEV_EINVAL; /* it is the source itself, and must not be truncated */
     }
     if (rc == 0 && S_ISREG(st.st_mode)) {
         rc = xev__os_file_truncate_fd(copy->to, 0);
@@ -179,7 +183,7 @@ static int open_target(struct xev__os_copy *copy, const char *to, const struct s
 int xev__os_copy_begin(struct xev__os_copy *copy, const char *from, const char *to,
                        bool exclusive) {
     *copy = (struct xev__os_copy){.from = -1, .to = -1};
-    /* NONBLOCK: a pipe without a writer must not keep the thread until it is known for one. */
+    /* O_NONBLOCK: the open of a pipe would wait for a writer. */
     copy->from = xev__sys_open(from, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
     if (copy->from < 0) {
         return copy->from;
@@ -195,10 +199,11 @@ int xev__os_copy_begin(struct xev__os_copy *copy, const char *from, const char *
     if (rc < 0) {
         (void)close(copy->from);
     }
+    assert(rc < 0 || (copy->from > 2 && copy->to > 2));
     return rc;
 }
 
-static int piece_by_hand(struct xev__os_copy *copy) {
+static int copy_piece_by_hand(struct xev__os_copy *copy) {
     char buf[HAND_PIECE];
     xev_vec vec = {buf, sizeof buf};
     int n = xev__os_file_readv(copy->from, &vec, 1, XEV__AT_POSITION);
@@ -211,6 +216,7 @@ static int piece_by_hand(struct xev__os_copy *copy) {
 }
 
 int xev__os_copy_piece(struct xev__os_copy *copy) {
+    assert(copy->from > 2 && copy->to > 2 && copy->way >= 0);
     while (copy->way < 2) {
         int rc;
         do {
@@ -218,21 +224,23 @@ int xev__os_copy_piece(struct xev__os_copy *copy) {
                 copy->way == 0 ? copy_file_range(copy->from, NULL, copy->to, NULL, COPY_PIECE, 0)
                                : sendfile(copy->to, copy->from, NULL, COPY_PIECE));
         } while (rc == XEV_EINTR);
-        /* Not for these file systems, not over their border, or not by this kernel or its filter.
-         * 0 may be the end, or a file of /proc, whose size is said to be 0. */
+        /* The call may not know one of the file systems, or not copy between two of them. The
+         * kernel may be too old, or a filter forbid the call. 0 may be the end of the file, or may
+         * come of a file of /proc, which says that its size is 0. */
         bool other_way = rc == 0 || rc == XEV_EXDEV || rc == XEV_EINVAL || rc == XEV_ENOTSUP ||
                          rc == XEV_ENOSYS || rc == XEV_EPERM;
         if (!other_way) {
             return rc;
         }
-        copy->way++; /* from the positions that both files are at */
+        copy->way++; /* the next way goes on from the positions of both files */
     }
-    return piece_by_hand(copy);
+    return copy_piece_by_hand(copy);
 }
 
 int xev__os_copy_end(struct xev__os_copy *copy, const char *to, int result_so_far) {
     (void)close(copy->from);
-    int rc = xev__sys_result(close(copy->to)); /* a server may say only now that the disk is full */
+    /* A file server may report only now that its disk is full. */
+    int rc = xev__sys_result(close(copy->to));
     rc = result_so_far < 0 ? result_so_far : rc == XEV_EINTR ? 0 : rc;
     if (rc < 0 && copy->created) {
         (void)unlink(to);
@@ -241,10 +249,12 @@ int xev__os_copy_end(struct xev__os_copy *copy, const char *to, int result_so_fa
 }
 
 int xev__os_sendfile(xev_fd socket, xev_fd file, uint64_t offset, size_t len_bytes) {
+    assert(offset <= INT64_MAX && len_bytes > 0);
     off_t at = (off_t)offset;
     int rc;
     do {
         rc = xev__sys_result(sendfile(socket, file, &at, len_bytes));
     } while (rc == XEV_EINTR);
+    assert(rc < 0 || (size_t)rc <= len_bytes);
     return rc;
 }

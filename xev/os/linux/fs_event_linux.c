@@ -1,5 +1,7 @@
-/* Linux: changes of files, by inotify. One instance per watcher: the kernel then keeps one's
- * changes apart from all others', also when they overflow, and closing it ends everything. */
+/* Linux: changes of files, by inotify. Each watcher has an instance of its own. So a watcher reads
+ * its own changes only, an overflow of one watcher's queue is not another's, and the close of the
+ * descriptor ends everything. */
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -25,10 +27,12 @@ static const struct {
 };
 
 _Static_assert(sizeof(((xev_fs_event *)0)->buffer) > sizeof(struct inotify_event) + 256,
-               "one event fits, or nothing could be read");
+               "the buffer has room for one event, or read(2) would fail");
 
 int xev__os_fs_event_open(const char *path, xev_fd *fd) {
-    /* Non-blocking: io_uring then polls it, instead of keeping a kernel thread in a read. */
+    assert(path != NULL);
+    /* Non-blocking: io_uring then polls the descriptor. A blocking one would keep a thread of the
+     * kernel in read(2). */
     int inotify = xev__sys_new_fd(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     if (inotify < 0) {
         return inotify;
@@ -63,5 +67,6 @@ bool xev__os_fs_event_next(const void *buffer, size_t len_bytes, size_t *at,
         change->kind |= (event.mask & kinds[i].theirs) != 0 ? kinds[i].ours : 0;
     }
     *at += sizeof event + event.len;
+    assert(*at <= len_bytes);
     return true;
 }

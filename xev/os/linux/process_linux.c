@@ -1,18 +1,22 @@
-/* Linux: processes, known by pidfd.
+/* Linux: child processes, known by pidfd.
  *
- * Spawn: the child shares this process's memory and the calling thread waits until it has loaded
- * its program (as vfork), so that the cost does not grow with the size of this process and an error
- * comes back through memory. Of what belongs to a process rather than to memory (descriptors,
- * dispositions, mask, credentials) the child has its own. What it must not do:
- *  - run a handler of ours: all signals are blocked until all dispositions are at their default;
- *  - call the C library where that keeps state: setuid there would change this process's threads,
- *    and sanitizers would take its close for ours. It makes bare system calls;
- *  - stay readable by its new user: the kernel marks the shared memory as not to be attached to
- *    when the child changes users, which the parent takes back once the child has left it.
+ * Spawn. As after vfork, the child shares this process's memory, and the calling thread waits until
+ * the child has loaded its program. So the cost does not grow with the size of this process, and an
+ * error comes back through memory. The child has descriptors, dispositions of signals, a signal
+ * mask and credentials of its own. Three rules hold for the code that runs in the child:
+ *  - No signal handler of this process may run there. All signals are blocked until all
+ * dispositions are the default ones.
+ *  - It calls no function of the C library that keeps state. setuid would change the threads of
+ * this process, and a sanitizer would take the child's close for ours. It makes bare system calls.
+ *  - Its new user must not read this process's memory through it. When the child changes users, the
+ *    kernel forbids attaching to the shared memory. The parent allows it again when the child has
+ * left that memory.
  *
- * The child is made without a signal to send at its end; loading a program makes that SIGCHLD. So
- * the program's own handler, or its wait for any child, sees no child that failed before.
+ * The child is made without a signal for its end; when it loads a program the kernel sets SIGCHLD.
+ * So the program's own SIGCHLD handler, or its wait for any child, sees no child that failed
+ * before.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -34,7 +38,8 @@
 #include "xev/os/posix/posix.h"
 #include "xev/os/process.h"
 
-/* A sanitizer must not account the child's steps to the parent's thread, whose memory it is in. */
+/* A sanitizer would take the child's accesses for those of the parent's thread, since they share
+ * memory. So the child's functions are not instrumented. */
 #if defined(__has_attribute)
 #if __has_attribute(disable_sanitizer_instrumentation)
 #define CHILD __attribute__((noinline, disable_sanitizer_instrumentation))
@@ -48,12 +53,13 @@
 #endif
 
 #if XEV_HANDOFF_ENABLED
-/* ThreadSanitizer has a clone of its own, which takes the child's memory for a copy. */
+/* ThreadSanitizer replaces clone by a function that expects the child to have a copy of the memory.
+ */
 extern int __clone(int (*fn)(void *), void *stack, int flags, void *arg, ...);
 #define clone __clone
 #endif
 
-/* 16-bit user numbers have the plain names where there are two sizes. */
+/* On platforms with two sizes of user numbers the plain names are the 16-bit calls. */
 #if defined(SYS_setresuid32)
 #define XEV_SETGROUPS SYS_setgroups32
 #define XEV_SETRESGID SYS_setresgid32
@@ -66,18 +72,19 @@ extern int __clone(int (*fn)(void *), void *stack, int flags, void *arg, ...);
 
 #define KERNEL_SIGNALS 64
 #define KERNEL_SIGSET_BYTES 8
+/* As the source of a stream: /dev/null; no file, so the stream is closed. */
 #define NULL_DEVICE (-1)
 #define NOTHING (-2)
 
 extern char **environ;
 
-/* What the child works from, made before it. */
+/* What the child is to do. The parent fills it in before the child exists. */
 struct plan {
     const xev_process_options *options;
     const char *file;
-    const char *path; /* folders to look in, NULL: file is one */
+    const char *path; /* folders to search; NULL: file is a path */
     const char *const *env;
-    int source[3]; /* what to take for each stream, or NULL_DEVICE, or NOTHING */
+    int source[3]; /* by stream: a descriptor, NULL_DEVICE or NOTHING */
     bool root;
     int error;
     char name[PATH_MAX];
@@ -127,7 +134,7 @@ CHILD static int place_stream(const struct plan *p, int i) {
 }
 
 CHILD static int place_streams(struct plan *p) {
-    /* Out of the way of the others first. */
+    /* A source that is itself a stream's number would be overwritten, so move it first. */
     for (int i = 0; i < 3; i++) {
         int from = p->source[i];
         if (from >= 0 && from < 3 && from != i) {
@@ -147,7 +154,7 @@ CHILD static int place_streams(struct plan *p) {
     return 0;
 }
 
-/* The caller's dispositions and mask are no business of the program to be run. */
+/* The new program starts with default dispositions and no blocked signal. */
 CHILD static void reset_signals(void) {
     static const unsigned long to_default[8]; /* the kernel's struct sigaction, of any platform */
     static const unsigned long none[16 / sizeof(long)];
@@ -157,13 +164,14 @@ CHILD static void reset_signals(void) {
     (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, none, NULL, KERNEL_SIGSET_BYTES);
 }
 
-CHILD static int run(const struct plan *p, const char *name) {
+/* Load the program; returns on an error only. */
+CHILD static int exec_program(const struct plan *p, const char *name) {
     (void)syscall(SYS_execve, name, p->options->argv, p->env);
     return errno;
 }
 
-/* As execvp, but that a file without an interpreter is not given to a shell. */
-CHILD static int look_and_run(struct plan *p) {
+/* As execvp, except that a file in an unknown format is not given to a shell. */
+CHILD static int search_and_exec(struct plan *p) {
     int error = ENOENT;
     for (const char *folder = p->path;; folder++) {
         size_t n = 0;
@@ -184,9 +192,9 @@ CHILD static int look_and_run(struct plan *p) {
             }
         }
         p->name[n] = '\0';
-        int found = fits ? run(p, p->name) : ENOENT;
+        int found = fits ? exec_program(p, p->name) : ENOENT;
         if (found == EACCES) {
-            error = EACCES; /* unless another folder has it */
+            error = EACCES; /* reported if no other folder has the program */
         } else if (found != ENOENT && found != ENOTDIR && found != ENODEV && found != ESTALE &&
                    found != ETIMEDOUT) {
             return found;
@@ -202,7 +210,7 @@ CHILD static int in_child(void *arg) {
     const xev_process_options *o = p->options;
     int error = 0;
     if (o->detached) {
-        (void)syscall(SYS_setsid); /* cannot fail: a new process leads no group */
+        (void)syscall(SYS_setsid); /* does not fail: a new process leads no process group */
     }
     error = take_identity(o, p->root);
     if (error == 0 && o->cwd != NULL && syscall(SYS_chdir, o->cwd) < 0) {
@@ -211,7 +219,7 @@ CHILD static int in_child(void *arg) {
     error = error == 0 ? place_streams(p) : error;
     if (error == 0) {
         reset_signals();
-        error = p->path == NULL ? run(p, p->file) : look_and_run(p);
+        error = p->path == NULL ? exec_program(p, p->file) : search_and_exec(p);
     }
     p->error = error;
     (void)syscall(SYS_exit_group, 127);
@@ -220,16 +228,18 @@ CHILD static int in_child(void *arg) {
 
 /* ---- in the parent ---- */
 
-static pthread_mutex_t identity = PTHREAD_MUTEX_INITIALIZER;
+/* Held while a child that changes its user shares this process's memory. */
+static pthread_mutex_t identity_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int start_child(struct plan *p, xev_fd *pidfd, int32_t *pid) {
-    enum { STACK_BYTES = 32 * 1024 }; /* not of the caller's: a pool's may be small */
+    /* The child needs a stack of its own, as the caller may be a pool thread with a small one. */
+    enum { STACK_BYTES = 32 * 1024 };
     unsigned char *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (stack == MAP_FAILED) {
         return XEV_ENOMEM;
     }
-    /* By bare calls: the C library leaves out the signals it uses itself. */
+    /* A bare system call, as the C library would not block the signals that it uses itself. */
     const unsigned char all[KERNEL_SIGSET_BYTES] = {255, 255, 255, 255, 255, 255, 255, 255};
     unsigned char before[KERNEL_SIGSET_BYTES];
     (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, all, before, sizeof all);
@@ -253,6 +263,7 @@ static int start_child(struct plan *p, xev_fd *pidfd, int32_t *pid) {
     }
     (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, before, NULL, sizeof before);
     (void)munmap(stack, STACK_BYTES);
+    assert(rc < 0 || (child > 0 && fd > 2));
     if (rc == 0) {
         *pidfd = fd;
         *pid = child;
@@ -260,19 +271,20 @@ static int start_child(struct plan *p, xev_fd *pidfd, int32_t *pid) {
     return rc;
 }
 
-/* One at a time: while one child has another user's rights in our memory, that must stay marked. */
+/* Start a child as another user. One at a time: the memory must stay forbidden to attach to while
+ * any child with another user's rights is in it. */
 static int start_child_as(struct plan *p, xev_fd *pidfd, int32_t *pid) {
-    (void)pthread_mutex_lock(&identity);
+    (void)pthread_mutex_lock(&identity_lock);
     int attachable = prctl(PR_GET_DUMPABLE);
     int rc = start_child(p, pidfd, pid);
     if (attachable == 1) {
         (void)prctl(PR_SET_DUMPABLE, 1);
     }
-    (void)pthread_mutex_unlock(&identity);
+    (void)pthread_mutex_unlock(&identity_lock);
     return rc;
 }
 
-static void close_all(const int *fds, int n) {
+static void close_all_fds(const int *fds, int n) {
     for (int i = 0; i < n; i++) {
         if (fds[i] >= 0) {
             (void)close(fds[i]);
@@ -280,8 +292,9 @@ static void close_all(const int *fds, int n) {
     }
 }
 
+/* What each stream of the child is: source[i]. A pipe has an end for us and one for the child. */
 static int choose_streams(const xev_process_options *o, int source[3], int ours[3], int theirs[3]) {
-    /* A closed one, before a pipe takes its number. */
+    /* Look which streams are closed before a pipe may take such a number. */
     for (int i = 0; i < 3; i++) {
         source[i] = xev__os_is_open(i) ? i : NOTHING;
     }
@@ -328,13 +341,14 @@ int xev__os_process_spawn(xev_process *p, const xev_process_options *o) {
     collect_given_up();
     int rc = choose_streams(o, plan.source, ours, theirs);
     if (rc == 0) {
+        assert(plan.error == 0 && plan.file != NULL);
         bool as_other = o->set_uid || o->set_gid;
         rc =
             as_other ? start_child_as(&plan, &p->fd, &p->pid) : start_child(&plan, &p->fd, &p->pid);
     }
-    close_all(theirs, 3);
+    close_all_fds(theirs, 3);
     if (rc < 0) {
-        close_all(ours, 3);
+        close_all_fds(ours, 3);
         return rc;
     }
     for (int i = 0; i < 3; i++) {
@@ -354,10 +368,10 @@ int xev__os_process_open(int32_t pid, xev_fd *fd) {
 
 /* ---- wait, signal ---- */
 
-/* waitid's result for one process: 1: ended, in *info; 0: running. */
-static int look(xev_fd fd, int flags, siginfo_t *info) {
+/* waitid(2) for one process. 1: it has ended, and *info says how; 0: it is running. */
+static int process_look(xev_fd fd, int flags, siginfo_t *info) {
     if (fd < 0) {
-        return XEV_EBADF; /* the kernel says EINVAL */
+        return XEV_EBADF; /* the kernel would say EINVAL */
     }
     int rc;
     do {
@@ -369,13 +383,13 @@ static int look(xev_fd fd, int flags, siginfo_t *info) {
 
 int xev__os_process_check(xev_fd fd) {
     siginfo_t info;
-    int rc = look(fd, WNOWAIT, &info);
+    int rc = process_look(fd, WNOWAIT, &info);
     return rc < 0 ? rc : 0;
 }
 
 int xev__os_process_wait(xev_fd fd) {
     siginfo_t info;
-    int rc = look(fd, 0, &info);
+    int rc = process_look(fd, 0, &info);
     if (rc <= 0) {
         return rc == 0 ? XEV_EAGAIN : rc;
     }
@@ -392,40 +406,45 @@ int xev__os_process_kill(xev_fd fd, int signal_number) {
 
 /* ---- children that nobody waits for ---- */
 
-/* Their pidfds stand in one epoll instance, which says which of them have ended, however many run.
- * It exists while there are any. */
+/* The program has closed these processes before their end. Somebody must collect them, or they stay
+ * in the system's table. Their pidfds are in one epoll instance, which says which of them have
+ * ended, so that a look costs the same however many are running. The instance exists while there
+ * are such processes. */
 static struct {
     pthread_mutex_t lock;
     int epoll;
-    uint32_t count; /* atomic for a first look */
-    pid_t owner;    /* after a fork they are not ours */
-    /* Those that there was no epoll for, or no room in it: tried each time. */
+    uint32_t count; /* atomic: it is read without the lock first */
+    pid_t owner;    /* a forked child must not collect its parent's children */
+    /* Processes that could not be put into the instance. Each of them is looked at every time. */
     int spare[16];
     uint32_t spare_len;
 } given_up = {.lock = PTHREAD_MUTEX_INITIALIZER, .epoll = -1};
 
-/* False: it runs; or it has ended, but somebody who traces it has it first. */
-static bool collect(int fd) {
+/* Collect the process and close its descriptor. False: it is running, or a tracer has not let go.
+ */
+static bool collect_process(int fd) {
     siginfo_t info;
-    if (look(fd, 0, &info) == 0) {
+    if (process_look(fd, 0, &info) == 0) {
         return false;
     }
     if (given_up.epoll >= 0) {
         (void)epoll_ctl(given_up.epoll, EPOLL_CTL_DEL, fd, NULL);
     }
     (void)close(fd);
+    assert(given_up.count > 0);
     __atomic_fetch_sub(&given_up.count, 1, __ATOMIC_RELAXED);
     return true;
 }
 
 static void collect_locked(void) {
-    struct epoll_event events[32]; /* more per call than a call can add */
+    assert(given_up.spare_len <= sizeof given_up.spare / sizeof given_up.spare[0]);
+    struct epoll_event events[32]; /* a call adds one process, and so takes more than it adds */
     int n = given_up.epoll < 0 ? 0 : epoll_wait(given_up.epoll, events, 32, 0);
     for (int i = 0; i < n; i++) {
-        (void)collect(events[i].data.fd);
+        (void)collect_process(events[i].data.fd);
     }
     for (uint32_t i = given_up.spare_len; i-- > 0;) {
-        if (collect(given_up.spare[i])) {
+        if (collect_process(given_up.spare[i])) {
             given_up.spare[i] = given_up.spare[--given_up.spare_len];
         }
     }
@@ -446,8 +465,9 @@ static void collect_given_up(void) {
     (void)pthread_mutex_unlock(&given_up.lock);
 }
 
-/* Takes fd. */
-static int keep(int fd) {
+/* Put the process of fd among those that nobody waits for. */
+static int add_given_up(int fd) {
+    assert(fd >= 0);
     (void)pthread_mutex_lock(&given_up.lock);
     if (given_up.owner != getpid()) {
         if (given_up.epoll >= 0) {
@@ -473,10 +493,10 @@ static int keep(int fd) {
 }
 
 int xev__os_process_give_up(xev_fd fd) {
-    return xev__os_process_check(fd) == 0 ? keep(fd) : xev__os_close(fd);
+    return xev__os_process_check(fd) == 0 ? add_given_up(fd) : xev__os_close(fd);
 }
 
 void xev__os_process_forked(void) {
-    identity = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    identity_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     given_up.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }

@@ -1,4 +1,4 @@
-/* Linux: what its TCP sockets have beyond POSIX. */
+/* Linux: what its stream sockets have beyond POSIX. */
 #include <errno.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
@@ -11,8 +11,8 @@
 
 int xev__os_tcp_socket(enum xev_family family, xev_fd *fd) {
     int domain = family == XEV_AF_INET ? AF_INET : family == XEV_AF_INET6 ? AF_INET6 : -1;
-    /* Blocking: io_uring waits by itself, and fails at once on a non-blocking descriptor; the
-     * readiness backends say MSG_DONTWAIT. */
+    /* Blocking: io_uring waits in the kernel, and would fail at once on a non-blocking descriptor.
+     * The other backends use MSG_DONTWAIT. */
     int rc = xev__sys_new_fd(socket(domain, SOCK_STREAM | SOCK_CLOEXEC, 0));
     *fd = rc < 0 ? XEV_INVALID_FD : rc;
     return rc < 0 ? rc : 0;
@@ -41,7 +41,8 @@ bool xev__os_is_of_connection(xev_fd listener, int code) {
     case EPROTO:
         return true;
     case EOPNOTSUPP:
-        /* Or this is no kind of socket to accept from, and never will be. */
+        /* Of the connection only where the socket is a listener. Another kind of socket has no
+         * accept. */
         return getsockopt(listener, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 &&
                listening != 0;
     default:
@@ -77,7 +78,8 @@ void xev__os_drop_unread(xev_fd fd) {
     if (!xev__os_is_tcp(fd)) {
         return;
     }
-    /* TRUNC: nothing is copied. More than a receive buffer holds, and not without end. */
+    /* MSG_TRUNC: the kernel copies nothing. One call is enough, since 16 MiB are more than a
+     * receive buffer holds; a loop might never end where the peer goes on sending. */
     ssize_t rc;
     do {
         rc = recv(fd, NULL, (size_t)16 << 20, MSG_TRUNC | MSG_DONTWAIT);
@@ -88,7 +90,7 @@ int xev__os_unacked(xev_fd fd) {
     struct tcp_info info;
     socklen_t len = sizeof info;
     int bytes = 0, error = 0;
-    /* What is no TCP does not wait in close either. */
+    /* A close of another kind of socket does not wait for data, so nothing is missing. */
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 || ioctl(fd, SIOCOUTQ, &bytes) < 0 ||
         bytes == 0) {
         return 0;

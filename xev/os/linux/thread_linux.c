@@ -1,4 +1,4 @@
-/* Linux: where code is, by what the dynamic linker knows; numbers and names of threads. */
+/* Linux: the place of code, by the dynamic linker; numbers and names of threads. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <inttypes.h>

@@ -1,4 +1,5 @@
 /* Linux: UDP sockets, and datagrams with segmentation and in batches. */
+#include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
@@ -16,14 +17,14 @@ _Static_assert(offsetof(struct iovec, iov_len) == sizeof(void *), "vec is an iov
 
 int xev__os_udp_socket(enum xev_family family, xev_fd *fd) {
     int domain = family == XEV_AF_INET ? AF_INET : family == XEV_AF_INET6 ? AF_INET6 : -1;
-    /* Blocking: see xev__os_tcp_socket. */
+    /* Blocking, for the reason given in xev__os_tcp_socket. */
     int rc = xev__sys_new_fd(socket(domain, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     *fd = rc < 0 ? XEV_INVALID_FD : rc;
     if (rc < 0) {
         return rc;
     }
-    /* As created, a socket gets the groups that any socket of the host has joined. Kernels before
-     * 4.20 cannot be told otherwise for IPv6. */
+    /* By default a socket gets the datagrams of all groups that any socket of the host has joined.
+     * Kernels before 4.20 have no option against that for IPv6. */
 #ifndef IPV6_MULTICAST_ALL
 #define IPV6_MULTICAST_ALL 29
 #endif
@@ -35,29 +36,29 @@ int xev__os_udp_socket(enum xev_family family, xev_fd *fd) {
     return 0;
 }
 
-/* Kernel 5.0. */
+/* From kernel 5.0 on. */
 int xev__os_udp_set_gro(xev_fd fd, bool on) {
     int rc = xev__sys_set_int(fd, IPPROTO_UDP, UDP_GRO, on);
     return rc == XEV_ENOPROTOOPT ? XEV_ENOTSUP : rc;
 }
 
-/* Kernel 4.18. Older ones do not mind the control message and send one big datagram. */
+/* From kernel 4.18 on. An older kernel ignores the control message and sends one big datagram. */
 bool xev__os_udp_has_gso(xev_fd fd) {
-    static _Atomic bool known;
+    static _Atomic bool has_gso;
     int size;
     socklen_t len = sizeof size;
-    if (!known && getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &size, &len) == 0) {
-        known = true;
+    if (!has_gso && getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &size, &len) == 0) {
+        has_gso = true;
     }
-    return known;
+    return has_gso;
 }
 
 /* ---- datagrams ---- */
 
-static struct msghdr *header(xev_datagram *d) { return (struct msghdr *)(void *)d->priv.msg; }
+static struct msghdr *udp_header(xev_datagram *d) { return (struct msghdr *)(void *)d->priv.msg; }
 
-static struct msghdr *prepare(xev_datagram *d, void *base, size_t len_bytes) {
-    struct msghdr *m = header(d);
+static struct msghdr *init_udp_header(xev_datagram *d, void *base, size_t len_bytes) {
+    struct msghdr *m = udp_header(d);
     memset(m, 0, sizeof *m);
     d->priv.vec.base = base;
     d->priv.vec.len_bytes = len_bytes;
@@ -67,7 +68,7 @@ static struct msghdr *prepare(xev_datagram *d, void *base, size_t len_bytes) {
 }
 
 void xev__os_udp_prepare_recv(xev_datagram *d, void *buf, uint32_t capacity_bytes) {
-    struct msghdr *m = prepare(d, buf, capacity_bytes);
+    struct msghdr *m = init_udp_header(d, buf, capacity_bytes);
     m->msg_name = d->priv.name;
     m->msg_namelen = sizeof d->priv.name;
     m->msg_control = d->priv.control;
@@ -75,12 +76,13 @@ void xev__os_udp_prepare_recv(xev_datagram *d, void *buf, uint32_t capacity_byte
 }
 
 void xev__os_udp_prepare_send(xev_datagram *d) {
-    struct msghdr *m = prepare(d, (void *)(uintptr_t)d->data, d->len_bytes);
+    struct msghdr *m = init_udp_header(d, (void *)(uintptr_t)d->data, d->len_bytes);
     if (d->peer.len_bytes > 0) {
         m->msg_name = d->peer.storage;
         m->msg_namelen = d->peer.len_bytes;
     }
     if (d->segment_bytes > 0) {
+        assert(d->segment_bytes <= UINT16_MAX);
         uint16_t segment = (uint16_t)d->segment_bytes;
         memset(d->priv.control, 0, CMSG_SPACE(sizeof segment));
         m->msg_control = d->priv.control;
@@ -93,7 +95,7 @@ void xev__os_udp_prepare_send(xev_datagram *d) {
     }
 }
 
-/* The segment size of what GRO joined; 0: it did not. */
+/* The size of the segments that GRO has joined to one datagram; 0: it is a single one. */
 static uint32_t segment_of(struct msghdr *m) {
     for (struct cmsghdr *cm = CMSG_FIRSTHDR(m); cm != NULL; cm = CMSG_NXTHDR(m, cm)) {
         if (cm->cmsg_level == IPPROTO_UDP && cm->cmsg_type == UDP_GRO) {
@@ -110,7 +112,9 @@ void xev__os_udp_describe(xev_datagram *d, uint32_t len_bytes, const void *name,
     d->len_bytes = len_bytes;
     d->truncated = truncated;
     memset(&d->peer, 0, sizeof d->peer);
-    if (name_bytes <= sizeof d->priv.name) { /* another family's, where that of IP is cut off */
+    /* The kernel counts the whole of an address that did not fit. It is of a family other than IP.
+     */
+    if (name_bytes <= sizeof d->priv.name) {
         d->peer.len_bytes = (uint32_t)name_bytes;
         memcpy(d->peer.storage, name, name_bytes);
     }
@@ -122,14 +126,15 @@ void xev__os_udp_describe(xev_datagram *d, uint32_t len_bytes, const void *name,
 }
 
 void xev__os_udp_received(xev_datagram *d, uint32_t len_bytes) {
-    const struct msghdr *m = header(d);
+    const struct msghdr *m = udp_header(d);
     xev__os_udp_describe(d, len_bytes, d->priv.name, m->msg_namelen, d->priv.control,
                          m->msg_controllen, (m->msg_flags & MSG_TRUNC) != 0);
 }
 
 int xev__os_udp_recv(xev_fd fd, xev_datagram *d, void *buf, uint32_t capacity_bytes) {
+    assert(buf != NULL || capacity_bytes == 0);
     xev__os_udp_prepare_recv(d, buf, capacity_bytes);
-    int rc = xev__os_recvmsg(fd, header(d));
+    int rc = xev__os_recvmsg(fd, udp_header(d));
     if (rc >= 0) {
         xev__os_udp_received(d, (uint32_t)rc);
     }
@@ -137,38 +142,43 @@ int xev__os_udp_recv(xev_fd fd, xev_datagram *d, void *buf, uint32_t capacity_by
 }
 
 int xev__os_udp_send(xev_fd fd, xev_datagram *d) {
+    assert(d->data != NULL || d->len_bytes == 0);
     xev__os_udp_prepare_send(d);
-    return xev__os_sendmsg(fd, header(d));
+    return xev__os_sendmsg(fd, udp_header(d));
 }
 
 int xev__os_udp_recv_batch(xev_fd fd, xev_datagram *ds, uint32_t count) {
+    assert(ds != NULL && count > 0);
     struct mmsghdr vec[XEV_UDP_BATCH_MAX];
     count = count < XEV_UDP_BATCH_MAX ? count : XEV_UDP_BATCH_MAX;
     for (uint32_t i = 0; i < count; i++) {
         xev__os_udp_prepare_recv(&ds[i], ds[i].buf, ds[i].capacity_bytes);
-        vec[i] = (struct mmsghdr){.msg_hdr = *header(&ds[i])};
+        vec[i] = (struct mmsghdr){.msg_hdr = *udp_header(&ds[i])};
     }
     int rc;
     do {
         rc = xev__sys_result(recvmmsg(fd, vec, count, MSG_DONTWAIT, NULL));
     } while (rc == XEV_EINTR);
+    assert(rc <= (int)count);
     for (int i = 0; i < rc; i++) {
-        *header(&ds[i]) = vec[i].msg_hdr;
+        *udp_header(&ds[i]) = vec[i].msg_hdr;
         xev__os_udp_received(&ds[i], vec[i].msg_len);
     }
     return rc;
 }
 
 int xev__os_udp_send_batch(xev_fd fd, xev_datagram *ds, uint32_t count) {
+    assert(ds != NULL && count > 0);
     struct mmsghdr vec[XEV_UDP_BATCH_MAX];
     count = count < XEV_UDP_BATCH_MAX ? count : XEV_UDP_BATCH_MAX;
     for (uint32_t i = 0; i < count; i++) {
         xev__os_udp_prepare_send(&ds[i]);
-        vec[i] = (struct mmsghdr){.msg_hdr = *header(&ds[i])};
+        vec[i] = (struct mmsghdr){.msg_hdr = *udp_header(&ds[i])};
     }
     int rc;
     do {
         rc = xev__sys_result(sendmmsg(fd, vec, count, MSG_DONTWAIT | MSG_NOSIGNAL));
     } while (rc == XEV_EINTR);
+    assert(rc <= (int)count);
     return rc;
 }

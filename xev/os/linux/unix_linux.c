@@ -11,7 +11,7 @@ int xev__os_unix_peer_cred(xev_fd fd, xev_unix_cred *cred) {
     socklen_t len = sizeof peer;
     int rc = xev__sys_result(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len));
     if (rc == 0 && peer.uid == (uid_t)-1) {
-        rc = XEV_ENOTCONN; /* what the kernel says of a socket without a peer */
+        rc = XEV_ENOTCONN; /* the kernel's answer for a socket without a peer */
     }
     *cred = (xev_unix_cred){.pid = 0, .uid = UINT32_MAX, .gid = UINT32_MAX};
     if (rc == 0) {

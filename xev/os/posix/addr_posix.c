@@ -1,5 +1,6 @@
-/* POSIX: addresses as text and as the system has them. */
+/* POSIX: addresses, as text and as the system's structures. */
 #include <arpa/inet.h>
+#include <assert.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stddef.h>
@@ -19,13 +20,14 @@ _Static_assert(sizeof(((xev_addr *)0)->storage) >= sizeof(struct sockaddr_in6), 
 _Static_assert(sizeof(((xev_addr *)0)->storage) >= sizeof(struct sockaddr_un), "address fits");
 _Static_assert(XEV_UNIX_NAME_MAX == sizeof(((struct sockaddr_un *)0)->sun_path), "name fits");
 
-static const struct sockaddr_un *csun(const xev_addr *a) {
+static const struct sockaddr_un *unix_part(const xev_addr *a) {
     return (const struct sockaddr_un *)(const void *)a->storage;
 }
 
 #define NAME_AT offsetof(struct sockaddr_un, sun_path)
 
 int xev__os_addr_parse(xev_addr *addr, const char *host, uint32_t port) {
+    assert(host != NULL && port <= 65535);
     memset(addr, 0, sizeof *addr);
     struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)addr->storage;
     if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
@@ -76,10 +78,12 @@ int xev__os_addr_unix(xev_addr *addr, const char *name, size_t len_bytes) {
     }
     struct sockaddr_un *un = (struct sockaddr_un *)(void *)addr->storage;
     un->sun_family = AF_UNIX;
+    assert(len_bytes <= sizeof un->sun_path);
     if (len_bytes > 0) {
         memcpy(un->sun_path, name, len_bytes);
     }
     addr->len_bytes = (uint32_t)(NAME_AT + len_bytes + path);
+    assert(addr->len_bytes <= sizeof(struct sockaddr_un));
     return 0;
 }
 
@@ -105,15 +109,16 @@ uint32_t xev__os_addr_port(const xev_addr *addr) {
 
 const char *xev__os_addr_unix_name(const xev_addr *addr, size_t *len_bytes) {
     *len_bytes = 0;
-    const char *name = csun(addr)->sun_path;
+    const char *name = unix_part(addr)->sun_path;
     if (xev__os_addr_family(addr) == XEV_AF_UNIX && addr->len_bytes > NAME_AT) {
         size_t len = addr->len_bytes - NAME_AT;
-        /* Of a path the kernel counts the end, or leaves no room for one. */
+        /* The kernel counts the zero at the end of a path, or leaves no room for one. */
         *len_bytes = name[0] != '\0' ? strnlen(name, len) : len;
     }
     return name;
 }
 
+/* A zero in an abstract name is written as "@". */
 static int unix_format(const xev_addr *addr, char *out, size_t len_bytes) {
     size_t len;
     const char *name = xev__os_addr_unix_name(addr, &len);
@@ -126,6 +131,7 @@ static int unix_format(const xev_addr *addr, char *out, size_t len_bytes) {
             out[i] = name[i];
         }
     }
+    assert(len < len_bytes);
     out[len] = '\0';
     return 0;
 }

@@ -1,4 +1,4 @@
-/* POSIX: reading, writing and asking of any descriptor. */
+/* POSIX: calls for any kind of descriptor. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -37,6 +37,7 @@ int xev__os_read(xev_fd fd, void *buf, size_t len_bytes) {
     do {
         rc = xev__sys_result(read(fd, buf, len_bytes));
     } while (rc == XEV_EINTR);
+    assert(rc < 0 || (size_t)rc <= len_bytes);
     return rc;
 }
 
@@ -45,10 +46,12 @@ int xev__os_write(xev_fd fd, const void *buf, size_t len_bytes) {
     do {
         rc = xev__sys_result(write(fd, buf, len_bytes));
     } while (rc == XEV_EINTR);
+    assert(rc < 0 || (size_t)rc <= len_bytes);
     return rc;
 }
 
 int xev__os_readv(xev_fd fd, const void *vec, uint32_t count) {
+    assert(vec != NULL && count > 0);
     int rc;
     do {
         rc = xev__sys_result(readv(fd, vec, (int)count));
@@ -57,6 +60,7 @@ int xev__os_readv(xev_fd fd, const void *vec, uint32_t count) {
 }
 
 int xev__os_writev(xev_fd fd, const void *vec, uint32_t count) {
+    assert(vec != NULL && count > 0);
     int rc;
     do {
         rc = xev__sys_result(writev(fd, vec, (int)count));
@@ -113,6 +117,7 @@ int xev__os_poll_now(xev_fd fd, uint32_t mask) {
         return XEV_EBADF;
     }
     uint32_t found = xev__os_poll_result((uint32_t)(uint16_t)p.revents, mask);
+    assert(found <= INT_MAX);
     return found != 0 ? (int)found : XEV_EAGAIN;
 }
 
@@ -121,6 +126,7 @@ int xev__os_above_std(int fd) {
         return fd;
     }
     int moved = xev__sys_result(fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+    assert(moved < 0 || moved > STDERR_FILENO);
     (void)close(fd);
     return moved;
 }
@@ -129,7 +135,10 @@ int xev__sys_pair_above_std(const int fd[2], xev_fd *a, xev_fd *b) {
     int first = xev__os_above_std(fd[0]);
     int second = xev__os_above_std(fd[1]);
     if (first < 0 || second < 0) {
-        (void)close(first < 0 ? second : first); /* or neither is there */
+        int left = first < 0 ? second : first; /* the one that is open, or a code */
+        if (left >= 0) {
+            (void)close(left);
+        }
         return first < 0 ? first : second;
     }
     *a = first;

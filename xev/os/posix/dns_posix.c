@@ -1,4 +1,5 @@
-/* POSIX: names, by the C library's resolver. It allocates; nothing else here does. */
+/* POSIX: names of hosts, by the C library's resolver. The resolver allocates memory; no other file
+ * of this folder does. */
 #include <assert.h>
 #include <errno.h>
 #include <netdb.h>
@@ -41,7 +42,8 @@ static int dns_code(int code) {
 
 int xev__os_resolve(const char *host, const char *service, enum xev_family family, xev_addr *addrs,
                     uint32_t max, uint32_t *found) {
-    /* One socket type, or each address would come once per type. */
+    assert(host != NULL && max > 0);
+    /* One type of sockets, or the resolver would list each address once for each type. */
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     hints.ai_family = family == XEV_AF_INET    ? AF_INET
                       : family == XEV_AF_INET6 ? AF_INET6
@@ -50,14 +52,14 @@ int xev__os_resolve(const char *host, const char *service, enum xev_family famil
     char inner[64];
     size_t len = strlen(host);
     if (len > 2 && len - 2 < sizeof inner && host[0] == '[' && host[len - 1] == ']') {
-        memcpy(inner, host + 1, len - 2); /* [::1], as addresses of xev may be written */
+        memcpy(inner, host + 1, len - 2); /* "[::1]", as xev_addr_parse takes it */
         inner[len - 2] = '\0';
         host = inner;
     }
     errno = 0;
     int rc = getaddrinfo(host, service, &hints, &list);
     if (rc == EAI_SERVICE) {
-        hints.ai_socktype = SOCK_DGRAM; /* a service of UDP only */
+        hints.ai_socktype = SOCK_DGRAM; /* the service may be one of UDP only */
         errno = 0;
         rc = getaddrinfo(host, service, &hints, &list);
     }
@@ -77,6 +79,7 @@ int xev__os_resolve(const char *host, const char *service, enum xev_family famil
         n++;
     }
     freeaddrinfo(list);
+    assert(n <= INT32_MAX);
     *found = n;
     return n == 0 ? XEV_ENONAME : (int)(n < max ? n : max);
 }

@@ -1,4 +1,4 @@
-/* POSIX: files and directories. Nothing here allocates. */
+/* POSIX: files and directories. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,10 +17,10 @@ _Static_assert(sizeof(xev_vec) == sizeof(struct iovec), "vec is an iovec");
 _Static_assert(offsetof(xev_vec, len_bytes) == offsetof(struct iovec, iov_len), "likewise");
 _Static_assert(sizeof(off_t) == 8, "large files");
 
-/* Pieces of memory in one write that continues a partial one. */
+/* How many pieces of memory a write has that continues a partial one. */
 #define REST_VEC 16
 
-static bool too_far(uint64_t offset) { return offset > INT64_MAX; }
+static bool is_beyond_off_t(uint64_t offset) { return offset > INT64_MAX; }
 
 int xev__sys_open(const char *path, int how, mode_t mode) {
     int rc;
@@ -28,7 +28,9 @@ int xev__sys_open(const char *path, int how, mode_t mode) {
     do {
         rc = xev__sys_new_fd(open(path, how, mode));
         if (rc == XEV_EAGAIN) {
-            how &= ~O_NONBLOCK; /* somebody has a lease on the file, and some time to give it up */
+            /* Another process has a lease on the file. A blocking open waits until it is given up.
+             */
+            how &= ~O_NONBLOCK;
             rc = XEV_EINTR;
         }
     } while (rc == XEV_EINTR);
@@ -82,7 +84,8 @@ static int write_some(xev_fd fd, const struct iovec *vec, int count, uint64_t of
     return rc;
 }
 
-/* What comes behind the first skip bytes, as far as there is room: the number of its pieces. */
+/* Describe the bytes of vec behind the first skip ones, as far as there is room. Returns how many
+ * pieces that took. */
 static int rest_of(const xev_vec *vec, uint32_t count, uint64_t skip, struct iovec rest[REST_VEC]) {
     int n = 0;
     for (uint32_t i = 0; i < count && n < REST_VEC; i++) {
@@ -99,6 +102,7 @@ static int rest_of(const xev_vec *vec, uint32_t count, uint64_t skip, struct iov
 
 int xev__os_file_writev(xev_fd fd, const xev_vec *vec, uint32_t count, uint64_t offset,
                         uint64_t *done) {
+    assert(vec != NULL && count > 0);
     uint64_t total = 0;
     for (uint32_t i = 0; i < count; i++) {
         total += vec[i].len_bytes;
@@ -106,7 +110,7 @@ int xev__os_file_writev(xev_fd fd, const xev_vec *vec, uint32_t count, uint64_t 
     assert(*done < total);
     int rc;
     do {
-        /* The caller's vector is not ours to change: go on with a copy of what comes next. */
+        /* The caller's vector must not change, so the rest is described by a copy. */
         struct iovec rest[REST_VEC];
         const struct iovec *next = iovec_of(vec);
         int n = (int)count;
@@ -117,7 +121,8 @@ int xev__os_file_writev(xev_fd fd, const xev_vec *vec, uint32_t count, uint64_t 
         rc = write_some(fd, next, n, offset == XEV__AT_POSITION ? offset : offset + *done);
         *done += rc > 0 ? (uint64_t)rc : 0;
     } while (rc > 0 && *done < total);
-    /* A device that takes nothing and says no error must not be asked for ever. */
+    assert(rc <= 0 || *done == total);
+    /* A device that takes 0 bytes without an error would be asked for ever. */
     return rc < 0 ? rc : rc == 0 ? XEV_EIO : (int)total;
 }
 
@@ -186,7 +191,7 @@ int xev__os_file_stat_fd(xev_fd fd, xev_file_stat *out) {
 int xev__os_file_truncate(const char *path, uint64_t size) {
     int rc;
     do {
-        rc = too_far(size) ? XEV_EFBIG : xev__sys_result(truncate(path, (off_t)size));
+        rc = is_beyond_off_t(size) ? XEV_EFBIG : xev__sys_result(truncate(path, (off_t)size));
     } while (rc == XEV_EINTR);
     return rc;
 }
@@ -194,7 +199,7 @@ int xev__os_file_truncate(const char *path, uint64_t size) {
 int xev__os_file_truncate_fd(xev_fd fd, uint64_t size) {
     int rc;
     do {
-        rc = too_far(size) ? XEV_EFBIG : xev__sys_result(ftruncate(fd, (off_t)size));
+        rc = is_beyond_off_t(size) ? XEV_EFBIG : xev__sys_result(ftruncate(fd, (off_t)size));
     } while (rc == XEV_EINTR);
     return rc;
 }
@@ -213,6 +218,7 @@ int xev__os_file_symlink(const char *target, const char *link_path) {
 int xev__os_file_link(const char *from, const char *to) { return xev__sys_result(link(from, to)); }
 
 int xev__os_leave_blocking(xev_fd fd) {
+    assert(fd >= 0);
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0) {
         return -errno;

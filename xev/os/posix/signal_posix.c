@@ -1,20 +1,24 @@
-/* POSIX: dispositions of signals. */
+/* POSIX: dispositions of signals, and the lock under which they change. */
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 
 #include "xev/error.h"
+#include "xev/os/complain.h"
 #include "xev/os/signal.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static sigset_t holders_mask;                    /* by the lock */
-static struct sigaction aside[XEV__SIGNALS + 1]; /* by the lock */
+/* Under the lock: the signal mask of its holder before; the dispositions that our handler replaced.
+ */
+static sigset_t holders_mask;
+static struct sigaction replaced[XEV__SIGNALS + 1];
 
 bool xev__os_signal_valid(int number) {
     switch (number) {
     case SIGKILL: /* the kernel does not allow a handler */
     case SIGSTOP:
-    case SIGSEGV: /* a fault of this program's: the instruction would be tried again, for ever */
+    case SIGSEGV: /* after the handler the faulty instruction is repeated, for ever */
     case SIGBUS:
     case SIGFPE:
     case SIGILL:
@@ -38,15 +42,17 @@ int xev__os_signal_catch(int number, void (*handler)(int)) {
     struct sigaction action = {.sa_flags = SA_RESTART | SA_ONSTACK};
     action.sa_handler = handler;
     sigfillset(&action.sa_mask);
-    /* The C library keeps two for itself and says so. */
-    return sigaction(number, &action, &aside[number]) < 0 ? -errno : 0;
+    XEV_ASSERT(number > 0 && number <= XEV__SIGNALS);
+    /* The C library keeps two signals for itself, and answers EINVAL for them. */
+    return sigaction(number, &action, &replaced[number]) < 0 ? -errno : 0;
 }
 
 void xev__os_signal_restore(int number, void (*handler)(int)) {
+    XEV_ASSERT(number > 0 && number <= XEV__SIGNALS);
     struct sigaction now;
     if (sigaction(number, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) == 0 &&
         now.sa_handler == handler) {
-        (void)sigaction(number, &aside[number], NULL);
+        (void)sigaction(number, &replaced[number], NULL);
     }
 }
 
@@ -54,7 +60,9 @@ void xev__os_signals_lock(void) {
     sigset_t all, before;
     sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    (void)pthread_mutex_lock(&lock);
+    int rc = pthread_mutex_lock(&lock);
+    assert(rc == 0);
+    (void)rc;
     holders_mask = before;
 }
 

@@ -1,4 +1,5 @@
-/* POSIX: stream sockets and messages. */
+/* POSIX: stream sockets, and messages of any socket. */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -30,14 +31,14 @@ int xev__os_listen(xev_fd fd, int backlog) { return xev__sys_result(listen(fd, b
 
 int xev__os_accept_now(xev_fd fd) {
     struct pollfd p = {.fd = fd, .events = POLLIN};
-    int rc = fd < 0 ? XEV_EBADF : xev__sys_poll(&p); /* poll passes over a negative one */
+    int rc = fd < 0 ? XEV_EBADF : xev__sys_poll(&p); /* poll(2) ignores a negative one */
     if (rc <= 0) {
         return rc == 0 ? XEV_EAGAIN : rc;
     }
     if ((p.revents & POLLNVAL) != 0) {
         return XEV_EBADF;
     }
-    /* Another process may accept it in between. */
+    /* Another process may accept the connection between poll and accept. */
     rc = xev__os_set_nonblocking(fd, true);
     for (int tries = 0; (rc == 0 || xev__os_is_of_connection(fd, rc)) && tries < 16; tries++) {
         rc = xev__os_accept(fd);
@@ -56,6 +57,7 @@ int xev__os_connect(xev_fd fd, const xev_addr *addr) {
     if ((flags & O_NONBLOCK) == 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
         return -errno;
     }
+    assert(addr->len_bytes <= sizeof addr->storage);
     int rc = xev__sys_result(connect(fd, xev__sys_addr(addr), addr->len_bytes));
     if ((flags & O_NONBLOCK) == 0) {
         (void)fcntl(fd, F_SETFL, flags);
@@ -75,7 +77,8 @@ int xev__os_connect_result(xev_fd fd) {
         return -errno;
     }
     if (error == 0 && (p.revents & POLLHUP) != 0) {
-        /* Closed: a receive that did not wait for us may have taken the error. */
+        /* The connection is closed. A receive may have run before this function, and the kernel has
+         * reported the error there. */
         struct sockaddr_storage peer;
         len = sizeof peer;
         return xev__sys_result(getpeername(fd, (struct sockaddr *)(void *)&peer, &len));
@@ -88,6 +91,7 @@ int xev__os_recv(xev_fd fd, void *buf, size_t len_bytes) {
     do {
         rc = xev__sys_result(recv(fd, buf, len_bytes, MSG_DONTWAIT));
     } while (rc == XEV_EINTR);
+    assert(rc < 0 || (size_t)rc <= len_bytes);
     return rc;
 }
 
@@ -96,6 +100,7 @@ int xev__os_send(xev_fd fd, const void *buf, size_t len_bytes) {
     do {
         rc = xev__sys_result(send(fd, buf, len_bytes, MSG_DONTWAIT | MSG_NOSIGNAL));
     } while (rc == XEV_EINTR);
+    assert(rc < 0 || (size_t)rc <= len_bytes);
     return rc;
 }
 
@@ -119,6 +124,7 @@ _Static_assert(sizeof(struct msghdr) <= 8 * sizeof(uint64_t), "message header fi
 _Static_assert(offsetof(struct iovec, iov_len) == sizeof(void *), "vec is an iovec");
 
 void xev__os_msg_init(uint64_t msg[8], const void *vec, size_t count) {
+    assert(vec != NULL && count > 0);
     struct msghdr *m = (struct msghdr *)(void *)msg;
     memset(m, 0, sizeof *m);
     m->msg_iov = (struct iovec *)(uintptr_t)vec;
@@ -148,7 +154,7 @@ int xev__os_check_endpoint(xev_fd fd) {
 
 int xev__os_unread_bytes(xev_fd fd) {
     int n = 0;
-    int rc = xev__os_check_endpoint(fd); /* of a file the kernel would say something, too */
+    int rc = xev__os_check_endpoint(fd); /* FIONREAD answers for a file, too */
     rc = rc == 0 ? xev__sys_result(ioctl(fd, FIONREAD, &n)) : rc;
     return rc < 0 ? rc : n;
 }
@@ -187,6 +193,7 @@ int xev__os_local_addr(xev_fd fd, xev_addr *addr) {
     socklen_t len = sizeof addr->storage;
     *addr = (xev_addr){0};
     int rc = xev__sys_result(getsockname(fd, xev__sys_addr_out(addr), &len));
+    assert(rc < 0 || len <= sizeof addr->storage);
     addr->len_bytes = rc == 0 ? len : 0;
     return rc;
 }
@@ -195,6 +202,7 @@ int xev__os_peer_addr(xev_fd fd, xev_addr *addr) {
     socklen_t len = sizeof addr->storage;
     *addr = (xev_addr){0};
     int rc = xev__sys_result(getpeername(fd, xev__sys_addr_out(addr), &len));
+    assert(rc < 0 || len <= sizeof addr->storage);
     addr->len_bytes = rc == 0 ? len : 0;
     return rc;
 }

@@ -1,4 +1,5 @@
 /* POSIX: UDP sockets and datagrams. */
+#include <assert.h>
 #include <errno.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -16,7 +17,7 @@ _Static_assert(sizeof(struct msghdr) <= sizeof(((xev_datagram *)0)->priv.msg), "
 _Static_assert(sizeof(struct sockaddr_in6) <= sizeof(((xev_datagram *)0)->priv.name), "fits");
 _Static_assert(offsetof(struct iovec, iov_len) == sizeof(void *), "vec is an iovec");
 
-/* AF_INET, AF_INET6, or a code. */
+/* The socket's family: AF_INET, AF_INET6, or a code. */
 static int domain_of(xev_fd fd) {
     int domain = 0;
     socklen_t len = sizeof domain;
@@ -24,7 +25,7 @@ static int domain_of(xev_fd fd) {
     return rc < 0 ? rc : domain == AF_INET || domain == AF_INET6 ? domain : XEV_EAFNOSUPPORT;
 }
 
-/* An option that has one name and level for each family. */
+/* Set an option that has a name and level of its own for each family. */
 static int set_by_family(xev_fd fd, int v4_name, int v6_name, int value) {
     int domain = domain_of(fd);
     return domain < 0          ? domain
@@ -34,7 +35,8 @@ static int set_by_family(xev_fd fd, int v4_name, int v6_name, int value) {
 
 int xev__os_udp_bind(xev_fd fd, const xev_addr *addr, uint32_t flags) {
     int rc = 0;
-    /* Not without being asked, as for TCP: it would let others take over what arrives. */
+    /* Only where it is asked for, unlike for TCP: with SO_REUSEADDR another socket could bind the
+     * same port, and get the datagrams. */
     if ((flags & XEV_UDP_REUSE_ADDR) != 0) {
         rc = xev__sys_set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     }
@@ -47,8 +49,8 @@ int xev__os_udp_bind(xev_fd fd, const xev_addr *addr, uint32_t flags) {
     return rc == 0 ? xev__sys_result(bind(fd, xev__sys_addr(addr), addr->len_bytes)) : rc;
 }
 
-/* Linux lets go of the port, too, where it had chosen it. */
-static int disconnect(xev_fd fd) {
+/* Take the peer away. Linux also gives up the port where it had chosen that, so bind it again. */
+static int udp_disconnect(xev_fd fd) {
     struct sockaddr none = {.sa_family = AF_UNSPEC};
     xev_addr before, after;
     int rc = xev__os_local_addr(fd, &before);
@@ -59,8 +61,10 @@ static int disconnect(xev_fd fd) {
         rc = xev__os_local_addr(fd, &after);
     }
     if (rc == 0 && xev__os_addr_port(&after) == 0 && xev__os_addr_port(&before) != 0) {
-        /* The port as before; not the address, which was chosen for that peer. */
-        struct sockaddr_in6 bound; /* as large as either, the port in the same place */
+        /* The same port as before, but not the same address: that was chosen for the peer. */
+        struct sockaddr_in6
+            bound; /* large enough for either family; the port is in the same place */
+        assert(after.len_bytes <= sizeof bound);
         memcpy(&bound, after.storage, after.len_bytes);
         bound.sin6_port = htons((uint16_t)xev__os_addr_port(&before));
         rc = xev__sys_result(
@@ -70,7 +74,7 @@ static int disconnect(xev_fd fd) {
 }
 
 int xev__os_udp_connect(xev_fd fd, const xev_addr *addr) {
-    return addr == NULL ? disconnect(fd)
+    return addr == NULL ? udp_disconnect(fd)
                         : xev__sys_result(connect(fd, xev__sys_addr(addr), addr->len_bytes));
 }
 

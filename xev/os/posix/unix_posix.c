@@ -1,4 +1,5 @@
 /* POSIX: Unix sockets, and the descriptors that travel over them. */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
@@ -48,9 +49,9 @@ bool xev__os_unix_is_stale(const xev_addr *addr) {
     char text[XEV_UNIX_NAME_MAX + 1];
     struct stat st;
     if (path_of(addr, text) == NULL || lstat(text, &st) < 0 || !S_ISSOCK(st.st_mode)) {
-        return false; /* another kind of file would refuse, too */
+        return false; /* a connect to another kind of file is refused as well */
     }
-    /* Of whatever type the one who answers is: another type is refused as such. */
+    /* The type does not matter: a socket of another type that is bound answers EPROTOTYPE. */
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
         return false;
@@ -79,7 +80,7 @@ int xev__os_unix_unlink(const xev_addr *addr) {
 _Static_assert(sizeof(((xev_unix_msg *)0)->control) >= CMSG_SPACE(XEV_UNIX_FDS_MAX * sizeof(int)),
                "control fits");
 
-static struct msghdr *header(xev_unix_msg *msg) {
+static struct msghdr *unix_header(xev_unix_msg *msg) {
     struct msghdr *h = (struct msghdr *)(void *)msg->header;
     msg->vec.base = msg->buf;
     msg->vec.len_bytes = msg->len_bytes;
@@ -88,11 +89,12 @@ static struct msghdr *header(xev_unix_msg *msg) {
 }
 
 void xev__os_unix_send(xev_unix_msg *msg) {
-    struct msghdr *h = header(msg);
+    struct msghdr *h = unix_header(msg);
     if (msg->addr.len_bytes > 0) {
         h->msg_name = msg->addr.storage;
         h->msg_namelen = msg->addr.len_bytes;
     }
+    XEV_ASSERT(msg->fds_len <= XEV_UNIX_FDS_MAX); /* the room in msg->control */
     if (msg->fds_len > 0) {
         size_t bytes = msg->fds_len * sizeof(int);
         h->msg_control = msg->control;
@@ -106,11 +108,12 @@ void xev__os_unix_send(xev_unix_msg *msg) {
 }
 
 void xev__os_unix_receive(xev_unix_msg *msg) {
-    struct msghdr *h = header(msg);
+    struct msghdr *h = unix_header(msg);
     h->msg_name = msg->addr.storage;
     h->msg_namelen = sizeof msg->addr.storage;
-    /* Room for all there can be: what is too much for the caller is closed by us, as the kernel's
-     * room comes in steps and would let one slip in. */
+    /* Room for as many descriptors as a message can have. Those that the caller has no room for are
+     * closed afterwards. The kernel cannot be told the caller's number: it counts the room in
+     * larger steps, and may store one more. */
     h->msg_control = msg->control;
     h->msg_controllen = sizeof msg->control;
     msg->addr.len_bytes = 0;
@@ -120,6 +123,7 @@ void xev__os_unix_receive(xev_unix_msg *msg) {
 
 void xev__os_unix_received(xev_unix_msg *msg) {
     struct msghdr *h = (struct msghdr *)(void *)msg->header;
+    assert(h->msg_namelen <= sizeof msg->addr.storage);
     msg->addr.len_bytes = h->msg_namelen;
     msg->truncated = (h->msg_flags & MSG_TRUNC) != 0;
     msg->fds_truncated = (h->msg_flags & MSG_CTRUNC) != 0;
@@ -127,6 +131,7 @@ void xev__os_unix_received(xev_unix_msg *msg) {
         if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
             continue;
         }
+        assert(c->cmsg_len >= CMSG_LEN(0));
         size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
         for (size_t i = 0; i < count; i++) {
             int fd;
