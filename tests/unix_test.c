@@ -514,6 +514,20 @@ TEST(connect_to_a_full_backlog_is_cancelled_timed_out_and_refused) {
     }
 }
 
+TEST(an_address_longer_than_a_unix_one_is_refused) {
+    xev_addr where;
+    CHECK_EQ(xev_addr_unix(&where, "/tmp/a", 6), 0);
+    size_t name_at = (size_t)where.len_bytes - 7; /* after the path comes a zero */
+    memset((char *)where.storage + name_at, 'a', sizeof where.storage - name_at);
+    where.len_bytes = sizeof where.storage;
+    CHECK_EQ(xev_unix_unlink(&where), XEV_EINVAL);
+    xev_unix sock;
+    CHECK_EQ(xev_unix_init(&sock, XEV_UNIX_STREAM), 0);
+    CHECK_EQ(xev_unix_bind(sock, &where, XEV_UNIX_KEEP), XEV_EINVAL);
+    CHECK_EQ(xev_unix_bind(sock, &where, XEV_UNIX_STALE), XEV_EINVAL);
+    CHECK_EQ(xev_unix_close_now(sock), 0);
+}
+
 TEST(peer_credentials) {
     xev_unix pair[2], s;
     xev_unix_cred cred;

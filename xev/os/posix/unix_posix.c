@@ -33,13 +33,20 @@ int xev__os_unix_bind(xev_fd fd, const xev_addr *addr) {
     return xev__sys_result(bind(fd, xev__sys_addr(addr), addr->len_bytes));
 }
 
-/* NULL: not a path. out has room for one and its end. */
+/* The program may have filled in the address by itself. bind(2) and connect(2) refuse such a
+ * length, too. */
+static bool is_too_long(const xev_addr *addr) {
+    return addr->len_bytes > sizeof(struct sockaddr_un);
+}
+
+/* The path of addr in out, which has room for a zero at its end; NULL: addr is no path. */
 static const char *path_of(const xev_addr *addr, char out[XEV_UNIX_NAME_MAX + 1]) {
     size_t len;
     const char *name = xev__os_addr_unix_name(addr, &len);
     if (len == 0 || name[0] == '\0') {
         return NULL;
     }
+    XEV_ASSERT(len <= XEV_UNIX_NAME_MAX);
     memcpy(out, name, len);
     out[len] = '\0';
     return out;
@@ -48,7 +55,8 @@ static const char *path_of(const xev_addr *addr, char out[XEV_UNIX_NAME_MAX + 1]
 bool xev__os_unix_is_stale(const xev_addr *addr) {
     char text[XEV_UNIX_NAME_MAX + 1];
     struct stat st;
-    if (path_of(addr, text) == NULL || lstat(text, &st) < 0 || !S_ISSOCK(st.st_mode)) {
+    if (is_too_long(addr) || path_of(addr, text) == NULL || lstat(text, &st) < 0 ||
+        !S_ISSOCK(st.st_mode)) {
         return false; /* a connect to another kind of file is refused as well */
     }
     /* The type does not matter: a socket of another type that is bound answers EPROTOTYPE. */
@@ -62,6 +70,9 @@ bool xev__os_unix_is_stale(const xev_addr *addr) {
 }
 
 int xev__os_unix_unlink(const xev_addr *addr) {
+    if (is_too_long(addr)) {
+        return XEV_EINVAL;
+    }
     char text[XEV_UNIX_NAME_MAX + 1];
     const char *path = path_of(addr, text);
     struct stat st;
