@@ -1,5 +1,5 @@
-/* Accepts that fail for the connection that was next and not for the listener: the kernel's answers
- * are replaced on their way, those to accept4 and those that come through the ring. Linked with
+/* Accepts that fail because of one connection, and not because of the listener. The test replaces
+ * the kernel's results: those of accept4, and those that come through the ring. It is linked with
  * --wrap=accept4 and --wrap=io_uring_peek_batch_cqe. */
 #include <sys/epoll.h>
 #include <sys/stat.h>

@@ -1,5 +1,5 @@
-/* What a backend does not name in its table is answered by XEV_ENOTSUP, and what it cannot begin by
- * its code; nothing else suffers. */
+/* An operation that a backend's table does not name ends with XEV_ENOTSUP. One that the backend
+ * cannot begin ends with the backend's code. The other operations go on. */
 #include "tests/loop_scene.h"
 #include "xev/core/core.h"
 

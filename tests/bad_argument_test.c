@@ -1,7 +1,7 @@
-/* Bad arguments that are answered by a code, argument by argument, and the same on every backend:
- * descriptors that are none or of another kind, numbers out of range. What ends the program is in
- * misuse_test.c; api_test.sh sees to it that every argument has its row in one of the two.
- * long-file: a line per argument, and there are many.
+/* Bad arguments for which the result is a code, the same on every backend: descriptors that are not
+ * open or of another kind, numbers out of range. Bad arguments that end the program are in
+ * misuse_test.c. api_test.sh checks that every argument of every call has a row in one of the two
+ * files. long-file: a line per argument, and there are many.
  *
  *     REFUSES(function, argument, code, values...)  the call returns code
  *     ENDS(function, argument, code, values...)     the operation ends with code; values use CB, L

@@ -1,6 +1,6 @@
-/* Cancel and deadlines, of every operation in every situation: the target's terminal callback
- * always runs before the cancel's, 0 says that the target was stopped, XEV_ENOENT that there was
- * nothing to stop. Timers, waits and work have more of this in their own suites.
+/* Cancel and deadline, of every operation in every situation. The target's terminal callback always
+ * runs before the cancel's. The cancel reports 0 where it has stopped the target, and XEV_ENOENT
+ * where there was nothing to stop. The tests of timers, async watchers and work have more cases.
  * long-file: a line per situation, and there are many. */
 #include "tests/loop_scene.h"
 

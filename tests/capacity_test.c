@@ -1,4 +1,4 @@
-/* More of everything than there is room for: submissions, events, descriptors, buffers. */
+/* More submissions, events, descriptors and buffers than a loop has room for at first. */
 #include "tests/net_scene.h"
 
 enum { MOST = 10240 };

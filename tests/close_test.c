@@ -1,4 +1,4 @@
-/* Closing a descriptor: what is pending on it, in which order, and what comes after. */
+/* Closing a descriptor: how its operations end, in which order, and what is possible afterwards. */
 #include "tests/net_scene.h"
 
 static char buf[64];

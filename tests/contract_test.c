@@ -1,5 +1,5 @@
-/* What every completion promises, whatever its operation: states, misuse; and the loop's options
- * and the error codes. */
+/* The contract of completions of every operation: states and misuse. Also the options of a loop and
+ * the error codes. */
 #include "tests/loop_scene.h"
 
 static int no_work(void *userdata) {

@@ -1,4 +1,4 @@
-/* The death that misuse must bring, in a child process. */
+/* Checks that misuse of a call ends the program. The misuse is made in a child process. */
 #ifndef TESTS_DEATH_H
 #define TESTS_DEATH_H
 
@@ -11,13 +11,13 @@
 
 #include "tests/test.h"
 
-/* A process that must end by SIGABRT, with one line on stderr: "xev: <call>: ...". */
+/* A child process that must end by SIGABRT, with one line on stderr: "xev: <call>: ...". */
 struct death {
     int out;
     pid_t pid;
 };
 
-/* True in the child, which does what must not be done and then calls death_missed. */
+/* Fork. True in the child, which makes the misuse and then calls death_missed. */
 static inline bool death_begins(struct death *d) {
     int out[2];
     CHECK_EQ(pipe(out), 0);
@@ -37,7 +37,7 @@ _Noreturn static inline void death_missed(void) { _exit(0); }
 
 enum { DEATH_TEXT_BYTES = 512 };
 
-/* what: of the call's misuses, for the report. text: room for the line, which is kept there. */
+/* what: names the misuse in a report. text: where the line is put. */
 static inline void death_check_text(const struct death *d, const char *call, const char *what,
                                     char text[DEATH_TEXT_BYTES]) {
     size_t len = 0;
@@ -58,7 +58,7 @@ static inline void death_check_text(const struct death *d, const char *call, con
     CHECK(strchr(text, '\n') == text + len - 1);
 }
 
-/* words: stand in the line. */
+/* The line must contain words. */
 static inline void death_check_words(const struct death *d, const char *call, const char *what,
                                      const char *words) {
     char text[DEATH_TEXT_BYTES];
@@ -82,8 +82,8 @@ static inline void check_dies(void (*fn)(void), const char *call) {
     death_check(&d, call, "misuse");
 }
 
-/* A row of a table of misuse: function(values...) ends the program, for argument's sake. prepare()
- * is called before, in the child. */
+/* A row of a table of misuse: function(values...) must end the program because of argument. The
+ * child calls prepare() before. */
 #define DIES_AFTER(prepare, function, argument, ...)                                               \
     do {                                                                                           \
         struct death death;                                                                        \

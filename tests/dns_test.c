@@ -1,4 +1,5 @@
-/* Names on both backends. No network: names come from /etc/hosts, literals and "invalid". */
+/* Names of hosts. The test needs no network: it resolves names of /etc/hosts, addresses as text,
+ * and names under "invalid". */
 #include <dlfcn.h>
 #include <netdb.h>
 #include <sys/resource.h>

@@ -1,5 +1,5 @@
-/* A loop inside a host's own poll loop, its memory from the host's allocator, and its walk of what
- * is active. */
+/* A loop inside the poll loop of a host program; the host's allocator; a walk over what is active.
+ */
 #include "tests/file_scene.h"
 
 #include <poll.h>

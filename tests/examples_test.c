@@ -1,4 +1,4 @@
-/* The small examples do what they say. */
+/* The small programs in examples/ do what their comments say. */
 #include "tests/e2e/server.h"
 
 #include <limits.h>

@@ -1,4 +1,5 @@
-/* Which backend a loop gets, by option, environment and what the system refuses. Linux only. */
+/* Which backend a loop gets: by its options, by the environment, and by what the system refuses.
+ * Linux only. */
 #include <linux/capability.h>
 #include <sys/resource.h>
 

@@ -1,5 +1,6 @@
-/* System calls that fail when they should not: each error is a result, or the loop's, and nothing
- * hangs, spins or leaks. On epoll, whose calls a filter can refuse one by one. Linux only. */
+/* System calls that fail unexpectedly. Each error is the result of an operation or of the run, and
+ * nothing hangs, spins or leaks. On epoll only, since a filter can refuse its calls one by one.
+ * Linux only. */
 #include "tests/net_scene.h"
 #include "tests/refuse.h"
 

@@ -1,5 +1,6 @@
-/* Regular files through fd.h and stream.h, as where a program's output goes to a file: every byte
- * that is reported as written is in the file, in order, and the position is behind it. */
+/* Regular files through fd.h and stream.h, as when a program's output is redirected to a file.
+ * Every byte that is reported as written is in the file, in order, and the file's position is
+ * behind it. */
 #include <pthread.h>
 #include <sys/stat.h>
 

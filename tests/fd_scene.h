@@ -53,7 +53,7 @@ static inline void put(int fd, const char *text) {
     CHECK_EQ(write(fd, text, strlen(text)), (ssize_t)strlen(text));
 }
 
-/* Take what is there. */
+/* Read everything that is there now. */
 static inline void drain(int fd) {
     char buf[4096];
     struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -62,7 +62,7 @@ static inline void drain(int fd) {
     }
 }
 
-/* Fill a pipe until it takes nothing. */
+/* Write to a pipe until it takes no more. */
 static inline size_t fill_pipe(int fd) {
     static const char zeros[4096];
     int flags = fcntl(fd, F_GETFL);
@@ -77,7 +77,7 @@ static inline size_t fill_pipe(int fd) {
     return total;
 }
 
-/* Raw, so that bytes pass as they are. */
+/* In raw mode, so that the terminal passes bytes on unchanged. */
 static inline void make_terminal(int fd[2]) {
     fd[0] = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
     CHECK_GE(fd[0], 0);

@@ -1,5 +1,5 @@
-/* Any descriptor: pipes, terminals and foreign ones are read, written and queued to, as fd.h and
- * stream.h promise; poll_test.c polls them. */
+/* Any descriptor, by fd.h and stream.h: pipes, terminals and descriptors that the program closes
+ * itself. The polls are in poll_test.c. */
 #include <pthread.h>
 #include <semaphore.h>
 #include <sys/eventfd.h>

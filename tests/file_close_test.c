@@ -1,4 +1,5 @@
-/* Closing on the pool: what a descriptor is between the call and the callback. */
+/* Files are closed on the pool. What may be done with the descriptor between the call and the
+ * callback. */
 #include <sys/syscall.h>
 
 #include "tests/file_scene.h"

@@ -1,4 +1,5 @@
-/* Files and the pool: cancel, deadlines, close, lanes, many at once, no pool, teardown. */
+/* File operations on the pool: cancel, deadline, close, lanes, many at once, no pool, the loop's
+ * end. */
 #include "tests/file_scene.h"
 
 TEST(cancelled_while_queued_has_no_effect) {

@@ -1,5 +1,5 @@
-/* What the file and DNS suites share: a loop with a pool whose lanes can be held, file requests
- * that remember, a directory of their own. */
+/* What the tests of files and of DNS share: a loop with a pool whose lanes can be blocked, file
+ * requests that record their callbacks, and a directory for each case. */
 #ifndef TESTS_FILE_SCENE_H
 #define TESTS_FILE_SCENE_H
 
@@ -17,7 +17,7 @@ struct scene {
     char dir[PATH_MAX / 2];
 };
 
-/* One thread per lane: a held lane is full, and no other is. */
+/* One thread per lane: a blocked lane is full, and the others are not. */
 static inline void scene_start(struct scene *s) {
     xev_threadpool_config cfg;
     xev_threadpool_config_init(&cfg);
@@ -46,7 +46,7 @@ static inline void scene_end(struct scene *s) {
     CHECK_EQ(nftw(s->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
-/* dir/name, in one of a few buffers. */
+/* dir/name. The text stays valid for the next few calls. */
 static inline const char *path_in(const struct scene *s, const char *name) {
     static char paths[8][PATH_MAX];
     static unsigned next;
@@ -55,7 +55,7 @@ static inline const char *path_in(const struct scene *s, const char *name) {
     return path;
 }
 
-/* Work that holds a lane's thread until it is let go. */
+/* Work that blocks a lane's thread until the test releases it. */
 struct hold {
     struct op op;
     sem_t entered, go;
@@ -88,8 +88,9 @@ static inline void let_go(struct scene *s, struct hold *h) {
     sem_destroy(&h->go);
 }
 
-/* What was given to a lane runs: its one thread is in a system call, or about to be. A task that
- * has reported may count as running a little longer, so nothing may be waiting either. */
+/* Wait until the lane's one thread runs the task that it was given: it is in its system call, or
+ * just before. The pool may count a finished task as running for a moment longer, so no task may be
+ * waiting either. */
 static inline void wait_until_running(struct scene *s, enum xev_threadpool_lane lane) {
     xev_threadpool_counters n;
     do {
@@ -98,14 +99,14 @@ static inline void wait_until_running(struct scene *s, enum xev_threadpool_lane 
     } while (n.lane[lane].running == 0 || n.lane[lane].queued > 0);
 }
 
-/* A file request that remembers. */
+/* A file request that records its callbacks. */
 struct freq {
     xev_file_req r;
     uint32_t calls;
     int result;
     uint32_t order;
-    uint32_t rearm; /* so many times */
-    uint64_t total; /* of the results above 0 */
+    uint32_t rearm; /* how many more times it answers XEV_REARM */
+    uint64_t total; /* sum of the results above 0 */
 };
 
 static inline xev_cb_action freq_cb(xev_loop *loop, xev_completion *c, int result, void *userdata) {
@@ -124,7 +125,7 @@ static inline xev_cb_action freq_cb(xev_loop *loop, xev_completion *c, int resul
     return XEV_DISARM;
 }
 
-/* Runs to f's callback number n. */
+/* Run the loop until f's callback number n. */
 static inline int wait_calls(struct scene *s, struct freq *f, uint32_t n) {
     while (f->calls < n) {
         CHECK_GT(xev_loop_active(&s->loop), 0);
@@ -147,7 +148,7 @@ static inline int open_in(struct scene *s, const char *name, uint32_t flags) {
     return fd;
 }
 
-/* A new file, or one with these bytes. */
+/* Make a file with these bytes. */
 static inline int create_in(struct scene *s, const char *name) {
     return open_in(s, name, XEV_OPEN_READ | XEV_OPEN_WRITE | XEV_OPEN_CREATE | XEV_OPEN_TRUNCATE);
 }

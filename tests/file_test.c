@@ -1,4 +1,4 @@
-/* Files on both backends: what each operation does, its errors, and its bad arguments. */
+/* File operations: what each of them does, its errors and its bad arguments. */
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/resource.h>

@@ -1,5 +1,5 @@
-/* A loop in a forked child: nothing the child does with its copy reaches the parent, what it must
- * not do has a clear end, and it can have a loop of its own. */
+/* A loop in a forked child. Nothing that the child does with its copy reaches the parent. A call
+ * that it must not make reports a code or ends the program. It can make a loop of its own. */
 #include "tests/loop_scene.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* Changes of files and folders: which are told, in which order, and what ends it. */
+/* Changes of files and folders: which are reported, in which order, and how a watcher ends. */
 #include "tests/loop_scene.h"
 
 #include <errno.h>

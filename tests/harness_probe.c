@@ -1,4 +1,4 @@
-/* Cases that misbehave on purpose; harness_test.c runs them and looks at the report. */
+/* Cases that fail on purpose. harness_test.c runs them and reads the report. */
 #include "tests/test.h"
 
 #include <signal.h>

@@ -1,5 +1,5 @@
-/* The harness itself: every check passes when it should, and fails, in its own case only and with
- * a useful line, when it should (harness_probe.c). */
+/* The harness itself. A true check passes. A false one fails its own case only, and the report says
+ * what was compared (harness_probe.c). */
 #include "tests/test.h"
 
 #include <stdio.h>

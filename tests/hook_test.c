@@ -1,4 +1,4 @@
-/* Hooks of a loop: when they run, and what they do is noticed. */
+/* Hooks of a loop: when they run, and that the loop notices what they submit. */
 #include "tests/loop_scene.h"
 
 struct hook {

@@ -1,6 +1,6 @@
-/* Failures in the middle of the library: the test's target is linked with -Wl,--wrap=NAME, and its
- * __wrap_NAME asks inject whether this call is the one to fail. Counted over all threads, and only
- * while a plan is armed. */
+/* Failures of calls that the library makes. The test's target is linked with -Wl,--wrap=NAME, and
+ * its function __wrap_NAME asks inject whether this call is to fail. Calls of all threads are
+ * counted, but only while a plan is armed. */
 #ifndef TESTS_INJECT_H
 #define TESTS_INJECT_H
 
@@ -10,9 +10,9 @@
 enum { INJECT_ONCE, INJECT_FROM_THERE_ON };
 
 struct inject {
-    atomic_int calls; /* seen while armed */
-    atomic_int hits;  /* failed of these */
-    int at;           /* the first to fail; 1 is the first call */
+    atomic_int calls; /* made while the plan was armed */
+    atomic_int hits;  /* how many of them failed */
+    int at;           /* the number of the first call that fails; the first call is 1 */
     int mode;
     atomic_bool armed;
 };

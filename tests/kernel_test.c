@@ -1,5 +1,5 @@
-/* What a loop asks of the kernel, seen from outside: timers and deadlines are none of its objects
- * and none of its requests, and the rings are of the size that was asked for. */
+/* What a loop uses of the kernel, seen from outside. Timers and deadlines need no object and no
+ * request of the kernel, and the rings have the size that was asked for. */
 #include "tests/loop_scene.h"
 
 #include <limits.h>

@@ -1,5 +1,5 @@
-/* What is submitted by the callbacks of a deinit: each operation there is ends by XEV_ECANCELED,
- * once, and changes nothing. */
+/* Operations that are submitted by callbacks during the loop's deinit. Each of them ends with
+ * XEV_ECANCELED, once, and changes nothing. */
 #include <sys/stat.h>
 
 #include "tests/net_scene.h"

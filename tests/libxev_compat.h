@@ -1,6 +1,6 @@
-/* Programs written for libxev's C header, by its 27 functions only, compiled as C and as C++. In
- * the manner of such programs completions and watchers are left uninitialised, userdata is often
- * NULL, and constants are used as array bounds. */
+/* Programs written for libxev's C header. They call its 27 functions only, and are compiled as C
+ * and as C++. As in libxev's own programs, completions and watchers are not initialised, userdata
+ * is often NULL, and constants are used as array bounds. */
 #include <xev.h>
 
 #include <pthread.h>

@@ -1,5 +1,5 @@
-/* The drain of listeners: who is connected is served, nobody else gets connected, whatever
- * callbacks run in between, and where descriptors are short. */
+/* The drain of listeners. A client that was connected before is served, and no other gets
+ * connected. This holds whatever callbacks run meanwhile, and where descriptors are short. */
 #include "tests/shard_scene.h"
 
 #include <errno.h>

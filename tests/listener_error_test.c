@@ -1,4 +1,5 @@
-/* A listener whose accept fails: told once, tried again more and more seldom, and its status. */
+/* A listener whose accept fails: the error is reported once, the accept is repeated in growing
+ * intervals, and the listener's status says so. */
 #include "tests/shard_scene.h"
 
 #include <netinet/in.h>

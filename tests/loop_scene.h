@@ -1,7 +1,8 @@
-/* What the conformance suites share: a loop on the backend under test, operations that record what
- * they were told, sockets, counts of descriptors and threads.
- * Threads meet at semaphores or atomics, never at a sleep; a wait that cannot end ends with the
- * harness's timeout. */
+/* What the conformance tests share: a loop on the backend under test, operations that record their
+ * callbacks, sockets, counts of descriptors and threads.
+ *
+ * Threads wait for each other by semaphores or atomics, never by a sleep. A wait that does not end
+ * is ended by the harness's timeout. */
 #ifndef TESTS_LOOP_SCENE_H
 #define TESTS_LOOP_SCENE_H
 
@@ -39,7 +40,7 @@ static inline uint64_t clock_ns(void) {
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-/* To let time pass, not to meet anybody. */
+/* Let time pass. Not a way to wait for another thread. */
 static inline void sleep_ms(uint32_t ms) {
     uint64_t end = clock_ns() + ms * MS_NS;
     while (clock_ns() < end) {
@@ -65,7 +66,7 @@ static inline void count_active(const xev_active *active, void *userdata) {
     ++*(uint32_t *)userdata;
 }
 
-/* The walk finds what is active, whatever its state: looked at after every run of every test. */
+/* Check that a walk visits as many completions as are active. Called after every run of a loop. */
 static inline void check_walk(const xev_loop *loop) {
     uint32_t found = 0;
     xev_loop_walk(loop, &found, count_active);
@@ -82,16 +83,16 @@ static inline void run_once(xev_loop *loop) { run_in(loop, XEV_RUN_ONCE); }
 static inline void run_done(xev_loop *loop) { run_in(loop, XEV_RUN_UNTIL_DONE); }
 static inline void run_no_wait(xev_loop *loop) { run_in(loop, XEV_RUN_NO_WAIT); }
 
-/* --- an operation that remembers --- */
+/* --- an operation that records its callbacks --- */
 
 struct op {
     xev_completion c;
-    uint32_t calls;    /* callbacks, all of them */
-    uint32_t terminal; /* of these, without more to come */
-    int result;        /* the last one */
-    uint32_t order;    /* of the last callback among all of this process's */
-    uint32_t rearm;    /* so many times, then XEV_DISARM */
-    xev_loop *loop;    /* as told to the last callback */
+    uint32_t calls;    /* all callbacks */
+    uint32_t terminal; /* the terminal ones */
+    int result;        /* of the last callback */
+    uint32_t order;    /* number of the last callback among all callbacks of this process */
+    uint32_t rearm;    /* how many more times it answers XEV_REARM */
+    xev_loop *loop;    /* argument of the last callback */
 };
 
 static atomic_uint op_clock;
@@ -100,7 +101,7 @@ static inline xev_cb_action op_cb(xev_loop *loop, xev_completion *c, int result,
     struct op *o = userdata;
     CHECK(c == &o->c);
     bool more = xev_completion_more(c);
-    /* Dead before the terminal callback is entered, and only then. */
+    /* Dead when the terminal callback is entered, active in all others. */
     CHECK_EQ(xev_completion_state(c), more ? XEV_COMPLETION_ACTIVE : XEV_COMPLETION_DEAD);
     o->calls++;
     o->terminal += !more;
@@ -114,7 +115,7 @@ static inline xev_cb_action op_cb(xev_loop *loop, xev_completion *c, int result,
     return more ? XEV_REARM : XEV_DISARM;
 }
 
-/* Runs until o's terminal callback number n. */
+/* Run the loop until o's terminal callback number n. */
 static inline void run_for(xev_loop *loop, struct op *o, uint32_t n) {
     while (o->terminal < n) {
         CHECK_GT(xev_loop_active(loop), 0);
@@ -140,7 +141,7 @@ static inline void put_bytes(xev_tcp tcp, const void *bytes, size_t len) {
     CHECK_EQ(send(tcp.fd, bytes, len, MSG_NOSIGNAL), (ssize_t)len);
 }
 
-/* Closes by the loop, which must still be there and able to run. */
+/* Close by the loop, which must still exist and be able to run. */
 static inline void close_in(xev_loop *loop, xev_tcp tcp) {
     struct op closing = {0};
     xev_tcp_close(tcp, loop, &closing.c, &closing, op_cb);
@@ -158,8 +159,8 @@ static inline xev_tcp listener(xev_addr *at, int backlog) {
     return tcp;
 }
 
-/* Until so many connections wait at a listener. A connect returns before the other end has heard of
- * it: where the kernel is busy, its network threads bring the last step of the handshake later. */
+/* Wait until that many connections are in a listener's backlog. A connect may return before: where
+ * the kernel is busy, its network threads do the last step of the handshake later. */
 static inline void wait_connections(xev_tcp at, uint32_t count) {
     struct tcp_info info;
     do {
@@ -169,7 +170,7 @@ static inline void wait_connections(xev_tcp at, uint32_t count) {
     } while (info.tcpi_unacked < count);
 }
 
-/* --- what a process has --- */
+/* --- descriptors and threads of this process --- */
 
 static inline uint32_t entries_of(const char *path) {
     DIR *dir = opendir(path);
@@ -184,7 +185,7 @@ static inline uint32_t entries_of(const char *path) {
 
 static inline uint32_t descriptors(void) { return entries_of("/proc/self/fd"); }
 
-/* Kernel threads of a ring and threads that were joined go a little later. */
+/* The kernel threads of a ring, and threads that were joined, may be listed for a moment longer. */
 static inline void wait_for_threads(uint32_t n) {
     while (entries_of("/proc/self/task") > n) {
         sched_yield();

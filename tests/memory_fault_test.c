@@ -1,6 +1,7 @@
-/* Memory that runs out at every allocation the library makes: each in turn fails, alone and with
- * all after it. Then the call says so or does without, nothing leaks, and the loop goes on. Linked
- * with --wrap for the allocating functions, so only calls from the project's own objects fail. */
+/* Memory runs out. Each allocation that the library makes fails in turn, first alone and then with
+ * all that follow it. The call reports it or does without the memory, nothing leaks, and the loop
+ * goes on. Linked with --wrap for the allocating functions, so that only the project's own calls
+ * fail. */
 #include "tests/inject.h"
 #include "tests/net_scene.h"
 

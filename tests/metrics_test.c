@@ -1,4 +1,4 @@
-/* What a loop counts of itself. */
+/* The counters of a loop. */
 #include <arpa/inet.h>
 #include <string.h>
 #include <sys/socket.h>

@@ -1,7 +1,7 @@
-/* Misuse that ends the program, argument by argument: each public call that is given a null
- * pointer, an active completion or a loop that is none says so by its name. What is answered by a
- * code is in bad_argument_test.c; api_test.sh sees to it that every argument has its row in one of
- * the two.
+/* Misuse that ends the program: a public call with a null pointer, an active completion, or a loop
+ * that is not initialised. The line on stderr names the call. Bad arguments for which the result is
+ * a code are in bad_argument_test.c. api_test.sh checks that every argument of every call has a row
+ * in one of the two files.
  *
  *     DIES(function, argument, values...)  these values end the program, for argument's sake
  *     SUBMITS(function, values...)         so does each wrong loop, completion (or request) and

@@ -1,6 +1,6 @@
-/* mpsc/: exactly once, order, hand-over of nodes, and the wake protocol, alone and under 8
- * producers. Every node that is popped is poisoned at once, and watched for a while after, because
- * the producers' link stores are assembly that no sanitizer checks. */
+/* mpsc/: each node is popped exactly once, in its producer's order; the hand-over of nodes; the
+ * wake protocol. With one producer and with 8. A popped node is overwritten at once and compared
+ * for a while: the producers write links by assembly, which no sanitizer checks. */
 #include "xev/mpsc.h"
 
 #include <ck_pr.h>

@@ -1,6 +1,6 @@
-/* What the socket tests share: a loop that checks at its end that no descriptor is left over, an
- * operation that records its callbacks, and sockets made by plain system calls, so that a test
- * stands on xev for what it is about only.
+/* What the tests of sockets share: a loop that checks at its end that no descriptor is left over,
+ * an operation that records its callbacks, and sockets that are made by plain system calls, so that
+ * a test uses xev only for what it tests.
  */
 #ifndef TESTS_NET_SCENE_H
 #define TESTS_NET_SCENE_H
@@ -28,25 +28,25 @@
 
 #define MS UINT64_C(1000000)
 
-/* Turns are counted, so that a loop that spins is caught and not only slow. */
+/* Turns are counted, so that a test can find a loop that spins. */
 struct net {
     xev_loop loop;
     xev_hook hook;
     uint64_t turns;
     int fds_before;
-    int clock; /* stamps callbacks in their order */
+    int clock; /* counts callbacks, to tell their order */
 };
 
 struct op {
     xev_completion c;
     struct net *net;
-    int calls, ends;                                  /* callbacks, terminal ones of these */
-    int result;                                       /* of the last */
-    int results[8];                                   /* the first ones */
-    int at;                                           /* stamp of the last */
+    int calls, ends;                                  /* all callbacks; the terminal ones */
+    int result;                                       /* of the last callback */
+    int results[8];                                   /* of the first callbacks */
+    int at;                                           /* net.clock at the last callback */
     xev_cb_action (*then)(struct op *op, int result); /* NULL: go on as long as there is more */
     void *user;
-    int64_t sum; /* the test's */
+    int64_t sum; /* for the test */
 };
 
 static inline int open_fds(void) {
@@ -92,14 +92,14 @@ static inline void count_active(const xev_active *active, void *userdata) {
     ++*(uint32_t *)userdata;
 }
 
-/* The walk finds what is active, whatever its state. */
+/* Check that a walk visits as many completions as are active. */
 static inline void check_walk(const xev_loop *loop) {
     uint32_t found = 0;
     xev_loop_walk(loop, &found, count_active);
     CHECK_EQ(found, xev_loop_active(loop));
 }
 
-/* The test has closed its own descriptors. */
+/* Called when the test has closed its own descriptors. */
 static inline void net_close(struct net *n) {
     check_walk(&n->loop);
     xev_loop_deinit(&n->loop);
@@ -127,14 +127,14 @@ static inline xev_cb_action op_called(xev_loop *loop, xev_completion *c, int res
     return more ? XEV_REARM : XEV_DISARM;
 }
 
-/* Ready to be submitted (again). */
+/* Make op ready to be submitted, or submitted again. */
 static inline struct op *op_new(struct op *op, struct net *n) {
     memset(op, 0, sizeof *op);
     op->net = n;
     return op;
 }
 
-/* Turns until *counter has reached at_least. */
+/* Run turns until *counter has reached at_least. */
 static inline void run_until(struct net *n, const int *counter, int at_least) {
     for (int i = 0; *counter < at_least; i++) {
         CHECK_LT(i, 1000000);
@@ -148,7 +148,7 @@ static inline void run_until(struct net *n, const int *counter, int at_least) {
 
 static inline void run_op(struct op *op) { run_until(op->net, &op->ends, 1); }
 
-/* What was submitted is where it waits now, and what was ready has been delivered. */
+/* Run turns until each operation waits where it has to, and what was ready has been delivered. */
 static inline void settle(struct net *n) {
     for (int i = 0; i < 4; i++) {
         check_walk(&n->loop);
@@ -156,7 +156,8 @@ static inline void settle(struct net *n) {
     }
 }
 
-/* Run for ms: for "nothing happens" only, never to wait for something. Returns the turns. */
+/* Run for ms. Only to see that nothing happens, never to wait for something. Returns the number of
+ * turns. */
 static inline uint64_t run_for(struct net *n, uint64_t ms) {
     struct op timer;
     uint64_t before = n->turns;
@@ -222,7 +223,7 @@ static inline void tcp_pair(int fd[2]) {
     CHECK_EQ(close(listener), 0);
 }
 
-/* Cheaper than tcp_pair where TCP is not the point. */
+/* Cheaper than tcp_pair, for a test that does not need TCP. */
 static inline void local_pair(int fd[2]) {
     CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
 }
@@ -235,18 +236,18 @@ static inline void plain_recv(int fd, void *data, size_t len) {
     CHECK_EQ(recv(fd, data, len, MSG_WAITALL), (ssize_t)len);
 }
 
-/* Until the kernel has data (or an end, or a connection) on fd. */
+/* Wait until fd has data, the end of the stream or a connection. */
 static inline void wait_readable(int fd) {
     struct pollfd p = {.fd = fd, .events = POLLIN};
     int n;
-    do { /* the kernel may do a ring's work on this thread in between */
+    do { /* the kernel may interrupt poll to do a ring's work on this thread */
         n = poll(&p, 1, 10000);
     } while (n < 0 && errno == EINTR);
     CHECK_EQ(n, 1);
 }
 
-/* Until so many connections wait at a listener. A connect returns before the other end has heard of
- * it: where the kernel is busy, its network threads bring the last step of the handshake later. */
+/* Wait until that many connections are in a listener's backlog. A connect may return before: where
+ * the kernel is busy, its network threads do the last step of the handshake later. */
 static inline void wait_connections(int listener, uint32_t count) {
     struct tcp_info info;
     do {
@@ -263,8 +264,9 @@ static inline void reset_close(int fd) {
     CHECK_EQ(close(fd), 0);
 }
 
-/* Fill one end of a local_pair until the kernel takes no more, which it then does not until the
- * other end is read (TCP would, a moment later). Returns the bytes it took. */
+/* Write to one end of a local_pair until the kernel takes no more. It takes more only when the
+ * other end has been read (TCP might take more a moment later). Returns the number of bytes it
+ * took. */
 static inline size_t fill(int fd) {
     static const char zeros[4096];
     size_t total = 0;
@@ -282,8 +284,9 @@ static inline void small_buffers(int fd) {
     CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size), 0);
 }
 
-/* Descriptors held so that none is left. The kernel may look at the limit early (io_uring: when an
- * accept is submitted), so a test lowers it first and then uses the descriptors up. */
+/* Descriptors that a test opens so that none is left. The kernel may check the limit early
+ * (io_uring: when an accept is submitted). So a test lowers the limit first, and then opens the
+ * descriptors. */
 enum { FEW_FDS = 128 };
 
 struct hoard {
@@ -314,7 +317,7 @@ static inline void restore_fds(struct hoard *h) {
     }
 }
 
-/* body ends the program by SIGABRT, with something said on stderr that names call. */
+/* Check that body ends the program by SIGABRT, with a line on stderr that names call. */
 static inline void check_misuse(void (*body)(void *), void *arg, const char *call) {
     int out[2];
     CHECK_EQ(pipe(out), 0);

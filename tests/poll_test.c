@@ -1,4 +1,4 @@
-/* Foreign descriptors are polled, as fd.h promises it. */
+/* Polls of descriptors that the program closes itself, as fd.h promises them. */
 #include "tests/fd_scene.h"
 
 TEST(poll_reports_what_holds_already) {

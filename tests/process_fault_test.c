@@ -1,5 +1,6 @@
-/* A child that cannot become what was asked for: each step before its program is refused by the
- * kernel, and spawn reports that very error and leaves nothing, no child either. Linux only. */
+/* A child that cannot be made as asked. The kernel refuses each step before the program is loaded,
+ * in turn. The spawn reports the error of that step, and leaves no child and no descriptor. Linux
+ * only. */
 #include <sched.h>
 #include <stdarg.h>
 

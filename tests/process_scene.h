@@ -1,4 +1,4 @@
-/* What the tests of processes share: children whose end is awaited, their output, folders. */
+/* What the tests of processes share: children and their ends, their output, folders. */
 #ifndef TESTS_PROCESS_SCENE_H
 #define TESTS_PROCESS_SCENE_H
 
@@ -52,7 +52,7 @@ static inline void close_child(xev_loop *loop, struct child *c) {
     CHECK_EQ(closing.result, 0);
 }
 
-/* All of fd, as text. */
+/* Read fd to its end, as text. */
 static inline void read_all(xev_loop *loop, xev_fd fd, char *out, size_t cap) {
     size_t len = 0;
     for (;;) {
@@ -69,7 +69,7 @@ static inline void read_all(xev_loop *loop, xev_fd fd, char *out, size_t cap) {
     out[len] = '\0';
 }
 
-/* What argv writes to its standard output; its exit code is 0. */
+/* Run argv, whose exit code must be 0. Returns what it writes to its standard output. */
 static inline void output_of(const char *const *argv, xev_process_options o, char *out,
                              size_t cap) {
     xev_loop loop;
@@ -100,7 +100,7 @@ static inline int result_of_sh(const char *script) {
     return result;
 }
 
-/* Until it has ended; it stays to be collected. */
+/* Wait until the child has ended, without collecting it. */
 static inline void wait_for_zombie(int32_t pid) {
     siginfo_t info;
     CHECK_EQ(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
@@ -112,7 +112,7 @@ static inline void check_no_children(void) {
     CHECK_EQ(errno, ECHILD);
 }
 
-/* A failed spawn leaves nothing. */
+/* Check that a failed spawn has left no descriptor and no child. */
 static inline int failure_of(const xev_process_options *o) {
     xev_process p;
     uint32_t before = descriptors();
@@ -172,7 +172,7 @@ static inline void another_child(void) {
     xev_loop_deinit(&loop);
 }
 
-/* Runs until it is killed or its standard input closed. */
+/* A child that runs until it is killed or its standard input is closed. */
 static inline void start_idle(struct child *c) {
     xev_process_options o = {.argv = cat_argv, .stdio = {{XEV_STDIO_PIPE, 0}}};
     CHECK_EQ(xev_process_spawn(&c->process, &o), 0);

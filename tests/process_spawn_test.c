@@ -1,4 +1,4 @@
-/* Spawning: what a child is given, and how a failure is told. */
+/* Spawn: what a child gets from its parent, and how a failure is reported. */
 #include "tests/process_scene.h"
 
 #include <grp.h>

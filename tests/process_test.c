@@ -1,5 +1,5 @@
-/* Processes: how the end of one is told, that nothing of it is left, and whose signals are whose.
- */
+/* Child processes: how an end is reported, that no process is left behind, and which process gets
+ * which signals. */
 #include "tests/process_scene.h"
 
 #include <sys/resource.h>

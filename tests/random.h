@@ -1,8 +1,9 @@
 /* What the random tests share: numbers and patterns from a seed, checks that name the seed, and the
  * loop over seeds.
  *
- * XEV_TEST_SEED=N runs the program of one seed, XEV_TEST_SEEDS=M so many from there on,
- * XEV_TEST_TRACE=1 says what they do. A world is a struct with the fields seed, rng and trace.
+ * Each seed makes one program. XEV_TEST_SEED=N runs the program of seed N, XEV_TEST_SEEDS=M runs M
+ * programs from there on, and XEV_TEST_TRACE=1 prints what they do. A world is a struct with the
+ * fields seed, rng and trace.
  */
 #ifndef TESTS_RANDOM_H
 #define TESTS_RANDOM_H
@@ -24,7 +25,7 @@
 #define HOLDS(w, cond)                                                                             \
     ((cond) ? (void)0 : CHECK_FAIL("seed %" PRIu64 ": not true: %s", (w)->seed, #cond))
 
-/* A call during which no callback may run. */
+/* Make a call during which no callback may run. */
 #define CALL(w, ...) ((w)->in_call++, __VA_ARGS__, (w)->in_call--)
 
 /* ---- numbers ---- */
@@ -96,10 +97,11 @@ static inline int count_fds(void) {
     return n;
 }
 
-/* Descriptors are counted so often: counting takes longer than many a short program. */
+/* Descriptors are counted after every so many programs, as counting takes longer than a short one.
+ */
 #define SEEDS_PER_COUNT 64
 
-/* Calls program for each seed, or for the one that was asked for. */
+/* Call program for each seed, or for the seed that the environment names. */
 static inline void for_seeds(uint32_t count, void (*program)(uint64_t seed)) {
     const char *wanted = getenv("XEV_TEST_SEED"), *many = getenv("XEV_TEST_SEEDS");
     uint64_t first = wanted != NULL ? strtoull(wanted, NULL, 0) : 1;

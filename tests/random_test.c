@@ -2,8 +2,8 @@
  *
  * Each seed makes a program: operations of all kinds on sockets, pipes, timers and asyncs, begun,
  * cancelled, limited in time, repeated and closed at random, from inside callbacks and outside,
- * while peers send, read, stall and go away. XEV_TEST_SEED=N runs the program of one seed,
- * XEV_TEST_TRACE=1 says what it does; what the kernel makes of it may differ from run to run.
+ * while peers send, read, stall and go away. XEV_TEST_SEED=N runs the program of one seed, and
+ * XEV_TEST_TRACE=1 prints what it does. The kernel's results may differ from run to run.
  */
 #include <pthread.h>
 

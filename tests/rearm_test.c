@@ -1,5 +1,5 @@
-/* XEV_REARM: operations that are seldom repeated do once more what they did, and one that could be
- * repeated for ever takes nothing from the others. */
+/* XEV_REARM. Operations that are seldom repeated do the same once more. An operation that repeats
+ * without end does not hold up the others. */
 #include "tests/net_scene.h"
 
 static xev_cb_action three_times(struct op *op, int result) {

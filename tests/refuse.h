@@ -1,5 +1,5 @@
-/* Make the kernel refuse a system call from now on, in this process, as a container's filter would.
- * Linux only. */
+/* Make the kernel refuse a system call in this process from now on, as the filter of a container
+ * does. Linux only. */
 #ifndef TESTS_REFUSE_H
 #define TESTS_REFUSE_H
 
@@ -11,7 +11,8 @@
 
 #include "tests/test.h"
 
-/* Each call of number nr fails with the errno. Filters add up; the latest one decides. */
+/* Each system call number nr fails with this errno. Where several filters match, the latest
+ * decides. */
 static inline void refuse(long nr, int error) {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offsetof(struct seccomp_data, nr)),
@@ -24,9 +25,9 @@ static inline void refuse(long nr, int error) {
     CHECK_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
 }
 
-/* As refuse, where the argument (0 to 5) has this value. */
+/* As refuse, for those calls only whose argument (0 to 5) has this value. */
 static inline void refuse_arg(long nr, int arg, uint32_t value, int error) {
-    /* The low half; on a big-endian machine it would stand 4 further on. */
+    /* The low half of the argument. On a big-endian machine it is 4 bytes further on. */
     uint32_t at = (uint32_t)(offsetof(struct seccomp_data, args) + 8 * (size_t)arg);
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offsetof(struct seccomp_data, nr)),

@@ -1,4 +1,5 @@
-/* A file to a socket: all of it, in turn with other sends, and without a thread that waits. */
+/* A file is sent to a socket: the whole of it, in its turn among other sends, and no thread of the
+ * pool waits for the socket. */
 #include <netinet/in.h>
 
 #include "tests/file_scene.h"

@@ -1,8 +1,7 @@
-/* Everything the start and the end of a runtime ask the system for, failed in turn: memory,
- * threads, descriptors, sockets, signals. Each call fails alone, and with all after it. Then
- * xev_runtime_run says so, and names a call, or does without; every callback comes that is owed,
- * and nothing leaks: no descriptor, no thread, no handler of a signal. Linked with --wrap for the
- * calls. */
+/* Failures in the start and the end of a runtime. Each call for memory, threads, descriptors,
+ * sockets and signals fails in turn, first alone and then with all that follow it. xev_runtime_run
+ * reports the error and names a call, or does without. Every callback that must come does come. No
+ * descriptor, no thread and no signal handler is left. Linked with --wrap for the calls. */
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>

@@ -1,5 +1,6 @@
-/* Forked children of a process with shards: a child may have a runtime of its own, whatever the
- * parent's threads were doing, and one that comes back from a callback of its parent's is named. */
+/* Forked children of a process with shards. A child may have a runtime of its own, whatever the
+ * parent's threads were doing. A child that returns from a callback of its parent's ends with a
+ * line that names the call. */
 #include <errno.h>
 #include <signal.h>
 #include <sys/wait.h>

@@ -1,5 +1,5 @@
-/* Threads that are still inside a call when the runtime has ended because of it. What wakes others
- * is wrapped, and on one thread takes its time afterwards. */
+/* A thread's call has ended the runtime, and the thread is still inside that call. The functions
+ * that wake other threads are wrapped, and on one thread they return late. */
 #include "shard/system.h"
 #include "tests/shard_scene.h"
 

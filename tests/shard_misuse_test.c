@@ -1,4 +1,5 @@
-/* Misuse of the runtime ends the program, as in misuse_test.c; bad numbers and addresses do not. */
+/* Misuse of the runtime ends the program, as in misuse_test.c. Bad numbers and addresses are codes.
+ */
 #include "tests/death.h"
 #include "tests/shard_scene.h"
 

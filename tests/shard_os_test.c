@@ -1,4 +1,5 @@
-/* CPUs by cgroup quota, in made-up /proc and /sys trees; what a thread is at. */
+/* CPUs by the quota of a cgroup, in /proc and /sys trees that the test makes; what a thread is
+ * doing. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* What starting and ending a runtime costs grows with the number of shards, not with its square.
- * Counted, not timed: waits, looks at mailboxes and bytes are counted by wrappers of the calls. */
+/* The cost of starting and ending a runtime grows with the number of shards, not with its square.
+ * The test measures no time: wrappers of the calls count waits, looks at mailboxes and bytes. */
 #include "tests/shard_scene.h"
 
 enum { FEW = 16, MANY = 128 };

@@ -1,6 +1,8 @@
 /* What the tests of shard/ share: one runtime on the backend under test, a log of its callbacks,
- * and a body that runs on each shard once it serves. Threads meet at semaphores and atomics, never
- * at a sleep; a wait that cannot end ends with the harness's timeout. */
+ * and a function (body) that each shard calls when it has started.
+ *
+ * Threads wait for each other by semaphores and atomics, never by a sleep. A wait that does not end
+ * is ended by the harness's timeout. */
 #ifndef TESTS_SHARD_SCENE_H
 #define TESTS_SHARD_SCENE_H
 
@@ -28,11 +30,11 @@ struct event {
     uint32_t shard;
 };
 
-/* The fields before the line are the test's, all optional. */
+/* The fields before the line are set by the test. All of them are optional. */
 struct scene {
     xev_runtime_options o;
     int (*init)(xev_shard *self);
-    void (*body)(xev_shard *self); /* when the shard serves */
+    void (*body)(xev_shard *self); /* called when the shard has started */
     void (*drain)(xev_shard *self);
     void (*stop)(xev_shard *self);
     void (*deinit)(xev_shard *self);
@@ -45,7 +47,7 @@ struct scene {
     xev_message begin[SCENE_SHARDS];
 };
 
-/* One per case: each runs in a process of its own. */
+/* There is one, as each case runs in a process of its own. */
 static struct scene sc = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static inline void scene_log(enum phase phase, xev_shard *self) {
@@ -109,11 +111,11 @@ static inline void scene_deinit(xev_shard *self, void *userdata) {
     }
 }
 
-/* What xev_runtime_run says. */
+/* Run the runtime to its end. The result is that of xev_runtime_run. */
 static inline int scene_run(uint32_t shards) {
     sc.log_len = 0;
     if (sc.o.drain_ms == 0) {
-        sc.o.drain_ms = HOUR_MS; /* what a slow machine takes is no deadline of these tests */
+        sc.o.drain_ms = HOUR_MS; /* no deadline, so that a slow machine fails no test */
     }
     sc.o.shards = shards;
     sc.o.init = scene_init;
@@ -134,7 +136,8 @@ static inline uint32_t logged(enum phase phase) {
     return n;
 }
 
-/* That the log goes on at *at with count events of phase: first, first + step, ... */
+/* Check that the log has count events of phase from *at on, of the shards first, first + step, ...
+ */
 static inline void check_logged(uint32_t *at, enum phase phase, uint32_t count, uint32_t first,
                                 int step) {
     for (uint32_t i = 0; i < count; i++, (*at)++) {
@@ -162,7 +165,7 @@ static inline uint32_t shards_of(xev_shard *self) {
     return xev_runtime_shards(xev_shard_runtime(self));
 }
 
-/* ---- an operation that remembers ---- */
+/* ---- an operation that records its callbacks ---- */
 
 struct op {
     xev_completion c;
@@ -229,7 +232,7 @@ static inline uint32_t entries_of(const char *path) {
 static inline uint32_t descriptors(void) { return entries_of("/proc/self/fd"); }
 static inline uint32_t threads(void) { return entries_of("/proc/self/task"); }
 
-/* The kernel lists a joined thread, and what a ring had in the kernel, a little longer. */
+/* The kernel threads of a ring, and threads that were joined, may be listed for a moment longer. */
 static inline void wait_for_threads(uint32_t n) {
     while (threads() > n) {
         sched_yield();

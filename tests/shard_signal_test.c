@@ -1,5 +1,5 @@
-/* Signals that end a runtime: whichever thread they land on, whatever the program did with them
- * before. */
+/* Signals that end a runtime, on whichever thread the system delivers them, and whatever
+ * disposition they had before. */
 #include <errno.h>
 #include <signal.h>
 #include <sys/wait.h>

@@ -1,4 +1,4 @@
-/* Stops: who asked for one, and shards that do not come to their end. */
+/* Stops of a runtime: what asked for one, and shards that do not end. */
 #include <errno.h>
 #include <signal.h>
 #include <sys/wait.h>

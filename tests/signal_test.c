@@ -1,4 +1,5 @@
-/* Signals: to every loop that watches, once per wait, and the disposition of before afterwards. */
+/* Signals: every loop that watches a signal gets it, once per wait. Afterwards the signal has the
+ * disposition that it had before. */
 #include "tests/loop_scene.h"
 
 #include <errno.h>

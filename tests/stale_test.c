@@ -1,8 +1,8 @@
 /* Stale events: in one batch of events, the first callback cancels, closes, frees or reuses an
  * operation whose own event comes later in the same batch.
  *
- * Both are made ready before the loop looks. Which of two events comes first is the kernel's
- * choice, so every case is run with the roles either way round, and must hold whichever it was.
+ * Both operations are made ready before the loop polls. The kernel chooses which of the two events
+ * comes first. So every case is run with both assignments of the roles, and must pass in both.
  */
 #include <sys/un.h>
 

@@ -1,5 +1,6 @@
-/* Programs that were started with their standard streams closed: no descriptor that xev makes
- * becomes one of them, so that nothing that is printed goes there, and no child gets it. */
+/* Programs that were started with their standard streams closed. No descriptor that xev makes gets
+ * the number of such a stream. Else what the program prints would go there, and a child would
+ * inherit it. */
 #include <sys/stat.h>
 
 #include "tests/fd_scene.h"

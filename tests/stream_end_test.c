@@ -1,4 +1,4 @@
-/* How a write queue ends: by a shutdown of its own, or within a request. */
+/* The end of a write queue: by a shutdown in the queue, or by an error within a request. */
 #include "tests/stream_scene.h"
 
 static void shut(struct scene *sc, struct req *req) {

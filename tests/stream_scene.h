@@ -1,4 +1,5 @@
-/* A stream whose other end the case reads, and requests that remember how they ended. */
+/* What the tests of streams share: a stream whose other end the test reads, and requests that
+ * record their results. */
 #ifndef TESTS_STREAM_SCENE_H
 #define TESTS_STREAM_SCENE_H
 
@@ -35,7 +36,7 @@ static void write_req(xev_stream *s, struct net *n, struct req *req, const void 
 
 static void run_req(struct req *req) { run_until(req->net, &req->calls, 1); }
 
-/* Read everything there is on fd into a growing sink without waiting. */
+/* Read everything that is on fd now into a sink that grows. Does not wait. */
 struct drain {
     int fd;
     char *data;
@@ -63,7 +64,7 @@ static void drain(struct drain *d) {
     }
 }
 
-/* Run and read until counter has reached at_least. */
+/* Run the loop and read the other end until *counter has reached at_least. */
 static void pump(struct net *n, struct drain *d, const int *counter, int at_least) {
     while (*counter < at_least) {
         size_t before = d->len;
@@ -100,7 +101,7 @@ struct scene {
 static void open_scene(struct scene *sc, bool small) {
     net_open(&sc->n, NULL);
     if (small) {
-        local_pair(sc->fd); /* when full it stays full until it is read */
+        local_pair(sc->fd); /* once full it stays full until the other end is read */
     } else {
         tcp_pair(sc->fd);
     }

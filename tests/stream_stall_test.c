@@ -1,4 +1,4 @@
-/* How far a write queue says it has come, and when it says that its peer takes nothing. */
+/* The progress that a write queue reports, and its time-out where the peer takes nothing. */
 #include "tests/stream_scene.h"
 
 /* ---- progress ---- */

@@ -1,4 +1,5 @@
-/* The write queue: whole requests in order, whatever the socket takes at a time. */
+/* The write queue: requests are sent whole and in order, however little the socket takes at a time.
+ */
 #include <sys/mman.h>
 
 #include "tests/stream_scene.h"

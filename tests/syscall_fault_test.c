@@ -1,7 +1,8 @@
-/* Every call of the C library that the loop makes, failed in turn: the first time it is made in a
- * scene, the second time, and so on until the scene does not make it so often. Whatever asked for
- * it says so by that very code, or does without; nothing leaks, and the loop goes on. Interrupted
- * calls are not noticed at all. Linked with --wrap for the calls. */
+/* Every call of the C library that a loop makes fails in turn: in a first run of a scene the first
+ * call of the function, in a second run the second call, and so on until the scene makes no further
+ * call. The operation that needed the call reports its code, or does without. Nothing leaks, and
+ * the loop goes on. An interrupted call (EINTR) has no effect at all. Linked with --wrap for the
+ * calls. */
 #include <net/if.h>
 #include <netdb.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* TCP sockets made by xev. */
+/* What the tests of TCP share: sockets that are made by xev. */
 #ifndef TESTS_TCP_SCENE_H
 #define TESTS_TCP_SCENE_H
 
@@ -10,7 +10,7 @@ static inline xev_addr loopback(const char *host) {
     return a;
 }
 
-/* A listener made by xev, and where it listens. */
+/* A listener made by xev, and its address. */
 static inline xev_tcp xev_listener(const char *host, xev_addr *where) {
     xev_addr any = loopback(host);
     xev_tcp tcp;

@@ -1,4 +1,4 @@
-/* The end of a loop: every operation in flight gets its callback, and nothing is left behind. */
+/* The end of a loop: every active operation gets its callback, and no descriptor is left. */
 #include "tests/loop_scene.h"
 
 #include <fcntl.h>

@@ -1,7 +1,7 @@
-/* Test cases over a runner that can be swapped.
+/* Test cases, independent of the program that runs them.
  *
- * Check runs the cases where it exists (test_check.c); it is not named here, so that the same
- * test sources can later run where it cannot (no fork, no setjmp).
+ * The library Check runs the cases where it exists (test_check.c). It is not named here, so that
+ * the same tests can run later where Check cannot (without fork or setjmp).
  *
  *     TEST(accept_cancelled_reports_ecanceled) { CHECK_EQ(result, XEV_ECANCELED); }
  *
@@ -33,7 +33,7 @@ enum test_op { TEST_EQ, TEST_NE, TEST_LT, TEST_LE, TEST_GT, TEST_GE };
 
 void test_register(struct test_case *tc);
 
-/* Under a sanitizer everything is slower: what a test should multiply its own waits by. */
+/* How much slower this build is, because of a sanitizer. A test multiplies its waits by it. */
 int test_slowdown(void);
 
 __attribute__((noreturn, format(printf, 3, 4))) void test_fail(const char *file, int line,

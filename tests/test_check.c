@@ -1,5 +1,5 @@
-/* Runs the cases of test.h under Check: one forked process per case, so that a crash, a leak or
- * a timeout is the failure of one case. */
+/* Runs the cases of test.h by the library Check, each in a forked process, so that a crash, a leak
+ * or a timeout fails that one case. */
 #include "tests/test.h"
 
 #include <check.h>

@@ -1,6 +1,6 @@
-/* Which thread may call what: a loop belongs to the thread that ran it first. In builds without
- * NDEBUG a call from another thread ends the program and says so; what any thread may call works.
- */
+/* Which thread may call what. A loop belongs to the thread that ran it first. In builds without
+ * NDEBUG another thread's call ends the program with a line that says so. The calls that any thread
+ * may make work. */
 #include "tests/loop_scene.h"
 
 /* Of calls that must not return. */

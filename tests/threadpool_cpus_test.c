@@ -1,4 +1,4 @@
-/* A pool's default size, on a machine of 64 CPUs of which the cgroup's quota leaves some. */
+/* A pool's default size on a machine of 64 CPUs, where the quota of a cgroup allows fewer. */
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>

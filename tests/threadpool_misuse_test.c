@@ -1,4 +1,5 @@
-/* Misuse of the thread pool ends the program, as in misuse_test.c; numbers out of range do not. */
+/* Misuse of the thread pool ends the program, as in misuse_test.c. Numbers out of range are codes.
+ */
 #include <errno.h>
 
 #include "tests/death.h"

@@ -1,6 +1,8 @@
-/* What the tests of threadpool/ share: a pool, jobs that say when they were entered and can be held
- * at a gate, and counters to wait on. Threads meet at these, never at a sleep; a wait that cannot
- * end ends with the harness's timeout. There is one scene; each test case begins it anew. */
+/* What the tests of threadpool/ share: a pool, jobs that record when they begin and can be held at
+ * a gate, and counters to wait on. There is one scene, which each case begins anew.
+ *
+ * Threads wait for each other by these counters, never by a sleep. A wait that does not end is
+ * ended by the harness's timeout. */
 #ifndef TESTS_THREADPOOL_SCENE_H
 #define TESTS_THREADPOOL_SCENE_H
 
@@ -52,7 +54,7 @@ static inline void counter_wait(struct counter *c, uint32_t n) {
     pthread_mutex_unlock(&c->lock);
 }
 
-/* --- a task that says it was entered, and may wait until it is let go --- */
+/* --- a task that records its beginning, and may wait at the gate --- */
 
 enum { LOG_MAX = 64 };
 
@@ -65,7 +67,7 @@ struct scene {
     atomic_uint peak;
     pthread_mutex_t lock;
     uint32_t log_len;
-    uint32_t log[LOG_MAX]; /* ids in the order entered */
+    uint32_t log[LOG_MAX]; /* the tasks' numbers, in the order in which they began */
 };
 
 struct job {
@@ -155,7 +157,7 @@ static inline xev_threadpool_counters stats_of(struct scene *s) {
     return c;
 }
 
-/* A held task occupies the pool's thread until gate_open. */
+/* A held task keeps the pool's thread until gate_open. */
 static inline void gate_close(struct scene *s, struct job *gate, uint32_t id) {
     job_init(gate, s, id);
     gate->is_held = true;

@@ -1,5 +1,5 @@
-/* threadpool/ when the system gives no threads. The target links with
- * --wrap=xev__threadpool_thread_create, so that thread creation can be made to fail here. */
+/* threadpool/ where the system makes no threads. The target is linked with
+ * --wrap=xev__threadpool_thread_create, so that the test decides which creation fails. */
 #include "xev/threadpool.h"
 
 #include <errno.h>

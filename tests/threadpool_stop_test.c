@@ -1,4 +1,4 @@
-/* threadpool/: taking work back: cancel, shutdown, deinit. */
+/* threadpool/: work that is not to run any more: cancel, shutdown, deinit. */
 #include "xev/threadpool.h"
 
 #include <errno.h>

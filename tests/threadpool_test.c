@@ -1,4 +1,4 @@
-/* threadpool/: every task once, threads as needed and no more, lanes and caps. */
+/* threadpool/: every task runs once; no more threads than needed; lanes and their limits. */
 #include "xev/threadpool.h"
 
 #include <errno.h>

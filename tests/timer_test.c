@@ -1,4 +1,4 @@
-/* Timers. No test has an upper limit on a time: machines stall. */
+/* Timers. No test has an upper limit on a time, since a machine may stop for a while. */
 #include "tests/loop_scene.h"
 
 static xev_loop loop;

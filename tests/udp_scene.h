@@ -1,4 +1,4 @@
-/* What the UDP tests share: pairs of sockets, datagrams, and operations on them. */
+/* What the tests of UDP share: pairs of sockets, datagrams, and operations on them. */
 #ifndef TESTS_UDP_SCENE_H
 #define TESTS_UDP_SCENE_H
 
@@ -17,7 +17,7 @@ static inline void check_same_address(const xev_addr *a, const xev_addr *b) {
     CHECK_STR_EQ(x, y);
 }
 
-/* A socket on a port of its own, and where it is. */
+/* A socket bound to a free port, and its address. */
 static inline xev_udp bound(const char *host, xev_addr *where) {
     xev_addr any = address(host, 0);
     xev_udp udp;
@@ -28,7 +28,7 @@ static inline xev_udp bound(const char *host, xev_addr *where) {
     return udp;
 }
 
-/* A receiver and a sender, and where they are. */
+/* A receiver and a sender, with their addresses. */
 struct pair {
     xev_udp in, out;
     xev_addr in_at, out_at;
@@ -49,7 +49,7 @@ static inline void pair_close(struct net *n, struct pair *p) {
 
 static inline xev_datagram into(void *buf, uint32_t capacity) {
     xev_datagram d;
-    memset(&d, 0xa5, sizeof d); /* what the call does not ask for need not be initialised */
+    memset(&d, 0xa5, sizeof d); /* fields that the call does not read need not be initialised */
     d.buf = buf;
     d.capacity_bytes = capacity;
     return d;
@@ -87,7 +87,7 @@ static inline void do_send_batch(struct op *op, struct net *n, xev_udp udp, xev_
     xev_udp_send_batch(udp, &n->loop, &op->c, ds, k, op, op_called);
 }
 
-/* Through xev, to the end. */
+/* Send by xev, and run until it is over. */
 static inline int send_to(struct net *n, xev_udp udp, const void *data, size_t len,
                           const xev_addr *peer) {
     struct op sent;
@@ -103,8 +103,8 @@ static inline void put(int fd, const void *data, size_t len, const xev_addr *to)
     CHECK_EQ(sendto(fd, data, len, 0, sa, to->len_bytes), (ssize_t)len);
 }
 
-/* Until so many datagrams wait at fd: where the kernel is busy, its network threads bring them some
- * time after the send. */
+/* Wait until that many datagrams have arrived at fd. Where the kernel is busy, its network threads
+ * deliver them some time after the send. */
 static inline void wait_datagrams(int fd, int count) {
     int at = 0;
     char byte;
@@ -117,7 +117,8 @@ static inline void wait_datagrams(int fd, int count) {
     CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &at, sizeof at), 0);
 }
 
-/* The next one says text, and comes from there, NULL: from anywhere. */
+/* Check that the next datagram is text, and that it comes from this address, or from any for NULL.
+ */
 static inline void expect(struct net *n, xev_udp udp, const char *text, const xev_addr *from) {
     char buf[256];
     struct op received;
@@ -134,7 +135,7 @@ static inline void expect(struct net *n, xev_udp udp, const char *text, const xe
     }
 }
 
-/* The three forms of a receive, of one datagram each. */
+/* The three forms of a receive. Each receives one datagram here. */
 enum form { SINGLE, MULTI, BATCH, FORMS };
 
 static inline void do_form(enum form form, struct op *op, struct net *n, xev_udp udp,

@@ -1,4 +1,4 @@
-/* UDP: one datagram at a time, connected or not; ends and misuse. As udp.h promises. */
+/* UDP: one datagram at a time, on connected and unconnected sockets; cancel, close and misuse. */
 #include <sys/un.h>
 
 #include "tests/udp_scene.h"

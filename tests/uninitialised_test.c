@@ -1,6 +1,6 @@
-/* Completions and requests need no initialisation: no contents of their memory, be it chosen by a
- * peer or left over from when the same memory was active, ends the program or changes what happens.
- * Only what the loop itself knows tells an active one. */
+/* Completions and requests need no initialisation. Their memory may hold anything: bytes that a
+ * peer has chosen, or those of an earlier time when the same memory was active. It neither ends the
+ * program nor changes what happens, as only the loop's own table tells what is active. */
 #include "tests/loop_scene.h"
 
 #include <stddef.h>

@@ -56,8 +56,8 @@ static inline xev_unix_msg message(void *buf, size_t len) {
     return (xev_unix_msg){.buf = buf, .len_bytes = len};
 }
 
-/* A name of this case's own. A sandbox gives every test the same process number, and abstract names
- * are not the sandbox's. */
+/* An abstract name that no other test has. The process number would not do: a sandbox gives every
+ * test the same number, but all sandboxes share the abstract names. */
 static inline xev_addr abstract(const char *suffix) {
     static uint64_t id;
     char name[64] = "";

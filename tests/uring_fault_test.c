@@ -1,6 +1,6 @@
-/* What the kernel may answer to a ring and seldom does: requests that fail, end or are interrupted,
- * each kind of them, entering and setting up that fails. Linked with --wrap for liburing's calls: a
- * request is made a no-op just before it is submitted, and its result changed on arrival.
+/* Rare answers of the kernel to a ring: requests of each kind that fail, end or are interrupted,
+ * and failures of io_uring_enter and of the ring's setup. Linked with --wrap for liburing's calls.
+ * The wrappers turn a request into a no-op just before it is submitted, and replace its result.
  * long-file: all cases share the script of the kernel's answers and its wrappers. */
 #include "tests/net_scene.h"
 #include "tests/refuse.h"

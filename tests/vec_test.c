@@ -1,5 +1,5 @@
-/* Several pieces of memory as one transfer, on sockets and on other descriptors: as the plain
- * transfers of tcp.h, unix.h and fd.h, whatever the pieces. */
+/* Transfers of several pieces of memory at once, on sockets and on other descriptors. Whatever the
+ * sizes of the pieces, they do what the plain transfers of tcp.h, unix.h and fd.h do. */
 #include "tests/fd_scene.h"
 
 enum kind { TCP, UNIX, PIPE, KINDS };

@@ -1,6 +1,6 @@
-/* A loop's wait that fails: a shortage is sat out, an interruption is nothing, anything else ends
- * the run, and with it all shards, in order and with the name of the call. The calls are wrapped.
- */
+/* A loop's wait that fails. A lack of memory is waited out, and an interruption has no effect. Any
+ * other error ends the run, and all shards with it, in order and with the name of the call. The
+ * calls are wrapped. */
 #include "tests/shard_scene.h"
 
 #include <errno.h>

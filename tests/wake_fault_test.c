@@ -1,5 +1,5 @@
-/* Wakes that fail: the write to a wake descriptor is refused, or the wait of a coordinator. What
- * was to be told is told by the next who comes, and nothing spins. The calls are wrapped. */
+/* Wakes that fail: the system refuses the write to a wake descriptor, or the wait of a coordinator.
+ * The next call repeats the wake, and no thread spins. The calls are wrapped. */
 #include "tests/shard_scene.h"
 
 #include <errno.h>

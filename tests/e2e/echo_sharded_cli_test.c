@@ -1,4 +1,4 @@
-/* examples/echo_sharded: its flags, what it refuses and how, what it falls back to. */
+/* examples/echo_sharded: its flags, what it refuses, and the backend that it falls back to. */
 #include "tests/e2e/server.h"
 
 #include <linux/audit.h>

@@ -1,5 +1,5 @@
-/* examples/echo_sharded as its users meet it: a process, its sockets, its output. What it says and
- * refuses on its command line is in echo_sharded_cli_test.c. */
+/* examples/echo_sharded from outside: its process, its sockets, its output. Its command line is
+ * tested in echo_sharded_cli_test.c. */
 #include "tests/e2e/server.h"
 
 static uint32_t rounds(uint32_t n) { return test_slowdown() > 1 ? (n + 9) / 10 : n; }

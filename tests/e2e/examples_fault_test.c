@@ -1,4 +1,4 @@
-/* What the examples do when a call of the library's fails: see faults.c. */
+/* What the examples do when a call of the library fails (faults.c). */
 #include "tests/e2e/server.h"
 
 static const char *fault;

@@ -1,5 +1,5 @@
-/* Between an example and the library (-Wl,--wrap): the call that the environment's FAULT names
- * fails, as it may for reasons that a test cannot bring about from outside. */
+/* Wrappers between an example and the library (-Wl,--wrap). The call that the environment's FAULT
+ * names fails, as it may for reasons that a test cannot cause from outside. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>

@@ -1,5 +1,5 @@
-/* A server program as a child process, and plain sockets to talk to it. Its path is in the
- * environment's SERVER, the backend it is to use in XEV_BACKEND. */
+/* A server program as a child process, and plain sockets to talk to it. The environment has the
+ * program's path in SERVER and the server's backend in XEV_BACKEND. */
 #ifndef TESTS_E2E_SERVER_H
 #define TESTS_E2E_SERVER_H
 
