@@ -1,7 +1,7 @@
 /*
  * What the benchmark programs share: number parsing, CPU pinning, the listening socket, the ready
- * line and exit on SIGTERM. Bare on purpose: the servers here are references to measure against
- * and must not lean on the library under test.
+ * line and exit on SIGTERM. The servers here are references to measure against, so nothing here may
+ * use the library under test.
  */
 #ifndef BENCH_COMMON_H
 #define BENCH_COMMON_H

@@ -1,10 +1,10 @@
 /*
- * Compares echo servers: starts each in turn, pinned on one CPU, drives it with `load` pinned on
- * another, in interleaved rounds (A B C A B C ...), so that what disturbs the machine for a while
- * disturbs all of them. Prints one JSON line per server (medians over the rounds) and a last one
- * with the median of the per-round ratios of given pairs.
+ * Compares echo servers. Starts each server in turn, pinned on one CPU, and drives it with `load`
+ * pinned on another. The rounds are interleaved (A B C A B C ...), so that a disturbance of the
+ * machine for a while reaches all servers. Prints one JSON line per server, with the medians over
+ * the rounds, and a last line with the medians of the ratios of given pairs in each round.
  *
- * All servers are pinned the same way, by the affinity their process inherits.
+ * All servers are pinned in the same way, by the affinity that their process inherits.
  */
 #include "bench/common.h"
 
@@ -35,10 +35,11 @@ struct server_kind {
     const char *name;
     const char *program; /* relative to this program's folder */
     const char *args[6];
-    const char *ready_must_hold; /* e.g. the backend: a silent fallback must not be measured */
+    const char
+        *ready_must_hold; /* e.g. the backend, so that a fallback to another one is not measured */
 };
 
-/* Those of --peer follow. */
+/* Here the kinds of --peer follow. */
 static struct server_kind kinds[MAX_KINDS] = {
     {"raw_uring", "raw_uring_echo", {NULL}, NULL},
     {"raw_epoll", "raw_epoll_echo", {NULL}, NULL},
@@ -91,11 +92,11 @@ struct run {
 
 struct options {
     int rounds;
-    int retries; /* further tries of a run that neighbours disturbed */
+    int retries; /* how often a run that neighbours disturbed is repeated */
     int server_cpu;
     int load_cpu;
     const char *seconds;
-    const char *requests; /* to end after instead; 0: after seconds */
+    const char *requests; /* the run ends after so many; 0: after seconds */
     const char *warmup;
     const char *connections;
     const char *size;
@@ -111,7 +112,7 @@ struct driver {
     struct run runs[MAX_KINDS][MAX_ROUNDS];
 };
 
-/* Starts argv pinned on a CPU, its stdout in *out_fd; it dies with this process. */
+/* Starts argv pinned on a CPU. *out_fd reads its stdout. It is killed when this process ends. */
 static pid_t spawn(const char *const *argv, int cpu, int *out_fd) {
     int ends[2];
     if (pipe(ends) != 0) {
@@ -162,7 +163,8 @@ static bool read_line(int fd, char line[LINE_BYTES], int64_t timeout_ms) {
     return false;
 }
 
-/* Waits for a child's end; kills it at the timeout. Returns its exit status, -1 if not regular. */
+/* Waits for a child's end, and kills it at the timeout. Returns its exit status, or -1 where a
+ * signal ended it. */
 static int reap(pid_t pid, int timeout_ms) {
     int status = 0;
     for (int waited_ms = 0; waitpid(pid, &status, WNOHANG) == 0; waited_ms += 5) {
@@ -198,7 +200,7 @@ static void program_path(const struct options *options, const char *program,
 
 static void kind_path(const struct options *options, const struct server_kind *kind,
                       char path[PATH_BYTES]) {
-    if (kind >= &kinds[BUILT_IN]) { /* as it was given */
+    if (kind >= &kinds[BUILT_IN]) { /* a path, as given by --peer */
         snprintf(path, PATH_BYTES, "%s", kind->program);
     } else {
         program_path(options, kind->program, path);
@@ -289,7 +291,8 @@ static double disturbance(const struct run *run) {
     return (run->fields[SERVER_WAIT_S] + run->fields[CLIENT_WAIT_S]) / run->fields[SECONDS];
 }
 
-/* Runs, and if neighbours disturbed it runs again, keeping the least disturbed try. */
+/* Runs a server. Where neighbours disturbed it, runs it again, and keeps the least disturbed run.
+ */
 static void run_quiet(const struct options *options, const struct server_kind *kind,
                       struct run *best) {
     const double disturbed = 0.05;
@@ -393,7 +396,7 @@ static void choose_servers(struct driver *driver) {
     }
 }
 
-/* A missing program is found out before the first round; false if any is missing. */
+/* Looks for the programs before the first round. False where one is missing. */
 static bool programs_exist(const struct driver *driver) {
     bool all = true;
     char path[PATH_BYTES];
@@ -450,7 +453,7 @@ static bool take_text_flag(struct options *options, const char *flag, const char
     return false;
 }
 
-/* NAME=PROGRAM, a server that is started and says it is ready as the others do. */
+/* NAME=PROGRAM: a server with the same flags and the same ready line as the others. */
 static void add_peer(char *value) {
     char *equals = strchr(value, '=');
     if (equals == NULL || equals == value || equals[1] == '\0') {
@@ -469,7 +472,8 @@ static void parse_options(struct options *options, int argc, char **argv) {
         if (strcmp(flag, "--size-small") == 0) {
             options->rounds = 1;
             options->retries = 0;
-            options->requests = "2000"; /* a short time may pass without one */
+            options->requests =
+                "2000"; /* in a short time a loaded machine may not get to one request */
             options->warmup = "0.05";
             continue;
         }
@@ -497,7 +501,8 @@ static void parse_options(struct options *options, int argc, char **argv) {
     }
 }
 
-/* The folder as named at start, not resolved: in Bazel's runfiles tree programs are links. */
+/* The program's folder by the name that it was started by. Links are not followed, as in Bazel's
+ * runfiles tree all programs are links. */
 static void find_folder(struct options *options, const char *self) {
     const char *slash = strrchr(self, '/');
     int len = slash != NULL ? (int)(slash - self) : 1;

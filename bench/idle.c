@@ -1,8 +1,8 @@
 /*
- * What an idle connection costs a server: opens connections, sends one message on each and reads it
- * back, and then looks at the server's resident anonymous memory. Between two numbers of
- * connections the slope is bytes per connection, whatever the server holds besides. Prints one JSON
- * line.
+ * What an idle connection costs a server. Opens connections, sends one message on each, reads it
+ * back, and then looks at the server's resident anonymous memory. It does so for two numbers of
+ * connections. The difference in memory, divided by the difference in connections, is the memory
+ * per connection, whatever else the server holds. Prints one JSON line.
  *
  *     idle --port PORT --server-pid PID [--host 127.0.0.1] [--from 1000] [--to 9000] [--size 1024]
  */

@@ -1,14 +1,15 @@
 /*
- * Load generator for echo servers: one thread on io_uring, so that it needs less CPU per message
- * than most servers it measures. Every connection keeps a fixed number of messages in flight; all
- * returned bytes are compared with what was sent; one JSON line is printed.
+ * Load generator for echo servers. It is one thread on io_uring, so that it needs less CPU per
+ * message than most servers that it measures. Every connection keeps a fixed number of messages in
+ * flight. All returned bytes are compared with the sent ones. Prints one JSON line.
  *
- * The bytes of a stream are a function of its offset: connection c sends, at offset o, byte
- * (o + c * CONN_STRIDE) % PATTERN_PERIOD of a random pattern. So sends need no copying, a check is
- * one memcmp, and lost, repeated, reordered and crossed bytes all show.
+ * The bytes of a stream depend on its offset: connection c sends, at offset o, byte
+ * (o + c * CONN_STRIDE) % PATTERN_PERIOD of a random pattern. So a send copies nothing, a check is
+ * one memcmp, and the check finds bytes that are lost, repeated, reordered or of another
+ * connection.
  *
- * Times are taken once per batch of completions, after the kernel returned it: a latency includes
- * the load generator's own batch, and is an upper bound.
+ * The clock is read once per batch of completions, when the kernel has returned it. So a latency
+ * includes the load generator's own work on that batch, and is an upper bound.
  */
 #include "bench/common.h"
 #include "bench/ring.h"
@@ -40,7 +41,7 @@ enum {
     CONN_STRIDE = 97,
     SEND_MAX_BYTES = 256 * 1024,
     TICK_MS = 100,
-    STALL_TICKS = 50, /* so long without one byte, and the run is given up */
+    STALL_TICKS = 50, /* the run is given up after so many ticks without a byte */
     SUB_BUCKET_BITS = 6,
     SUB_BUCKETS = 1 << SUB_BUCKET_BITS, /* per power of two: 1.6 % resolution */
     BUCKETS = SUB_BUCKETS * (64 - SUB_BUCKET_BITS),
@@ -305,7 +306,8 @@ static void on_recv(struct load *load, const struct io_uring_cqe *cqe, uint32_t 
                               (int)load->returned);
         ++load->returned;
     } else if (cqe->res != -ENOBUFS && !conn->dead) {
-        conn_failed(load, conn); /* end of stream counts too: the server must not close first */
+        conn_failed(load,
+                    conn); /* also at the end of the stream: the server must not close first */
     }
     if (!(cqe->flags & IORING_CQE_F_MORE)) {
         conn->recv_armed = false;
@@ -453,7 +455,8 @@ static void connect_all(struct load *load) {
         conn->sent_ns = sent_ns + (size_t)i * options->pipeline;
         conn->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         int on = 1;
-        /* The cheapest for this side, so that less of it is measured; refused is no harm. */
+        /* The cheapest mode for this side, so that less of it is measured. An older kernel refuses
+         * it. */
         (void)setsockopt(conn->fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
         if (conn->fd < 0 || setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0 ||
             connect(conn->fd, (const struct sockaddr *)&address, sizeof address) != 0) {

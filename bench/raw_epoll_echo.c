@@ -1,7 +1,8 @@
 /*
- * The bare epoll limit: one thread, edge-triggered, read and write called directly. One buffer
- * serves every connection, because what cannot be written at once is copied aside; a connection
- * with something put aside is not read from until it is written, so memory stays bounded.
+ * An echo server on bare epoll, as a limit to compare with: one thread, edge-triggered events,
+ * direct calls of read and write. All connections share one buffer. Bytes that cannot be written at
+ * once are copied aside, and the connection is not read from until they are written. So memory is
+ * bounded.
  */
 #include "bench/common.h"
 
@@ -15,7 +16,7 @@
 enum {
     EVENTS_PER_WAIT = 512,
     BUFFER_BYTES = 64 * 1024,
-    READS_PER_TURN = 16, /* so that one fast sender does not hold up the others */
+    READS_PER_TURN = 16, /* then other connections have their turn */
 };
 
 struct conn {
@@ -23,8 +24,8 @@ struct conn {
     char *aside; /* NULL, or the unwritten rest, malloc'd */
     size_t aside_at;
     size_t aside_len;
-    bool ready_again; /* stopped by READS_PER_TURN: more may wait without a new edge */
-    bool hung_up;     /* the end of stream was announced: read up to it, no edge will follow */
+    bool ready_again; /* stopped by READS_PER_TURN: data may wait, for which no new edge comes */
+    bool hung_up;     /* the end of the stream was announced: read up to it, as no edge follows */
     struct conn *next_ready;
     struct conn *next_closed;
 };
@@ -139,7 +140,8 @@ static void accept_all(struct server *server) {
             if (errno == EINTR || errno == ECONNABORTED) {
                 continue;
             }
-            return; /* drained; or out of descriptors, and level triggering will ask again */
+            return; /* the backlog is empty; or no descriptor is left, and the level-triggered event
+                       comes again */
         }
         struct conn *conn = calloc(1, sizeof *conn);
         struct epoll_event event = {

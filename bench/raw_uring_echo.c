@@ -1,12 +1,13 @@
 /*
- * The bare io_uring limit: one thread, straight on liburing, nothing between the kernel and the
- * echo. Multishot accept into the ring's own file table, multishot recv over a provided-buffer
- * ring, and each received buffer is sent from where it lies and goes back to the ring when its
- * send has completed.
+ * An echo server on bare io_uring, as a limit to compare with: one thread, direct calls of
+ * liburing. A multishot accept puts connections into the ring's own file table, and a multishot
+ * recv puts data into buffers of a provided-buffer ring. Each buffer is sent without a copy, and
+ * goes back to the ring when its send has completed.
  *
- * Invariants. A connection has at most one send in flight; what arrives meanwhile queues behind
- * it, and the next send gathers the queue. A slot of the file table is closed only when neither
- * its recv nor its send is with the kernel, so no completion can reach a slot's next user.
+ * Invariants. A connection has at most one send in flight. Data that arrives meanwhile queues
+ * behind it, and the next send takes the whole queue. A slot of the file table is closed only when
+ * the kernel has neither its recv nor its send, so no completion can reach the slot's next
+ * connection.
  */
 #include "bench/common.h"
 #include "bench/ring.h"

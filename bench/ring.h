@@ -8,7 +8,8 @@
 
 #include "bench/common.h"
 
-/* Rings closed a moment ago give their locked memory back late, so lack of it may pass. */
+/* A ring that was closed a moment ago may still count as locked memory. So a failure for want of
+ * locked memory is tried again. */
 static inline void bench_ring_init(unsigned entries, struct io_uring *ring,
                                    const struct io_uring_params *wanted) {
     const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};

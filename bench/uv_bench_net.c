@@ -78,7 +78,7 @@ static void link_close(struct link *link) {
 
 static const char ping[5] = "PING\n";
 
-/* One end; what it has received of a message so far is also what the server sends back. */
+/* One end of the connection. The server sends back what it has received of a message so far. */
 struct end {
     uv_stream_t *stream;
     uv_write_t write;
@@ -156,7 +156,7 @@ struct one_way {
     size_t checked_bytes; /* of what one callback brings */
 };
 
-/* Until the end of the stream. */
+/* Receives until the end of the stream. */
 static void on_received(uv_stream_t *stream, ssize_t result, const uv_buf_t *buf) {
     struct one_way *w = stream->data;
     if (result == UV_EOF) {

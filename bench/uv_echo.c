@@ -1,13 +1,14 @@
 /*
- * A libuv echo server: the yardstick for what a loop's user has today, in three forms.
+ * An echo server on libuv, to compare with, in three forms.
  *
- * Plain (the default): one read buffer for all connections, since libuv calls alloc and read back
- * to back; each echo is one uv_write whose malloc'd request carries the bytes.
- * --try-write, the expert's form: uv_try_write straight from the read buffer, and only what the
- * socket refused goes into a request.
- * --guide, the form that libuv itself publishes, in its guide and as the server of its own tests:
- * a 64 KiB read buffer from malloc per read, freed with its request. Slower than the plain form, as
- * the C library gives so much memory back to the kernel.
+ * Plain (the default): one read buffer for all connections, since libuv calls alloc and read one
+ * after the other. Each echo is one uv_write, whose request is allocated together with a copy of
+ * the bytes.
+ * --try-write: uv_try_write sends from the read buffer, and only what the socket did not take goes
+ * into a request.
+ * --guide: the form of libuv's own guide and tests, with a 64 KiB read buffer from malloc for each
+ * read, which is freed with its request. It is slower than the plain form, as the C library returns
+ * blocks of that size to the kernel.
  */
 #include "bench/common.h"
 

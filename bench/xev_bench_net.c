@@ -66,7 +66,7 @@ static void link_close(struct link *link) {
 
 static const char ping[5] = "PING\n";
 
-/* One end; what it has received of a message so far is also what the server sends back. */
+/* One end of the connection. The server sends back what it has received of a message so far. */
 struct end {
     xev_tcp tcp;
     xev_completion recv, send;
@@ -155,7 +155,7 @@ struct one_way {
     size_t checked_bytes; /* of what one callback brings */
 };
 
-/* Until the end of the stream. */
+/* Receives until the end of the stream. */
 static xev_cb_action on_received(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     struct one_way *w = userdata;
     (void)c;

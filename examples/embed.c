@@ -20,7 +20,8 @@ static xev_cb_action on_tick(xev_loop *loop, xev_completion *c, int result, void
     return ticks < 3 ? XEV_REARM : XEV_DISARM;
 }
 
-/* One round of the host: its own descriptor and the loop's, with the loop's word on how long. */
+/* One round of the host: it waits for its own descriptor and the loop's, as long as the loop
+ * allows. */
 static int host_round(xev_loop *loop, xev_fd loop_fd, int own_fd) {
     uint64_t ns = xev_loop_prepare_wait_ns(loop);
     struct timespec limit = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};

@@ -1,7 +1,8 @@
-/* A line on stderr, from any thread, that no loop waits for.
+/* A line on stderr, from any thread, for which no loop waits.
  *
- * stderr may be a pipe that nobody empties, or a terminal that is stopped: fprintf would hold up
- * the thread, and with it every connection of its loop. What has no room is counted, and dropped.
+ * stderr may be a pipe that nobody empties, or a stopped terminal. fprintf would then block the
+ * thread, and with it every connection of its loop. A line for which there is no room is dropped
+ * and counted.
  */
 #ifndef EXAMPLES_LOG_H
 #define EXAMPLES_LOG_H
@@ -20,8 +21,8 @@
 static int log_fd = STDERR_FILENO;
 static atomic_uint log_lost;
 
-/* Once, at the start. Our own open file of the same pipe or terminal: O_NONBLOCK on the one that
- * we were given would reach all who share it. */
+/* Call it once, at the start. It opens the same pipe or terminal anew. O_NONBLOCK on the open file
+ * that the program was given would reach every process that shares it. */
 static inline void log_open(void) {
     struct stat st;
     if (fstat(STDERR_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode))) {

@@ -1,5 +1,5 @@
-/* Runs a program, passes on what it writes, byte for byte, and tells on standard error how it
- * ended. Usage: process PROGRAM ARG... */
+/* Runs a program, passes on every byte that it writes, and says on standard error how it ended.
+ * Usage: process PROGRAM ARG... */
 #include <errno.h>
 #include <stdio.h>
 

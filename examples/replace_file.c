@@ -1,8 +1,9 @@
-/* Replaces a file so that a crash leaves the old one or the new one, never a half, however many do
- * so at once: write a file of our own beside it, fsync it, rename it over the old one. (Whoever
- * must know which, fsyncs the directory too.) Each step blocks, so it runs on the thread pool, and
- * the loop goes on. The old one's permissions are kept; a symbolic link is refused, for a rename
- * would replace the link: name its target. Usage: replace_file PATH TEXT */
+/* Replaces a file. After a crash either the old file or the new one is there, and never a part of
+ * one, also where several programs replace it at once. The steps: write a new file beside the old
+ * one, fsync it, rename it over the old one. (A program that must know which of the two a crash
+ * leaves also fsyncs the directory.) Each step blocks, so it runs on the thread pool, and the loop
+ * goes on. The new file gets the permissions of the old one. A symbolic link is refused, since the
+ * rename would replace the link and not its target. Usage: replace_file PATH TEXT */
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,7 +16,7 @@ enum step { LOOK, OPEN, WRITE, SYNC, RENAME, UNLINK, CLOSE, END };
 static struct job {
     xev_file_req req; /* one request, used by each step in turn */
     const char *path, *text;
-    char temporary[4096]; /* left behind only by one that is killed */
+    char temporary[4096]; /* removed at the end, unless the program is killed */
     uint32_t mode;
     xev_fd fd;
     enum step step;

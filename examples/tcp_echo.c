@@ -1,5 +1,5 @@
-/* A TCP echo server on one loop, as small as it gets: one buffer per connection, read and written
- * in turn. echo_sharded.c is the one to build a real server from. Usage: tcp_echo [PORT] */
+/* The smallest TCP echo server on one loop: each connection has one buffer, which is filled and
+ * sent in turn. For a real server begin with echo_sharded.c. Usage: tcp_echo [PORT] */
 #include <stdio.h>
 #include <stdlib.h>
 

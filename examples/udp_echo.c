@@ -1,6 +1,6 @@
-/* A UDP echo server: every datagram is received into a buffer that the loop lends, with room for
- * the longest there are, and goes back from it. With all replies under way the next one is dropped,
- * as UDP may. Usage: udp_echo [PORT] */
+/* A UDP echo server. Every datagram is received into a buffer that the loop lends, which has room
+ * for the longest datagram, and is sent back from that buffer. Where all replies are under way the
+ * next datagram is dropped, as UDP may do. Usage: udp_echo [PORT] */
 #include <stdio.h>
 #include <stdlib.h>
 

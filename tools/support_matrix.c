@@ -1,6 +1,6 @@
-/* Prints docs/support.md: how each backend carries out what can be asked for. Every call is made,
- * with a descriptor that is none, to see which operation it begins; how that is done stands in the
- * backends' own tables. */
+/* Prints docs/support.md: how each backend carries out each operation. The program makes every
+ * call, with a descriptor that is not open, to see which operation it begins. How a backend carries
+ * out that operation is read from the backend's own table. */
 #include <stdio.h>
 #include <string.h>
 
@@ -14,7 +14,7 @@ static union {
     xev_dns_req dns;
     xev_dial_req dial;
 } at;
-static const xev_completion *begun; /* where the operation stands, if not in at.c */
+static const xev_completion *begun; /* the operation's completion, where that is not at.c */
 
 static xev_cb_action done(xev_loop *l, xev_completion *c, int result, void *userdata) {
     (void)l;
@@ -37,7 +37,7 @@ static int no_work(void *userdata) {
     return 0;
 }
 
-/* What the calls are given. */
+/* The arguments of the calls. */
 static const xev_tcp tcp = {XEV_INVALID_FD};
 static const xev_udp udp = {XEV_INVALID_FD};
 static const xev_unix un = {XEV_INVALID_FD};
