@@ -50,7 +50,7 @@ static void on_hangup(xev__catcher *c) {
 
 static void on_nothing(xev__catcher *c) { (void)c; }
 
-static bool wanted(const xev_runtime_options *o, int which) {
+static bool is_signal_wanted(const xev_runtime_options *o, int which) {
     return !o->no_signals && !(which == XEV__SIGHUP && o->no_sighup) &&
            !(which == XEV__SIGPIPE && o->no_sigpipe);
 }
@@ -81,7 +81,7 @@ static int catch_one(struct xev__runtime *rt, int which) {
 int xev__signals_open(struct xev__runtime *rt) {
     uint32_t set = 0;
     for (int i = 0; i < XEV__CAUGHT_SIGNALS; i++) {
-        if (!wanted(&rt->options, i)) {
+        if (!is_signal_wanted(&rt->options, i)) {
             continue;
         }
         int rc = catch_one(rt, i);
@@ -121,7 +121,7 @@ static xev_cb_action on_hangup_signal(xev_loop *loop, xev_completion *c, int res
 }
 
 int xev__hangups_start(xev_shard *s) {
-    if (s->rt->options.hangup == NULL || !wanted(&s->rt->options, XEV__SIGHUP)) {
+    if (s->rt->options.hangup == NULL || !is_signal_wanted(&s->rt->options, XEV__SIGHUP)) {
         return 0;
     }
     int rc = xev_signal_init(&s->hangup, xev__signal_number(XEV__SIGHUP));

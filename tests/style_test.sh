@@ -16,9 +16,6 @@ sources() {
     done | sort
 }
 
-# Names that several files still define. None may be added.
-shared_names='arm|fail|failed|on_closed|read_line|report|run|schedule|step|stop_wanted|wanted'
-
 everywhere=$(sources xev shard conn mpsc threadpool tests examples bench)
 portable=$(sources xev shard conn mpsc threadpool | grep -v -e '^xev/backends/' -e '^xev/os/')
 if [ -z "$everywhere" ] || [ -z "$portable" ]; then
@@ -47,13 +44,13 @@ complaints=$(
 
     # A static function, defined or declared: its name stands before the first parenthesis.
     # shellcheck disable=SC2046
-    awk -v shared="^($(echo "$shared_names" | tr -d '\n'))\$" '
+    awk '
     !/^([A-Z_]+ )?static [^;={]*\(/ { next }
     {
         name = $0
         sub(/\(.*/, "", name)
         sub(/.*[ *]/, "", name)
-        if (name == "" || name ~ shared) next
+        if (name == "") next
         if (name in first && first[name] != FILENAME) {
             print FILENAME ":" FNR ": " first[name] " has a function " name ", too"
         } else {

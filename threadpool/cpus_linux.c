@@ -29,7 +29,7 @@ uint32_t xev__cpu_allowed(void) {
 /* ---- cgroup quota ---- */
 
 /* The first line of dir/name. */
-static bool read_line(const char *dir, const char *name, char *line, int len) {
+static bool read_quota_line(const char *dir, const char *name, char *line, int len) {
     char path[PATH_MAX];
     int n = snprintf(path, sizeof path, "%s/%s", dir, name);
     FILE *f = n > 0 && (size_t)n < sizeof path ? fopen(path, "re") : NULL;
@@ -46,13 +46,13 @@ static bool read_line(const char *dir, const char *name, char *line, int len) {
 static uint32_t quota_in(const char *dir) {
     char line[128];
     long long quota = -1, period = 0;
-    if (read_line(dir, "cpu.max", line, sizeof line)) {
+    if (read_quota_line(dir, "cpu.max", line, sizeof line)) {
         if (sscanf(line, "%lld %lld", &quota, &period) != 2) {
             return UINT32_MAX;
         }
     } else {
-        quota = read_line(dir, "cpu.cfs_quota_us", line, sizeof line) ? atoll(line) : -1;
-        period = read_line(dir, "cpu.cfs_period_us", line, sizeof line) ? atoll(line) : 0;
+        quota = read_quota_line(dir, "cpu.cfs_quota_us", line, sizeof line) ? atoll(line) : -1;
+        period = read_quota_line(dir, "cpu.cfs_period_us", line, sizeof line) ? atoll(line) : 0;
     }
     if (quota <= 0 || period <= 0) {
         return UINT32_MAX;

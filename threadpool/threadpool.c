@@ -423,8 +423,8 @@ void xev_threadpool_deinit(xev_threadpool *pool) {
     pool->impl = NULL;
 }
 
-static int schedule(const char *call, xev_threadpool *pool, xev_threadpool_batch *batch,
-                    xev_threadpool_lane lane) {
+static int schedule_batch(const char *call, xev_threadpool *pool, xev_threadpool_batch *batch,
+                          xev_threadpool_lane lane) {
     struct pool *p = check_pool(call, pool);
     check_pointer(call, "batch is null", batch);
     check_lane(call, lane);
@@ -448,12 +448,12 @@ static int schedule(const char *call, xev_threadpool *pool, xev_threadpool_batch
 }
 
 int xev_threadpool_schedule(xev_threadpool *pool, xev_threadpool_batch *batch) {
-    return schedule("xev_threadpool_schedule", pool, batch, XEV_LANE_CPU);
+    return schedule_batch("xev_threadpool_schedule", pool, batch, XEV_LANE_CPU);
 }
 
 int xev_threadpool_schedule_lane(xev_threadpool *pool, xev_threadpool_batch *batch,
                                  xev_threadpool_lane lane) {
-    return schedule("xev_threadpool_schedule_lane", pool, batch, lane);
+    return schedule_batch("xev_threadpool_schedule_lane", pool, batch, lane);
 }
 
 bool xev_threadpool_cancel(xev_threadpool *pool, xev_threadpool_task *task) {

@@ -192,7 +192,7 @@ static void check_thread(const char *call, xev_loop *loop) {
     own(loop);
 }
 
-static bool stop_wanted(xev_loop *loop) { return ck_pr_load_32(&loop->stop) != 0; }
+static bool loop_stop_wanted(xev_loop *loop) { return ck_pr_load_32(&loop->stop) != 0; }
 
 /* Look for work for a while before sleeping. True: the kernel was asked, and there is some. */
 static bool spin(xev_loop *loop, uint64_t timeout_ns, int *rc) {
@@ -201,7 +201,7 @@ static bool spin(xev_loop *loop, uint64_t timeout_ns, int *rc) {
     uint64_t end = now + limit;
     uint64_t callbacks = loop->count.callbacks;
     for (; now < end; now = xev__os_now_ns()) {
-        if (!xev_mpsc_empty(loop->inbox) || stop_wanted(loop)) {
+        if (!xev_mpsc_empty(loop->inbox) || loop_stop_wanted(loop)) {
             return false; /* the kernel is asked as well, or a full inbox would keep I/O out */
         }
         if (loop->ops->peek == NULL || loop->ops->peek(loop)) {
@@ -257,7 +257,7 @@ static int turn(xev_loop *loop, bool block) {
     if (!polled) {
         if (timeout > 0) {
             parked = xev_mpsc_park(loop->inbox);
-            if (!parked || stop_wanted(loop)) {
+            if (!parked || loop_stop_wanted(loop)) {
                 timeout = 0;
             } else if (timeout > LOOK_AGAIN_NS && xev__wakes_refused()) {
                 timeout = LOOK_AGAIN_NS; /* who wakes us may be refused, too */
@@ -314,7 +314,7 @@ uint64_t xev_loop_prepare_wait_ns(xev_loop *loop) {
     uint64_t timeout = hurry ? 0 : until_next_timer(loop);
     if (timeout > 0) {
         loop->waited_for = xev_mpsc_park(loop->inbox);
-        timeout = loop->waited_for && !stop_wanted(loop) ? timeout : 0;
+        timeout = loop->waited_for && !loop_stop_wanted(loop) ? timeout : 0;
     }
     if (timeout > 0) {
         xev__count(&loop->count.sleeps, 1);
@@ -355,7 +355,7 @@ int xev_loop_run(xev_loop *loop, xev_run_mode_t mode) {
     }
     /* What woke a host is taken in though it is nobody's, or it would go on waking it. */
     bool looks = mode == XEV_RUN_NO_WAIT && (loop->active > 0 || loop->hosted);
-    while (!stop_wanted(loop) && (loop->referenced > 0 || looks)) {
+    while (!loop_stop_wanted(loop) && (loop->referenced > 0 || looks)) {
         rc = turn(loop, mode != XEV_RUN_NO_WAIT);
         if (rc != 0 || mode == XEV_RUN_NO_WAIT ||
             (mode == XEV_RUN_ONCE && loop->count.callbacks != callbacks)) {
