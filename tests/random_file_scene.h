@@ -1,11 +1,12 @@
-/* The model behind random_file_test.c: what files hold, and what may come of their operations.
+/* The model behind random_file_test.c: the contents of files, and the results that operations may
+ * have.
  *
- * A world is one loop with a pool, the test's own requests (jobs) and a few paths (slots), each of
- * which at most one descriptor of the loop (a file) has open. The files of a slot are used in one
- * of two ways. At the position: operations run one after the other, so that what each of them finds
- * is known exactly. At offsets: they run side by side, and each byte that is read must be one of
- * those that a write may have left there. Besides, the test opens descriptors of its own (foreign
- * ones), which get the numbers that the loop has closed, and which the loop must never touch.
+ * A world is one loop with a pool, the test's requests (jobs) and a few paths (slots). At most one
+ * descriptor of the loop (a file) has a slot open. The files of a slot are used in one of two ways.
+ * At the position: operations run one after the other, so the bytes that each of them finds are
+ * known. At offsets: operations run side by side, and each byte that is read must come from a write
+ * that may have left it there. The test also opens descriptors of its own (foreign ones). They get
+ * numbers that the loop has closed, and the loop must never touch them.
  */
 #ifndef TESTS_RANDOM_FILE_SCENE_H
 #define TESTS_RANDOM_FILE_SCENE_H
@@ -42,11 +43,11 @@ enum what {
     CLOSE,
     FSYNC,
     STAT,
-    PREAD, /* from here on at an offset */
+    PREAD, /* this and those below are at an offset */
     PREADV,
     PWRITE,
     PWRITEV,
-    READ, /* from here on at the position */
+    READ, /* this and those below are at the position */
     READV,
     WRITE,
     WRITEV,
@@ -58,8 +59,8 @@ static const char *const what_names[] = {"cancel", "gate",  "open",   "close",  
 
 struct world;
 
-/* A write at an offset. It began and ended at these stamps; a stamp is made for each submission and
- * each callback. */
+/* A write at an offset, with the stamps of its beginning and its end. Each submission and each
+ * callback makes a new stamp. */
 struct write {
     uint32_t id, at, len;
     uint64_t began, ended;
@@ -68,11 +69,11 @@ struct write {
 struct slot {
     char path[64];
     bool fixed; /* used at offsets; else at the position */
-    bool by_fd; /* by the calls of fd.h, which take no thread */
-    bool taken; /* by a file or an open */
+    bool by_fd; /* used by the calls of fd.h, which need no thread of the pool */
+    bool taken; /* a file or an open uses it */
     uint32_t size, room_used;
-    uint8_t content[SLOT_BYTES]; /* not fixed: what it holds after the results so far */
-    struct write writes[WRITES]; /* fixed: all so far */
+    uint8_t content[SLOT_BYTES]; /* not fixed: its contents after the results so far */
+    struct write writes[WRITES]; /* fixed: all writes so far */
     uint32_t writes_len;
 };
 
@@ -81,10 +82,10 @@ struct file {
     int fd;
     struct slot *slot;
     bool append, closing, closed;
-    bool writes;     /* by_fd: in one direction only, for the other's order is another */
-    bool given_away; /* its number, before the close reports */
+    bool writes; /* by_fd: whether it is written or read; each direction has an order of its own */
+    bool given_away; /* its number belongs to another file before the close reports */
     uint64_t pos, order;
-    uint32_t ops, early_ops; /* active; of these, begun before the close was asked for */
+    uint32_t ops, early_ops; /* active operations; those of them that were begun before the close */
 };
 
 struct gate {
@@ -100,12 +101,12 @@ struct job {
     struct slot *slot;
     uint64_t serial, order, began;
     bool active, stopped, late, invalid, overtaken, by_fd;
-    bool taken;   /* in its callback, and may be repeated */
+    bool taken;   /* its callback is running, and may repeat it */
     bool closing; /* begun when the close may have reached the system */
     uint64_t deadline_lo;
     uint32_t flags, id, at, size_lo, pieces;
     struct write *write;
-    struct job *target; /* of a cancel */
+    struct job *target; /* the operation that a cancel stops */
     uint64_t target_serial;
     bool target_active, target_stopped, target_over;
     int target_result;
@@ -125,7 +126,7 @@ struct world {
     bool trace;
     xev_loop loop;
     bool pool, running, in_callback, deinit, quiet;
-    bool waits; /* runs until something happens: all gates are open */
+    bool waits; /* the loop waits for events, so all gates are open */
     int in_call;
     uint64_t serial, stamp, callbacks;
     uint32_t active, opens, patterns, budget;
@@ -178,10 +179,10 @@ static inline uint8_t *byte_of(struct job *j, uint32_t i) {
     CHECK_FAIL("no such byte");
 }
 
-/* ---- who has which descriptor ---- */
+/* ---- which file has which descriptor ---- */
 
-/* The system gave fd to somebody: nobody may have it, but a file whose close has reached the
- * system and has not been reported. */
+/* The system has given fd to a new file. Only a file whose close has reached the system, and has
+ * not been reported, may still have that number. */
 static void check_free(struct world *w, int fd) {
     for (int i = 0; i < FILES; i++) {
         struct file *f = &w->files[i];
@@ -202,7 +203,7 @@ static void check_foreigner(struct world *w, const struct foreigner *o) {
 }
 
 static bool is_somebodys(struct world *w, int fd) {
-    bool yes = w->opens > 0; /* which may have got it */
+    bool yes = w->opens > 0; /* an open that is under way may have got it */
     for (int i = 0; i < FILES; i++) {
         yes |= w->files[i].used && !w->files[i].closed && w->files[i].fd == fd;
     }
@@ -212,17 +213,17 @@ static bool is_somebodys(struct world *w, int fd) {
     return yes;
 }
 
-/* The close of f may have reached the system. Its number is nobody's then, or another's, to whom
- * whatever is asked of the number goes: a program that knows of the other must not do that. */
+/* Whether f's number may be another file's by now, as the close of f may have reached the system.
+ * An operation on the number would reach that other file, so a program must not begin one. */
 static bool is_anothers(struct world *w, const struct file *f) {
     return f->given_away || (f->closing && f->early_ops == 0 && w->opens > 0);
 }
 
-/* ---- what may come of an operation ---- */
+/* ---- which results an operation may have ---- */
 
 /* Whether a read that lasted from `from` to `to` may have found value at offset `at`. */
 static bool may_hold(const struct slot *s, uint32_t at, uint8_t value, uint64_t from, uint64_t to) {
-    uint64_t settled = 0; /* what ended before this began is overwritten */
+    uint64_t settled = 0; /* writes that ended before this one began are overwritten */
     for (uint32_t i = 0; i < s->writes_len; i++) {
         const struct write *wr = &s->writes[i];
         bool covers = wr->at <= at && at < wr->at + wr->len;
@@ -257,7 +258,7 @@ static void check_offset(struct job *j, int result) {
     }
 }
 
-/* One after the other, in the order of submission. */
+/* Operations run one after the other, in the order of submission. */
 static void check_order(struct job *j, int result) {
     JOB_HOLDS(j, result, !j->overtaken);
     for (int i = 0; i < JOBS; i++) {
@@ -265,7 +266,7 @@ static void check_order(struct job *j, int result) {
         if (o != j && o->active && o->f == j->f && at_position(o->what) && o->order < j->order &&
             !o->invalid) {
             JOB_HOLDS(j, result, o->stopped);
-            o->overtaken = true; /* so it must end without having had an effect */
+            o->overtaken = true; /* so it must end without an effect */
         }
     }
 }
@@ -348,7 +349,7 @@ static void check_result(struct job *j, int result) {
     }
     JOB_HOLDS(j, result, w->pool || !for_pool);
     if (j->late && j->what != CLOSE) {
-        JOB_HOLDS(j, result, result == XEV_EBADF && j->closing); /* the number is nobody's */
+        JOB_HOLDS(j, result, result == XEV_EBADF && j->closing); /* no file has the number */
         return;
     }
     switch (j->what) {
@@ -377,7 +378,7 @@ static void check_result(struct job *j, int result) {
 
 /* ---- the life of an operation ---- */
 
-/* Active from the call that follows. */
+/* The operation is active from the call that follows. */
 static void begin(struct job *j) {
     struct world *w = j->w;
     struct file *f = j->f;
@@ -466,7 +467,7 @@ static void check_callback(struct job *j, xev_loop *loop, xev_completion *c, int
     }
 }
 
-/* What the paths hold in the end. */
+/* Check the contents of all files at the end. */
 static void check_contents(struct world *w) {
     static uint8_t found[SLOT_BYTES];
     for (int i = 0; i < SLOTS; i++) {

@@ -1,4 +1,4 @@
-/* What a random program does: see random_test.c. */
+/* The steps of a random program (random_test.c): they begin operations on random objects. */
 #ifndef TESTS_RANDOM_OPS_H
 #define TESTS_RANDOM_OPS_H
 
@@ -217,7 +217,7 @@ static void accepted(struct job *op) {
             ch->callers[i].port = 0;
         }
     }
-    OP_HOLDS(op, peer >= 0 || ch->closing); /* with which callers are told to go */
+    OP_HOLDS(op, peer >= 0 || ch->closing); /* the close ends the callers' connections */
     if (free_chan(w) != NULL && !w->quiet && !w->deinit && peer >= 0) {
         add_chan(w, TCP, op->result, peer);
         return;
@@ -226,7 +226,7 @@ static void accepted(struct job *op) {
     CHECK(peer < 0 || close(peer) == 0);
 }
 
-/* Those that the loop connects meet their peers. */
+/* Accept the connections that the loop has made, and give them to their chans as peers. */
 static void accept_plain(struct world *w) {
     int fd;
     while ((fd = accept4(w->plain, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
@@ -234,7 +234,7 @@ static void accept_plain(struct world *w) {
         struct chan *found = NULL;
         for (int i = 0; i < CHANS; i++) {
             struct chan *ch = w->chans[i];
-            /* Not one that is gone, and whose port was another's since. */
+            /* Not a chan that is gone: another socket may have had its port since. */
             if (ch != NULL && ch->connecting && !ch->refused && ch->port == port) {
                 found = ch;
             }
@@ -257,7 +257,7 @@ static void set_pieces(struct job *op, uint32_t len, uint32_t pieces) {
     CHECK(op->buf != NULL);
     op->pieces = pieces < len ? pieces : len;
     uint32_t end = len;
-    for (uint32_t i = 0; i < op->pieces; i++) { /* backwards in memory */
+    for (uint32_t i = 0; i < op->pieces; i++) { /* the pieces stand backwards in memory */
         uint32_t left = op->pieces - i - 1;
         uint32_t n = left == 0 ? end : 1 + below(w, end - left);
         end -= n;
@@ -265,7 +265,7 @@ static void set_pieces(struct job *op, uint32_t len, uint32_t pieces) {
     }
 }
 
-/* Each send sends something of its own. */
+/* Each send has a pattern of its own. */
 static void fill_send(struct job *op) {
     uint32_t at = 0;
     op->id = ++op->w->patterns;
@@ -371,7 +371,7 @@ static void begin_write(struct world *w, struct job *op, struct chan *ch) {
     }
 }
 
-/* Begin something on ch. */
+/* Begin a random operation on ch. */
 static void operate(struct world *w, struct job *op, struct chan *ch) {
     xev_tcp tcp = xev_tcp_from_fd(ch->fd);
     if (ch->kind == FOREIGN ? one_in(w, 3) : one_in(w, 6)) {
@@ -489,7 +489,8 @@ static void limit(struct world *w, struct job *op) {
     uint64_t ns = limits[below(w, 5)], before = clock_ns();
     TRACE(w, "  limit #%" PRIu64 " to %" PRIu64 "\n", op->serial, ns);
     CALL(w, xev_completion_set_timeout_ns(&w->loop, op->c, ns));
-    if (op->deadline_lo == 0 || op->deadline_lo > before) { /* else it may be at work already */
+    if (op->deadline_lo == 0 ||
+        op->deadline_lo > before) { /* else the earlier one may have passed */
         op->deadline_lo = ns > 0 ? before + ns : 0;
     }
 }
@@ -533,7 +534,7 @@ static void hook_called(xev_loop *loop, xev_hook *hook) {
     HOLDS(w, w->hooks[i].added && !w->in_callback);
     xev_loop_metrics m;
     xev_loop_metrics_get(loop, &m);
-    bool first = w->hook_turn[when] != m.turns; /* once in a turn, in their order */
+    bool first = w->hook_turn[when] != m.turns; /* each hook runs once in a turn, in order */
     bool behind =
         when == XEV_HOOK_FLUSH ? number < w->last_hook[when] : number > w->last_hook[when];
     HOLDS(w, first || behind);
@@ -563,7 +564,7 @@ static void change_hooks(struct world *w) {
     w->hooks[i].added = !w->hooks[i].added;
 }
 
-/* Something at random. */
+/* Take one random step. */
 static void act(struct world *w) {
     struct chan *ch = pick(w);
     struct job *op = free_op(w), *any = &w->ops[below(w, OPS)];
@@ -616,7 +617,7 @@ static bool can_repeat(const struct job *op) {
     return !over && !connected && !op->late && (op->ch == NULL || !op->ch->closing);
 }
 
-/* The pieces of op go on where they ended, which may leave nothing of them. */
+/* Continue op's pieces behind the bytes that were moved. Possibly no byte is left then. */
 static void advance(struct job *op, uint32_t bytes) {
     for (uint32_t i = 0; i < op->pieces; i++) {
         uint32_t n = bytes < op->vec[i].len_bytes ? bytes : (uint32_t)op->vec[i].len_bytes;
@@ -633,7 +634,7 @@ static void set_datagrams(struct job *op) {
     }
 }
 
-/* What the arguments of op point to may be another thing when it is repeated. */
+/* The memory that op's arguments point to may change before op is repeated. */
 static void change_arguments(struct job *op) {
     struct world *w = op->w;
     struct chan *ch = op->ch;
@@ -673,7 +674,7 @@ static xev_cb_action after(struct world *w, struct job *op) {
     }
     if (can_repeat(op) && one_in(w, 4)) {
         op->taken = true;
-        act(w); /* what it begins has its place before the repetition */
+        act(w); /* operations that it begins come before the repetition */
         op->taken = false;
         if (!can_repeat(op)) {
             bury(op);
@@ -694,7 +695,7 @@ static xev_cb_action after(struct world *w, struct job *op) {
         TRACE(w, "  again, as #%" PRIu64 "\n", op->serial);
         return XEV_REARM;
     }
-    /* Means the same where there is nothing to repeat. */
+    /* XEV_REARM and XEV_DISARM mean the same where nothing can be repeated. */
     bool cancelled = op->result == XEV_ECANCELED || op->result == XEV_ETIMEDOUT ||
                      op->what == CANCEL || op->what == CLOSE;
     struct chan *ch = pick(w);

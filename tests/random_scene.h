@@ -33,13 +33,13 @@ enum what {
     CLOSE,
     POLL,
     POLL_MULTI,
-    RECV, /* from here on reads */
+    RECV, /* this and those below are reads */
     RECVV,
     LOAN,
     MULTI,
     ACCEPT,
     ACCEPT_MULTI,
-    CONNECT, /* from here on writes */
+    CONNECT, /* this and those below are writes */
     SEND,
     SENDV,
     SHUT,
@@ -53,7 +53,7 @@ static const char *const what_names[] = {
 
 struct world;
 
-/* So many bytes of a send's pattern are on their way to the peer. */
+/* How many bytes of a send's pattern are on their way to the peer. */
 struct seg {
     uint32_t id, len, at;
 };
@@ -61,30 +61,31 @@ struct seg {
 struct chan {
     struct world *w;
     enum kind kind;
-    int fd, peer, port; /* port: of an end that connects, by which its peer is found */
+    int fd, peer, port; /* port: of an end that connects; its peer is found by it */
     uint32_t seed;
     bool connecting, connected, refused, was_refused;
     bool closing, closed;      /* by the loop */
-    bool shut;                 /* asked for */
-    bool peer_shut, peer_gone; /* done */
+    bool shut;                 /* a shutdown was asked for */
+    bool peer_shut, peer_gone; /* the peer has shut down, or closed */
     bool peer_eof;             /* the peer has seen the end */
-    bool reset;                /* TCP: what is under way may be lost */
-    bool broken, slow;         /* a stream that ended within a request; a peer that reads late */
-    uint32_t ops, early_ops;   /* active; of these, begun before the close */
-    uint64_t peer_sent, received, written, peer_read; /* bytes; UDP: first two datagrams */
-    uint32_t sizes[64];                               /* UDP: of what the peer sent */
-    uint64_t order[2];                                /* numbers the operations of each direction */
+    bool reset;                /* TCP: bytes that are under way may be lost */
+    bool broken, slow;         /* the stream ended within a request; the peer reads late */
+    uint32_t ops, early_ops; /* active operations; those of them that were begun before the close */
+    uint64_t peer_sent, received, written,
+        peer_read;      /* bytes; the first two count datagrams for UDP */
+    uint32_t sizes[64]; /* UDP: of the datagrams that the peer sent */
+    uint64_t order[2];  /* a counter for the operations of each direction */
     struct seg *segs;
     size_t seg_head, seg_len, seg_room;
-    uint8_t *in; /* read by the peer and not compared yet */
+    uint8_t *in; /* bytes that the peer has read and that are not compared yet */
     size_t in_head, in_len, in_room;
-    bool streams; /* is written to by stream only */
-    bool timed;   /* which has a time limit */
+    bool streams; /* only its stream writes to it */
+    bool timed;   /* the stream has a time limit */
     xev_stream stream;
-    uint64_t low, high; /* its marks */
+    uint64_t low, high; /* the stream's marks */
     bool full;
-    uint64_t moved_lo; /* its queue has become shorter, at this time or later */
-    uint64_t busy_lo;  /* it has not been empty since this time or later */
+    uint64_t moved_lo; /* the last time at which its queue became shorter is this or later */
+    uint64_t busy_lo;  /* its queue has not been empty since this time or later */
     struct req *reqs;  /* oldest first */
     struct {
         int fd, port;
@@ -104,7 +105,7 @@ struct async {
     xev_watcher watcher;
     atomic_uint notifies;
     uint32_t seen;
-    bool owed; /* notified by its own thread, and not seen since */
+    bool owed; /* its own thread has notified it, and no callback came since */
 };
 
 struct job {
@@ -112,10 +113,10 @@ struct job {
     xev_completion *c;
     enum what what;
     struct chan *ch;
-    uint64_t serial; /* of the submission, 0: none yet */
+    uint64_t serial; /* number of the submission, 0: none yet */
     bool active, unref;
-    bool taken;   /* about to be repeated */
-    bool stopped; /* told to stop, or never to start */
+    bool taken;   /* its callback will answer XEV_REARM */
+    bool stopped; /* it was stopped, or must not start */
     bool late;    /* begun on a chan that was being closed, or during deinit */
     bool invalid;
     uint64_t order;
@@ -125,10 +126,10 @@ struct job {
     xev_vec vec[PIECES];
     xev_datagram d[PIECES];
     uint32_t mask;
-    xev_addr to; /* of a connect */
+    xev_addr to; /* the address of a connect */
     struct async *async;
-    uint32_t owed;      /* looks at the loop since its async was notified */
-    struct job *target; /* of a cancel */
+    uint32_t owed;      /* turns of the loop since its async was notified */
+    struct job *target; /* the operation that a cancel stops */
     uint64_t target_serial;
     bool target_active, target_stopped, target_over;
     int target_result;
@@ -145,10 +146,10 @@ struct world {
     xev_loop_options options;
     int in_call;
     bool in_callback, running, stop;
-    bool preparing;     /* a host's wait */
-    bool deinit, quiet; /* quiet: nothing new is begun */
-    uint32_t budget;    /* of what may be begun during deinit */
-    bool few, was_few;  /* there are no descriptors to be had, now or before */
+    bool preparing;     /* between prepare_wait and the end of a host's wait */
+    bool deinit, quiet; /* quiet: no new operation is begun */
+    uint32_t budget;    /* how many operations may still be begun during deinit */
+    bool few, was_few;  /* no descriptor is left, now or at an earlier time */
     uint64_t serial, callbacks, armed;
     uint32_t patterns;
     uint32_t active;
@@ -158,14 +159,14 @@ struct world {
         xev_hook hook;
         xev_hook_when when;
         bool added;
-        uint64_t number; /* in order of adding */
+        uint64_t number; /* counts up with every hook that is added */
     } hooks[HOOKS];
     uint64_t hooks_added, last_hook[XEV_HOOK_TIMES], hook_turn[XEV_HOOK_TIMES];
     uint64_t run_began;
     bool mostly_streams;
-    bool brief;                 /* waits little */
-    struct async *asyncs;       /* the loop's */
-    struct async *their_asyncs; /* another's: to notify only */
+    bool brief;                 /* waits are short */
+    struct async *asyncs;       /* bound to the loop */
+    struct async *their_asyncs; /* bound to another loop: they are only notified */
     struct {
         xev_buf buf;
         uint32_t seed;
@@ -173,8 +174,8 @@ struct world {
         bool udp;
     } held[HELD];
     uint32_t held_len;
-    int plain; /* a plain listener, to which the loop connects */
-    int deaf;  /* bound, and does not listen */
+    int plain; /* a listener of the test's own, to which the loop connects */
+    int deaf;  /* a bound socket that does not listen */
     xev_addr plain_addr, deaf_addr;
 };
 
@@ -185,7 +186,7 @@ struct world {
                          (op)->ch != NULL ? kind_names[(op)->ch->kind] : "none", (op)->result,     \
                          #cond))
 
-/* Small ones more often. */
+/* A random number. Small ones come more often. */
 static inline uint32_t size_up_to(struct world *w, uint32_t max) {
     static const uint32_t scales[] = {16, 256, 4096, 65536};
     uint32_t scale = scales[below(w, 4)];
@@ -213,7 +214,7 @@ static void *grown(void *p, size_t *room, size_t need, size_t size) {
     return p;
 }
 
-/* ---- what the loop has sent, and the peer reads ---- */
+/* ---- bytes from the loop to the peer ---- */
 
 static void compare(struct chan *ch) {
     while (ch->seg_head < ch->seg_len && ch->in_head < ch->in_len) {
@@ -246,7 +247,7 @@ static void sent(struct chan *ch, uint32_t id, uint32_t len) {
     compare(ch);
 }
 
-/* True: there was something. */
+/* Read what has arrived at the peer. False: nothing had. */
 static bool peer_read(struct chan *ch) {
     static _Thread_local uint8_t data[16384];
     if (ch->peer < 0 || ch->peer_eof || ch->kind == PIPE_IN || ch->kind == FOREIGN) {
@@ -275,7 +276,7 @@ static bool peer_read(struct chan *ch) {
     return true;
 }
 
-/* Everything sent has come. */
+/* Check that everything that was sent has arrived. */
 static void check_all_sent(struct chan *ch) {
     if (!ch->reset && !ch->peer_gone && ch->peer >= 0 && ch->kind != PIPE_IN) {
         HOLDS(ch->w, ch->in_head == ch->in_len);
@@ -283,7 +284,7 @@ static void check_all_sent(struct chan *ch) {
     }
 }
 
-/* ---- what the peer sends ---- */
+/* ---- bytes from the peer to the loop ---- */
 
 static void peer_feed_datagram(struct chan *ch) {
     uint8_t data[1400];
@@ -353,7 +354,7 @@ static void peer_close(struct chan *ch) {
     ch->peer_gone = ch->peer_shut = true;
 }
 
-/* ---- what may come of an operation ---- */
+/* ---- which results an operation may have ---- */
 
 static void check_received(struct job *op, const void *data, uint32_t len) {
     struct chan *ch = op->ch;
@@ -362,7 +363,7 @@ static void check_received(struct job *op, const void *data, uint32_t len) {
     ch->received += len;
 }
 
-/* Keeps what was lent at times. */
+/* Now and then keep the buffer that was lent. */
 static void hold(struct job *op, uint32_t seed, uint64_t at) {
     struct world *w = op->w;
     if (!w->deinit && !w->quiet && w->held_len < HELD && one_in(w, 4)) {
@@ -442,10 +443,10 @@ static void check_recv(struct job *op) {
     OP_HOLDS(op, result == XEV_EOF || ch->reset || (ch->kind == UNIX && ch->peer_gone));
 }
 
-/* A write to ch may fail with code. */
+/* Whether a write to ch may fail with code. */
 static bool may_fail(const struct chan *ch, int code) {
     if ((ch->refused || ch->was_refused) && code == XEV_ECONNREFUSED) {
-        return true; /* the first to ask is told */
+        return true; /* the first call after the error reports it */
     }
     bool ended = ch->shut || ch->peer_gone || ch->reset || ch->broken || !ch->connected;
     return ended && (code == XEV_EPIPE || (code == XEV_ECONNRESET && is_stream_socket(ch)));
@@ -484,7 +485,7 @@ static void check_send(struct job *op) {
     }
 }
 
-/* Or the one armed first has the earlier one. */
+/* Else the timer that was armed first has the earlier deadline. */
 static bool same_deadline(const struct job *a, const struct job *b) {
     bool at_once = a->timeout == 0; /* repeated: in the next turn */
     return a->timeout == b->timeout && a->repeated == b->repeated && (!a->repeated || at_once);
@@ -539,7 +540,7 @@ static void check_poll(struct job *op) {
     struct chan *ch = op->ch;
     OP_HOLDS(op, op->result > 0);
     OP_HOLDS(op, ((uint32_t)op->result & ~(op->mask | XEV_POLL_HUP | XEV_POLL_ERR)) == 0);
-    if (ch->kind == FOREIGN) { /* which nobody reads from */
+    if (ch->kind == FOREIGN) { /* from which nobody reads */
         OP_HOLDS(op, (op->result & XEV_POLL_IN) == 0 || ch->peer_sent > 0 || ch->peer_shut);
         OP_HOLDS(op, (op->result & XEV_POLL_HUP) == 0 || ch->peer_shut);
     }
@@ -547,7 +548,7 @@ static void check_poll(struct job *op) {
 
 static void accepted(struct job *op);
 
-/* A result that is neither XEV_ECANCELED nor XEV_ETIMEDOUT. */
+/* Check a result other than XEV_ECANCELED and XEV_ETIMEDOUT. */
 static void check_result(struct job *op) {
     struct chan *ch = op->ch;
     if (op->what != CLOSE && op->invalid) {
@@ -614,7 +615,7 @@ static void check_result(struct job *op) {
 
 /* ---- the life of an operation ---- */
 
-/* Active from the call that follows. */
+/* The operation is active from the call that follows. */
 static void begin(struct job *op) {
     struct world *w = op->w;
     struct chan *ch = op->ch;
@@ -643,7 +644,7 @@ static void begin(struct job *op) {
     }
 }
 
-/* Results come in order, but for those of operations that are stopped. */
+/* Results come in order, except for those of stopped operations. */
 static void check_order(struct job *op) {
     if (op->ch == NULL || op->stopped || op->invalid || op->what < RECV) {
         return;

@@ -1,4 +1,4 @@
-/* Write queues in a random program: see random_test.c. */
+/* The steps of a random program (random_test.c) that use write queues. */
 #ifndef TESTS_RANDOM_STREAM_OPS_H
 #define TESTS_RANDOM_STREAM_OPS_H
 
@@ -8,7 +8,7 @@ static void act(struct world *w);
 
 #define STREAM_TIMEOUT_MS 1u
 
-/* ---- what a queue says of itself ---- */
+/* ---- what a stream reports of its queue ---- */
 
 static uint64_t unsent_bytes(const struct chan *ch) {
     uint64_t n = 0;
@@ -23,7 +23,7 @@ static void check_queue(struct chan *ch) {
     HOLDS(ch->w, xev_stream_is_full(&ch->stream) == ch->full);
 }
 
-/* Outside callbacks: one that has drained has been called. */
+/* Called outside callbacks, when the drain callbacks of all drained queues have run. */
 static void check_queues(struct world *w) {
     for (int i = 0; i < CHANS; i++) {
         struct chan *ch = w->chans[i];
@@ -34,7 +34,7 @@ static void check_queues(struct world *w) {
     }
 }
 
-/* Whether ch's queue still counts what its peer has, or could read. */
+/* Whether ch's queue still counts bytes that its peer has read, or could read. */
 static bool is_behind(const struct chan *ch) {
     int unread = 0;
     uint64_t told = ch->written;
@@ -102,12 +102,13 @@ static void check_written(struct req *req, int result) {
     if (result >= 0) {
         HOLDS(w, (uint32_t)result == req->len && !req->late);
         for (const struct req *o = ch->reqs; o != req; o = o->next) {
-            HOLDS(w, o != NULL && o->cancelled); /* the oldest, but for those */
+            HOLDS(w,
+                  o != NULL && o->cancelled); /* requests end in order, except for cancelled ones */
         }
     } else if (result == XEV_ECANCELED) {
         HOLDS(w, req->cancelled || ch->closing || w->deinit);
     } else if (result == XEV_ETIMEDOUT) {
-        /* The time is the stream's, and not the request's. */
+        /* The time limit is the stream's, not the request's. */
         uint64_t from = ch->busy_lo > ch->moved_lo ? ch->busy_lo : ch->moved_lo;
         HOLDS(w, ch->timed && clock_ns() >= from + STREAM_TIMEOUT_MS * 1000000);
     } else {
