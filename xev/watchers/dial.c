@@ -123,6 +123,7 @@ static xev_cb_action on_attempt_closed(xev_loop *loop, xev_completion *c, int re
     xev_dial_req *r = userdata;
     (void)c;
     (void)result;
+    assert(r->c.state == XEV__STEPPING && is_idle(c));
     if (!is_decided(loop, r)) {
         try_next(loop, r);
     }
@@ -152,6 +153,7 @@ static xev_cb_action on_stagger_over(xev_loop *loop, xev_completion *c, int resu
                                      void *userdata) {
     xev_dial_req *r = userdata;
     (void)c;
+    assert(c == &r->timer && r->c.state == XEV__STEPPING);
     if (result == 0 && !is_decided(loop, r)) {
         try_next(loop, r);
     }

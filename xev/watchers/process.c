@@ -74,6 +74,7 @@ void xev_process_wait(const xev_process *p, xev_loop *loop, xev_completion *c, v
         xev__pend(loop, c, rc);
         return;
     }
+    assert(p->fd >= 0 && c->op == XEV__OP_PROCESS);
     xev__forget_stale(loop, p->fd);
     xev__submit(loop, c);
 }

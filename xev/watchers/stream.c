@@ -264,6 +264,7 @@ static void sweep_cancelled(xev_stream *s) {
 static void end_all(xev_stream *s, int result) {
     for (xev_write_req *last = s->tail, *done = NULL; s->head != NULL && done != last;) {
         done = s->head;
+        assert(s->tail != NULL && s->tail->next == NULL);
         complete_head(s, done->cancelled && done->sent_bytes == 0 ? XEV_ECANCELED : result);
     }
 }
@@ -352,6 +353,7 @@ static void enqueue(const char *call, xev_stream *s, xev_write_req *req, enum re
                            .userdata = userdata,
                            .callback = cb};
     s->queued_bytes += len_bytes;
+    assert(s->queued_bytes >= len_bytes && (s->head == NULL) == (s->tail == NULL));
     s->full |= s->queued_bytes > s->high_bytes;
     if (s->tail != NULL) {
         s->tail->next = req;
@@ -432,6 +434,7 @@ int xev_stream_cancel(xev_stream *s, xev_write_req *req) {
     if (!queued || req->cancelled) {
         return XEV_ENOENT;
     }
+    assert(req->queued && s->head != NULL && req->sent_bytes == 0);
     req->cancelled = true;
     s->sweep = true;
     /* Stop the send, so that the answer comes even where the peer never reads. The other requests

@@ -81,6 +81,7 @@ static void pause_accept(xev_loop *loop, struct xev__fd *e, xev_completion *c, u
 
 void xev__accept_again(xev_loop *loop, struct xev__fd *e, xev_completion *c, int code) {
     assert(c->op == XEV__OP_ACCEPT && c->state == XEV__STARTED && e->head[XEV__READ] == c);
+    assert(code < 0);
     bool exhausted = xev__os_exhausted(code);
     bool lasts = exhausted || is_accept_refused(c, code);
     c->arg.accept.failures++;

@@ -49,6 +49,7 @@ static int check_datagram(const xev_completion *c, const xev_datagram *d) {
  * or a code where the first is bad. */
 static int check_datagrams(xev_loop *loop, xev_completion *c) {
     const xev_datagram *d = c->arg.io.buf;
+    assert(d != NULL || c->arg.io.len_bytes == 0);
     if ((c->flags & XEV__F_LOAN) != 0) {
         return loop->options.buffer_bytes > XEV_DATAGRAM_OVERHEAD ? 0 : XEV_EINVAL;
     }

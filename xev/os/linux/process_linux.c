@@ -351,7 +351,9 @@ int xev__os_process_spawn(xev_process *p, const xev_process_options *o) {
         close_all_fds(ours, 3);
         return rc;
     }
+    assert(p->pid > 0 && p->fd > 2);
     for (int i = 0; i < 3; i++) {
+        assert((ours[i] >= 0) == (o->stdio[i].kind == XEV_STDIO_PIPE));
         p->stdio[i] = ours[i];
     }
     return 0;
@@ -393,6 +395,8 @@ int xev__os_process_wait(xev_fd fd) {
     if (rc <= 0) {
         return rc == 0 ? XEV_EAGAIN : rc;
     }
+    assert(info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED);
+    assert(info.si_code == CLD_EXITED || info.si_status > 0);
     return info.si_code == CLD_EXITED ? info.si_status & 255
                                       : XEV_PROCESS_SIGNALED + info.si_status;
 }

@@ -1,4 +1,5 @@
 /* Linux: what its stream sockets have beyond POSIX. */
+#include <assert.h>
 #include <errno.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
@@ -27,6 +28,7 @@ int xev__os_accept(xev_fd fd) {
 }
 
 bool xev__os_is_of_connection(xev_fd listener, int code) {
+    assert(code < 0);
     int listening = 0;
     socklen_t len = sizeof listening;
     switch (-code) {
@@ -51,6 +53,7 @@ bool xev__os_is_of_connection(xev_fd listener, int code) {
 }
 
 bool xev__os_is_refused(int code) {
+    assert(code < 0);
     return code == XEV_EPERM || code == XEV_EACCES || code == XEV_ENOSYS;
 }
 
@@ -95,11 +98,13 @@ int xev__os_unacked(xev_fd fd) {
         bytes == 0) {
         return 0;
     }
+    assert(bytes > 0);
     if (info.tcpi_state != TCP_CLOSE) {
         return XEV_EAGAIN;
     }
     len = sizeof error;
     (void)getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    assert(error >= 0);
     return error != 0 ? -error : XEV_ECONNRESET;
 }
 

@@ -1,4 +1,5 @@
 /* Linux: the place of code, by the dynamic linker; numbers and names of threads. */
+#include <assert.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -11,6 +12,7 @@
 #include "xev/os/thread.h"
 
 void xev__os_code_place(const void *code, char *text, size_t len_bytes) {
+    assert(text != NULL && len_bytes > 0);
     Dl_info info;
     void *extra;
     if (dladdr1(code, &info, &extra, RTLD_DL_LINKMAP) == 0) {
@@ -18,6 +20,7 @@ void xev__os_code_place(const void *code, char *text, size_t len_bytes) {
         return;
     }
     const struct link_map *map = extra;
+    assert(map != NULL && info.dli_fname != NULL && (uintptr_t)code >= map->l_addr);
     const char *slash = strrchr(info.dli_fname, '/');
     snprintf(text, len_bytes, "%s+%#jx", slash != NULL ? slash + 1 : info.dli_fname,
              (uintmax_t)((uintptr_t)code - map->l_addr));
@@ -30,6 +33,7 @@ bool xev__os_thread_has_ended(uint64_t number) {
 }
 
 void xev__os_thread_text(uint64_t number, char *text, size_t len_bytes) {
+    assert(text != NULL && len_bytes > 0);
     char path[64], name[32] = "";
     snprintf(path, sizeof path, "/proc/self/task/%" PRIu64 "/comm", number);
     FILE *f = fopen(path, "re");

@@ -23,6 +23,7 @@ int xev__os_set_nonblocking(xev_fd fd, bool on) {
     if (flags < 0) {
         return -errno;
     }
+    assert(fd >= 0);
     int want = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
     return want == flags ? 0 : xev__sys_result(fcntl(fd, F_SETFL, want));
 }
@@ -113,6 +114,7 @@ int xev__os_poll_now(xev_fd fd, uint32_t mask) {
     if (rc <= 0) {
         return rc == 0 ? XEV_EAGAIN : rc;
     }
+    assert(rc == 1);
     if ((p.revents & POLLNVAL) != 0) {
         return XEV_EBADF;
     }

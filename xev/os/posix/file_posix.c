@@ -58,6 +58,7 @@ int xev__os_file_open(const char *path, uint32_t flags, uint32_t mode) {
     if (rc < 0 && fd >= 0) {
         (void)xev__os_close(fd);
     }
+    assert(rc < 0 || fd > 2);
     return rc < 0 ? rc : fd;
 }
 
@@ -66,6 +67,7 @@ static const struct iovec *iovec_of(const xev_vec *vec) {
 }
 
 int xev__os_file_readv(xev_fd fd, const xev_vec *vec, uint32_t count, uint64_t offset) {
+    assert(vec != NULL && count > 0);
     int rc;
     do {
         rc = offset == XEV__AT_POSITION
@@ -76,6 +78,7 @@ int xev__os_file_readv(xev_fd fd, const xev_vec *vec, uint32_t count, uint64_t o
 }
 
 static int write_some(xev_fd fd, const struct iovec *vec, int count, uint64_t offset) {
+    assert(vec != NULL && count > 0);
     int rc;
     do {
         rc = offset == XEV__AT_POSITION ? xev__sys_result(writev(fd, vec, count))

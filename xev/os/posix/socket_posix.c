@@ -38,6 +38,7 @@ int xev__os_accept_now(xev_fd fd) {
     if ((p.revents & POLLNVAL) != 0) {
         return XEV_EBADF;
     }
+    assert((p.revents & (POLLIN | POLLERR | POLLHUP)) != 0);
     /* Another process may accept the connection between poll and accept. */
     rc = xev__os_set_nonblocking(fd, true);
     for (int tries = 0; (rc == 0 || xev__os_is_of_connection(fd, rc)) && tries < 16; tries++) {
@@ -83,6 +84,7 @@ int xev__os_connect_result(xev_fd fd) {
         len = sizeof peer;
         return xev__sys_result(getpeername(fd, (struct sockaddr *)(void *)&peer, &len));
     }
+    assert(error >= 0);
     return -error;
 }
 
@@ -156,6 +158,7 @@ int xev__os_unread_bytes(xev_fd fd) {
     int n = 0;
     int rc = xev__os_check_endpoint(fd); /* FIONREAD answers for a file, too */
     rc = rc == 0 ? xev__sys_result(ioctl(fd, FIONREAD, &n)) : rc;
+    assert(n >= 0);
     return rc < 0 ? rc : n;
 }
 

@@ -64,6 +64,7 @@ bool xev__os_unix_is_stale(const xev_addr *addr) {
     if (fd < 0) {
         return false;
     }
+    assert(addr->len_bytes <= sizeof(struct sockaddr_un));
     int rc = xev__sys_result(connect(fd, xev__sys_addr(addr), addr->len_bytes));
     (void)close(fd);
     return rc == XEV_ECONNREFUSED;
@@ -136,6 +137,7 @@ void xev__os_unix_received(xev_unix_msg *msg) {
     struct msghdr *h = (struct msghdr *)(void *)msg->header;
     assert(h->msg_namelen <= sizeof msg->addr.storage);
     msg->addr.len_bytes = h->msg_namelen;
+    assert(msg->fds_len == 0); /* since xev__os_unix_receive */
     msg->truncated = (h->msg_flags & MSG_TRUNC) != 0;
     msg->fds_truncated = (h->msg_flags & MSG_CTRUNC) != 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c != NULL; c = CMSG_NXTHDR(h, c)) {
