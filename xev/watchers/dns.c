@@ -8,9 +8,8 @@
 #include "xev/core/core.h"
 #include "xev/os/dns.h"
 
-/* Whether service is the number of a port, then in *port; NULL is port 0. Too large a number gives
- * 65536 here. The system's resolver would take it modulo 65536, so it must not see such a number.
- */
+/* Whether service is the number of a port, which is then in *port; NULL is port 0. Too large a
+ * number gives 65536. The system's resolver would take it modulo 65536, so it must not get it. */
 static bool numeric_port(const char *service, uint32_t *port) {
     *port = 0;
     if (service == NULL) {

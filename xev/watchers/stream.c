@@ -62,8 +62,7 @@ size_t xev_write_req_len_bytes(const xev_write_req *r) {
     return r->len_bytes;
 }
 
-/* A stream may outlive its loop where nothing is queued, so the loop is looked at otherwise only.
- */
+/* A stream without requests may outlive its loop, so only a stream with requests looks at it. */
 static void stream_check_thread(const char *call, const xev_stream *s) {
     if (s->head != NULL) {
         xev__check_thread(call, s->loop);
@@ -278,11 +277,9 @@ static xev_cb_action on_stream_sent(xev_loop *loop, xev_completion *c, int resul
     bool ends = result == XEV_ECANCELED && !s->stopped;
     s->stopped = false;
     s->in_flight = 0;
-    s->delivering =
-        true; /* what the callbacks write is sent together, at the end of this function */
+    s->delivering = true; /* what the callbacks write is sent together, at the end */
     if (result == XEV_EFAULT && in_company) {
-        /* No byte was sent. Any of the requests may have the bad address, so try them one by one.
-         */
+        /* No byte was sent. Any of the requests may have the bad address: try them singly. */
         s->one_by_one = true;
     } else {
         s->one_by_one &= result >= 0;

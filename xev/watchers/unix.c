@@ -158,9 +158,8 @@ static void check_msg(const char *call, const xev_unix_msg *msg, uint32_t fds, x
     }
 }
 
-/* Write the kernel's header of the message from its public fields, as they are now. In
- * c->arg.io.len_bytes: 1, or 0 where the message cannot be sent (received), which is refused then.
- */
+/* Write the kernel's header of the message from its public fields, as they are now. Sets
+ * c->arg.io.len_bytes to 1, or to 0 where the message is a bad one, which is then refused. */
 static void prepare_send(xev_completion *c, xev_unix_msg *msg) {
     assert(c->op == XEV__OP_SENDMSG && c->arg.io.buf == msg->header);
     bool valid = msg->len_bytes <= INT32_MAX && msg->fds_len <= XEV_UNIX_FDS_MAX &&

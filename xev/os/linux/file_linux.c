@@ -145,8 +145,8 @@ int xev__os_file_readdir(xev_fd fd, void *buf, size_t len_bytes) {
 /* Open or create the target. On failure copy->from stays open. */
 static int open_target(struct xev__os_copy *copy, const char *to, const struct stat *from,
                        bool exclusive) {
-    mode_t mode =
-        from->st_mode & 0777; /* without set-user-ID, since the copy may belong to another user */
+    /* Without set-user-ID, since the copy may belong to another user. */
+    mode_t mode = from->st_mode & 0777;
     int how = O_WRONLY | O_CLOEXEC | O_NOCTTY;
     /* A failure may remove the target only where this call has created it. */
     copy->to = xev__sys_open(to, how | O_CREAT | O_EXCL, mode);

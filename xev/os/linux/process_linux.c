@@ -5,12 +5,13 @@
  * error comes back through memory. The child has descriptors, dispositions of signals, a signal
  * mask and credentials of its own. Three rules hold for the code that runs in the child:
  *  - No signal handler of this process may run there. All signals are blocked until all
- * dispositions are the default ones.
+ *    dispositions are the default ones.
  *  - It calls no function of the C library that keeps state. setuid would change the threads of
- * this process, and a sanitizer would take the child's close for ours. It makes bare system calls.
+ *    this process, and a sanitizer would take the child's close for ours. It makes bare system
+ *    calls.
  *  - Its new user must not read this process's memory through it. When the child changes users, the
  *    kernel forbids attaching to the shared memory. The parent allows it again when the child has
- * left that memory.
+ *    left that memory.
  *
  * The child is made without a signal for its end; when it loads a program the kernel sets SIGCHLD.
  * So the program's own SIGCHLD handler, or its wait for any child, sees no child that failed
@@ -53,8 +54,7 @@
 #endif
 
 #if XEV_HANDOFF_ENABLED
-/* ThreadSanitizer replaces clone by a function that expects the child to have a copy of the memory.
- */
+/* ThreadSanitizer's own clone expects the child to have a copy of the memory. */
 extern int __clone(int (*fn)(void *), void *stack, int flags, void *arg, ...);
 #define clone __clone
 #endif
@@ -424,8 +424,7 @@ static struct {
     uint32_t spare_len;
 } given_up = {.lock = PTHREAD_MUTEX_INITIALIZER, .epoll = -1};
 
-/* Collect the process and close its descriptor. False: it is running, or a tracer has not let go.
- */
+/* Collect the process and close its descriptor. False: it is running, or a tracer holds it. */
 static bool collect_process(int fd) {
     siginfo_t info;
     if (process_look(fd, 0, &info) == 0) {

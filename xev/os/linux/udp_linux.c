@@ -112,8 +112,7 @@ void xev__os_udp_describe(xev_datagram *d, uint32_t len_bytes, const void *name,
     d->len_bytes = len_bytes;
     d->truncated = truncated;
     memset(&d->peer, 0, sizeof d->peer);
-    /* The kernel counts the whole of an address that did not fit. It is of a family other than IP.
-     */
+    /* An address that did not fit is of another family than IP. Its whole length is counted. */
     if (name_bytes <= sizeof d->priv.name) {
         d->peer.len_bytes = (uint32_t)name_bytes;
         memcpy(d->peer.storage, name, name_bytes);

@@ -85,7 +85,7 @@ static const struct {
     {XEV_POLL_IN, POLLIN},   {XEV_POLL_OUT, POLLOUT}, {XEV_POLL_PRI, POLLPRI},
     {XEV_POLL_ERR, POLLERR}, {XEV_POLL_HUP, POLLHUP}, {XEV_POLL_HUP, POLLRDHUP},
 };
-/* io_uring does not wake for POLLPRI alone; whoever announces that announces this too. */
+/* io_uring does not wake for POLLPRI alone. What reports POLLPRI also reports POLLRDBAND. */
 #define POLL_PRI_WAKES POLLRDBAND
 #define POLL_BITS (sizeof poll_bits / sizeof poll_bits[0])
 
@@ -100,7 +100,7 @@ uint32_t xev__os_poll_mask(uint32_t mask) {
 uint32_t xev__os_poll_result(uint32_t revents, uint32_t mask) {
     uint32_t ours = 0;
     if ((mask & XEV_POLL_HUP) == 0) {
-        revents &= ~(uint32_t)POLLRDHUP; /* io_uring reports it to everyone */
+        revents &= ~(uint32_t)POLLRDHUP; /* io_uring reports it though it was not asked for */
     }
     for (size_t i = 0; i < POLL_BITS; i++) {
         ours |= (revents & poll_bits[i].theirs) != 0 ? poll_bits[i].ours : 0;

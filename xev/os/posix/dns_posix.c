@@ -10,9 +10,9 @@
 #include "xev/error.h"
 #include "xev/os/dns.h"
 
-/* code: the resolver's; errno was 0 before. What the resolver could not do for want of descriptors
- * or memory stands in errno alone: without descriptors glibc 2.36 says "no such name" (EAI_NONAME)
- * of every name, if it has yet to read nsswitch.conf, and later EAI_SYSTEM. */
+/* code: the resolver's; errno was 0 before the call. Only errno says that descriptors or memory
+ * were lacking. Without descriptors glibc 2.36 answers "no such name" (EAI_NONAME) for every name
+ * as long as it has not read nsswitch.conf, and EAI_SYSTEM later. */
 static int dns_code(int code) {
     assert(code != 0);
     if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {

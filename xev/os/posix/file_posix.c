@@ -28,8 +28,7 @@ int xev__sys_open(const char *path, int how, mode_t mode) {
     do {
         rc = xev__sys_new_fd(open(path, how, mode));
         if (rc == XEV_EAGAIN) {
-            /* Another process has a lease on the file. A blocking open waits until it is given up.
-             */
+            /* Another process has a lease on the file. A blocking open waits for its end. */
             how &= ~O_NONBLOCK;
             rc = XEV_EINTR;
         }

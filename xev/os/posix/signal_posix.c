@@ -9,8 +9,7 @@
 #include "xev/os/signal.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-/* Under the lock: the signal mask of its holder before; the dispositions that our handler replaced.
- */
+/* Under the lock: its holder's signal mask before; the dispositions that our handler replaced. */
 static sigset_t holders_mask;
 static struct sigaction replaced[XEV__SIGNALS + 1];
 

@@ -62,8 +62,7 @@ static int udp_disconnect(xev_fd fd) {
     }
     if (rc == 0 && xev__os_addr_port(&after) == 0 && xev__os_addr_port(&before) != 0) {
         /* The same port as before, but not the same address: that was chosen for the peer. */
-        struct sockaddr_in6
-            bound; /* large enough for either family; the port is in the same place */
+        struct sockaddr_in6 bound; /* room for either family; the port is in the same place */
         assert(after.len_bytes <= sizeof bound);
         memcpy(&bound, after.storage, after.len_bytes);
         bound.sin6_port = htons((uint16_t)xev__os_addr_port(&before));
