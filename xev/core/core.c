@@ -3,7 +3,6 @@
 #include "xev/core/core.h"
 #include "xev/core/support.h"
 #include "xev/os/clock.h"
-#include "xev/os/complain.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/socket.h"
 
@@ -237,8 +236,7 @@ static void uncount(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     if (e->closer != NULL) {
         xev__pend(loop, e->closer, 0);
     } else if (!e->registered || !e->ours) {
-        /* The program closes foreign descriptors itself. The kernel may then reuse the number, so
-         * forget the entry. */
+        /* The program closes it, and the kernel may then reuse the number: forget the entry. */
         loop->ops->forget(loop, e);
         xev__fds_drop(loop->fds, e);
     }
@@ -437,9 +435,8 @@ void xev__finish_loan(xev_loop *loop, xev_completion *c, uint32_t id, int result
 /* How often a lingering close looks. The end of what it waits for is not announced to all. */
 #define LINGER_NS 10000000u
 
-/* With a linger time the kernel waits in close itself, blocking descriptor or not: so the time is
- * taken off the socket, and the loop does the waiting. True: it does; else *result is the close's,
- * if that succeeds. */
+/* With a linger time close(2) would wait, so the time is taken off the socket. True: the loop
+ * waits instead; else *result is what the close reports if it succeeds. */
 static bool lingers(xev_loop *loop, xev_completion *c, int *result) {
     uint64_t now = xev__os_now_ns();
     bool begins = c->arg.close.until_ns == 0;
