@@ -472,17 +472,20 @@ TEST_TIMEOUT(an_idle_connection_holds_no_buffer, 60) {
 }
 
 static int blocks;
+static size_t held_bytes;
 
 static void *count_allocate(size_t bytes_wanted, size_t alignment, void *userdata) {
     (void)userdata;
     blocks++;
+    held_bytes += bytes_wanted;
     return aligned_alloc(alignment, (bytes_wanted + alignment - 1) / alignment * alignment);
 }
 
 static void count_release(void *memory, size_t bytes_given, void *userdata) {
     (void)userdata;
-    (void)bytes_given;
     blocks--;
+    CHECK_GE(held_bytes, bytes_given);
+    held_bytes -= bytes_given;
     free(memory);
 }
 
@@ -518,4 +521,79 @@ TEST_TIMEOUT(memory_of_connections_that_left_is_given_back, 60) {
     }
     net_close(&n);
     CHECK_EQ(blocks, 0);
+}
+
+enum { BUFFER_BYTES = 32 * 1024, QUIET_BYTES = 8 * 1024 * 1024 };
+static xev_buf taken[MOST];
+
+static xev_cb_action take_buffer(struct op *op, int result) {
+    if (result > 0) {
+        taken[op - ops] = xev_buf_take(&op->net->loop);
+        ++*(int *)op->user;
+    }
+    return xev_completion_more(&op->c) ? XEV_REARM : XEV_DISARM;
+}
+
+static void take_one_each(struct net *n, int count, int *received) {
+    int before = *received;
+    for (int i = 0; i < count; i++) {
+        plain_send(right[i], "m", 1);
+    }
+    run_until(n, received, before + count);
+}
+
+/* The test's limit of time is for the loop's patience. */
+static void run_until_quiet(struct net *n) {
+    while (held_bytes > QUIET_BYTES) {
+        (void)run_for(n, 20);
+    }
+}
+
+TEST_TIMEOUT(loaned_buffers_of_a_burst_are_given_back, 60) {
+    enum { COUNT = 1000, FEW = 8 };
+    const xev_loop_options options = {.allocator = {count_allocate, count_release, NULL}};
+    struct net n;
+    int received = 0;
+    net_open(&n, &options);
+    make_pairs(COUNT);
+    for (int i = 0; i < COUNT; i++) {
+        op_new(&ops[i], &n);
+        ops[i].then = take_buffer;
+        ops[i].user = &received;
+        xev_tcp_recv_multi(xev_tcp_from_fd(left[i]), &n.loop, &ops[i].c, &ops[i], op_called);
+    }
+    for (int round = 0; round < 2; round++) {
+        take_one_each(&n, COUNT, &received);
+        CHECK_GE(held_bytes, (size_t)COUNT * BUFFER_BYTES);
+        if (round == 1) { /* first all but one of a chunk, which keep everything for a while */
+            for (int i = 0; i < COUNT; i++) {
+                if (i % 32 != 0) {
+                    xev_buf_release(&n.loop, taken[i]);
+                }
+            }
+            (void)run_for(&n, 2500);
+            CHECK_GE(held_bytes, (size_t)COUNT / 2 * BUFFER_BYTES);
+        }
+        for (int i = 0; i < COUNT; i += round == 0 ? 1 : 32) {
+            xev_buf_release(&n.loop, taken[i]);
+        }
+        /* What the kernel's ring holds comes back with the traffic of a few. */
+        for (int i = 0; i < 40; i++) {
+            take_one_each(&n, FEW, &received);
+            for (int j = 0; j < FEW; j++) {
+                xev_buf_release(&n.loop, taken[j]);
+            }
+        }
+        run_until_quiet(&n);
+    }
+    take_one_each(&n, COUNT, &received);
+    for (int i = 0; i < COUNT; i++) {
+        CHECK_EQ(*(const char *)taken[i].data, 'm');
+        xev_buf_release(&n.loop, taken[i]);
+        cancel_op(&ops[i], 0);
+    }
+    close_pairs(&n, COUNT);
+    net_close(&n);
+    CHECK_EQ(blocks, 0);
+    CHECK_EQ(held_bytes, 0);
 }

@@ -61,10 +61,11 @@ enum xev_feature {
 };
 
 /* Where a loop's own memory comes from: its tables, rings and loaned buffers. They are taken by
- * init, and later as the loop grows to the peak of what is in use. They are given back by deinit;
- * the memory of what it knows of descriptors is given back earlier, some time after many are
- * closed. No operation takes memory for itself. Both functions are called by the thread that calls
- * init or deinit, and by the loop's. */
+ * init, and later as the loop grows to the peak of what is in use. They are given back by deinit.
+ * Two parts are given back earlier: what the loop knows of descriptors, some time after many are
+ * closed, and loaned buffers, some seconds after they were last needed. No operation takes memory
+ * for itself. Both functions are called by the thread that calls init or deinit, and by the loop's.
+ */
 typedef struct xev_allocator {
     /* Returns bytes (> 0) of memory at a multiple of alignment, a power of two up to 4096; or NULL:
      * the loop then reports XEV_ENOMEM, or goes on with the memory that it has. */
@@ -212,6 +213,7 @@ struct xev_loop {
     uint64_t failing_since_ns;  /* when the first of failing_tries polls failed */
     uint32_t failing_tries;     /* polls in a row that failed; 0: the last one worked */
     xev_completion retry;       /* timer for what exhaustion of descriptors has paused */
+    xev_completion trim;        /* timer for loaned buffers that are given back */
     xev_loop_options options;
     char fallback[160];
 };

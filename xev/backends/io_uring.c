@@ -122,6 +122,10 @@ void xev__uring_offer_more(xev_loop *loop) {
 static void uring_buffer_back(xev_loop *loop, uint32_t id) {
     struct xev__uring *u = loop->backend;
     if (u->buffers != NULL && u->buffers_in_ring < loop->options.buffers) {
+        if (loop->buffers->trimming) { /* the first free one instead, so that chunks get free */
+            xev__buffers_put(loop->buffers, id);
+            id = xev__buffers_alloc(loop->buffers);
+        }
         offer_buffer(loop, id);
     } else {
         xev__buffers_put(loop->buffers, id);

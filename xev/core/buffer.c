@@ -1,15 +1,38 @@
-/* Loaned buffers: a store that grows by chunks up to a limit and lends from a stack, the most
- * recently used first, so that what a quiet loop touches stays small. */
+/* Loaned buffers: a store that grows by chunks up to a limit. The first free buffer is lent, so
+ * that what a quiet loop touches stays small and chunks beyond its need are free as a whole.
+ *
+ * Those are given back. What one burst needed is likely to be needed by the next, so a timer looks
+ * once a second how few buffers were free since it looked last; only what nobody used meanwhile is
+ * given back, but for a reserve. It runs as long as there is something to look at.
+ */
 #include "xev/buffer.h"
 
 #include "xev/core/core.h"
+#include "xev/os/clock.h"
 
-static uint32_t chunk_len(const struct xev__buffers *b, uint32_t first) {
-    return b->max - first < XEV__BUFFERS_PER_CHUNK ? b->max - first : XEV__BUFFERS_PER_CHUNK;
+#define PER_CHUNK XEV__BUFFERS_PER_CHUNK
+#define PER_WORD XEV__BUFFERS_PER_WORD
+
+#define TRIM_EVERY_NS 1000000000u
+#define TRIM_CHUNKS 16u       /* given back at a time */
+#define KEPT (2u * PER_CHUNK) /* free ones that are kept in any case */
+
+static uint32_t chunk_len(const struct xev__buffers *b, uint32_t chunk) {
+    uint32_t rest = b->max - chunk * PER_CHUNK;
+    return rest < PER_CHUNK ? rest : PER_CHUNK;
 }
 
-static size_t chunks_bytes(uint32_t max) {
-    return (max + XEV__BUFFERS_PER_CHUNK - 1) / XEV__BUFFERS_PER_CHUNK * sizeof(uint8_t *);
+static uint32_t chunks_max(const struct xev__buffers *b) {
+    return (b->max + PER_CHUNK - 1) / PER_CHUNK;
+}
+
+static uint32_t words(const struct xev__buffers *b) {
+    return (chunks_max(b) + PER_WORD - 1) / PER_WORD;
+}
+
+/* What free_in says of a chunk of which nothing is in use. */
+static uint32_t all_free(const struct xev__buffers *b, uint32_t chunk) {
+    return UINT32_MAX >> (PER_CHUNK - chunk_len(b, chunk));
 }
 
 struct xev__buffers *xev__buffers_new(const xev_allocator *a, uint32_t size_bytes, uint32_t max) {
@@ -20,14 +43,16 @@ struct xev__buffers *xev__buffers_new(const xev_allocator *a, uint32_t size_byte
     }
     b->allocator = a;
     b->max = max;
-    b->chunks = xev__alloc_zeroed(a, chunks_bytes(max), aligned);
-    b->free_ids = xev__alloc_zeroed(a, max * sizeof *b->free_ids, aligned);
+    b->chunks = xev__alloc_zeroed(a, chunks_max(b) * sizeof *b->chunks, aligned);
+    b->free_in = xev__alloc_zeroed(a, chunks_max(b) * sizeof *b->free_in, aligned);
+    b->some_free = xev__alloc_zeroed(a, words(b) * sizeof *b->some_free, aligned);
     b->out = xev__alloc_zeroed(a, max * sizeof *b->out, aligned);
-    if (b->chunks == NULL || b->free_ids == NULL || b->out == NULL) {
+    if (b->chunks == NULL || b->free_in == NULL || b->some_free == NULL || b->out == NULL) {
         xev__buffers_free(b);
         return NULL;
     }
     b->size_bytes = size_bytes;
+    b->trim_at = KEPT + PER_CHUNK;
     return b;
 }
 
@@ -36,27 +61,33 @@ void xev__buffers_free(struct xev__buffers *b) {
         return;
     }
     const xev_allocator *a = b->allocator;
-    for (uint32_t i = 0; i < b->total; i += XEV__BUFFERS_PER_CHUNK) {
-        xev__free(a, b->chunks[i / XEV__BUFFERS_PER_CHUNK],
-                  (size_t)chunk_len(b, i) * b->size_bytes);
+    for (uint32_t i = 0; b->chunks != NULL && i < chunks_max(b); i++) {
+        xev__free(a, b->chunks[i], (size_t)chunk_len(b, i) * b->size_bytes);
     }
-    xev__free(a, b->chunks, chunks_bytes(b->max));
-    xev__free(a, b->free_ids, b->max * sizeof *b->free_ids);
+    xev__free(a, b->chunks, chunks_max(b) * sizeof *b->chunks);
+    xev__free(a, b->free_in, chunks_max(b) * sizeof *b->free_in);
+    xev__free(a, b->some_free, words(b) * sizeof *b->some_free);
     xev__free(a, b->out, b->max * sizeof *b->out);
     xev__free(a, b, sizeof *b);
 }
 
 void xev__buffers_grow(struct xev__buffers *b) {
-    uint32_t n = chunk_len(b, b->total);
-    size_t bytes = (size_t)n * b->size_bytes;
-    uint8_t *chunk = n > 0 ? xev__alloc(b->allocator, bytes, _Alignof(max_align_t)) : NULL;
-    if (chunk == NULL) {
+    uint32_t i = 0;
+    while (i < chunks_max(b) && b->chunks[i] != NULL) {
+        i++;
+    }
+    if (i == chunks_max(b)) {
         return;
     }
-    b->chunks[b->total / XEV__BUFFERS_PER_CHUNK] = chunk;
-    for (uint32_t i = n; i-- > 0;) {
-        b->free_ids[b->free_len++] = b->total + i;
+    uint32_t n = chunk_len(b, i);
+    b->chunks[i] = xev__alloc(b->allocator, (size_t)n * b->size_bytes, _Alignof(max_align_t));
+    if (b->chunks[i] == NULL) {
+        return;
     }
+    assert(b->free_in[i] == 0);
+    b->free_in[i] = all_free(b, i);
+    b->some_free[i / PER_WORD] |= (uint64_t)1 << i % PER_WORD;
+    b->free_len += n;
     b->total += n;
 }
 
@@ -65,6 +96,75 @@ uint32_t xev__buffers_left(const struct xev__buffers *b) { return b->free_len + 
 bool xev__buffers_expected(const struct xev__buffers *b) {
     return b->free_len > 0 || b->total == b->max;
 }
+
+/* ---- giving back ---- */
+
+void xev__buffers_came_back(struct xev__buffers *b, uint32_t chunk) {
+    if (b->free_in[chunk] == all_free(b, chunk)) {
+        b->trim_at = 0; /* a chunk that could not be given back so far */
+    }
+}
+
+static uint32_t reserve(const struct xev__buffers *b) {
+    return KEPT + (b->total - b->free_len) / 4;
+}
+
+/* Give back whole chunks out of the free buffers that were not needed lately. True: some. */
+static bool trim(struct xev__buffers *b) {
+    uint32_t keep = reserve(b), spare = b->fewest_free > keep ? b->fewest_free - keep : 0;
+    uint32_t chunks = 0;
+    for (uint32_t i = chunks_max(b); i-- > 0 && spare >= PER_CHUNK && chunks < TRIM_CHUNKS;) {
+        if (b->chunks[i] == NULL || b->free_in[i] != all_free(b, i)) {
+            continue;
+        }
+        uint32_t n = chunk_len(b, i);
+        xev__free(b->allocator, b->chunks[i], (size_t)n * b->size_bytes);
+        b->chunks[i] = NULL;
+        b->free_in[i] = 0;
+        b->some_free[i / PER_WORD] &= ~((uint64_t)1 << i % PER_WORD);
+        assert(b->free_len >= n && b->total >= n);
+        b->free_len -= n;
+        b->total -= n;
+        spare -= n;
+        chunks++;
+    }
+    return chunks > 0;
+}
+
+static xev_cb_action on_trim(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    struct xev__buffers *b = loop->buffers;
+    (void)c;
+    (void)userdata;
+    if (result != 0) {
+        return XEV_DISARM;
+    }
+    bool was_busy = b->fewest_free < reserve(b) + PER_CHUNK;
+    bool progress = trim(b);
+    b->fewest_free = b->free_len;
+    bool much_left = b->free_len >= reserve(b) + PER_CHUNK;
+    b->trimming = much_left;
+    if (much_left && (was_busy || progress)) {
+        xev__buffers_trim_soon(loop);
+    } else {
+        /* What is left is in chunks that are in use: put says when one is not, any more. */
+        b->trim_at = much_left ? UINT32_MAX : reserve(b) + PER_CHUNK;
+    }
+    return XEV_DISARM;
+}
+
+void xev__buffers_trim_soon(xev_loop *loop) {
+    struct xev__buffers *b = loop->buffers;
+    xev_completion *timer = &loop->trim;
+    b->trim_at = UINT32_MAX;
+    b->trimming = true;
+    if (timer->state == XEV__DEAD && !loop->deinit) {
+        (void)xev__begin("the loop's trim", loop, timer, XEV__OP_TIMER, NULL, on_trim);
+        xev__timer_arm(loop, timer, xev__deadline(loop->now_ns, TRIM_EVERY_NS));
+        xev__make_internal(loop, timer);
+    }
+}
+
+/* ---- lending ---- */
 
 static void *lent(const struct xev__buffers *b) {
     return (uint8_t *)xev__buffers_at(b, b->current_id) + b->current_offset;
@@ -98,7 +198,7 @@ void xev_buf_release(xev_loop *loop, xev_buf buf) {
     if (loop != NULL && loop->ops != NULL) {
         xev__check_thread("xev_buf_release", loop); /* before what is the loop's is looked at */
     }
-    if (loop == NULL || loop->ops == NULL || buf.id >= loop->buffers->total ||
+    if (loop == NULL || loop->ops == NULL || buf.id >= loop->buffers->max ||
         !loop->buffers->out[buf.id]) {
         xev__misuse("xev_buf_release", "not a taken buffer of this loop", buf.data);
     }

@@ -527,10 +527,14 @@ void xev__fds_resume_paused(xev_loop *loop);
 /* ---- buffer.c ---- */
 struct xev__buffers {
     const xev_allocator *allocator; /* the loop's */
-    uint8_t **chunks;
-    uint32_t *free_ids;
+    uint8_t **chunks;               /* NULL: none yet, or given back */
+    uint32_t *free_in;              /* by chunk: which of its buffers are free */
+    uint64_t *some_free;            /* which chunks have free ones */
     uint32_t free_len;
-    uint32_t total, max, size_bytes;
+    uint32_t total, max, size_bytes; /* total: in existence */
+    uint32_t fewest_free;            /* since a timer looked last what may be given back */
+    uint32_t trim_at;                /* free_len from which on it has to look */
+    bool trimming;                   /* it is about to, or some chunk's last buffer is missing */
     /* The loan of the callback that is running. */
     bool lent, taken;
     uint32_t current_id, current_len, current_offset;
@@ -546,21 +550,48 @@ bool xev__buffers_expected(const struct xev__buffers *b);
 /* Room for more of them, where there may be more and there is memory. */
 void xev__buffers_grow(struct xev__buffers *b);
 /* A buffer's number, or UINT32_MAX: there are max already, or no memory. */
+#define XEV__BUFFERS_PER_CHUNK 32u
+#define XEV__BUFFERS_PER_WORD 64u
 static inline uint32_t xev__buffers_alloc(struct xev__buffers *b) {
     if (b->free_len == 0) {
         xev__buffers_grow(b);
+        if (b->free_len == 0) {
+            return UINT32_MAX;
+        }
     }
-    return b->free_len > 0 ? b->free_ids[--b->free_len] : UINT32_MAX;
+    uint32_t word = 0;
+    while (b->some_free[word] == 0) {
+        word++;
+    }
+    uint32_t chunk = word * XEV__BUFFERS_PER_WORD + (uint32_t)__builtin_ctzll(b->some_free[word]);
+    assert(b->chunks[chunk] != NULL && b->free_in[chunk] != 0);
+    uint32_t id = chunk * XEV__BUFFERS_PER_CHUNK + (uint32_t)__builtin_ctz(b->free_in[chunk]);
+    b->free_in[chunk] &= b->free_in[chunk] - 1;
+    if (b->free_in[chunk] == 0) {
+        b->some_free[word] &= b->some_free[word] - 1;
+    }
+    b->free_len--;
+    b->fewest_free = b->free_len < b->fewest_free ? b->free_len : b->fewest_free;
+    return id;
 }
+/* While the store is being trimmed, some buffer of the chunk is free again. */
+void xev__buffers_came_back(struct xev__buffers *b, uint32_t chunk);
 static inline void xev__buffers_put(struct xev__buffers *b, uint32_t id) {
-    assert(id < b->total && b->free_len < b->total);
-    b->free_ids[b->free_len++] = id;
+    uint32_t chunk = id / XEV__BUFFERS_PER_CHUNK, bit = 1u << id % XEV__BUFFERS_PER_CHUNK;
+    assert(b->chunks[chunk] != NULL && (b->free_in[chunk] & bit) == 0);
+    b->free_in[chunk] |= bit;
+    b->some_free[chunk / XEV__BUFFERS_PER_WORD] |= (uint64_t)1 << chunk % XEV__BUFFERS_PER_WORD;
+    b->free_len++;
+    if (b->trimming) {
+        xev__buffers_came_back(b, chunk);
+    }
 }
-#define XEV__BUFFERS_PER_CHUNK 32u
 static inline void *xev__buffers_at(const struct xev__buffers *b, uint32_t id) {
     return b->chunks[id / XEV__BUFFERS_PER_CHUNK] +
            (size_t)(id % XEV__BUFFERS_PER_CHUNK) * b->size_bytes;
 }
+/* There are more free buffers than a quiet loop needs: give them back if they stay free. */
+void xev__buffers_trim_soon(xev_loop *loop);
 /* xev__finish for a receive that filled a loaned buffer. */
 void xev__finish_loan(xev_loop *loop, xev_completion *c, uint32_t id, int result, bool more);
 

@@ -284,6 +284,9 @@ static int turn(xev_loop *loop, bool block) {
     if (loop->fds->empty_chunks > 2) {
         xev__fds_trim(loop->fds);
     }
+    if (loop->buffers->free_len >= loop->buffers->trim_at) {
+        xev__buffers_trim_soon(loop);
+    }
     return rc;
 }
 
