@@ -20,6 +20,8 @@
 #define WRITES_MAX 8  /* each may hold a buffer, however little is in it */
 #define LENT_MAX 1024 /* of the loop's 2048 */
 #define STALL_MS 30000
+/* Kept in each list of free ones. What a crowd has left behind may be all the memory there is. */
+#define FREE_MAX 1024
 
 struct echo_write {
     xev_write_req req;
@@ -60,8 +62,13 @@ static xev_cb_action on_closed(xev_loop *loop, xev_completion *c, int result, vo
     if (k->next != NULL) {
         k->next->prev = k->prev;
     }
+    if (k->pool->free_conns_len == FREE_MAX) {
+        free(k);
+        return XEV_DISARM;
+    }
     k->next = k->pool->free_conns;
     k->pool->free_conns = k;
+    k->pool->free_conns_len++;
     return XEV_DISARM;
 }
 
@@ -84,8 +91,13 @@ static void on_written(xev_loop *loop, xev_stream *stream, xev_write_req *req, i
         k->pool->lent--;
         xev_buf_release(loop, w->buf);
     }
-    w->next = k->pool->free_writes;
-    k->pool->free_writes = w;
+    if (k->pool->free_writes_len == FREE_MAX) {
+        free(w);
+    } else {
+        w->next = k->pool->free_writes;
+        k->pool->free_writes = w;
+        k->pool->free_writes_len++;
+    }
     k->writes--;
     if (result < 0) {
         close_conn(k);
@@ -107,6 +119,7 @@ static bool queue(echo_conn *k, const char *data, size_t len_bytes) {
     struct echo_write *w = pool->free_writes;
     if (w != NULL) {
         pool->free_writes = w->next;
+        pool->free_writes_len--;
     } else if ((w = malloc(sizeof *w)) == NULL) {
         free(copy);
         return false;
@@ -139,6 +152,7 @@ static xev_cb_action on_recv(xev_loop *loop, xev_completion *c, int result, void
     bool more = xev_completion_more(c);
     if (result > 0 && !k->ended && !k->closing) {
         if (!echo(k, (size_t)result)) {
+            k->pool->ended++;
             close_conn(k); /* no memory: rather this connection than a gap in its stream */
             return XEV_DISARM;
         }
@@ -153,6 +167,7 @@ static xev_cb_action on_recv(xev_loop *loop, xev_completion *c, int result, void
     if (result == XEV_EOF) {
         k->peer_done = k->done = true;
     } else if (result < 0 && result != XEV_ECANCELED) {
+        k->pool->ended += result == XEV_ENOMEM;
         close_conn(k);
     }
     advance(k);
@@ -204,7 +219,9 @@ void echo_conn_start(echo_pool *pool, int fd) {
     echo_conn *k = pool->free_conns;
     if (k != NULL) {
         pool->free_conns = k->next;
+        pool->free_conns_len--;
     } else if ((k = malloc(sizeof *k)) == NULL) {
+        pool->ended++;
         (void)xev_tcp_close_now(xev_tcp_from_fd(fd));
         return;
     }

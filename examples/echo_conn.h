@@ -10,9 +10,11 @@ typedef struct echo_conn echo_conn;
 typedef struct echo_pool {
     xev_loop *loop;
     echo_conn *live;       /* list of connections */
-    echo_conn *free_conns; /* kept for the next ones: no allocation once warm */
+    echo_conn *free_conns; /* kept for the next ones: few allocations once warm */
     struct echo_write *free_writes;
+    uint32_t free_conns_len, free_writes_len;
     uint64_t bytes; /* echoed */
+    uint64_t ended; /* connections, for want of memory: refused, or cut */
     uint32_t lent;  /* buffers of the loop's in writes */
     bool draining, over;
 } echo_pool;

@@ -28,6 +28,7 @@ struct server {
     xev_request report;
     bool reporting;
     xev_message last_report;
+    uint64_t ended_told;  /* of pool.ended */
     struct counts sent;   /* what the report on its way says: shard 0 reads it, */
     struct counts last;   /* ... maybe still when the last one is written */
     struct counts totals; /* what shard 0 was told */
@@ -81,6 +82,11 @@ static xev_cb_action on_tick(xev_loop *loop, xev_completion *c, int result, void
     (void)c;
     xev_shard *self = userdata;
     struct server *s = server_of(self);
+    if (s->pool.ended > s->ended_told) { /* one line a second, for however many */
+        log_line("echo_sharded: shard %u: %s: %llu connections were closed", xev_shard_id(self),
+                 xev_strerror(XEV_ENOMEM), (unsigned long long)(s->pool.ended - s->ended_told));
+        s->ended_told = s->pool.ended;
+    }
     if (result == 0 && !s->reporting) {
         s->sent = counts_of(self);
         xev_shard *zero = xev_runtime_shard(xev_shard_runtime(self), 0);
