@@ -38,24 +38,6 @@ void xev__conn_trim(xev_conn *c) {
     }
 }
 
-void xev__conn_enter(xev_conn *c, const void *loan, size_t loan_bytes) {
-    xev_conn_service *s = c->service;
-    assert(s->current == NULL && s->pieces == 0); /* handlers are not nested */
-    s->current = c;
-    s->loan = loan;
-    s->loan_bytes = loan_bytes;
-    s->scratch_used = 0;
-}
-
-void xev__conn_leave(xev_conn *c) {
-    xev_conn_service *s = c->service;
-    assert(s->current == c);
-    if (s->pieces > 0) {
-        xev__conn_flush(c);
-    }
-    s->current = NULL;
-}
-
 /* ---- beginning ---- */
 
 int xev_conn_adopt(xev_conn_service *s, xev_fd fd, xev_conn **conn) {

@@ -114,19 +114,26 @@ static void refused(xev_conn *c, ptrdiff_t result) {
     xev__conn_finish_for(c, XEV_CONN_PROTOCOL, result >= INT32_MIN ? (int)result : INT32_MIN);
 }
 
-/* Call the handler while it consumes something. Returns how much it consumed. */
-static size_t present(xev_conn *c, const uint8_t *data, size_t len) {
+/* The handler was called with data and reported n. Call it again while it consumes something.
+ * Returns how much it consumed. */
+static size_t present_rest(xev_conn *c, const uint8_t *data, size_t len, ptrdiff_t n) {
     size_t at = 0;
-    ptrdiff_t n;
-    do {
-        n = c->handlers->data(c, data + at, len - at);
+    for (;;) {
         if ((size_t)n > len - at) {
             refused(c, n);
             return len;
         }
         at += (size_t)n;
-    } while (n > 0 && at < len && !xev__conn_is(c, XEV__CONN_BLOCKED | XEV__CONN_PIPED));
-    return at;
+        if (n == 0 || at == len || xev__conn_is(c, XEV__CONN_BLOCKED | XEV__CONN_PIPED)) {
+            return at;
+        }
+        n = c->handlers->data(c, data + at, len - at);
+    }
+}
+
+static size_t present(xev_conn *c, const uint8_t *data, size_t len) {
+    xev__note_call(c->service->loop, XEV__CODE(c->handlers->data));
+    return present_rest(c, data, len, c->handlers->data(c, data, len));
 }
 
 /* Input is of no use any more. */
@@ -135,12 +142,15 @@ static bool drops_input(const xev_conn *c) {
            (xev__conn_is(c, XEV__CONN_CLOSING) && !xev__conn_is(c, XEV__CONN_DETACHING));
 }
 
-/* Data in the loop's buffer, with nothing kept before it. */
-static void present_loan(xev_conn *c, const uint8_t *data, size_t len) {
-    size_t used = present(c, data, len);
+/* Of data in the loop's buffer, with nothing kept before it, used bytes were consumed. */
+static void keep_rest(xev_conn *c, const uint8_t *data, size_t len, size_t used) {
     if (used < len && !drops_input(c)) {
         (void)xev__conn_keep(c, data + used, len - used);
     }
+}
+
+static void present_loan(xev_conn *c, const uint8_t *data, size_t len) {
+    keep_rest(c, data, len, present(c, data, len));
 }
 
 /* Data in the loop's buffer, behind what is kept. */
@@ -235,11 +245,14 @@ static void arrived(xev_conn *c, const uint8_t *data, size_t len) {
         return;
     }
     xev__conn_enter(c, data, len);
-    if (c->more == NULL) {
-        present_loan(c, data, len);
+    if (c->more == NULL) { /* as a rule all of it is consumed, and nothing is left to do */
+        xev__note_call(c->service->loop, XEV__CODE(c->handlers->data));
+        ptrdiff_t n = c->handlers->data(c, data, len);
+        if (n != (ptrdiff_t)len) {
+            keep_rest(c, data, len, present_rest(c, data, len, n));
+        }
     } else if (c->more->in != NULL) {
         join(c, data, len);
-        check_limit(c);
     } else {
         c->more->need = 0;
         present_loan(c, data, len);

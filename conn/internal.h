@@ -280,9 +280,6 @@ void xev__conn_start_close(xev_conn *c);
 void xev__conn_check_end(xev_conn *c);
 /* Its descriptor is closed or given away; the last step. */
 void xev__conn_gone(xev_conn *c);
-/* What its handlers write from here on is gathered; and sent. */
-void xev__conn_enter(xev_conn *c, const void *loan, size_t loan_bytes);
-void xev__conn_leave(xev_conn *c);
 
 /* ---- input.c ---- */
 /* Read, if that is wanted and does not happen. */
@@ -297,6 +294,22 @@ void xev__conn_start_drain(xev_conn *c);
 /* ---- output.c ---- */
 /* Send what the handler that ran has gathered. */
 void xev__conn_flush(xev_conn *c);
+/* What its handlers write from here on is gathered; and sent. data: stays as it is meanwhile. */
+static inline void xev__conn_enter(xev_conn *c, const void *data, size_t len_bytes) {
+    xev_conn_service *s = c->service;
+    assert(s->current == NULL && s->pieces == 0 && s->scratch_used == 0); /* not nested */
+    s->current = c;
+    s->loan = data;
+    s->loan_bytes = len_bytes;
+}
+static inline void xev__conn_leave(xev_conn *c) {
+    xev_conn_service *s = c->service;
+    assert(s->current == c);
+    if (s->pieces > 0) {
+        xev__conn_flush(c);
+    }
+    s->current = NULL;
+}
 /* Send what is queued as far as that is possible now, and go on by the loop. */
 void xev__conn_push(xev_conn *c);
 /* Queue a copy. False: no memory, the connection is closing. */
