@@ -10,10 +10,13 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "examples/echo_conn.h"
 #include "examples/log.h"
+#include "xev/conn.h"
 #include "xev/shard.h"
 
+#define CONNECTIONS_MAX 4000000 /* descriptors are the limit */
+#define HIGH_WATER (64u * 1024)
+#define STALL_MS 30000 /* a peer that takes nothing for so long is cut off */
 #define KEEPALIVE_MS 60000 /* of silence, and between probes; Linux gives up after nine */
 
 struct counts {
@@ -22,7 +25,8 @@ struct counts {
 
 /* Of one shard, touched by its thread only; but for totals, which shard 0 writes. */
 struct server {
-    echo_pool pool;
+    xev_conn_service *conns;
+    uint64_t bytes; /* echoed */
     xev_listener listener;
     xev_completion tick;
     xev_request report;
@@ -59,7 +63,7 @@ static struct server *server_of(xev_shard *shard) {
 static struct counts counts_of(xev_shard *shard) {
     xev_shard_counters c;
     xev_shard_count(shard, &c);
-    return (struct counts){c.accepted, server_of(shard)->pool.bytes, c.messages_sent + 1};
+    return (struct counts){c.accepted, server_of(shard)->bytes, c.messages_sent + 1};
 }
 
 /* On shard 0. */
@@ -102,12 +106,26 @@ static void on_last_report(xev_shard *self, xev_message *message, void *arg) {
     from->totals = from->last;
 }
 
+/* ---- connections ---- */
+
+/* What the peer does not take is queued, and above the high water mark nothing more is read. */
+static ptrdiff_t on_data(xev_conn *conn, const void *data, size_t len_bytes) {
+    struct server *s = xev_conn_service_userdata(xev_conn_service_of(conn));
+    s->bytes += len_bytes;
+    (void)xev_conn_write(conn, data, len_bytes); /* where it fails the connection ends */
+    return (ptrdiff_t)len_bytes;
+}
+
+static const xev_conn_handlers handlers = {.data = on_data};
+
 /* ---- the shard's callbacks ---- */
 
 static void on_connection(xev_listener *listener, int result, void *userdata) {
     struct server *s = userdata;
     if (result >= 0) {
-        echo_conn_start(&s->pool, result);
+        if (xev_conn_adopt(s->conns, result, NULL) < 0) {
+            (void)xev_tcp_close_now(xev_tcp_from_fd(result));
+        }
     } else {
         log_line("echo_sharded: shard %u: accept: %s", xev_shard_id(xev_listener_shard(listener)),
                  xev_strerror(result));
@@ -134,7 +152,6 @@ static int on_init(xev_shard *self, void *userdata) {
                  xev_loop_fallback_reason(loop));
     }
     struct server *s = &app->servers[id];
-    s->pool.loop = loop;
     int rc = xev_shard_listen(self, &s->listener, &app->addr, 0, s, on_connection);
     if (rc == 0) { /* connections inherit it, and peers that vanish while idle are found out */
         rc = xev_tcp_set_keepalive(xev_listener_tcp(&s->listener), KEEPALIVE_MS);
@@ -145,11 +162,22 @@ static int on_init(xev_shard *self, void *userdata) {
         app->explained = true;
         return rc;
     }
-    xev_timer_run(NULL, loop, &s->tick, 1000, self, on_tick);
-    xev_completion_unref(&s->tick);
     if (id == 0 && (rc = xev_listener_addr(&s->listener, &app->addr)) < 0) {
         return rc; /* with port 0, where the others are to listen too */
     }
+    const xev_conn_options options = {
+        .handlers = &handlers,
+        .id = id,
+        .connections_max = CONNECTIONS_MAX,
+        .high_bytes = HIGH_WATER,
+        .deadlines = {.idle_ms = UINT32_MAX, .write_ms = STALL_MS, .linger_ms = UINT32_MAX},
+        .userdata = s,
+    };
+    if ((rc = xev_conn_service_new(&s->conns, loop, &options)) < 0) {
+        return rc;
+    }
+    xev_timer_run(NULL, loop, &s->tick, 1000, self, on_tick);
+    xev_completion_unref(&s->tick);
     if (id == count - 1) {
         char text[XEV_ADDR_TEXT_BYTES];
         (void)xev_addr_format(&app->addr, text, sizeof text);
@@ -163,13 +191,12 @@ static int on_init(xev_shard *self, void *userdata) {
 
 static void on_drain(xev_shard *self, void *userdata) {
     (void)userdata;
-    echo_pool_drain(&server_of(self)->pool);
+    xev_conn_service_drain(server_of(self)->conns);
 }
 
 static void on_stop(xev_shard *self, void *userdata) {
     struct app *app = userdata;
     struct server *s = server_of(self);
-    echo_pool_stop(&s->pool);
     s->last = counts_of(self);
     xev_shard *zero = xev_runtime_shard(&app->runtime, 0);
     if (xev_shard_send(zero, &s->last_report, on_last_report, s) < 0) {
@@ -179,7 +206,10 @@ static void on_stop(xev_shard *self, void *userdata) {
 
 static void on_deinit(xev_shard *self, void *userdata) {
     struct app *app = userdata;
-    echo_pool_free(&app->servers[xev_shard_id(self)].pool);
+    struct server *s = &app->servers[xev_shard_id(self)];
+    if (s->conns != NULL) {
+        xev_conn_service_free(s->conns);
+    }
 }
 
 /* When all have ended: nobody waits for a stdout that has no room. */

@@ -11,8 +11,7 @@
  * (xev_stream_set_marks). Or compare xev_stream_queued_bytes with limits of your own, in the
  * callbacks of requests. The marks count bytes that are queued. A request that sends from a loaned
  * buffer (buffer.h) holds the whole buffer, however few bytes it sends: so limit the number of such
- * requests, too (as examples/echo_conn.c does), or one peer that reads nothing can hold every
- * buffer of the loop.
+ * requests, too, or one peer that reads nothing can hold every buffer of the loop.
  *
  * Other writers. An operation on the same descriptor that must come after the queued requests
  * (xev_file_sendfile, for instance) is submitted when xev_stream_queued_bytes is 0, in the callback
