@@ -16,7 +16,7 @@
 
 #define CONNECTIONS_MAX 4000000 /* descriptors are the limit */
 #define HIGH_WATER (64u * 1024)
-#define STALL_MS 30000 /* a peer that takes nothing for so long is cut off */
+#define STALL_MS 30000     /* a peer that takes nothing for so long is cut off */
 #define KEEPALIVE_MS 60000 /* of silence, and between probes; Linux gives up after nine */
 
 struct counts {
@@ -32,7 +32,8 @@ struct server {
     xev_request report;
     bool reporting;
     xev_message last_report;
-    uint64_t ended_told;  /* of pool.ended */
+    uint64_t refused;     /* connections that there was no memory to begin with */
+    uint64_t ended_told;  /* of ended_for_memory */
     struct counts sent;   /* what the report on its way says: shard 0 reads it, */
     struct counts last;   /* ... maybe still when the last one is written */
     struct counts totals; /* what shard 0 was told */
@@ -81,15 +82,22 @@ static void on_reported(xev_shard *self, xev_request *request, int result, void 
     ((struct server *)arg)->reporting = false;
 }
 
+static uint64_t ended_for_memory(const struct server *s) {
+    xev_conn_counters c;
+    xev_conn_service_count(s->conns, &c);
+    return s->refused + c.closed[XEV_CONN_NO_MEMORY];
+}
+
 static xev_cb_action on_tick(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     (void)loop;
     (void)c;
     xev_shard *self = userdata;
     struct server *s = server_of(self);
-    if (s->pool.ended > s->ended_told) { /* one line a second, for however many */
+    uint64_t ended = ended_for_memory(s);
+    if (ended > s->ended_told) { /* one line a second, for however many */
         log_line("echo_sharded: shard %u: %s: %llu connections were closed", xev_shard_id(self),
-                 xev_strerror(XEV_ENOMEM), (unsigned long long)(s->pool.ended - s->ended_told));
-        s->ended_told = s->pool.ended;
+                 xev_strerror(XEV_ENOMEM), (unsigned long long)(ended - s->ended_told));
+        s->ended_told = ended;
     }
     if (result == 0 && !s->reporting) {
         s->sent = counts_of(self);
@@ -124,6 +132,7 @@ static void on_connection(xev_listener *listener, int result, void *userdata) {
     struct server *s = userdata;
     if (result >= 0) {
         if (xev_conn_adopt(s->conns, result, NULL) < 0) {
+            s->refused++;
             (void)xev_tcp_close_now(xev_tcp_from_fd(result));
         }
     } else {
