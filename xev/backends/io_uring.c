@@ -101,7 +101,7 @@ static void make_waiting_requests(struct xev__uring *u) {
 static void offer_buffer(xev_loop *loop, uint32_t id) {
     struct xev__uring *u = loop->backend;
     struct xev__buffers *b = loop->buffers;
-    assert(id < b->total && u->buffers_in_ring < loop->options.buffers);
+    assert(id < b->max && u->buffers_in_ring < loop->options.buffers);
     io_uring_buf_ring_add(u->buffers, xev__buffers_at(b, id), b->size_bytes, (unsigned short)id,
                           io_uring_buf_ring_mask(loop->options.buffers), 0);
     io_uring_buf_ring_advance(u->buffers, 1);
@@ -394,7 +394,7 @@ static void on_operation(xev_loop *loop, uint32_t i, int res, uint32_t cqe_flags
     u->accepts_left -= c->op == XEV__OP_ACCEPT;
     if ((cqe_flags & IORING_CQE_F_BUFFER) != 0) {
         buffer = cqe_flags >> IORING_CQE_BUFFER_SHIFT;
-        assert(buffer < loop->buffers->total && u->buffers_in_ring > 0);
+        assert(buffer < loop->buffers->max && u->buffers_in_ring > 0);
         u->buffers_in_ring--;
     }
     if (c->op == XEV__OP_ACCEPT && (c->flags & XEV__F_POLLED) == 0) {
