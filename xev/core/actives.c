@@ -1,15 +1,16 @@
-/* What is active in a loop: a table of the completions that are submitted and the requests that are
- * queued, each of which remembers its place there.
+/* The table of the completions and requests that are active in a loop. Each of them remembers its
+ * place in the table.
  *
- * Memory that is submitted need not be initialised, and a peer may have chosen what is in it. So
- * whether it is active already is not read from it. Its place is only a hint where to look: the
- * table is the loop's, and says so where that place holds the very same address. A wrong hint finds
- * another address, a free place or none.
+ * The memory of a completion need not be initialised when it is submitted, and a peer may have
+ * chosen its content. So the library does not read from that memory whether it is active. The place
+ * in it is only a hint. The table belongs to the loop, and a completion is active if the table has
+ * its address at that place. A wrong hint finds another address, a free place, or no place.
  *
- * Place 0 stays free, so that memory that is zeroed while it is active is not where it was put.
- * A free place holds the number of the next one and a low bit that no address has. The table grows
- * to the peak of what is active at a time. Where no memory can be had for that, what finds no place
- * is counted; it is then only not noticed when it is submitted twice.
+ * Place 0 is never used. A completion that the program zeroes while it is active is then not found,
+ * and the loop notices it. A free place holds the number of the next free place and a low bit that
+ * no address has. The table grows to the largest number of active completions and requests there
+ * ever was. Without memory for it, completions without a place are counted; such a completion
+ * works, but it is not noticed when it is submitted twice.
  */
 #include "xev/core/core.h"
 
@@ -19,15 +20,16 @@
 
 /* ---- the process's loops ---- */
 
-/* Calls that are given a completion and no loop, or the wrong one, find in its memory what may be a
- * loop. It is one, and may be looked at, where it stands here as this thread's. What is made beyond
- * the table's end is not found: such a call takes a completion of it for dead. */
+/* Some calls are given a completion and no loop, or the wrong loop. The pointer to a loop in the
+ * completion's memory may be anything. It may be followed if this table lists it as a loop of this
+ * thread. A loop for which the table has no room is not found, and its completions count as dead in
+ * such a call. */
 #define LOOPS_MAX 1024u
 static struct {
     xev_loop *loop;
-    uint64_t thread; /* 0: none has run it yet */
+    uint64_t thread; /* 0: no thread has run the loop yet */
 } loops[LOOPS_MAX];
-static uint32_t loops_top; /* none was ever made beyond */
+static uint32_t loops_top; /* no place from this one on was ever used */
 
 static void loops_put(xev_loop *loop) {
     for (uint32_t i = 0; i < LOOPS_MAX; i++) {
@@ -75,9 +77,10 @@ xev_loop *xev__loop_of(const xev_completion *c) {
     return loop != NULL && xev__is_active(loop, c) ? loop : NULL;
 }
 
-/* ---- what is active in one of them ---- */
+/* ---- the table of a loop ---- */
 
 uint32_t xev__actives_grow(xev_loop *loop) {
+    assert(loop->actives_len == 0 || loop->actives_free == XEV__NO_PLACE);
     uint32_t old = loop->actives_len, len = old != 0 ? 2 * old : FIRST_LEN;
     if (len >= XEV__NO_PLACE) {
         return XEV__NO_PLACE;

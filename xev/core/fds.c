@@ -1,8 +1,9 @@
-/* The loop's table of descriptors: who waits on which, in what order.
+/* The loop's table of descriptors. The entry of a descriptor holds the queues of the operations on
+ * it.
  *
- * Descriptor numbers are shared by all loops of a process, so a table by number would hold room in
- * every loop for the connections of all. Four bytes per number lead to an entry instead, and only
- * descriptors this loop works on have one.
+ * All loops of a process share the descriptor numbers. A table of entries by number would give each
+ * loop the memory for the connections of all loops. So the table by number has four bytes per
+ * number, which lead to an entry, and only the descriptors that this loop works on have entries.
  */
 #include <assert.h>
 #include <string.h>
@@ -118,8 +119,9 @@ static bool grow_entries(struct xev__fds *fds) {
     return true;
 }
 
-/* Of a chunk that has free ones. */
+/* A free entry. Chunks that are in use are filled before empty chunks. */
 static struct xev__fd *take_entry(struct xev__fds *fds) {
+    assert(fds->partial != 0 || fds->empty != 0);
     bool was_empty = fds->partial == 0;
     uint32_t number = (was_empty ? fds->empty : fds->partial) - 1;
     struct xev__fd_chunk *chunk = &fds->chunks[number];
@@ -141,7 +143,7 @@ static struct xev__fd *take_entry(struct xev__fds *fds) {
 static void give_entry(struct xev__fds *fds, struct xev__fd *e) {
     uint32_t number = e->index / XEV__FD_CHUNK;
     struct xev__fd_chunk *chunk = &fds->chunks[number];
-    assert(chunk->used > 0);
+    assert(chunk->used > 0 && e->fd == XEV_INVALID_FD);
     if (chunk->free_head == 0) {
         chunk_push(fds, &fds->partial, number);
     }
@@ -154,7 +156,8 @@ static void give_entry(struct xev__fds *fds, struct xev__fd *e) {
     }
 }
 
-/* Enough that one turn's frees cost little, and that what was needed a moment ago is kept. */
+/* How many chunks a turn gives back at most. A turn then spends little time on it, and chunks that
+ * were in use a moment ago are kept for a while. */
 #define TRIM_PER_TURN 64u
 
 void xev__fds_trim(struct xev__fds *fds) {
@@ -164,10 +167,11 @@ void xev__fds_trim(struct xev__fds *fds) {
         struct xev__fd_chunk *chunk = &fds->chunks[number];
         assert(chunk->used == 0 && chunk->entries != NULL);
         for (uint32_t i = 0; i < XEV__FD_CHUNK; i++) {
-            /* An event of the kernel's that is late must not fit what stands there later. */
+            /* A late event of the kernel must not match an entry that is made here later. */
             uint32_t after = chunk->entries[i].gen + 1;
             fds->first_gen = after > fds->first_gen ? after : fds->first_gen;
         }
+        assert(fds->made > 0 && fds->empty_chunks <= fds->made);
         chunk_remove(fds, &fds->empty, number);
         xev__free(fds->allocator, chunk->entries, CHUNK_BYTES);
         *chunk = (struct xev__fd_chunk){0};
@@ -182,7 +186,8 @@ struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd) {
     if (e != NULL) {
         return e;
     }
-    /* A number that is no descriptor's may be of any size: no room is made for it. */
+    /* The program may pass any number. The table grows only for the number of an open descriptor.
+     */
     if ((uint32_t)fd >= fds->index_len &&
         (!xev__os_is_open(fd) || !grow_index(fds, (uint32_t)fd))) {
         return NULL;
@@ -208,6 +213,7 @@ void xev__fds_reclaim(struct xev__fds *fds, struct xev__fd *e) {
 }
 
 void xev__fds_drop(struct xev__fds *fds, struct xev__fd *e) {
+    assert(e->fd != XEV_INVALID_FD && fds->index[e->fd] == e->index + 1);
     fds->index[e->fd] = 0;
     e->fd = XEV_INVALID_FD;
     e->gen++;
@@ -225,7 +231,7 @@ void xev__forget_stale(xev_loop *loop, xev_fd fd) {
 
 static void wait_push(struct xev__fds *fds, enum xev__wait wait, struct xev__fd *e) {
     if (e->waits[wait]) {
-        return; /* from an operation cancelled since, or the other direction: one entry serves */
+        return; /* listed for its other queue, or for an operation that was cancelled since */
     }
     e->waits[wait] = true;
     e->next_waiting[wait] = NULL;
@@ -239,6 +245,7 @@ static void wait_push(struct xev__fds *fds, enum xev__wait wait, struct xev__fd 
 
 static struct xev__fd *wait_pop(struct xev__fds *fds, enum xev__wait wait) {
     struct xev__fd *e = fds->waiting[wait].head;
+    assert(e != NULL && e->waits[wait]);
     fds->waiting[wait].head = e->next_waiting[wait];
     if (fds->waiting[wait].head == NULL) {
         fds->waiting[wait].tail = NULL;
@@ -247,9 +254,9 @@ static struct xev__fd *wait_pop(struct xev__fds *fds, enum xev__wait wait) {
     return e;
 }
 
-/* Restart the heads of e's queues that starved; they may have been cancelled since. True: the one
- * that reads is started. */
-static bool restart(xev_loop *loop, struct xev__fd *e) {
+/* Start the heads of e's queues that are STARVED. They may have been cancelled meanwhile. True: the
+ * head of the read queue was started. */
+static bool restart_starved(xev_loop *loop, struct xev__fd *e) {
     xev_completion *c = e->head[XEV__WRITE];
     if (c != NULL && c->state == XEV__STARVED) {
         c->state = XEV__STARTED;
@@ -275,8 +282,8 @@ static xev_cb_action retry_paused(xev_loop *loop, xev_completion *c, int result,
     return XEV_DISARM;
 }
 
-/* Arm the loop's timer for what waits, unless it comes earlier anyway. */
-static void retry_by(xev_loop *loop, uint64_t deadline_ns) {
+/* Have the loop's retry timer expire at deadline_ns at the latest. */
+static void arm_retry_timer(xev_loop *loop, uint64_t deadline_ns) {
     xev_completion *timer = &loop->retry;
     if (timer->state == XEV__DEAD) {
         (void)xev__begin("the loop's retry", loop, timer, XEV__OP_TIMER, NULL, retry_paused);
@@ -288,8 +295,8 @@ static void retry_by(xev_loop *loop, uint64_t deadline_ns) {
     }
 }
 
-/* How long something waits that nothing announces: memory, or room at a Unix socket. Whatever frees
- * it in the meantime is not known to us: other threads and other libraries do so too. */
+/* How long an operation waits for a resource whose return nobody reports: memory, descriptors, or
+ * room at a Unix socket. Other threads and other libraries may give the resource back. */
 #define RETRY_NS 10000000u
 
 void xev__fds_starve(xev_loop *loop, struct xev__fd *e, bool want_buffer) {
@@ -297,16 +304,18 @@ void xev__fds_starve(xev_loop *loop, struct xev__fd *e, bool want_buffer) {
         xev__fds_pause(loop, e, e->head[XEV__READ]);
         return;
     }
+    assert(e->head[XEV__READ] != NULL && (e->head[XEV__READ]->flags & XEV__F_LOAN) != 0);
     e->head[XEV__READ]->state = XEV__STARVED;
     xev__count(&loop->count.starved, 1);
     wait_push(loop->fds, XEV__WAIT_BUFFER, e);
 }
 
 void xev__fds_pause(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+    assert(c != NULL && c->state == XEV__STARTED && c == e->head[xev__dir(c)]);
     c->state = XEV__STARVED;
     xev__count(&loop->count.paused, 1);
     wait_push(loop->fds, XEV__WAIT_TIME, e);
-    retry_by(loop, xev__deadline(xev__os_now_ns(), RETRY_NS));
+    arm_retry_timer(loop, xev__deadline(xev__os_now_ns(), RETRY_NS));
 }
 
 void xev__fds_pause_accept(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
@@ -314,7 +323,7 @@ void xev__fds_pause_accept(xev_loop *loop, struct xev__fd *e, xev_completion *c)
     c->state = XEV__STARVED;
     xev__count(&loop->count.paused, 1);
     wait_push(loop->fds, XEV__WAIT_TIME, e);
-    retry_by(loop, c->arg.accept.again_ns);
+    arm_retry_timer(loop, c->arg.accept.again_ns);
 }
 
 bool xev__fds_feed(xev_loop *loop) {
@@ -324,15 +333,15 @@ bool xev__fds_feed(xev_loop *loop) {
     }
     uint32_t limit = loop->ops->buffers_free(loop);
     while (limit > 0 && fds->waiting[XEV__WAIT_BUFFER].head != NULL) {
-        if (restart(loop, wait_pop(fds, XEV__WAIT_BUFFER))) {
+        if (restart_starved(loop, wait_pop(fds, XEV__WAIT_BUFFER))) {
             limit--;
         }
     }
     return fds->waiting[XEV__WAIT_BUFFER].head != NULL && loop->ops->buffers_free(loop) > 0;
 }
 
-/* An accept whose time has not come. */
-static bool waits_longer(const xev_loop *loop, const struct xev__fd *e) {
+/* Whether e waits only for an accept that is not due yet. */
+static bool accept_must_wait(const xev_loop *loop, const struct xev__fd *e) {
     const xev_completion *c = e->head[XEV__READ], *writer = e->head[XEV__WRITE];
     return c != NULL && c->op == XEV__OP_ACCEPT && c->state == XEV__STARVED &&
            c->arg.accept.again_ns > loop->now_ns &&
@@ -344,11 +353,11 @@ void xev__fds_resume_paused(xev_loop *loop) {
     const struct xev__fd *e = NULL, *last = fds->waiting[XEV__WAIT_TIME].tail;
     while (e != last) {
         struct xev__fd *next = wait_pop(fds, XEV__WAIT_TIME);
-        if (waits_longer(loop, next)) {
+        if (accept_must_wait(loop, next)) {
             wait_push(fds, XEV__WAIT_TIME, next);
-            retry_by(loop, next->head[XEV__READ]->arg.accept.again_ns);
+            arm_retry_timer(loop, next->head[XEV__READ]->arg.accept.again_ns);
         } else {
-            (void)restart(loop, next);
+            (void)restart_starved(loop, next);
         }
         e = next;
     }

@@ -85,14 +85,14 @@ int xev_loop_init_options(xev_loop *loop, const xev_loop_options *options) {
 
 /* ---- polls that fail ---- */
 
-#define LOOK_AGAIN_NS 100000000u   /* how long a loop sleeps at most where wakes have failed */
+#define LOOK_AGAIN_NS 100000000u   /* the longest sleep once the system has refused a wake */
 #define FAILING_MAX_NS 1000000000u /* how long a shortage may last */
-#define FAILING_MIN_TRIES 10u      /* ... and this often it is tried, however busy the machine */
+#define FAILING_MIN_TRIES 10u      /* polls before that, however slow the machine is */
 #define NAP_MAX_MS 64u
-#define INTERRUPTS_IN_A_ROW 16u /* more of them than signals that come by chance */
+#define INTERRUPTS_IN_A_ROW 16u /* so many are not signals that come by chance */
 
-/* For want of memory, which others may give back. */
-static bool may_pass(int code) {
+/* Whether code names a shortage of memory, which may pass. */
+static bool is_shortage(int code) {
     return code == XEV_ENOMEM || code == XEV_ENOBUFS || code == XEV_EAGAIN || code == XEV_EBUSY;
 }
 
@@ -105,11 +105,11 @@ static uint32_t nap_ms(const xev_loop *loop, int code) {
     return doubled < 6 ? 1u << doubled : NAP_MAX_MS;
 }
 
-/* The poll, of which rc is the answer, failed; timeout_ns is what it could have waited. 0: try
- * again. Otherwise it failed for good. */
+/* The backend's poll has failed with rc; timeout_ns is its time limit. Returns 0 if the next turn
+ * is to poll again, else the code with which the run ends. */
 static int poll_failed(xev_loop *loop, int rc, uint64_t timeout_ns) {
     assert(rc < 0 && loop->failed_call != NULL);
-    if (!may_pass(rc) && rc != XEV_EINTR) {
+    if (!is_shortage(rc) && rc != XEV_EINTR) {
         return rc;
     }
     uint64_t now = xev__os_now_ns();
@@ -151,7 +151,7 @@ static uint64_t until_next_timer(xev_loop *loop) {
     return first->deadline_ns > now ? first->deadline_ns - now : 0;
 }
 
-static void own(xev_loop *loop) {
+static void own_loop_thread(xev_loop *loop) {
     uint64_t me = xev__os_thread_id();
     if (loop->thread != me) {
         loop->thread = me;
@@ -172,7 +172,7 @@ static _Noreturn void foreign_thread(const char *call, const xev_loop *loop) {
 #if !defined(NDEBUG)
 void xev__check_other_thread(const char *call, const xev_loop *loop) {
     if (xev__forked(loop)) {
-        return; /* the call says so itself, or is for the child to get rid of the loop */
+        return; /* the call reports it, or serves the child to get rid of the loop */
     }
     /* A join may return a moment before the kernel has forgotten the thread. */
     for (int tries = 0; !xev__os_thread_has_ended(loop->thread_number); tries++) {
@@ -184,25 +184,26 @@ void xev__check_other_thread(const char *call, const xev_loop *loop) {
 }
 #endif
 
-/* The loop's from now on. */
+/* The calling thread becomes the loop's thread, unless the loop has another one. */
 static void check_thread(const char *call, xev_loop *loop) {
     if (loop->thread != 0 && loop->thread != xev__os_thread_id()) {
         foreign_thread(call, loop);
     }
-    own(loop);
+    own_loop_thread(loop);
 }
 
 static bool loop_stop_wanted(xev_loop *loop) { return ck_pr_load_32(&loop->stop) != 0; }
 
-/* Look for work for a while before sleeping. True: the kernel was asked, and there is some. */
-static bool spin(xev_loop *loop, uint64_t timeout_ns, int *rc) {
+/* Look for work for a while, without sleeping. True: the backend was polled and found some, or
+ * failed with *rc. */
+static bool spin_for_work(xev_loop *loop, uint64_t timeout_ns, int *rc) {
     uint64_t now = xev__os_now_ns();
     uint64_t limit = timeout_ns < loop->options.spin_ns ? timeout_ns : loop->options.spin_ns;
     uint64_t end = now + limit;
     uint64_t callbacks = loop->count.callbacks;
     for (; now < end; now = xev__os_now_ns()) {
         if (!xev_mpsc_empty(loop->inbox) || loop_stop_wanted(loop)) {
-            return false; /* the kernel is asked as well, or a full inbox would keep I/O out */
+            return false; /* the turn polls as well, since a busy inbox must not keep I/O waiting */
         }
         if (loop->ops->peek == NULL || loop->ops->peek(loop)) {
             *rc = poll_backend(loop, 0);
@@ -240,7 +241,7 @@ static void call_hooks(xev_loop *loop, xev_hook_when when) {
     }
 }
 
-static int turn(xev_loop *loop, bool block) {
+static int run_turn(xev_loop *loop, bool block) {
     xev__count(&loop->count.turns, 1);
     call_hooks(loop, XEV_HOOK_BEFORE_POLL);
     call_hooks(loop, XEV_HOOK_FLUSH);
@@ -251,7 +252,7 @@ static int turn(xev_loop *loop, bool block) {
     bool hurry = xev__fds_feed(loop) || loop->pending.head != NULL || loop->tries.head != NULL;
     uint64_t timeout = block && !hurry ? until_next_timer(loop) : 0;
     if (timeout > 0 && loop->options.spin_ns > 0) {
-        polled = spin(loop, timeout, &rc);
+        polled = spin_for_work(loop, timeout, &rc);
         timeout = until_next_timer(loop);
     }
     if (!polled) {
@@ -260,7 +261,7 @@ static int turn(xev_loop *loop, bool block) {
             if (!parked || loop_stop_wanted(loop)) {
                 timeout = 0;
             } else if (timeout > LOOK_AGAIN_NS && xev__wakes_refused()) {
-                timeout = LOOK_AGAIN_NS; /* who wakes us may be refused, too */
+                timeout = LOOK_AGAIN_NS; /* the next wake may be refused, too */
             }
         }
         if (timeout > 0) {
@@ -290,8 +291,8 @@ static int turn(xev_loop *loop, bool block) {
     return rc;
 }
 
-/* The host has waited. */
-static void end_wait(xev_loop *loop) {
+/* A host that embeds the loop has ended its wait. */
+static void end_host_wait(xev_loop *loop) {
     if (loop->waited_for) {
         loop->waited_for = false;
         xev_mpsc_unpark(loop->inbox);
@@ -303,9 +304,9 @@ uint64_t xev_loop_prepare_wait_ns(xev_loop *loop) {
     if (loop->running || loop->deinit) {
         xev__misuse("xev_loop_prepare_wait_ns", "the loop is running or being deinitialised", loop);
     }
-    end_wait(loop);
+    end_host_wait(loop);
     if (xev__forked(loop)) {
-        return 0; /* the run will say so */
+        return 0; /* xev_loop_run will report it */
     }
     check_thread("xev_loop_prepare_wait_ns", loop);
     loop->hosted = true;
@@ -347,7 +348,7 @@ int xev_loop_run(xev_loop *loop, xev_run_mode_t mode) {
         return XEV_EBUSY;
     }
     check_thread("xev_loop_run", loop);
-    end_wait(loop);
+    end_host_wait(loop);
     int rc = 0;
     uint64_t callbacks = loop->count.callbacks;
     loop->running = true;
@@ -356,17 +357,18 @@ int xev_loop_run(xev_loop *loop, xev_run_mode_t mode) {
     if (loop->write_signals_thread != 0) {
         xev__block_write_signals(loop);
     }
-    /* What woke a host is taken in though it is nobody's, or it would go on waking it. */
+    /* A hosted loop takes in every event, even without active operations. Else the event that woke
+     * the host would wake it again. */
     bool looks = mode == XEV_RUN_NO_WAIT && (loop->active > 0 || loop->hosted);
     while (!loop_stop_wanted(loop) && (loop->referenced > 0 || looks)) {
-        rc = turn(loop, mode != XEV_RUN_NO_WAIT);
+        rc = run_turn(loop, mode != XEV_RUN_NO_WAIT);
         if (rc != 0 || mode == XEV_RUN_NO_WAIT ||
             (mode == XEV_RUN_ONCE && loop->count.callbacks != callbacks)) {
             break;
         }
     }
     if (rc == 0) {
-        loop->failed_call = NULL; /* what was tried again is no failure */
+        loop->failed_call = NULL; /* a failed poll that was repeated is no failure of the run */
     }
     ck_pr_store_32(&loop->stop, 0); /* it was for this run, whatever ended it */
     loop->running = false;
@@ -398,7 +400,8 @@ void xev__signal(xev_loop *loop) {
 
 void xev_loop_stop(xev_loop *loop) {
     xev__check_loop("xev_loop_stop", loop);
-    /* The count lets a deinit that this stop brings about wait for us to be out of the loop. */
+    /* The run may end and deinit the loop while this call still uses it. Deinit waits until the
+     * count is zero. */
     xev__visit_begin(&loop->notifiers);
     ck_pr_store_32(&loop->stop, 1);
     if (xev_mpsc_wake(loop->inbox)) {
@@ -464,7 +467,7 @@ static void stop_everything(xev_loop *loop) {
         }
         struct xev__fd *e = xev__fds_entry(loop->fds, i);
         for (int d = 0; e->fd != XEV_INVALID_FD && d < XEV__DIRS; d++) {
-            /* Backwards: stopping a head would start the next. */
+            /* From the tail on: stopping the head first would start the next operation. */
             for (xev_completion *c = e->tail[d], *prev; c != NULL; c = prev) {
                 prev = c->at.link.prev;
                 (void)xev__stop(loop, c);
@@ -480,22 +483,23 @@ void xev_loop_deinit(xev_loop *loop) {
     }
     xev__check_thread("xev_loop_deinit", loop);
     loop->deinit = true;
-    own(loop); /* for the callbacks from here on */
+    own_loop_thread(loop); /* for the callbacks from here on */
     if (xev__forked(loop)) {
         xev__forget_everything(loop);
         loop->ops->deinit(loop);
         free_parts(loop);
         return;
     }
-    end_wait(loop);
+    end_host_wait(loop);
     stop_everything(loop);
     while (loop->active > 0) {
         if (loop->ops->abandon != NULL) {
             loop->ops->abandon(loop);
         }
-        xev__note_call(loop, XEV__CODE(xev_loop_deinit)); /* it may be the pool that lasts */
+        /* No callback is running: a long wait here is a wait for the pool. */
+        xev__note_call(loop, XEV__CODE(xev_loop_deinit));
         bool parked = loop->pending.head == NULL && xev_mpsc_park(loop->inbox);
-        /* The limit is for a failing kernel: nothing here may hang without looking again. */
+        /* The time limit is for a failing kernel, which may never report an event. */
         int rc = poll_backend(loop, parked ? 10 * 1000 * 1000 : 0);
         if (rc < 0 && loop->ops->give_up != NULL) {
             loop->ops->give_up(loop);
@@ -604,7 +608,7 @@ void xev_loop_hook_add(xev_loop *loop, xev_hook_when when, xev_hook *hook) {
         xev__misuse("xev_loop_hook_add", "hook or its callback is null, or it is added", hook);
     }
     xev_hook *head = &loop->hooks[when];
-    xev_hook *next = when == XEV_HOOK_FLUSH ? head->next : head; /* first, or else last */
+    xev_hook *next = when == XEV_HOOK_FLUSH ? head->next : head; /* first; other hooks last */
     hook->next = next;
     hook->prev = next->prev;
     hook->prev->next = hook;

@@ -1,4 +1,5 @@
-/* Operations on the thread pool: out by a task in the completion, back through the loop's inbox. */
+/* Operations on the thread pool. The completion holds the pool's task. A pool thread gives the
+ * completion back through the loop's inbox. */
 #include <assert.h>
 #include <ck_pr.h>
 
@@ -6,9 +7,11 @@
 #include "xev/core/core.h"
 #include "xev/os/clock.h"
 
-/* Works without a deadline are listed by the heap node they do not need, for the loop's deinit;
- * the others stand in the timer heap. */
+/* The loop's deinit must find every completion that is on the pool. One with a deadline stands
+ * among the timers. One without a deadline stands in loop->works, linked by its unused heap node.
+ */
 void xev__work_link(xev_loop *loop, xev_completion *c) {
+    assert((c->flags & (XEV__F_WORKS | XEV__F_DEADLINE)) == 0);
     c->flags |= XEV__F_WORKS;
     c->heap.prev = NULL;
     c->heap.next = loop->works;
@@ -19,6 +22,7 @@ void xev__work_link(xev_loop *loop, xev_completion *c) {
 }
 
 void xev__work_unlink(xev_loop *loop, xev_completion *c) {
+    assert((c->flags & XEV__F_WORKS) != 0 && loop->works != NULL);
     c->flags &= (uint16_t)~XEV__F_WORKS;
     if (c->heap.prev != NULL) {
         c->heap.prev->heap.next = c->heap.next;
@@ -34,16 +38,19 @@ static struct xev__request *request_of(xev_completion *c) {
     return (struct xev__request *)(void *)c;
 }
 
-/* What the function is called with: a request is of the library, and the userdata its user's. */
-static void *argument(xev_completion *c) {
+/* The argument of the work function. A request's function belongs to the library and gets the
+ * request, since the userdata belongs to the user. */
+static void *work_argument(xev_completion *c) {
     return c->op == XEV__OP_REQUEST ? (void *)c : c->userdata;
 }
 
-static void run(xev_threadpool_task *task) {
+/* On a thread of the pool. */
+static void run_work(xev_threadpool_task *task) {
     xev_completion *c = (xev_completion *)(void *)((char *)task - offsetof(xev_completion, at));
     xev_loop *loop = c->loop;
-    c->result = c->arg.work(argument(c));
-    /* The loop may finish c and be gone as soon as c is pushed, but for this count. */
+    c->result = c->arg.work(work_argument(c));
+    /* As soon as c is pushed, the loop may finish c and end. While this count is held it does not
+     * end. */
     xev__visit_begin(&loop->notifiers);
     if (xev_mpsc_push(loop->inbox, &c->at.inbox.node)) {
         xev__signal(loop);
@@ -51,7 +58,7 @@ static void run(xev_threadpool_task *task) {
     xev__visit_end(&loop->notifiers);
 }
 
-static void schedule(xev_loop *loop, xev_completion *c) {
+static void schedule_work(xev_loop *loop, xev_completion *c) {
     xev_threadpool *pool = loop->options.thread_pool;
     xev_completion *cancels = c->at.link.cancels;
     c->state = XEV__POOL;
@@ -60,7 +67,7 @@ static void schedule(xev_loop *loop, xev_completion *c) {
     }
     xev_threadpool_batch batch;
     xev_threadpool_batch_init(&batch);
-    xev_threadpool_task_init(&c->at.task, run);
+    xev_threadpool_task_init(&c->at.task, run_work);
     xev_threadpool_batch_push_task(&batch, &c->at.task);
     int rc = xev_threadpool_schedule_lane(pool, &batch, (enum xev_threadpool_lane)c->slot);
     if (rc < 0) {
@@ -71,26 +78,26 @@ static void schedule(xev_loop *loop, xev_completion *c) {
 
 /* ---- requests that may not need a thread ---- */
 
-/* What a turn gives them, so that timers, messages and connections are not kept waiting: so many,
- * so much copied (each counting as one small copy more), and so long since the turn's time was
- * taken, callbacks included. The clock is looked at after every few. */
+/* The limits of one turn, so that timers, messages and connections are not kept waiting: the number
+ * of tries; the bytes copied, to which each try adds EACH_BYTES for its own cost; the time since
+ * the turn read the clock, callbacks included. The clock is read once in TRIES_PER_LOOK tries. */
 #define TURN_TRIES 32u
 #define TURN_BYTES ((uint64_t)256 << 10)
 #define EACH_BYTES 4096u
 #define TURN_NS 50000u
 #define TRIES_PER_LOOK 4u
 
-/* c has its turn on its descriptor. */
-static void run_request(xev_loop *loop, xev_completion *c) {
+/* Begin a request that need not wait for another request. */
+static void begin_request(xev_loop *loop, xev_completion *c) {
     if (request_of(c)->link.try_now == NULL) {
-        schedule(loop, c);
+        schedule_work(loop, c);
         return;
     }
     c->state = XEV__TRY;
     xev__list_push(&loop->tries, c);
 }
 
-/* A turn that has made n tries and copied so many bytes may make one more. */
+/* Whether a turn that has made n tries and copied so many bytes may make another try. */
 static bool may_try(const xev_loop *loop, uint32_t n, uint64_t bytes) {
     if (n >= TURN_TRIES || bytes >= TURN_BYTES || ck_pr_load_32(&loop->stop) != 0) {
         return false;
@@ -109,7 +116,7 @@ void xev__run_tries(xev_loop *loop) {
         bytes += link->try_bytes + EACH_BYTES;
         int rc = link->try_now(c);
         if (rc == XEV_EAGAIN) {
-            schedule(loop, c);
+            schedule_work(loop, c);
         } else {
             xev__finish(loop, c, rc, false);
         }
@@ -118,7 +125,7 @@ void xev__run_tries(xev_loop *loop) {
 
 /* ---- requests on a descriptor ---- */
 
-static bool attach(xev_loop *loop, xev_completion *c) {
+static bool request_attach(xev_loop *loop, xev_completion *c) {
     int code;
     struct xev__fd *e = xev__entry_for(loop, c->fd, &code);
     if (e == NULL) {
@@ -171,13 +178,13 @@ void xev__request_detach(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     }
     xev_completion *next = e->in_order;
     while (next != NULL && next->state != XEV__QUEUED) {
-        next = request_of(next)->link.next; /* cancelled, its callback is to come */
+        next = request_of(next)->link.next; /* it was cancelled, and its callback is due */
     }
     e->in_order_now = next;
     if (next != NULL && loop->deinit) {
         xev__pend(loop, next, XEV_ECANCELED);
     } else if (next != NULL) {
-        run_request(loop, next);
+        begin_request(loop, next);
     }
 }
 
@@ -224,12 +231,12 @@ void xev__work_start(xev_loop *loop, xev_completion *c) {
     }
     assert(c->op == XEV__OP_REQUEST || c->fd == XEV_INVALID_FD);
     if (c->slot == (uint32_t)XEV_LANE_COUNT) {
-        xev__pend(loop, c, c->arg.work(argument(c)));
+        xev__pend(loop, c, c->arg.work(work_argument(c)));
     } else if (loop->options.thread_pool == NULL) {
         xev__pend(loop, c, XEV_ENOPOOL);
     } else if (c->fd == XEV_INVALID_FD) {
-        schedule(loop, c);
-    } else if (attach(loop, c)) {
-        run_request(loop, c);
+        schedule_work(loop, c);
+    } else if (request_attach(loop, c)) {
+        begin_request(loop, c);
     }
 }

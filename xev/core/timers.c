@@ -20,22 +20,24 @@
 
 #include "xev/core/core.h"
 
-/* What one arming may have to sort at most: 10 to 50 us. */
+/* How many timers an arming may have to sort. That takes 10 to 50 us. */
 #define NURSERY_MAX 512u
 
-static bool less(const xev_completion *a, const xev_completion *b) {
+static bool is_earlier(const xev_completion *a, const xev_completion *b) {
     if (a->deadline_ns != b->deadline_ns) {
         return a->deadline_ns < b->deadline_ns;
     }
     return (int32_t)(a->seq - b->seq) < 0;
 }
 
-static xev_completion *meld(xev_completion *a, xev_completion *b) {
-    if (less(b, a)) {
+/* The root that is earlier becomes the parent of the other root. Returns it. */
+static xev_completion *meld_heaps(xev_completion *a, xev_completion *b) {
+    if (is_earlier(b, a)) {
         xev_completion *t = a;
         a = b;
         b = t;
     }
+    assert(a != b);
     b->heap.prev = a;
     b->heap.next = a->heap.child;
     if (b->heap.next != NULL) {
@@ -55,7 +57,7 @@ static xev_completion *meld_siblings(xev_completion *c) {
         a->heap.next = NULL;
         if (b != NULL) {
             b->heap.next = NULL;
-            a = meld(a, b);
+            a = meld_heaps(a, b);
         }
         a->heap.prev = pairs;
         pairs = a;
@@ -65,7 +67,7 @@ static xev_completion *meld_siblings(xev_completion *c) {
         pairs = root->heap.prev;
         while (pairs != NULL) {
             xev_completion *next = pairs->heap.prev;
-            root = meld(root, pairs);
+            root = meld_heaps(root, pairs);
             pairs = next;
         }
         root->heap.prev = NULL;
@@ -74,16 +76,17 @@ static xev_completion *meld_siblings(xev_completion *c) {
     return root;
 }
 
-/* Two heaps of one rank are one of the next. The last rank may hold any number. */
+/* Two heaps of one rank become one heap of the next rank. A heap of the last rank may hold any
+ * number of timers. */
 static void add_heap(struct xev__forest *f, xev_completion *root) {
     uint32_t rank = 0;
     while ((f->used & 1u << rank) != 0 && rank < XEV__FOREST_RANKS - 1) {
-        root = meld(root, f->roots[rank]);
+        root = meld_heaps(root, f->roots[rank]);
         f->used &= ~(1u << rank);
         rank++;
     }
     if ((f->used & 1u << rank) != 0) {
-        root = meld(root, f->roots[rank]);
+        root = meld_heaps(root, f->roots[rank]);
     }
     assert(root->heap.prev == NULL && root->heap.next == NULL);
     f->roots[rank] = root;
@@ -105,11 +108,11 @@ static void sort_nursery(struct xev__timers *t) {
     }
     for (uint32_t rank = 0; sorted.used >> rank != 0; rank++) {
         if ((sorted.used & 1u << rank) != 0) {
-            root = root != NULL ? meld(root, sorted.roots[rank]) : sorted.roots[rank];
+            root = root != NULL ? meld_heaps(root, sorted.roots[rank]) : sorted.roots[rank];
         }
     }
     assert(root != NULL);
-    if (t->first != NULL && less(root, t->first)) {
+    if (t->first != NULL && is_earlier(root, t->first)) {
         t->first = root;
     }
     add_heap(&t->forest, root);
@@ -118,6 +121,8 @@ static void sort_nursery(struct xev__timers *t) {
 }
 
 void xev__timers_insert(struct xev__timers *t, xev_completion *c) {
+    assert(t->nursery_len < NURSERY_MAX);
+    assert((t->nursery_len == 0) == (t->nursery == NULL));
     c->heap.child = c;
     c->heap.prev = NULL;
     c->heap.next = t->nursery;
@@ -145,7 +150,7 @@ static void remove_root(struct xev__timers *t, const xev_completion *c, xev_comp
         f->used &= ~(1u << rank);
     }
     if (t->first == c) {
-        t->first = NULL; /* looked for when it is asked for */
+        t->first = NULL; /* found again by xev__timers_first */
     }
 }
 
@@ -194,7 +199,7 @@ void xev__timers_remove(struct xev__timers *t, xev_completion *c) {
 static xev_completion *first_of_forest(const struct xev__forest *f) {
     xev_completion *first = NULL;
     for (uint32_t rank = 0; f->used >> rank != 0 && rank < XEV__FOREST_RANKS; rank++) {
-        if ((f->used & 1u << rank) != 0 && (first == NULL || less(f->roots[rank], first))) {
+        if ((f->used & 1u << rank) != 0 && (first == NULL || is_earlier(f->roots[rank], first))) {
             first = f->roots[rank];
         }
     }

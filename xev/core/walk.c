@@ -1,5 +1,6 @@
-/* What a loop is doing: a walk over all the places in which an active completion stands (they are
- * drawn in core.h), and, in debug builds, a table of where each was started. */
+/* The walk over everything that is active in a loop. It visits all places in which an active
+ * completion may stand (core.h lists them). Debug builds also have a table that names the call that
+ * started each completion. */
 #include <string.h>
 
 #include "xev/core/core.h"
@@ -13,7 +14,8 @@ const char *xev__op_name(int op) {
 
 /* ---- the walk ---- */
 
-/* The operation that the loop's own operation is a part of, where no other place names it. */
+/* The operation that part, one of the loop's own operations, belongs to. NULL if there is none, or
+ * if the walk finds it in another place. */
 static xev_completion *whole_of(const xev_completion *part) {
     xev_completion *c = part->userdata;
     if (c == NULL || xev__kinds[c->op].named_by == NULL || !xev__kinds[c->op].named_by(c, part)) {
@@ -35,7 +37,7 @@ static void visit(const xev_loop *loop, xev_completion *c, xev__visit_fn fn, voi
     }
     for (xev_completion *next; cancel != NULL; cancel = next) {
         next = cancel->at.link.next;
-        visit(loop, cancel, fn, arg); /* which others may be aimed at */
+        visit(loop, cancel, fn, arg); /* a cancel may itself be the target of cancels */
     }
     fn(loop, c, arg);
 }
@@ -47,13 +49,13 @@ static void visit_list(const xev_loop *loop, xev_completion *c, xev__visit_fn fn
     }
 }
 
-/* On the pool, and in no descriptor's lists. */
+/* Whether c is on the pool and in no list of a descriptor. */
 static bool only_on_pool(const xev_completion *c) {
     return c->state == XEV__POOL && (c->flags & XEV__F_COUNTED) == 0;
 }
 
-/* Timers, closes that linger, and work that has a deadline; other operations with one are found
- * elsewhere. */
+/* Visit c if it is a timer, a close that lingers, or work with a deadline. Other operations with a
+ * deadline are visited in another place. */
 static void visit_timer(const xev_loop *loop, xev_completion *c, xev__visit_fn fn, void *arg) {
     if (c->state == XEV__TIMER || c->state == XEV__LINGERING || only_on_pool(c)) {
         visit(loop, c, fn, arg);
@@ -67,7 +69,7 @@ static void visit_heap(const xev_loop *loop, xev_completion *root, xev__visit_fn
         xev_completion *next = leaf ? c->heap.next : c->heap.child;
         for (xev_completion *up = c; leaf && next == NULL && up->heap.prev != NULL;) {
             bool first = up->heap.prev->heap.child == up;
-            up = up->heap.prev; /* a sibling, or from the first of them the parent */
+            up = up->heap.prev; /* the left sibling, or the parent of a first child */
             next = first ? up->heap.next : NULL;
         }
         visit_timer(loop, c, fn, arg);
@@ -107,7 +109,8 @@ static void visit_of_kind(const xev_loop *loop, xev_completion *c, void *arg) {
     visit(loop, c, visitor->fn, visitor->arg);
 }
 
-/* Once for every active completion but the loop's own. fn may end it and must not touch others. */
+/* Call fn once for every active completion except the loop's own. fn may end that completion and
+ * must not touch any other. */
 static void visit_all(const xev_loop *loop, xev__visit_fn fn, void *arg) {
     visit_timers(loop, fn, arg);
     for (xev_completion *c = loop->works, *next; c != NULL; c = next) {
@@ -238,11 +241,11 @@ void xev_loop_walk(const xev_loop *loop, void *userdata, xev_walk_cb cb) {
     visit_all(loop, report, &walk);
 }
 
-/* ", by xev_tcp_recv from server+0x12ab", as far as that is known. */
+/* Such as ", by xev_tcp_recv from server+0x12ab". Unknown parts are left out. */
 static void describe_start(const xev_active *a, char *text, size_t len_bytes) {
     char place[96] = "";
     if (a->from != NULL) {
-        /* Before the return address: the line of the call, and not of what follows it. */
+        /* The return address may belong to the next line. The byte before it is of the call. */
         xev__os_code_place((const char *)a->from - 1, place, sizeof place);
     }
     bool known = a->call != NULL;
@@ -250,7 +253,7 @@ static void describe_start(const xev_active *a, char *text, size_t len_bytes) {
              a->from != NULL ? " from " : "", place);
 }
 
-static void print(const xev_active *a, void *userdata) {
+static void print_active(const xev_active *a, void *userdata) {
     char fd[24] = "", due[40] = "", start[160];
     if (a->fd != XEV_INVALID_FD) {
         snprintf(fd, sizeof fd, "fd %lld", (long long)a->fd);
@@ -277,20 +280,20 @@ void xev_loop_print_active(const xev_loop *loop, FILE *to) {
     xev__check_pointer("xev_loop_print_active", "stream is null", to);
     fprintf(to, "xev: loop %p (%s): %u active, %u of them keep it going\n", (const void *)loop,
             loop->ops->name, loop->active - loop->internal, loop->referenced);
-    struct walk walk = {print, to}; /* whichever thread a debugger is looking at */
+    struct walk walk = {print_active, to}; /* whichever thread a debugger is looking at */
     visit_all(loop, report, &walk);
 }
 
 /* ---- fork ---- */
 
-static void forget(const xev_loop *loop, xev_completion *c, void *arg) {
+static void mark_dead(const xev_loop *loop, xev_completion *c, void *arg) {
     (void)loop;
     (void)arg;
     c->state = XEV__DEAD;
 }
 
 void xev__forget_everything(xev_loop *loop) {
-    visit_all(loop, forget, NULL);
+    visit_all(loop, mark_dead, NULL);
     xev__watchers_unbind(loop);
 }
 
@@ -303,25 +306,26 @@ void xev__starts_free(xev_loop *loop) { (void)loop; }
 
 _Thread_local const void *xev__call_from;
 
-/* Open addressing, linear probing, at most half full. What finds no memory is not known. */
+/* A hash table with open addressing and linear probing, at most half full. A start for which there
+ * is no memory is not recorded. */
 struct xev__starts {
     struct xev__start *slots;
     uint32_t len, used;
 };
 
-static uint32_t home(const struct xev__starts *t, const xev_completion *c) {
+static uint32_t home_slot(const struct xev__starts *t, const xev_completion *c) {
     return (uint32_t)(((uint64_t)(uintptr_t)c >> 3) * 0x9e3779b97f4a7c15u >> 32) & (t->len - 1);
 }
 
-static uint32_t seek(const struct xev__starts *t, const xev_completion *c) {
-    uint32_t i = home(t, c);
+static uint32_t find_slot(const struct xev__starts *t, const xev_completion *c) {
+    uint32_t i = home_slot(t, c);
     while (t->slots[i].c != NULL && t->slots[i].c != c) {
         i = (i + 1) & (t->len - 1);
     }
     return i;
 }
 
-static bool make_room(xev_loop *loop) {
+static bool make_starts_room(xev_loop *loop) {
     const xev_allocator *a = &loop->options.allocator;
     if (loop->starts == NULL) {
         loop->starts = xev__alloc_zeroed(a, sizeof *loop->starts, _Alignof(max_align_t));
@@ -338,7 +342,7 @@ static bool make_room(xev_loop *loop) {
     }
     for (uint32_t i = 0; i < t->len; i++) {
         if (t->slots[i].c != NULL) {
-            larger.slots[seek(&larger, t->slots[i].c)] = t->slots[i];
+            larger.slots[find_slot(&larger, t->slots[i].c)] = t->slots[i];
             larger.used++;
         }
     }
@@ -347,11 +351,11 @@ static bool make_room(xev_loop *loop) {
     return true;
 }
 
-void xev__starts_init(xev_loop *loop) { (void)make_room(loop); }
+void xev__starts_init(xev_loop *loop) { (void)make_starts_room(loop); }
 
 void xev__starts_put(xev_loop *loop, struct xev__start start) {
-    if (make_room(loop)) {
-        uint32_t i = seek(loop->starts, start.c);
+    if (make_starts_room(loop)) {
+        uint32_t i = find_slot(loop->starts, start.c);
         loop->starts->used += loop->starts->slots[i].c == NULL;
         loop->starts->slots[i] = start;
     }
@@ -362,7 +366,7 @@ static struct xev__start find_start(const xev_loop *loop, const xev_completion *
     if (t == NULL || t->len == 0) {
         return (struct xev__start){0};
     }
-    return t->slots[seek(t, c)];
+    return t->slots[find_slot(t, c)];
 }
 
 struct xev__start xev__starts_take(xev_loop *loop, const xev_completion *c) {
@@ -370,16 +374,17 @@ struct xev__start xev__starts_take(xev_loop *loop, const xev_completion *c) {
     if (start.c == NULL) {
         return start;
     }
-    /* Close the gap: what stands behind it and could stand in it moves up. */
+    /* Close the gap: a later slot moves into it, unless that is in front of the slot's home. */
     struct xev__starts *t = loop->starts;
-    uint32_t gap = seek(t, c), mask = t->len - 1;
+    uint32_t gap = find_slot(t, c), mask = t->len - 1;
     for (uint32_t i = (gap + 1) & mask; t->slots[i].c != NULL; i = (i + 1) & mask) {
-        if (((i - home(t, t->slots[i].c)) & mask) >= ((i - gap) & mask)) {
+        if (((i - home_slot(t, t->slots[i].c)) & mask) >= ((i - gap) & mask)) {
             t->slots[gap] = t->slots[i];
             gap = i;
         }
     }
     t->slots[gap] = (struct xev__start){0};
+    assert(t->used > 0 && t->slots[gap].c == NULL);
     t->used--;
     return start;
 }
