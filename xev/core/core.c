@@ -10,7 +10,8 @@
 #include <stdlib.h>
 
 /* Two cache lines where pointers have 64 bits: what an operation costs its owner. */
-_Static_assert(sizeof(void *) != 8 || sizeof(xev_completion) <= 128, "part of the contract");
+_Static_assert(sizeof(void *) != 8 || sizeof(xev_completion) <= 128,
+               "the public header promises it");
 
 void xev__misuse(const char *call, const char *what, const void *which) {
     xev__complain("xev: %s: %s (%p)", call, what, which);
@@ -57,7 +58,7 @@ bool xev__begin(const char *call, xev_loop *loop, xev_completion *c, enum xev__o
     if (xev__forked(loop)) {
         xev__misuse(call, "the loop was made before fork(): the child needs its own", loop);
     }
-    if (xev__actives_have(loop, c, c->place)) { /* not a word of c's alone is believed */
+    if (xev__actives_have(loop, c, c->place)) { /* c's memory may hold anything */
         xev__misuse_active(call, c);
     }
 #if !defined(NDEBUG)
@@ -87,8 +88,9 @@ bool xev__begin(const char *call, xev_loop *loop, xev_completion *c, enum xev__o
     return true;
 }
 
-static void unref(xev_completion *c) {
+static void unref_completion(xev_completion *c) {
     if ((c->flags & XEV__F_UNREF) == 0) {
+        assert(c->loop->referenced > 0);
         c->flags |= XEV__F_UNREF;
         c->loop->referenced--;
     }
@@ -98,16 +100,17 @@ void xev__make_internal(xev_loop *loop, xev_completion *c) {
     if ((c->flags & XEV__F_INTERNAL) == 0) {
         c->flags |= XEV__F_INTERNAL;
         loop->internal++;
-        unref(c);
+        unref_completion(c);
     }
 }
 
 /* ---- descriptors' queues ---- */
 
-/* Why xev__fds_get had none. */
-static int no_entry(xev_fd fd) { return xev__os_is_open(fd) ? XEV_ENOMEM : XEV_EBADF; }
+/* Why xev__fds_get made no entry for fd. */
+static int no_entry_code(xev_fd fd) { return xev__os_is_open(fd) ? XEV_ENOMEM : XEV_EBADF; }
 
-/* e's descriptor is being closed. Unless that is past, and e is of what has the number now. */
+/* The entry for an operation on e's descriptor, which is being closed. If the pool has closed it
+ * already and another file has the number, that file gets a new entry. Else NULL and a code. */
 static struct xev__fd *closing_entry(xev_loop *loop, struct xev__fd *e, int *code) {
     xev_fd fd = e->fd;
     if (!xev__kinds[XEV__OP_CLOSE].close_is_past(e->closer)) {
@@ -116,7 +119,7 @@ static struct xev__fd *closing_entry(xev_loop *loop, struct xev__fd *e, int *cod
     }
     assert(e->ops == 0);
     if (!xev__os_is_open(fd)) {
-        *code = XEV_EBADF; /* the entry stays, or the next call would take the number for open */
+        *code = XEV_EBADF; /* the entry stays, so that the next call checks the number again */
         return NULL;
     }
     xev__fds_drop(loop->fds, e);
@@ -128,7 +131,7 @@ static struct xev__fd *closing_entry(xev_loop *loop, struct xev__fd *e, int *cod
 struct xev__fd *xev__entry_for(xev_loop *loop, xev_fd fd, int *code) {
     struct xev__fd *e = xev__fds_get(loop->fds, fd);
     if (e == NULL) {
-        *code = no_entry(fd);
+        *code = no_entry_code(fd);
         return NULL;
     }
     return e->closer == NULL ? e : closing_entry(loop, e, code);
@@ -188,7 +191,7 @@ void xev__submit(xev_loop *loop, xev_completion *c) {
 
 static void start_next(xev_loop *loop, struct xev__fd *e, enum xev__dir d) {
     if (e->starting[d]) {
-        return; /* the caller is a start that failed, below */
+        return; /* called by an operation that ended inside xev__start below; the loop goes on */
     }
     e->starting[d] = true;
     while (e->head[d] != NULL && e->head[d]->state == XEV__QUEUED && e->closer == NULL &&
@@ -213,18 +216,18 @@ void xev__dequeue(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
 }
 
 /* The entry of the descriptor on which c is counted, or NULL. */
-static struct xev__fd *entry_of(const xev_loop *loop, const xev_completion *c) {
+static struct xev__fd *counted_entry(const xev_loop *loop, const xev_completion *c) {
     return (c->flags & XEV__F_COUNTED) != 0 ? xev__fds_find(loop->fds, c->fd) : NULL;
 }
 
-/* c, which is counted on a descriptor, stands in one of its queues. */
-static bool in_queue(const xev_completion *c) {
+/* Whether c, which is counted on a descriptor, stands in one of that descriptor's queues. */
+static bool is_in_queue(const xev_completion *c) {
     return c->op != XEV__OP_REQUEST && (c->state == XEV__QUEUED || c->state == XEV__STARTED ||
                                         c->state == XEV__STARVED || c->state == XEV__STEPPING);
 }
 
-/* c no longer uses its descriptor. */
-static void uncount(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+/* c no longer uses its descriptor, whose entry is e. */
+static void release_entry(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     assert(e->fd == c->fd && e->ops > 0);
     c->flags &= (uint16_t)~XEV__F_COUNTED;
     if (c->op == XEV__OP_REQUEST) {
@@ -250,9 +253,9 @@ static bool blocks_queue(const xev_completion *c, int result) {
     return c->op != XEV__OP_REQUEST && xev__dir(c) != XEV__POLLS && result != XEV_ECANCELED;
 }
 
-/* c's result is about to be delivered: it makes room in its queue. */
+/* c's result is about to be delivered, so the next operation of its queue may start. */
 static void leave_queue(xev_loop *loop, struct xev__fd *e, xev_completion *c, int result) {
-    if (in_queue(c)) {
+    if (is_in_queue(c)) {
         xev__dequeue(loop, e, c);
     } else if (c->state == XEV__PENDING && blocks_queue(c, result)) {
         enum xev__dir d = xev__dir(c);
@@ -264,8 +267,8 @@ static void leave_queue(xev_loop *loop, struct xev__fd *e, xev_completion *c, in
 
 void xev__pend(xev_loop *loop, xev_completion *c, int result) {
     assert(c->state != XEV__DEAD && c->state != XEV__PENDING);
-    struct xev__fd *e = entry_of(loop, c);
-    if (e != NULL && in_queue(c)) {
+    struct xev__fd *e = counted_entry(loop, c);
+    if (e != NULL && is_in_queue(c)) {
         if (blocks_queue(c, result)) {
             e->undelivered_results[xev__dir(c)]++;
         }
@@ -295,7 +298,7 @@ static void resubmit(xev_loop *loop, xev_completion *c, uint16_t flags) {
     }
     c->flags = flags & (XEV__F_MULTI | XEV__F_LOAN | XEV__F_STREAM);
     if ((flags & XEV__F_UNREF) != 0) {
-        unref(c);
+        unref_completion(c);
     }
     if (xev__kinds[op].again != NULL) {
         xev__kinds[op].again(loop, c);
@@ -304,8 +307,8 @@ static void resubmit(xev_loop *loop, xev_completion *c, uint16_t flags) {
     }
 }
 
-/* Cancels that waited for a completion that is over now. The chain has the last one first, and is
- * turned round here: a cancel joins it, and leaves it, in constant time. */
+/* The target of the cancels in chain has ended with result, so they end, too. The last cancel
+ * stands first in the chain, since a cancel joins it at its head. The order is reversed here. */
 static void release_cancels(xev_loop *loop, xev_completion *chain, int result) {
     xev_completion *cancels = NULL;
     while (chain != NULL) {
@@ -322,8 +325,8 @@ static void release_cancels(xev_loop *loop, xev_completion *chain, int result) {
     }
 }
 
-/* The kernel has just made fd. A close of its number that is still active is past, for what had the
- * number before. */
+/* The kernel has just made fd. A close of this number that is still active has closed the file that
+ * had the number before. */
 static void forget_closed(xev_loop *loop, xev_fd fd) {
     xev__forget_hint(loop, fd);
     struct xev__fd *e = xev__fds_find(loop->fds, fd);
@@ -335,7 +338,7 @@ static void forget_closed(xev_loop *loop, xev_fd fd) {
     xev__forget_stale(loop, fd);
 }
 
-/* Takes c out of the timers and of the list of work. Returns what is reported for result. */
+/* Take c out of the timers and of the list of work. Returns the result to report. */
 static int leave_timers_and_pool(xev_loop *loop, xev_completion *c, int result) {
     if ((c->flags & XEV__F_DEADLINE) != 0) {
         xev__timers_remove(&loop->timers, c);
@@ -347,7 +350,7 @@ static int leave_timers_and_pool(xev_loop *loop, xev_completion *c, int result) 
     return timed_out ? XEV_ETIMEDOUT : result;
 }
 
-/* A result of a multishot operation that goes on. */
+/* Deliver a result of a multishot operation that goes on. */
 static inline void deliver_part(xev_loop *loop, xev_completion *c, int result) {
     if (xev__kinds[c->op].makes_fd && result >= 0) {
         forget_closed(loop, result);
@@ -366,7 +369,7 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
         return;
     }
     assert(c->loop == loop && c->state != XEV__DEAD);
-    struct xev__fd *e = entry_of(loop, c);
+    struct xev__fd *e = counted_entry(loop, c);
     if (e != NULL) {
         leave_queue(loop, e, c, result);
     }
@@ -387,17 +390,19 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
         release_cancels(loop, c->at.link.cancels, result);
     }
     if (e != NULL) {
-        uncount(loop, e, c); /* after the cancels: a close is the last to be reported */
+        release_entry(loop, e, c); /* after the cancels: a close is the last to be reported */
     }
 #if !defined(NDEBUG)
     struct xev__start start = xev__starts_take(loop, c);
 #endif
     xev__actives_take(loop, c, c->place);
+    assert(loop->active > 0);
     c->state = XEV__DEAD;
     c->flags &= XEV__F_INTERNAL | XEV__F_STREAM; /* for the call */
     loop->active--;
     loop->internal -= (flags & XEV__F_INTERNAL) != 0;
     if ((flags & XEV__F_UNREF) == 0) {
+        assert(loop->referenced > 0);
         loop->referenced--;
     }
     xev_cb_action action = run_callback(loop, c, result);
@@ -432,12 +437,14 @@ void xev__finish_loan(xev_loop *loop, xev_completion *c, uint32_t id, int result
     }
 }
 
-/* How often a lingering close looks. The end of what it waits for is not announced to all. */
+/* The interval at which a lingering close checks its socket: the kernel does not report when the
+ * peer has taken all data. */
 #define LINGER_NS 10000000u
 
-/* With a linger time close(2) would wait, so the time is taken off the socket. True: the loop
- * waits instead; else *result is what the close reports if it succeeds. */
-static bool lingers(xev_loop *loop, xev_completion *c, int *result) {
+/* On a socket with a linger time the system call close waits, even if the descriptor is
+ * non-blocking. So the linger time is taken off the socket, and the loop waits in its place.
+ * Returns true while it waits. Else *result is the result of c, if the system call succeeds. */
+static bool close_lingers(xev_loop *loop, xev_completion *c, int *result) {
     uint64_t now = xev__os_now_ns();
     bool begins = c->arg.close.until_ns == 0;
     *result = 0;
@@ -459,7 +466,7 @@ static bool lingers(xev_loop *loop, xev_completion *c, int *result) {
         return false;
     }
     if (begins) {
-        (void)xev__os_shutdown_write(c->fd); /* the peer gets its end with the data */
+        (void)xev__os_shutdown_write(c->fd); /* the peer gets the end of the stream */
     } else if (now >= c->arg.close.until_ns) {
         (void)xev__os_set_linger(c->fd, true, 0);
         *result = XEV_ETIMEDOUT;
@@ -487,11 +494,11 @@ static void deliver_close(xev_loop *loop, xev_completion *c) {
     int result = c->result;
     struct xev__fd *e = c->fd < 0 ? NULL : xev__fds_find(loop->fds, c->fd);
     if (e != NULL && e->closer == NULL && result == 0) {
-        stop_and_close(loop, e, c); /* there is room by now, and an operation that found it */
+        stop_and_close(loop, e, c); /* an entry was made since c began */
         return;
     }
     if (e != NULL ? e->closer == c : c->fd >= 0 && result == 0) {
-        if (c->arg.close.by != keep_open && lingers(loop, c, &result)) {
+        if (c->arg.close.by != keep_open && close_lingers(loop, c, &result)) {
             return;
         }
         if (e != NULL) {
@@ -499,7 +506,7 @@ static void deliver_close(xev_loop *loop, xev_completion *c) {
             loop->ops->forget(loop, e);
             c->result = result;
             if (xev__kinds[XEV__OP_CLOSE].close_on_pool(loop, c)) {
-                return; /* the entry says until then that the descriptor is being closed */
+                return; /* until the pool is done, the entry marks the descriptor as closing */
             }
             xev__fds_drop(loop->fds, e);
         }
@@ -510,7 +517,9 @@ static void deliver_close(xev_loop *loop, xev_completion *c) {
 }
 
 void xev__deliver_pending(xev_loop *loop) {
-    /* What callbacks add waits for the next turn, so that I/O and timers get theirs. */
+    /* A result that a callback adds waits for the next turn. Else I/O and timers might wait for
+     * ever. */
+    assert(loop->delivering.head == NULL);
     loop->delivering = loop->pending;
     loop->pending.head = loop->pending.tail = NULL;
     while (loop->delivering.head != NULL) {
@@ -545,7 +554,7 @@ void xev__drain_inbox(xev_loop *loop) {
 
 bool xev__stop(xev_loop *loop, xev_completion *c) {
     if ((c->flags & XEV__F_CANCEL) != 0 || xev__forked(loop)) {
-        return false; /* a child's request would stand in the ring that it shares */
+        return false; /* a forked child must not write to the ring that it shares */
     }
     switch ((enum xev__state)c->state) {
     case XEV__STARTED:
@@ -646,14 +655,14 @@ void xev__close(const char *call_name, xev_loop *loop, xev_completion *c, xev_fd
         return;
     }
     if (xev__fds_find(loop->fds, fd) == NULL && !xev__os_is_open(fd)) {
-        /* Said now: when this is delivered, the number may be another file's. */
+        /* Checked now: when c is delivered, another file may have the number. */
         xev__pend(loop, c, XEV_EBADF);
         return;
     }
     int code;
     struct xev__fd *e = xev__entry_for(loop, fd, &code);
     if (e == NULL && code == XEV_ENOMEM && !xev__is_closed_by_any(loop, fd)) {
-        /* There is no room to know it, and so no operation on it. */
+        /* There is no memory for an entry, so there is no operation on fd to stop. */
         xev__pend(loop, c, 0);
         return;
     }
@@ -688,7 +697,8 @@ static void deadline_passed(xev_loop *loop, xev_completion *c) {
 }
 
 void xev__run_timers(xev_loop *loop) {
-    /* What is armed from now on has a later deadline, even of 0 ns: see xev__timer_arm. */
+    /* A timer that a callback arms has a later deadline than now, even after 0 ns: see
+     * xev__timer_arm. */
     uint64_t now = loop->now_ns;
     xev_completion *c;
     while ((c = xev__timers_first(&loop->timers)) != NULL && c->deadline_ns <= now) {
@@ -740,5 +750,5 @@ void xev_completion_unref(xev_completion *c) {
     if (c == NULL || xev__loop_of(c) == NULL) {
         xev__misuse("xev_completion_unref", "not active", c);
     }
-    unref(c);
+    unref_completion(c);
 }

@@ -1,6 +1,6 @@
-/* Internal: what the core, the watchers and the backends share. Not for users.
+/* Internal: the declarations that the core, the watchers and the backends share. Not for users.
  *
- * State machine of a completion, the only one there is (core.c):
+ * The state machine of a completion, which core.c carries out for all kinds of operations:
  *
  *   DEAD --submit--> one of
  *     QUEUED    in its descriptor's queue, behind another operation of the same direction
@@ -17,7 +17,7 @@
  *   --result--> PENDING  result known, callback to run from the loop   (xev__pend)
  *   --deliver-> DEAD, callback                                         (xev__finish)
  *
- * A backend may deliver straight from its poll by xev__finish, without PENDING.
+ * In its poll a backend may also call xev__finish itself, without the state PENDING.
  */
 #ifndef XEV_CORE_CORE_H
 #define XEV_CORE_CORE_H
@@ -64,7 +64,7 @@ enum xev__op {
     XEV__OP_POLL,
     XEV__OP_COUNT,
 };
-_Static_assert(XEV__OP_COUNT <= XEV_OPS, "each has its counter");
+_Static_assert(XEV__OP_COUNT <= XEV_OPS, "xev_loop_metrics has a counter for each kind");
 
 enum xev__state {
     XEV__DEAD,
@@ -86,8 +86,8 @@ enum xev__flag {
     XEV__F_MULTI = 1 << 0,     /* goes on after a success */
     XEV__F_MORE = 1 << 1,      /* in its callback, and not the terminal one */
     XEV__F_UNREF = 1 << 2,     /* does not keep the loop going */
-    XEV__F_CANCEL = 1 << 3,    /* is being stopped; the backend was told */
-    XEV__F_TIMEOUT = 1 << 4,   /* ... because its deadline passed */
+    XEV__F_CANCEL = 1 << 3,    /* is being stopped, and the backend was told */
+    XEV__F_TIMEOUT = 1 << 4,   /* is being stopped because its deadline passed */
     XEV__F_LOAN = 1 << 5,      /* receives into a loaned buffer */
     XEV__F_INTERNAL = 1 << 6,  /* the loop's own: not counted as a user's */
     XEV__F_DEADLINE = 1 << 7,  /* among the timers, though not one */
@@ -104,20 +104,23 @@ enum xev__flag {
 /* Reads and writes queue up, each in their order; polls wait side by side. */
 enum xev__dir { XEV__READ = 0, XEV__WRITE = 1, XEV__POLLS = 2, XEV__DIRS = 3 };
 
-/* How completions and watchers stand in the inbox. arrived says which: 0 for a completion that a
- * pool thread has finished (the word is its task's prev, which the pool has left NULL and may still
- * look at), else the address of an xev__arrived_fn. */
+/* An item of the loop's inbox, which is part of a completion or of a watcher. arrived is 0 for a
+ * completion that a pool thread has finished. The word is then the member prev of its task, which
+ * the pool has left NULL and may still read. For a watcher arrived is the address of an
+ * xev__arrived_fn. */
 struct xev__inbox_item {
     xev_mpsc_node node;
     uintptr_t arrived;
 };
 typedef void (*xev__arrived_fn)(xev_loop *loop, struct xev__inbox_item *item);
 
-/* What a STARVED head waits for: a loaned buffer to come back, or some time to pass because what it
- * lacks (descriptors, memory, room at a Unix socket) is announced by nobody. */
+/* What a STARVED head waits for. Either for a loaned buffer to come back; or for some time to pass,
+ * because nobody reports when the resource it lacks is free (descriptors, memory, room at a Unix
+ * socket). */
 enum xev__wait { XEV__WAIT_BUFFER, XEV__WAIT_TIME, XEV__WAITS };
 
-/* What a loop knows of one descriptor. Kept in chunks, so that pointers stay valid. */
+/* The entry of a descriptor. Entries are allocated in chunks that never move, so that a pointer to
+ * an entry stays valid. */
 struct xev__fd {
     xev_completion *head[XEV__DIRS], *tail[XEV__DIRS]; /* in order of submission */
     xev_completion *closer;
@@ -125,26 +128,28 @@ struct xev__fd {
     uint32_t index, gen;       /* gen changes when the entry gets another descriptor */
     uint32_t ops;              /* active operations, PENDING ones included */
     bool starting[XEV__POLLS]; /* the next of a queue is being started, and may end at once */
-    uint32_t undelivered_results[XEV__POLLS]; /* while there are any, the next one is not started */
-    bool ours; /* was more than polled, so it is closed through the loop */
+    uint32_t undelivered_results[XEV__POLLS]; /* above 0, no next operation is started */
+    bool ours; /* had other operations than polls, so the program closes it through the loop */
     /* For the readiness adaptor: */
     bool registered;  /* the kernel reports on it */
     bool nonblocking; /* O_NONBLOCK was set */
-    bool ready[2];    /* worth trying: not known to be exhausted */
+    bool ready[2];    /* an attempt may succeed */
     enum { XEV__SHORT_NOT_KNOWN, XEV__SHORT_IS_EMPTY, XEV__SHORT_IS_NOTHING } short_read : 8;
     bool listed;   /* in the ready list */
     uint32_t edge; /* counts events; a poll's slot is the last one it looked at */
     struct xev__fd *next_ready;
-    /* Requests on the pool: those side by side; those in order, and which of them has its turn. */
+    /* Requests on the pool: those that run side by side; those that run in order of submission, of
+     * which in_order_now runs. */
     xev_completion *requests, *in_order, *in_order_tail, *in_order_now;
-    bool lent_nonblocking; /* a sendfile made it so, and the last one makes it blocking again */
-    /* Of the lists of those with STARVED heads: whether it is in, and who is next there. */
+    bool lent_nonblocking; /* a sendfile set O_NONBLOCK, and the last sendfile takes it off again */
+    /* By kind of wait: whether the entry is in the list of entries with STARVED heads, and the next
+     * entry in that list. */
     bool waits[XEV__WAITS];
     struct xev__fd *next_waiting[XEV__WAITS];
 };
 
-/* XEV__FD_CHUNK entries, or none: memory that was given back. In a list by what is free in it; full
- * ones are in none. */
+/* A chunk of XEV__FD_CHUNK entries, or of none where its memory was given back. Chunks with free
+ * entries, empty chunks and chunks without memory each have a list. A full chunk is in no list. */
 struct xev__fd_chunk {
     struct xev__fd *entries;
     uint32_t used;
@@ -158,7 +163,7 @@ struct xev__fds {
     uint32_t index_len;
     struct xev__fd_chunk *chunks;
     uint32_t chunks_len, chunks_room;
-    /* Lists of chunks: some entries are free, all are, there is no memory. */
+    /* The lists of chunks, as chunk number + 1: some entries are free; all are free; no memory. */
     uint32_t partial, empty, vacant;
     uint32_t made, empty_chunks; /* chunks with memory; how many of them are empty */
     uint32_t first_gen;          /* of new entries: after those of all that were given back */
@@ -187,7 +192,7 @@ struct xev__kind {
     const char *parts;   /* what its parts do while it is STEPPING, for a human */
     /* Begin c, which was begun before, once more: XEV_REARM. NULL: xev__submit. */
     void (*again)(xev_loop *loop, xev_completion *c);
-    /* c has become the head of its queue. NULL: the backend starts it. */
+    /* Start c, which has become the head of its queue. NULL: the backend starts it. */
     void (*at_head)(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
     /* c's deadline has passed: whether c goes on, and its deadline is c->deadline_ns by now. */
     bool (*goes_on)(xev_loop *loop, xev_completion *c);
@@ -197,8 +202,8 @@ struct xev__kind {
     void (*ended)(xev_loop *loop, xev_completion *c);
     /* A close: carry it out on the pool. False: that cannot be, close it here. */
     bool (*close_on_pool)(xev_loop *loop, xev_completion *c);
-    /* A close: the pool has closed the descriptor, and the number is free or another file's. The
-     * callback is all that is left to do. */
+    /* A close: whether the pool has closed the descriptor, so that only the callback is left to do.
+     * The number is then free, or another file has it. */
     bool (*close_is_past)(const xev_completion *c);
     /* c consists of parts, which are the loop's own operations: whether a walk that has found this
      * part is to name c for it. */
@@ -213,17 +218,17 @@ struct xev__kind {
 /* By enum xev__op; in watchers/kinds.c, the only place that names all watchers. */
 extern const struct xev__kind xev__kinds[XEV__OP_COUNT];
 
-/* How a backend carries an operation out. What it does not name it does not do: XEV_ENOTSUP. From
- * these tables the published ones are made (docs/support.md). */
+/* How a backend carries out a kind of operation. A kind that its table does not name is answered
+ * XEV_ENOTSUP. docs/support.md is made from these tables. */
 enum xev__how {
     XEV__HOW_NOT = 0,
-    XEV__HOW_REQUEST, /* the kernel does it, at our request */
-    XEV__HOW_MULTI,   /* ... and goes on by itself where it is asked to */
-    XEV__HOW_READY,   /* the kernel says when it will not block, then the system call is made */
-    XEV__HOW_CALL,    /* the system call is made, which does not block */
+    XEV__HOW_REQUEST, /* the kernel carries it out */
+    XEV__HOW_MULTI,   /* the kernel carries it out, once or, if asked to, many times */
+    XEV__HOW_READY,   /* the kernel reports readiness, then the backend makes the system call */
+    XEV__HOW_CALL,    /* the backend makes the system call, which does not block */
 };
 
-/* A backend: one table, chosen per loop. Calls are made on the loop's thread, but for wake. */
+/* A backend: one table, chosen per loop. All functions but wake are called on the loop's thread. */
 struct xev_backend_ops {
     const char *name;
     xev_backend_kind kind;
@@ -245,23 +250,23 @@ struct xev_backend_ops {
     /* Submit, wait up to timeout_ns (UINT64_MAX: no limit, 0: not at all), deliver. 0, or a code,
      * its call in loop->failed_call; what is known is delivered then too. */
     int (*poll)(xev_loop *loop, uint64_t timeout_ns);
-    /* The poll fails: wait for wake alone, this long at most. */
+    /* While poll fails: wait for wake alone, timeout_ms at most. */
     void (*nap)(xev_loop *loop, uint32_t timeout_ms);
-    /* Deinit, and the poll has failed for good: end without the kernel. May be NULL. */
+    /* In deinit, when poll has failed for good: from now on do without the kernel. May be NULL. */
     void (*give_up)(xev_loop *loop);
     /* Whether poll(0) would find something, without a system call; may say yes wrongly. */
     bool (*peek)(xev_loop *loop);
-    /* Somebody else is going to wait, for descriptor to be readable. True: it need not wait. */
+    /* A host is about to wait until descriptor is readable. True: there is work, do not wait. */
     bool (*prepare)(xev_loop *loop);
     xev_fd (*descriptor)(xev_loop *loop); /* or a code */
     /* End the wait in poll, or the next one. Any thread. 0, or a code: the system refused. */
     int (*wake)(xev_loop *loop);
     /* A loaned buffer is free again. */
     void (*buffer_back)(xev_loop *loop, uint32_t id);
-    /* How many receives could get a buffer now. */
+    /* The number of receives that could get a buffer now. */
     uint32_t (*buffers_free)(const xev_loop *loop);
-    /* Deinit by a thread other than the one that ran the loop, which is gone: take what arrived,
-     * and make the kernel forget the rest. */
+    /* In deinit, on another thread than the one that ran the loop and has ended: deliver the events
+     * that have arrived, and cancel all other operations. */
     void (*abandon)(xev_loop *loop);
 };
 
@@ -278,7 +283,7 @@ const char *xev__op_name(int op);
 /* Whether a close of fd is active. Looks at everything that is: for a descriptor without entry. */
 bool xev__is_closed_by_any(const xev_loop *loop, xev_fd fd);
 
-/* In a forked child: all is dead, and no watcher knows of the loop. */
+/* In a forked child: mark all completions as DEAD, and unbind the watchers from the loop. */
 void xev__forget_everything(xev_loop *loop);
 
 /* Debug builds write down where operations were started. from: NULL, the call was not the user's.
@@ -317,9 +322,9 @@ static inline bool xev__forked(const xev_loop *loop) { return loop->forks != xev
 /* End the program: the caller broke the contract of call. */
 _Noreturn void xev__misuse(const char *call, const char *what, const void *which);
 
-/* For calls that begin no operation. */
-/* A callback is back. What it would come back to in a forked child is the parent's: events taken
- * from the shared kernel, callbacks that the parent makes too. */
+/* Called after each callback. A child that forked in the callback must not return from it: the loop
+ * would take events from the ring or epoll that it shares with its parent, and would make callbacks
+ * that the parent makes, too. */
 static inline void xev__check_fork(const xev_loop *loop) {
     if (xev__forked(loop)) {
         xev__misuse("xev_loop_run", "a forked child came back from a callback of its parent's",
@@ -405,8 +410,8 @@ void xev__cancel(const char *call, xev_loop *loop, xev_completion *target, xev_c
 void xev__close(const char *call, xev_loop *loop, xev_completion *c, xev_fd fd, void *userdata,
                 xev_cb cb);
 
-/* fd was made since this loop last worked on its number: what is known of that is of another file,
- * closed without us. Operations that are under way stay. */
+/* fd was made since this loop last worked on its number. An entry of the number is of another file,
+ * which was closed outside the loop, so it is dropped. An entry with operations stays. */
 void xev__forget_stale(xev_loop *loop, xev_fd fd);
 
 void xev__list_push(struct xev__list *list, xev_completion *c);
@@ -416,7 +421,7 @@ void xev__drain_inbox(xev_loop *loop);
 void xev__run_timers(xev_loop *loop);
 
 /* ---- loop.c ---- */
-/* No watcher is bound to the loop any more, which ends or is a forked child's copy. */
+/* Unbind all watchers from the loop, which ends or is a forked child's copy. */
 void xev__watchers_unbind(xev_loop *loop);
 
 /* ---- timers.c: completions by (deadline_ns, seq); intrusive, no allocation ---- */
@@ -505,22 +510,24 @@ static inline struct xev__fd *xev__fds_at(const struct xev__fds *fds, uint32_t i
     return e->gen == gen && e->fd != XEV_INVALID_FD ? e : NULL;
 }
 struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd); /* NULL: no memory, or not open */
-/* Give back the memory of chunks that are empty, but for some. At a turn's end: during it somebody
- * may still look at an entry that is free by now. */
+/* Give back the memory of empty chunks, except some. Called at the end of a turn: until then a
+ * caller may still read the generation of an entry that is free by now. */
 void xev__fds_trim(struct xev__fds *fds);
-/* The number may belong to another file from now on. The entry is used again once no list has it:
- * whoever takes one out of a list calls reclaim. */
+/* Drop an entry, since another file may have its number from now on. It is free for reuse once no
+ * list holds it, so code that takes an entry out of a list calls reclaim. */
 void xev__fds_drop(struct xev__fds *fds, struct xev__fd *fd);
 void xev__fds_reclaim(struct xev__fds *fds, struct xev__fd *fd);
-/* The head of its read queue cannot go on for want of a buffer that will come back; or else of
- * descriptors or memory, of which nobody tells us. */
+/* The head of the read queue waits: for a loaned buffer to come back (want_buffer); or for
+ * descriptors or memory, whose return nobody reports. */
 void xev__fds_starve(xev_loop *loop, struct xev__fd *fd, bool want_buffer);
-/* The head of its write queue waits for something nothing announces; it is started again soon. */
+/* c, the head of its queue, waits for a resource whose return nobody reports. It is started again
+ * after a short time. */
 void xev__fds_pause(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
-/* The same for an accept, the head of its read queue, which knows when. */
+/* As xev__fds_pause, for an accept: it is started again at c->arg.accept.again_ns. */
 void xev__fds_pause_accept(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
-/* Start again what starved for buffers, as many as there are free. True: some are left though
- * there are buffers, so call again soon: not everyone who is started takes one. */
+/* Start as many of the receives that wait for a buffer as there are free buffers. True: receives
+ * and buffers are left, since a receive that is started need not take a buffer. Call it again soon.
+ */
 bool xev__fds_feed(xev_loop *loop);
 void xev__fds_resume_paused(xev_loop *loop);
 
@@ -601,7 +608,7 @@ void xev__work_unlink(xev_loop *loop, xev_completion *c);
 /* To run fn in lane; or, with XEV_LANE_COUNT, at submission, on the loop's thread. */
 void xev__work_init(xev_completion *c, enum xev_threadpool_lane lane, xev_work_fn fn);
 void xev__work_start(xev_loop *loop, xev_completion *c);
-/* fd is another file's from now on. */
+/* Forget the hint about the file that had the number fd before. */
 static inline void xev__forget_hint(xev_loop *loop, xev_fd fd) {
     struct xev__file_hint *hint = &loop->file_hints[(uint32_t)fd % XEV__FILE_HINTS];
     if (hint->fd == fd) {
@@ -623,7 +630,7 @@ bool xev__request_makes_fd(const xev_completion *c);
 /* Ask a request that is running to end early. */
 void xev__request_stop_running(xev_completion *c);
 void xev__requests_stop(xev_loop *loop, struct xev__fd *e);
-/* It is over; starts the next of those in order. */
+/* Take a request that has ended off its descriptor, and start the next request in order. */
 void xev__request_detach(xev_loop *loop, struct xev__fd *e, xev_completion *c);
 
 /* ---- core.c ---- */
@@ -642,12 +649,13 @@ static inline void xev__count_longest(uint64_t *longest, uint64_t took_ns) {
 /* A backend's poll is back from the kernel: the time, before any callback. */
 void xev__woke(xev_loop *loop);
 
-/* End the loop's sleep; for who took that duty from its inbox (push or wake). Any thread. Where the
- * system refuses, the duty goes back to the inbox, for the next who pushes or wakes. */
+/* End the loop's sleep. For the thread whose push or wake on the inbox returned true, which gives
+ * it this duty. Any thread. Where the system refuses, the duty goes back to the inbox, and the next
+ * push or wake returns true. */
 void xev__signal(xev_loop *loop);
 
-/* Atomic: some signal has been refused in this process. From then on who has nothing to push, since
- * it is pushed already, looks whether the loop still has to be woken. */
+/* Atomic: not 0 if the system has refused some signal in this process. From then on a thread whose
+ * item is in the inbox already checks whether the loop must still be woken. */
 extern uint32_t xev__signals_refused;
 
 #endif

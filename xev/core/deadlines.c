@@ -1,5 +1,5 @@
-/* Time-outs of operations: a deadline, kept among the loop's timers. What happens when it passes is
- * in core.c. */
+/* The time-outs of operations. An operation with a deadline stands among the loop's timers. core.c
+ * stops it when the deadline has passed. */
 #include <assert.h>
 
 #include "xev/core/core.h"
@@ -14,7 +14,8 @@ uint64_t xev__deadline(uint64_t now_ns, uint64_t timeout_ns) {
 }
 
 void xev__timer_arm(xev_loop *loop, xev_completion *c, uint64_t deadline_ns) {
-    /* After the turn in progress, which would otherwise not end, and nobody else have his. */
+    /* The timer expires in a later turn. Else a callback that arms its timer again with 0 ns would
+     * keep the turn from ending. */
     c->deadline_ns = deadline_ns > loop->now_ns ? deadline_ns : loop->now_ns + 1;
     c->seq = loop->timer_seq++;
     c->state = XEV__TIMER;
@@ -45,10 +46,11 @@ static void set_timeout(const char *call, xev_loop *loop, xev_completion *c, uin
         xev__work_unlink(loop, c);
     }
     if (timeout_ns > 0) {
-        /* Armed and taken away with nearly every operation: a long one need not be exact. */
+        /* A server sets a time-out for nearly every operation. A long one need not be exact, and
+         * the coarse clock is cheaper. */
         bool exact = timeout_ns < 1000000000;
         uint64_t now = exact ? xev__os_now_ns() : xev__os_coarse_now_ns();
-        now = now > loop->now_ns ? now : loop->now_ns; /* where ticks are late */
+        now = now > loop->now_ns ? now : loop->now_ns; /* the coarse clock may be late */
         xev__set_deadline(loop, c, xev__deadline(now, timeout_ns));
     } else if (c->state == XEV__POOL) {
         xev__work_link(loop, c);
