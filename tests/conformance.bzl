@@ -33,7 +33,9 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
         ("io_uring_no_" + rung, {"XEV_BACKEND": "io_uring", "XEV_DISABLE": rung})
         for rung in (LADDER if ladder else ["all"])
     ]
+    tags = kwargs.pop("tags", [])
     for suffix, variant_env in variants:
+        is_rung = suffix.startswith("io_uring_no_") and suffix != "io_uring_no_all"
         test_env = dict(env)
         test_env.update(variant_env)
         cc_test(
@@ -41,6 +43,7 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
             size = size,
             srcs = srcs,
             env = test_env,
+            tags = tags + (["rung"] if is_rung else []),
             target_compatible_with = [] if suffix == "epoll" else select({
                 "//:no_io_uring": ["//tools:incompatible"],
                 "//conditions:default": [],
