@@ -293,12 +293,14 @@ static xev_cb_action on_stream_sent(xev_loop *loop, xev_completion *c, int resul
     } else if (result < 0 && result != XEV_ECANCELED && !s->one_by_one) {
         if (!s->broken) {
             s->broken = s->head->sent_bytes > 0;
+            start_timeout(s); /* of the request behind it, which has not been tried yet */
             complete_head(s, result);
         }
         if (s->broken) {
             end_all(s, XEV_EPIPE);
         }
     } else if (result == 0 && s->head->kind != BYTES) {
+        start_timeout(s); /* as above: no bytes have moved, but the queue has */
         complete_head(s, 0);
     }
     for (uint64_t left = result > 0 ? (uint64_t)result : 0; left > 0;) {
