@@ -11,6 +11,9 @@
  * These are notes to a tool, not synchronisation: without ThreadSanitizer they expand to nothing
  * and evaluate nothing, so never put one where a fence is missing.
  *
+ * Between XEV_RACY_READS_BEGIN and _END the tool overlooks reads: a system call that looks at what
+ * another thread may be changing at that moment, and whose caller expects either answer.
+ *
  * XEV_HANDOFF_ENABLED is 1 in a ThreadSanitizer build, else 0, for code that has to visit several
  * objects to annotate them. C only, for .c files and private headers.
  */
@@ -36,9 +39,15 @@ void __tsan_acquire(void *addr);
 void __tsan_release(void *addr);
 #define XEV_HANDOFF_RELEASE(addr) __tsan_release((void *)(addr))
 #define XEV_HANDOFF_ACQUIRE(addr) __tsan_acquire((void *)(addr))
+void AnnotateIgnoreReadsBegin(const char *file, int line);
+void AnnotateIgnoreReadsEnd(const char *file, int line);
+#define XEV_RACY_READS_BEGIN() AnnotateIgnoreReadsBegin(__FILE__, __LINE__)
+#define XEV_RACY_READS_END() AnnotateIgnoreReadsEnd(__FILE__, __LINE__)
 #else
 #define XEV_HANDOFF_RELEASE(addr) ((void)sizeof(addr))
 #define XEV_HANDOFF_ACQUIRE(addr) ((void)sizeof(addr))
+#define XEV_RACY_READS_BEGIN() ((void)0)
+#define XEV_RACY_READS_END() ((void)0)
 #endif
 
 #endif /* XEV_MPSC_HANDOFF_H */
