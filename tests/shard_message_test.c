@@ -719,7 +719,7 @@ static struct op soon;
 static xev_message broadcasts[2];
 static xev_request question;
 static xev_message note;
-static enum { SENDS, BROADCASTS, ASKS, WAYS } way;
+static enum way { SENDS, BROADCASTS, ASKS, WAYS } way;
 
 static void note_read(xev_shard *self, xev_message *message, void *arg) {
     (void)message;
@@ -776,7 +776,7 @@ TEST(what_a_hook_sends_does_not_wait_for_the_next_event) {
     for (int when = 0; when < XEV_HOOK_TIMES; when++) {
         for (int w = 0; w < WAYS; w++) {
             send_when = (xev_hook_when)when;
-            way = w;
+            way = (enum way)w;
             hook_calls = 0;
             soon.calls = 0;
             CHECK_EQ(scene_run(2), 0);
