@@ -84,9 +84,10 @@ struct chan {
     xev_stream stream;
     uint64_t low, high; /* the stream's marks */
     bool full;
-    uint64_t moved_lo; /* the last time at which its queue became shorter is this or later */
-    uint64_t busy_lo;  /* its queue has not been empty since this time or later */
-    struct req *reqs;  /* oldest first */
+    uint64_t moved_lo;  /* the last time at which its queue became shorter is this or later */
+    uint64_t busy_lo;   /* its queue has not been empty since this time or later */
+    bool limit_changed; /* its time-out was changed since then */
+    struct req *reqs;   /* oldest first */
     struct {
         int fd, port;
     } callers[CALLERS]; /* plain sockets that wait to be accepted; port 0: none */
