@@ -114,7 +114,6 @@ bool xev__stream_goes_on(xev_loop *loop, xev_completion *c) {
         return false; /* a send of the program's own, not of a stream */
     }
     xev_stream *s = c->userdata;
-    (void)loop;
     assert(s->loop == loop && s->in_flight > 0 && s->timeout_ns > 0);
     uint64_t untaken = xev__os_untaken(s->fd);
     bool first = s->looks == UINT32_MAX;

@@ -1,6 +1,5 @@
 /* POSIX: threads and forked children. */
 #include <assert.h>
-#include <assert.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
