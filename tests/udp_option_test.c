@@ -35,6 +35,33 @@ TEST(an_address_is_shared_only_by_those_who_say_so) {
     net_close(&n);
 }
 
+/* So many that two of them would have the same port, if the kernel were to choose it among those
+ * that can be shared. */
+TEST(a_chosen_port_is_nobody_elses) {
+    enum { SOCKETS = 800 };
+    static xev_udp sockets[SOCKETS];
+    static unsigned char seen[65536];
+    for (uint32_t flags = XEV_UDP_REUSE_PORT; flags <= (XEV_UDP_REUSE_PORT | XEV_UDP_REUSE_ADDR);
+         flags++) {
+        xev_addr at, same;
+        memset(seen, 0, sizeof seen);
+        for (int i = 0; i < SOCKETS; i++) {
+            at = address("127.0.0.1", 0);
+            CHECK_EQ(xev_udp_init(&sockets[i], XEV_AF_INET), 0);
+            CHECK_EQ(xev_udp_bind(sockets[i], &at, flags), 0);
+            CHECK_EQ(xev_udp_local_addr(sockets[i], &at), 0);
+            CHECK_EQ(seen[xev_addr_port(&at)]++, 0);
+        }
+        same = at;
+        CHECK_EQ(xev_udp_close_now(sockets[0]), 0);
+        CHECK_EQ(xev_udp_init(&sockets[0], XEV_AF_INET), 0);
+        CHECK_EQ(xev_udp_bind(sockets[0], &same, flags), 0);
+        for (int i = 0; i < SOCKETS; i++) {
+            CHECK_EQ(xev_udp_close_now(sockets[i]), 0);
+        }
+    }
+}
+
 /* ---- multicast and broadcast ---- */
 
 static uint32_t loopback_interface(void) {

@@ -77,7 +77,8 @@ XEV_NODISCARD int xev_udp_init(xev_udp *udp, enum xev_family family);
 /* A datagram socket that the caller already has, blocking or not. Any thread. */
 xev_udp xev_udp_from_fd(xev_fd fd);
 
-/* Bind to an address. flags: XEV_UDP_REUSE_*, or 0. An IPv6 address takes IPv6 only. 0, or
+/* Bind to an address. flags: XEV_UDP_REUSE_*, or 0. An IPv6 address takes IPv6 only. Port 0: the
+ * kernel chooses one that no other socket has; then others can share it. 0, or
  * XEV_EADDRINUSE, XEV_EACCES, XEV_EADDRNOTAVAIL, XEV_EINVAL (flags; no address, NULL included;
  * bound before), ... Any thread. */
 XEV_NODISCARD int xev_udp_bind(xev_udp udp, const xev_addr *addr, uint32_t flags);

@@ -33,20 +33,31 @@ static int set_by_family(xev_fd fd, int v4_name, int v6_name, int value) {
                                : xev__sys_set_int(fd, IPPROTO_IPV6, v6_name, value);
 }
 
-int xev__os_udp_bind(xev_fd fd, const xev_addr *addr, uint32_t flags) {
+/* Only where it is asked for, unlike for TCP: with SO_REUSEADDR another socket could bind the same
+ * port, and get the datagrams. */
+static int udp_set_reuse(xev_fd fd, uint32_t flags) {
     int rc = 0;
-    /* Only where it is asked for, unlike for TCP: with SO_REUSEADDR another socket could bind the
-     * same port, and get the datagrams. */
     if ((flags & XEV_UDP_REUSE_ADDR) != 0) {
         rc = xev__sys_set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     }
     if (rc == 0 && (flags & XEV_UDP_REUSE_PORT) != 0) {
         rc = xev__sys_set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     }
+    return rc;
+}
+
+int xev__os_udp_bind(xev_fd fd, const xev_addr *addr, uint32_t flags) {
+    /* The kernel may choose a port that sockets with the same options have. So with port 0 the
+     * socket gets the options when it has its port: those who bind later read them as well. */
+    bool chosen = xev__os_addr_port(addr) == 0;
+    int rc = chosen ? 0 : udp_set_reuse(fd, flags);
     if (rc == 0 && xev__os_addr_family(addr) == XEV_AF_INET6) {
         rc = xev__sys_set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
     }
-    return rc == 0 ? xev__sys_result(bind(fd, xev__sys_addr(addr), addr->len_bytes)) : rc;
+    if (rc == 0) {
+        rc = xev__sys_result(bind(fd, xev__sys_addr(addr), addr->len_bytes));
+    }
+    return rc == 0 && chosen ? udp_set_reuse(fd, flags) : rc;
 }
 
 /* Take the peer away. Linux also gives up the port where it had chosen that, so bind it again. */
