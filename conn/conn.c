@@ -207,14 +207,14 @@ static void tell_detached(xev_conn *c) {
     m->detached = NULL;
     if (m->lost_input || !xev__conn_is(c, XEV__CONN_DETACHING)) {
         (void)xev_tcp_close_now(xev_tcp_from_fd(c->fd));
-        fn(m->detached_userdata, XEV_INVALID_FD, NULL, 0);
+        fn(XEV_INVALID_FD, NULL, 0, m->detached_userdata);
         c->flags = (c->flags & ((1u << XEV__CONN_REASON_SHIFT) - 1)) |
                    (uint32_t)XEV_CONN_NO_MEMORY << XEV__CONN_REASON_SHIFT;
         return;
     }
     const struct xev__conn_input *in = m->in;
-    fn(m->detached_userdata, c->fd, in != NULL ? in->data + in->start : NULL,
-       in != NULL ? in->len : 0);
+    fn(c->fd, in != NULL ? in->data + in->start : NULL, in != NULL ? in->len : 0,
+       m->detached_userdata);
 }
 
 void xev__conn_gone(xev_conn *c) {

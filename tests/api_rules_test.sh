@@ -156,6 +156,9 @@ good xev/a.h 'void xev_a_scene(int fd, xev_loop *loop, xev_completion *target, x
                   int n, xev_work_fn fn, void *userdata, xev_cb cb);\n'
 good xev/a.h 'void xev_a_scene(int fd, int n, xev_message_fn fn, void *arg);\n'
 good xev/a.h 'void xev_a_scene(int fd, void *userdata, xev_a_cb cb);\n'
+bad xev/a.h 'typedef void (*xev_a_fn)(void *userdata,\n    int fd);\n' "xev_a_fn: userdata is not the last"
+bad xev/a.h 'struct b { int (*stop)(int n, void *arg, int m); };\n' "stop: userdata is not the last"
+good xev/a.h 'typedef void (*xev_a_fn)(int fd, void *userdata);\n'
 
 # Units of time.
 takes 'uint64_t timeout_ns' "timeout_ns is in ns"

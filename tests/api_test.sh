@@ -5,8 +5,8 @@
 #     conformance_test of tests/BUILD; one of another library by some test
 #   - its header says something of it: a comment before it, or before the group it stands in
 #   - each of its arguments that can be wrong has a row in the tables of bad arguments
-#   - its arguments stand in the order that the top of xev/xev.h gives, and its times are in _ms or
-#     _ns; so are those of the structures
+#   - its arguments, and those of its callbacks, stand in the order that the top of xev/xev.h gives,
+#     and its times are in _ms or _ns; so are those of the structures
 #
 # Public headers are those of PUBLIC_HEADERS in tests/BUILD; what xev.h includes must be there.
 #
@@ -223,6 +223,24 @@ function is_time(s) {
 }
 '
 
+# Callbacks whose userdata is not their last argument: see the top of xev/xev.h.
+# shellcheck disable=SC2016
+callbacks=$strip'
+FNR == 1 { rest = "" }
+!is_directive {
+    rest = rest " " code
+    gsub(/[ ]+/, " ", rest)
+    while (match(rest, /\( ?\* ?[A-Za-z0-9_]+ ?\) ?\([^()]*\)/)) {
+        call = substr(rest, RSTART, RLENGTH)
+        rest = substr(rest, RSTART + RLENGTH)
+        name = call
+        gsub(/^\( ?\* ?| ?\).*/, "", name)
+        if (call ~ /[ *](userdata|arg) ?,/)
+            print FILENAME ": " name ": userdata is not the last argument of the callback"
+    }
+}
+'
+
 # "library header target" for each.
 libraries=$(sed -n '/^PUBLIC_HEADERS = {/,/^}/s/^ *"\([^"]*\.h\)": "\([^"]*\)".*/library \1 \2/p' \
     tests/BUILD | grep -v '^library tests/')
@@ -265,6 +283,7 @@ complaints=$(
     done
     awk "$uncommented" $headers
     awk "$units" $headers
+    awk "$callbacks" $headers
     echo "$declared" | awk "$order"
     {
         echo "$libraries"

@@ -216,7 +216,7 @@ struct detached {
     size_t len;
 };
 
-static void on_detached(void *userdata, xev_fd fd, const void *data, size_t len) {
+static void on_detached(xev_fd fd, const void *data, size_t len, void *userdata) {
     struct detached *d = userdata;
     d->calls++;
     d->fd = fd;

@@ -25,11 +25,11 @@ static void each(xev_conn *c, void *userdata) {
 
 static void release(void *userdata) { (void)userdata; }
 
-static void detached(void *userdata, xev_fd fd, const void *data, size_t len) {
-    (void)userdata;
+static void detached(xev_fd fd, const void *data, size_t len, void *userdata) {
     (void)fd;
     (void)data;
     (void)len;
+    (void)userdata;
 }
 
 struct two {

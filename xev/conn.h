@@ -126,7 +126,7 @@ typedef struct xev_conn_options {
  * with the descriptor that a connection gave away. */
 typedef void (*xev_conn_each_fn)(xev_conn *conn, void *userdata);
 typedef void (*xev_conn_release_fn)(void *userdata);
-typedef void (*xev_conn_detach_fn)(void *userdata, xev_fd fd, const void *data, size_t len_bytes);
+typedef void (*xev_conn_detach_fn)(xev_fd fd, const void *data, size_t len_bytes, void *userdata);
 
 typedef struct xev_conn_counters {
     uint32_t connections;     /* now */
