@@ -26,25 +26,30 @@ struct epoll {
     struct epoll_event events[EVENTS];
 };
 
-static int epoll_register(xev_loop *loop, struct xev__fd *e) {
-    struct epoll *ep = loop->backend;
-    assert(!e->registered && e->fd != XEV_INVALID_FD);
+/* op: EPOLL_CTL_ADD or EPOLL_CTL_MOD. 0 or a code. */
+static int epoll_control(xev_loop *loop, struct xev__fd *e, int op) {
+    const struct epoll *ep = loop->backend;
     struct epoll_event ev = {
         .events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET,
         .data.u64 = (uint64_t)e->gen << 32 | e->index,
     };
     xev__count(&loop->count.syscalls, 1);
-    if (epoll_ctl(ep->fd, EPOLL_CTL_ADD, e->fd, &ev) < 0) {
-        if (errno != EEXIST) {
-            return -errno;
-        }
-        /* The registration was made for an earlier entry of this descriptor. */
-        if (epoll_ctl(ep->fd, EPOLL_CTL_MOD, e->fd, &ev) < 0) {
-            return -errno;
-        }
+    return epoll_ctl(ep->fd, op, e->fd, &ev) < 0 ? -errno : 0;
+}
+
+static int epoll_register(xev_loop *loop, struct xev__fd *e) {
+    assert(!e->registered && e->fd != XEV_INVALID_FD);
+    int rc = epoll_control(loop, e, EPOLL_CTL_ADD);
+    if (rc == XEV_EEXIST) { /* registered for an earlier entry of this descriptor */
+        rc = epoll_control(loop, e, EPOLL_CTL_MOD);
     }
-    e->registered = true;
-    return 0;
+    e->registered = rc == 0;
+    return rc;
+}
+
+static bool epoll_still_reports(xev_loop *loop, struct xev__fd *e) {
+    assert(e->registered);
+    return epoll_control(loop, e, EPOLL_CTL_MOD) == 0; /* as before */
 }
 
 /* Found out by registering a descriptor: the limit holds for all processes of the user together
@@ -227,6 +232,7 @@ const struct xev_backend_ops xev__epoll_ops = {
     .at_once = epoll_at_once,
     .cancel = epoll_cancel,
     .forget = epoll_forget,
+    .still_reports = epoll_still_reports,
     .poll = epoll_poll,
     .nap = epoll_nap,
     .prepare = epoll_prepare,

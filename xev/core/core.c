@@ -156,8 +156,11 @@ void xev__submit(xev_loop *loop, xev_completion *c) {
         xev__pend(loop, c, c->fd < 0 ? XEV_EBADF : XEV_ENOTSUP);
         return;
     }
-    int code;
+    int code = XEV_ENOMEM;
     struct xev__fd *e = xev__entry_for(loop, c->fd, &code);
+    if (e != NULL && e->registered && e->ops == 0) {
+        e = xev__fds_check(loop, e);
+    }
     if (e == NULL) {
         xev__pend(loop, c, code);
         return;
@@ -227,7 +230,7 @@ static bool is_in_queue(const xev_completion *c) {
 }
 
 /* c no longer uses its descriptor, whose entry is e. */
-static void release_entry(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+static void release_entry(xev_loop *loop, struct xev__fd *e, xev_completion *c, int result) {
     assert(e->fd == c->fd && e->ops > 0);
     c->flags &= (uint16_t)~XEV__F_COUNTED;
     if (c->op == XEV__OP_REQUEST) {
@@ -242,6 +245,9 @@ static void release_entry(xev_loop *loop, struct xev__fd *e, xev_completion *c) 
         /* The program closes it, and the kernel may then reuse the number: forget the entry. */
         loop->ops->forget(loop, e);
         xev__fds_drop(loop->fds, e);
+    } else {
+        /* After an end or an error the program may close it at once: no turn is this one. */
+        e->idle_turn = (uint32_t)loop->count.turns - (result < 0);
     }
 }
 
@@ -390,7 +396,8 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
         release_cancels(loop, c->at.link.cancels, result);
     }
     if (e != NULL) {
-        release_entry(loop, e, c); /* after the cancels: a close is the last to be reported */
+        /* After the cancels: a close is the last to be reported. */
+        release_entry(loop, e, c, result);
     }
 #if !defined(NDEBUG)
     struct xev__start start = xev__starts_take(loop, c);

@@ -135,8 +135,9 @@ struct xev__fd {
     bool nonblocking; /* O_NONBLOCK was set */
     bool ready[2];    /* an attempt may succeed */
     enum { XEV__SHORT_NOT_KNOWN, XEV__SHORT_IS_EMPTY, XEV__SHORT_IS_NOTHING } short_read : 8;
-    bool listed;   /* in the ready list */
-    uint32_t edge; /* counts events; a poll's slot is the last one it looked at */
+    bool listed;        /* in the ready list */
+    uint32_t edge;      /* counts events; a poll's slot is the last one it looked at */
+    uint32_t idle_turn; /* the turn in which the last operation ended; see xev__fds_check */
     struct xev__fd *next_ready;
     /* Requests on the pool: those that run side by side; those that run in order of submission, of
      * which in_order_now runs. */
@@ -247,6 +248,9 @@ struct xev_backend_ops {
     void (*cancel)(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
     /* Forget a descriptor that is about to be closed; no operation is left on it. */
     void (*forget)(xev_loop *loop, struct xev__fd *fd);
+    /* Whether the kernel still reports on a registered descriptor. It does not if the program has
+     * closed the file, and another one may have the number by now. NULL: it registers none. */
+    bool (*still_reports)(xev_loop *loop, struct xev__fd *fd);
     /* Submit, wait up to timeout_ns (UINT64_MAX: no limit, 0: not at all), deliver. 0, or a code,
      * its call in loop->failed_call; what is known is delivered then too. */
     int (*poll)(xev_loop *loop, uint64_t timeout_ns);
@@ -510,6 +514,10 @@ static inline struct xev__fd *xev__fds_at(const struct xev__fds *fds, uint32_t i
     return e->gen == gen && e->fd != XEV_INVALID_FD ? e : NULL;
 }
 struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd); /* NULL: no memory, or not open */
+/* e, which is registered, gets its first operation since others ended. Programs may call close(2)
+ * themselves, and the kernel does not tell the loop. So ask it, unless e was in use a moment ago.
+ * Returns e; or, where another file may have the number, a new entry, or NULL (no memory). */
+struct xev__fd *xev__fds_check(xev_loop *loop, struct xev__fd *e);
 /* Give back the memory of empty chunks, except some. Called at the end of a turn: until then a
  * caller may still read the generation of an entry that is free by now. */
 void xev__fds_trim(struct xev__fds *fds);

@@ -227,6 +227,17 @@ void xev__forget_stale(xev_loop *loop, xev_fd fd) {
     }
 }
 
+struct xev__fd *xev__fds_check(xev_loop *loop, struct xev__fd *e) {
+    assert(e->registered && e->ops == 0 && e->closer == NULL);
+    bool same_turn = loop->running && e->idle_turn == (uint32_t)loop->count.turns;
+    if (same_turn || loop->ops->still_reports(loop, e)) {
+        return e;
+    }
+    xev_fd fd = e->fd;
+    xev__fds_drop(loop->fds, e);
+    return xev__fds_get(loop->fds, fd);
+}
+
 /* ---- heads that wait for a resource ---- */
 
 static void wait_push(struct xev__fds *fds, enum xev__wait wait, struct xev__fd *e) {
