@@ -282,6 +282,7 @@ TEST(bad_arguments_of_descriptors) {
     ENDS(xev_fd_poll_multi, mask, XEV_EINVAL, event, L, C, 0, NULL, CB);
     ENDS(xev_fd_poll_multi, mask, XEV_EINVAL, event, L, C, UINT32_MAX, NULL, CB);
     NO_FD(xev_fd_close, fd, FD, L, C, NULL, CB);
+    REFUSES(xev_fd_release, fd, XEV_EBADF, XEV_INVALID_FD, L);
     end();
 }
 

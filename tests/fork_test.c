@@ -79,6 +79,7 @@ static void give_up(void *arg) {
     CHECK_EQ(xev_loop_run(&p->loop, XEV_RUN_UNTIL_DONE), XEV_EFORKED);
     CHECK_EQ(xev_loop_prepare_wait_ns(&p->loop), 0);
     CHECK_EQ(xev_loop_backend_fd(&p->loop), XEV_EFORKED);
+    CHECK_EQ(xev_fd_release(STDIN_FILENO, &p->loop), XEV_EFORKED);
     CHECK_STR_EQ(xev_err_name(XEV_EFORKED), "XEV_EFORKED");
     CHECK_EQ(xev_async_notify(&p->async), 0);
     xev_loop_stop(&p->loop);

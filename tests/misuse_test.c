@@ -275,6 +275,7 @@ TEST(misuse_of_descriptors_is_caught) {
     SUBMITS(xev_fd_poll, -1, L, C, XEV_POLL_IN, NULL, CB);
     SUBMITS(xev_fd_poll_multi, -1, L, C, XEV_POLL_IN, NULL, CB);
     SUBMITS(xev_fd_close, -1, L, C, NULL, CB);
+    ON_LOOP(xev_fd_release, loop, -1, L);
 }
 
 TEST(misuse_of_streams_is_caught) {

@@ -278,6 +278,104 @@ TEST(an_operation_on_a_number_that_was_closed_reports_ebadf) {
     }
 }
 
+/* ---- released ---- */
+
+static xev_cb_action release_and_reuse(struct op *op, int result) {
+    struct reuse *r = op->user;
+    CHECK_EQ(xev_fd_release(r->old.fd, &r->n.loop), 0);
+    CHECK_EQ(xev_fd_release(r->old.fd, &r->n.loop), 0);
+    return close_and_reuse(op, result);
+}
+
+TEST(a_released_number_is_another_files_in_the_callback_of_its_data) {
+    for (int kind = 0; kind < KINDS; kind++) {
+        struct reuse r = {.kind = (enum kind)kind};
+        net_open(&r.n, NULL);
+        r.old = file_new(RECV);
+        begin(&r.recv, &r.n, RECV, r.old.fd);
+        r.recv.then = release_and_reuse;
+        r.recv.user = &r;
+        settle(&r.n);
+        plain_send(r.old.peer, "data", 4);
+        run_op(&r.recv);
+        CHECK_EQ(r.recv.result, 4);
+        settle(&r.n);
+        CHECK_EQ(r.op.calls, 0);
+        file_make_ready(r.kind, &r.fresh);
+        run_op(&r.op);
+        close_number(kind == ACCEPT ? r.op.result : -1);
+        CHECK_EQ(close(r.old.peer), 0);
+        close_number(r.fresh.peer);
+        close_fd(&r.n, r.fresh.fd);
+        net_close(&r.n);
+    }
+}
+
+/* Another loop takes the descriptor over, and the first one is not woken for it any more. */
+TEST(a_released_descriptor_is_anothers) {
+    for (int last = 0; last < LASTS; last++) {
+        struct net first, second;
+        struct op op;
+        net_open(&first, NULL);
+        struct pollfd host = {.fd = xev_loop_backend_fd(&first.loop), .events = POLLIN};
+        net_open(&second, NULL);
+        struct file f = file_used(&first, (enum last)last);
+        CHECK_EQ(xev_fd_release(f.fd, &first.loop), 0);
+        do {
+            settle(&first);
+        } while (xev_loop_prepare_wait_ns(&first.loop) == 0);
+        begin(&op, &second, SEND, f.fd);
+        run_op(&op);
+        CHECK_EQ(op.result, 1);
+        if (last != END) {
+            begin(&op, &second, RECV, f.fd);
+            settle(&second);
+            plain_send(f.peer, "data", 4);
+            run_op(&op);
+            CHECK_EQ(op.result, 4);
+        }
+        CHECK_EQ(close(f.peer), 0);
+        CHECK_EQ(poll(&host, 1, 0), 0);
+        close_fd(&second, f.fd);
+        net_close(&second);
+        net_close(&first);
+    }
+}
+
+TEST(a_descriptor_with_operations_is_not_released) {
+    struct net n;
+    struct op ops[2], cancel, closing;
+    net_open(&n, NULL);
+    CHECK_EQ(xev_fd_release(1000000, &n.loop), 0); /* not known, and not even open */
+    struct file f = file_new(RECV);
+    CHECK_EQ(xev_fd_release(f.fd, &n.loop), 0); /* not known yet */
+    begin(&ops[0], &n, RECV, f.fd);
+    CHECK_EQ(xev_fd_release(f.fd, &n.loop), XEV_EBUSY);
+    begin(&ops[1], &n, RECV, f.fd);
+    settle(&n);
+    plain_send(f.peer, "data", 4);
+    run_op(&ops[0]);
+    CHECK_EQ(xev_fd_release(f.fd, &n.loop), XEV_EBUSY); /* the second one waits */
+    xev_cancel(&n.loop, &ops[1].c, &op_new(&cancel, &n)->c, &cancel, op_called);
+    CHECK_EQ(xev_fd_release(f.fd, &n.loop), XEV_EBUSY); /* its callback has not run */
+    run_op(&cancel);
+    CHECK_EQ(ops[1].result, XEV_ECANCELED);
+    CHECK_EQ(xev_fd_release(f.fd, &n.loop), 0);
+    begin(&ops[0], &n, SEND, f.fd); /* which may be carried out at once */
+    CHECK_EQ(xev_fd_release(f.fd, &n.loop), XEV_EBUSY);
+    run_op(&ops[0]);
+    begin(&ops[0], &n, POLL_MULTI, f.fd);
+    CHECK_EQ(xev_fd_release(f.fd, &n.loop), XEV_EBUSY);
+    xev_fd_close(f.fd, &n.loop, &op_new(&closing, &n)->c, &closing, op_called);
+    CHECK_EQ(xev_fd_release(f.fd, &n.loop), XEV_EBUSY);
+    run_op(&closing);
+    CHECK_EQ(ops[0].result, XEV_ECANCELED);
+    CHECK_EQ(closing.result, 0);
+    CHECK_EQ(xev_fd_release(f.fd, &n.loop), 0);
+    CHECK_EQ(close(f.peer), 0);
+    net_close(&n);
+}
+
 /* ---- what it costs ---- */
 
 enum { ROUNDS = 50 };

@@ -150,6 +150,7 @@ TEST_TIMEOUT(operations_begin_on_the_loop_s_thread, 60) {
     FOREIGN(xev_fd_write, no_fd, &loop, &c, bytes, 1, NULL, op_cb);
     FOREIGN(xev_fd_poll, no_fd, &loop, &c, XEV_POLL_IN, NULL, op_cb);
     FOREIGN(xev_fd_close, no_fd, &loop, &c, NULL, op_cb);
+    FOREIGN(xev_fd_release, no_fd, &loop);
     FOREIGN(xev_file_stat_path, &loop, &file_req, "/", NULL, op_cb);
     FOREIGN(xev_dns_resolve, &loop, &dns_req, "::1", NULL, XEV_AF_UNSPEC, &addr, 1, NULL, op_cb);
     FOREIGN(xev_process_wait, &process, &loop, &c, NULL, op_cb);

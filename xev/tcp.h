@@ -7,7 +7,8 @@
  *     (in on_connected)  xev_tcp_send(tcp, loop, c, "hello", 5, userdata, on_sent);
  *
  * xev_tcp is a value: it holds a descriptor and may be copied. The descriptor belongs to no loop
- * until an operation is submitted on it; from then on it is closed by xev_tcp_close in that loop.
+ * until an operation is submitted on it. From then on it is closed by xev_tcp_close in that loop,
+ * or taken from the loop by xev_fd_release (fd.h).
  *
  * Calls with a completion begin an operation. They are made on the loop's thread, take a dead
  * completion, and report through cb only; completion.h has the contract. Any number of operations
@@ -129,9 +130,9 @@ void xev_tcp_shutdown(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *user
  * until XEV_EOF, then close; or use xev_tcp_set_linger. */
 void xev_tcp_close(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb);
 
-/* Close a descriptor on which no operation was ever submitted, or which the deinit of its loop left
- * open. 0, or XEV_EBADF. Any thread. With a linger time (xev_tcp_set_linger) the system blocks the
- * thread for as long. */
+/* Close a descriptor on which no operation was ever submitted, which was released (xev_fd_release),
+ * or which the deinit of its loop left open. 0, or XEV_EBADF. Any thread. With a linger time
+ * (xev_tcp_set_linger) the system blocks the thread for as long. */
 int xev_tcp_close_now(xev_tcp tcp);
 
 /* Options. 0, XEV_EBADF, XEV_ENOTSOCK, or the codes that the option names. Any thread. */

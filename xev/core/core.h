@@ -518,6 +518,8 @@ struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd); /* NULL: no memor
  * themselves, and the kernel does not tell the loop. So ask it, unless e was in use a moment ago.
  * Returns e; or, where another file may have the number, a new entry, or NULL (no memory). */
 struct xev__fd *xev__fds_check(xev_loop *loop, struct xev__fd *e);
+/* Forget fd, which stays open. 0, or XEV_EBUSY: it has operations. */
+int xev__fds_release(xev_loop *loop, xev_fd fd);
 /* Give back the memory of empty chunks, except some. Called at the end of a turn: until then a
  * caller may still read the generation of an entry that is free by now. */
 void xev__fds_trim(struct xev__fds *fds);

@@ -238,6 +238,23 @@ struct xev__fd *xev__fds_check(xev_loop *loop, struct xev__fd *e) {
     return xev__fds_get(loop->fds, fd);
 }
 
+int xev__fds_release(xev_loop *loop, xev_fd fd) {
+    struct xev__fd *e = xev__fds_find(loop->fds, fd);
+    xev__forget_hint(loop, fd);
+    if (e == NULL) {
+        return 0;
+    }
+    if (e->closer != NULL && xev__kinds[XEV__OP_CLOSE].close_is_past(e->closer)) {
+        return 0; /* another file has the number, and the loop does not know it */
+    }
+    if (e->ops > 0 || e->closer != NULL) {
+        return XEV_EBUSY;
+    }
+    loop->ops->forget(loop, e);
+    xev__fds_drop(loop->fds, e);
+    return 0;
+}
+
 /* ---- heads that wait for a resource ---- */
 
 static void wait_push(struct xev__fds *fds, enum xev__wait wait, struct xev__fd *e) {

@@ -140,3 +140,12 @@ void xev_fd_poll_multi(xev_fd fd, xev_loop *loop, xev_completion *c, uint32_t ma
 void xev_fd_close(xev_fd fd, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb) {
     xev__close(XEV__CALL("xev_fd_close"), loop, c, fd, userdata, cb);
 }
+
+int xev_fd_release(xev_fd fd, xev_loop *loop) {
+    xev__check_loop("xev_fd_release", loop);
+    if (xev__forked(loop)) {
+        return XEV_EFORKED; /* the registrations are its parent's, too */
+    }
+    xev__check_thread("xev_fd_release", loop);
+    return fd < 0 ? XEV_EBADF : xev__fds_release(loop, fd);
+}
