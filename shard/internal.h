@@ -51,6 +51,8 @@ struct xev_shard {
     struct xev__outbox *listed;   /* outboxes that hold something, or did */
     uint32_t replies_due;         /* replies that its own requests are still owed */
     bool has_loop, initialised, serving, draining;
+    bool init_called;
+    xev_runtime_failure told;     /* by its init callback, about its failure; code 0: nothing */
     bool ending;                  /* its loop is about to end: it may make no more requests */
     xev_completion replies_timer; /* while the end of its loop waits for replies */
     xev_signal hangup;

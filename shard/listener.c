@@ -1,4 +1,5 @@
-/* A listener per shard, spread by the kernel over the SO_REUSEPORT group. */
+/* Listeners of a shard: TCP, spread by the kernel over the SO_REUSEPORT group, or a socket that
+ * listened before. */
 #include <assert.h>
 #include <ck_pr.h>
 
@@ -48,6 +49,7 @@ static void report_to_callback(xev_listener *l, int result) {
  *    short, the drain waits until some come free, or for its deadline.
  * 3. When an accept finds no client, the next system call ends the listening. No callback runs
  *    between the two, so that no client can arrive unseen.
+ * A socket that is shared with other processes goes on listening for them: only 2 is done.
  */
 
 static xev_cb_action on_socket_closed(xev_loop *loop, xev_completion *c, int result,
@@ -70,7 +72,9 @@ static void close_socket(xev_listener *l) {
 /* Listen no more. clients: how many are reset because they had no accept, for the reason why. */
 static void end_listening(xev_listener *l, int clients, int why) {
     assert(l->draining && !l->ended);
-    xev__listener_end(l->tcp.fd);
+    if (!l->shared) {
+        xev__listener_end(l->tcp.fd);
+    }
     l->ended = true;
     if (clients > 0) {
         l->unserved += (uint32_t)clients;
@@ -113,7 +117,7 @@ static void accept_the_rest(xev_listener *l) {
         close_socket(l);
     } else if (rc >= 0) {
         accept_after(l, 0);
-    } else if (xev__listener_waiting(l->tcp.fd) > 0) {
+    } else if (rc != XEV_EINVAL && xev__listener_waiting(l->tcp.fd, l->is_tcp) > 0) {
         l->retry_ms = next_retry(l->retry_ms, RETRY_DRAIN_MS, RETRY_DRAIN_MAX_MS);
         accept_after(l, l->retry_ms);
         if (l->error != rc) {
@@ -199,8 +203,11 @@ void xev__listeners_drain(xev_shard *s) {
     for (xev_listener *l = s->listeners; l != NULL; l = l->next) {
         l->draining = true;
         l->retry_ms = 0;
-        /* Where the filter is refused, a client that connects at the last moment may be reset. */
-        (void)xev__listener_gate(l->tcp.fd);
+        if (!l->shared) {
+            /* Where the filter is refused, a client that connects at the last moment may be reset.
+             */
+            (void)xev__listener_gate(l->tcp.fd, l->is_tcp);
+        }
         if (is_active(&l->accept)) {
             stop_accepting(l);
         } else {
@@ -215,7 +222,7 @@ void xev__listeners_cut(xev_shard *s) {
             continue;
         }
         int why = l->error != 0 ? l->error : XEV_ETIMEDOUT;
-        end_listening(l, xev__listener_waiting(l->tcp.fd), why);
+        end_listening(l, l->shared ? 0 : xev__listener_waiting(l->tcp.fd, l->is_tcp), why);
         if (is_active(&l->accept)) {
             stop_accepting(l);
         } else {
@@ -295,15 +302,46 @@ static uint32_t next_wait(uint32_t before_ms, uint32_t left_ms) {
     return ms < left_ms ? ms : left_ms;
 }
 
+static int begin_listener(const char *call, xev_shard *s, xev_listener *l, void *userdata,
+                          xev_listener_fn callback) {
+    xev__shard_check(s != NULL && l != NULL && callback != NULL, call,
+                     "shard, listener or callback is null");
+    xev__shard_check_thread(call, s);
+    *l = (xev_listener){
+        .shard = s, .callback = callback, .userdata = userdata, .tcp = {XEV_INVALID_FD}};
+    return s->draining ? XEV_ECANCELED : 0; /* nothing would close it */
+}
+
+static void finish_listener(xev_listener *l) {
+    l->next = l->shard->listeners;
+    l->shard->listeners = l;
+    start_accepting(l);
+}
+
+int xev_shard_listen_fd(xev_shard *s, xev_listener *l, xev_fd fd, bool shared, void *userdata,
+                        xev_listener_fn callback) {
+    int rc = begin_listener("xev_shard_listen_fd", s, l, userdata, callback);
+    rc = rc == 0 ? xev__listener_check(fd, &l->is_tcp) : rc;
+    if (rc < 0) {
+        return rc;
+    }
+    l->tcp = xev_tcp_from_fd(fd);
+    l->shared = shared;
+    rc = l->is_tcp ? xev_tcp_set_nodelay(l->tcp, true) : 0;
+    rc = rc == 0 ? xev_tcp_local_addr(l->tcp, &l->addr) : rc;
+    if (rc == 0) {
+        finish_listener(l);
+    }
+    return rc;
+}
+
 int xev_shard_listen(xev_shard *s, xev_listener *l, const xev_addr *addr, int backlog,
                      void *userdata, xev_listener_fn callback) {
-    xev__shard_check(s != NULL && l != NULL && callback != NULL, "xev_shard_listen",
-                     "shard, listener or callback is null");
-    xev__shard_check_thread("xev_shard_listen", s);
-    *l = (xev_listener){.shard = s, .callback = callback, .userdata = userdata};
-    if (s->draining) {
-        return XEV_ECANCELED; /* nothing would close it */
+    int begun = begin_listener("xev_shard_listen", s, l, userdata, callback);
+    if (begun < 0) {
+        return begun;
     }
+    l->is_tcp = true;
     if (backlog < 0) {
         return XEV_EINVAL;
     }
@@ -319,9 +357,7 @@ int xev_shard_listen(xev_shard *s, xev_listener *l, const xev_addr *addr, int ba
     if (rc < 0) {
         return rc;
     }
-    l->next = s->listeners;
-    s->listeners = l;
-    start_accepting(l);
+    finish_listener(l);
     return 0;
 }
 
@@ -346,7 +382,7 @@ void xev_listener_status_get(const xev_listener *l, xev_listener_status *out) {
     xev__shard_check(l != NULL && out != NULL, "xev_listener_status_get",
                      "listener or room is null");
     xev__shard_check_thread("xev_listener_status_get", l->shard);
-    int waiting = l->ended ? 0 : xev__listener_waiting(l->tcp.fd);
+    int waiting = l->ended ? 0 : xev__listener_waiting(l->tcp.fd, l->is_tcp);
     *out = (xev_listener_status){
         .state = l->ended      ? XEV_LISTENER_CLOSED
                  : l->draining ? XEV_LISTENER_DRAINING

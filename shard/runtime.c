@@ -32,14 +32,19 @@ void xev__stops_add(struct xev__runtime *rt) {
     xev__event_signal(&rt->news);
 }
 
-/* Note the failure that xev_runtime_run will report, if it is the first one. Returns code. */
-static int note_failure(struct xev__runtime *rt, int code, uint32_t shard, const char *call) {
-    assert(code < 0 && call != NULL);
+/* Note the failure that xev_runtime_run will report, if it is the first one. */
+static void note_whole_failure(struct xev__runtime *rt, const xev_runtime_failure *failure) {
+    assert(failure->code < 0 && failure->call != NULL);
     pthread_mutex_lock(&rt->lock);
     if (rt->failure.code == 0) {
-        rt->failure = (xev_runtime_failure){.code = code, .shard = shard, .call = call};
+        rt->failure = *failure;
     }
     pthread_mutex_unlock(&rt->lock);
+}
+
+/* Returns code. */
+static int note_failure(struct xev__runtime *rt, int code, uint32_t shard, const char *call) {
+    note_whole_failure(rt, &(xev_runtime_failure){.code = code, .shard = shard, .call = call});
     return code;
 }
 
@@ -89,8 +94,12 @@ static int set_up_shard(xev_shard *s) {
         return note_failure(s->rt, rc, s->id, "xev_signal_init");
     }
     xev__note_call(&s->loop, XEV__CODE(o->init));
+    s->init_called = true;
     rc = o->init != NULL ? o->init(s, o->userdata) : 0;
     xev__runtime_check_fork(s->rt, "init");
+    if (rc < 0 && s->told.code == rc) {
+        note_whole_failure(s->rt, &s->told);
+    }
     return rc < 0 ? note_failure(s->rt, rc, s->id, "init") : 0;
 }
 
@@ -280,7 +289,7 @@ static void *shard_main(void *arg) {
             result = s->broken;
             break;
         default:
-            if (s->initialised) {
+            if (s->initialised || (s->init_called && rt->options.deinit_failed)) {
                 run_shard_callback(s, rt->options.deinit, "deinit");
                 xev__mailbox_flush(s);
             }
@@ -519,7 +528,8 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     xev__shard_check(xev_shard_current() == NULL, "xev_runtime_run", "called on a shard");
     struct xev__runtime *rt = calloc(1, sizeof *rt);
     if (rt == NULL) {
-        *handle = (xev_runtime){.failure = {XEV_ENOMEM, XEV_NO_SHARD, "calloc"}};
+        *handle =
+            (xev_runtime){.failure = {.code = XEV_ENOMEM, .shard = XEV_NO_SHARD, .call = "calloc"}};
         return XEV_ENOMEM;
     }
     rt->failure.call = "";
@@ -587,6 +597,19 @@ static struct xev__visit visit_running(const char *call, const xev_runtime *hand
 
 static void check_shard(const char *call, const xev_shard *s) {
     xev__shard_check(s != NULL, call, "shard is null");
+}
+
+int xev_shard_fail(xev_shard *s, int code, const char *call, const char *part, const char *object) {
+    const char *name = "xev_shard_fail";
+    check_shard(name, s);
+    xev__shard_check(call != NULL && part != NULL && object != NULL, name,
+                     "call, part or object is null");
+    xev__shard_check_thread(name, s);
+    xev__shard_check(code < 0, name, "code is not below 0");
+    s->told = (xev_runtime_failure){.code = code, .shard = s->id, .call = call};
+    snprintf(s->told.part, sizeof s->told.part, "%s", part);
+    snprintf(s->told.object, sizeof s->told.object, "%s", object);
+    return code;
 }
 
 void xev_runtime_stop(xev_runtime *handle) {

@@ -49,12 +49,16 @@ void xev__sleep_ms(uint32_t ms);
 /* pthread_cond_wait, for ms at most. */
 void xev__cond_wait_ms(pthread_cond_t *cond, pthread_mutex_t *lock, uint32_t ms);
 
-/* A listening TCP socket. No connection begins at it any more: requests for one are ignored, and
- * their senders repeat them. Handshakes that have begun go on, and so does accept. 0 or a code, by
- * which the socket is as before. */
-int xev__listener_gate(int fd);
-/* How many connections wait for an accept, or a code. */
-int xev__listener_waiting(int fd);
+/* Whether fd is a stream socket that listens: 0, or XEV_EBADF, XEV_ENOTSOCK, XEV_EPROTOTYPE (no
+ * stream socket), XEV_EINVAL (it does not listen). *is_tcp: it is a TCP socket. */
+int xev__listener_check(int fd, bool *is_tcp);
+/* A listening socket. No connection begins at it any more, and accept goes on. TCP: requests for a
+ * connection are ignored, and their senders repeat them; handshakes that have begun go on. Unix:
+ * they are refused. 0 or a code, by which the socket is as before. */
+int xev__listener_gate(int fd, bool is_tcp);
+/* How many connections wait for an accept, or a code. Of a Unix socket: 1 where some wait, or may
+ * wait because it is gated. */
+int xev__listener_waiting(int fd, bool is_tcp);
 /* Listen no more, from the end of this call on. What still waits is reset. fd stays open. */
 void xev__listener_end(int fd);
 

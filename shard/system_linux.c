@@ -6,6 +6,7 @@
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -198,7 +199,28 @@ void xev__cond_wait_ms(pthread_cond_t *cond, pthread_mutex_t *lock, uint32_t ms)
 
 /* ---- listening sockets ---- */
 
-int xev__listener_gate(int fd) {
+static int socket_number(int fd, int option, int *value) {
+    socklen_t len = sizeof *value;
+    return getsockopt(fd, SOL_SOCKET, option, value, &len) == 0 ? 0 : -errno;
+}
+
+int xev__listener_check(int fd, bool *is_tcp) {
+    int type = 0, listens = 0, protocol = 0;
+    int rc = socket_number(fd, SO_TYPE, &type);
+    if (rc == 0 && type != SOCK_STREAM) {
+        return -EPROTOTYPE;
+    }
+    rc = rc == 0 ? socket_number(fd, SO_ACCEPTCONN, &listens) : rc;
+    rc = rc == 0 ? socket_number(fd, SO_PROTOCOL, &protocol) : rc;
+    *is_tcp = protocol == IPPROTO_TCP;
+    return rc == 0 && listens == 0 ? -EINVAL : rc;
+}
+
+int xev__listener_gate(int fd, bool is_tcp) {
+    if (!is_tcp) {
+        /* A Unix socket keeps what waits for an accept, and refuses others. */
+        return shutdown(fd, SHUT_RD) == 0 ? 0 : -errno;
+    }
     /* A socket filter sees the packets of a listener from the TCP header on. Connections inherit
      * it, and nothing of theirs is a request for a connection. */
     enum { FLAGS = 13, SYN = 0x02, ACK = 0x10 };
@@ -214,7 +236,11 @@ int xev__listener_gate(int fd) {
     return rc == 0 ? 0 : -errno;
 }
 
-int xev__listener_waiting(int fd) {
+int xev__listener_waiting(int fd, bool is_tcp) {
+    if (!is_tcp) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        return poll(&p, 1, 0) < 0 ? -errno : (p.revents & POLLIN) != 0;
+    }
     struct tcp_info info = {0};
     socklen_t len = sizeof info;
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0) {

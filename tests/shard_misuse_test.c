@@ -81,6 +81,13 @@ TEST(misuse_of_shards_is_caught) {
     DIES(xev_shard_listen, shard, NULL, &listener, &addr, 0, NULL, on_connection);
     DIES(xev_shard_listen, listener, shard, NULL, &addr, 0, NULL, on_connection);
     DIES(xev_shard_listen, callback, shard, &listener, &addr, 0, NULL, NULL);
+    DIES(xev_shard_listen_fd, shard, NULL, &listener, 0, false, NULL, on_connection);
+    DIES(xev_shard_listen_fd, listener, shard, NULL, 0, false, NULL, on_connection);
+    DIES(xev_shard_listen_fd, callback, shard, &listener, 0, false, NULL, NULL);
+    DIES(xev_shard_fail, shard, NULL, XEV_EIO, "", "", "");
+    DIES(xev_shard_fail, call, shard, XEV_EIO, NULL, "", "");
+    DIES(xev_shard_fail, part, shard, XEV_EIO, "", NULL, "");
+    DIES(xev_shard_fail, object, shard, XEV_EIO, "", "", NULL);
     DIES(xev_listener_tcp, listener, NULL);
     DIES(xev_listener_addr, listener, NULL, &addr);
     DIES(xev_listener_addr, addr, &listener, NULL);
@@ -170,6 +177,9 @@ static void bad_arguments(xev_shard *self) {
     REFUSES(xev_shard_listen, addr, XEV_EAFNOSUPPORT, self, &listener, &bad, 0, NULL,
             on_connection);
     REFUSES(xev_shard_listen, backlog, XEV_EINVAL, self, &listener, &addr, -1, NULL, on_connection);
+    REFUSES(xev_shard_listen_fd, fd, XEV_EBADF, self, &listener, XEV_INVALID_FD, false, NULL,
+            on_connection);
+    DIES(xev_shard_fail, code, self, 0, "", "", "");
     CHECK_EQ(descriptors(), before);
     CHECK_EQ(xev_shard_submit_to(self, &request, on_request, NULL, on_reply), 0);
 }
@@ -220,6 +230,12 @@ static void listen_there(xev_shard *zero) {
     (void)xev_shard_listen(zero, &listener, &addr, 0, NULL, on_connection);
 }
 
+static void listen_fd_there(xev_shard *zero) {
+    (void)xev_shard_listen_fd(zero, &listener, XEV_INVALID_FD, false, NULL, on_connection);
+}
+
+static void fail_there(xev_shard *zero) { (void)xev_shard_fail(zero, XEV_EIO, "", "", ""); }
+
 static void pause_there(xev_shard *zero) {
     (void)zero;
     xev_listener_pause(&listener);
@@ -266,6 +282,8 @@ static void check_mistake(void (*fn)(xev_shard *zero), const char *call, const c
 TEST(a_call_on_what_is_another_shard_s_is_caught) {
     static const char both[] = "called on shard 1, of shard 0";
     check_mistake(listen_there, "xev_shard_listen", both);
+    check_mistake(listen_fd_there, "xev_shard_listen_fd", both);
+    check_mistake(fail_there, "xev_shard_fail", both);
     check_mistake(pause_there, "xev_listener_pause", both);
     check_mistake(resume_there, "xev_listener_resume", both);
     check_mistake(socket_there, "xev_listener_tcp", both);

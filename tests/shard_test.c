@@ -113,6 +113,44 @@ TEST(failing_init_ends_those_before_it_in_reverse) {
     }
 }
 
+TEST(deinit_of_the_shard_whose_init_failed_where_that_is_wanted) {
+    uint32_t at = 0;
+    sc.init = fail_one;
+    sc.o.deinit_failed = true;
+    failing = 1;
+    CHECK_EQ(scene_run(3), XEV_ENOSPC);
+    check_logged(&at, INIT, 2, 0, 1);
+    check_logged(&at, DEINIT, 2, 1, -1);
+    CHECK_EQ(at, sc.log_len);
+}
+
+static int fail_with_words(xev_shard *self) {
+    char long_name[200];
+    memset(long_name, 'n', sizeof long_name - 1);
+    long_name[sizeof long_name - 1] = '\0';
+    (void)xev_shard_fail(self, XEV_EBUSY, "other", "", "");
+    if (failing == 0) {
+        return xev_shard_fail(self, XEV_EACCES, "bind", "web", "127.0.0.1:80");
+    }
+    (void)xev_shard_fail(self, XEV_EACCES, "bind", long_name, long_name);
+    return failing == 1 ? XEV_EACCES : XEV_ENOMEM;
+}
+
+TEST(a_failing_init_says_what_failed) {
+    xev_runtime_failure f;
+    sc.init = fail_with_words;
+    for (failing = 0; failing < 3; failing++) {
+        int code = failing < 2 ? XEV_EACCES : XEV_ENOMEM; /* it speaks of another code */
+        CHECK_EQ(scene_run(2), code);
+        xev_runtime_failure_get(&sc.rt, &f);
+        CHECK_EQ(f.code, code);
+        CHECK_EQ(f.shard, 0);
+        CHECK_STR_EQ(f.call, failing < 2 ? "bind" : "init");
+        CHECK_EQ(strlen(f.part), failing == 0 ? 3 : failing == 1 ? sizeof f.part - 1 : 0);
+        CHECK_EQ(strlen(f.object), failing == 0 ? 12 : failing == 1 ? sizeof f.object - 1 : 0);
+    }
+}
+
 static xev_message mail[SCENE_SHARDS];
 static atomic_int got[SCENE_SHARDS];
 

@@ -96,6 +96,9 @@ typedef struct xev_runtime_options {
     uint32_t mailbox;      /* messages a shard holds before it refuses more; 0: 65 536 */
     uint32_t pool_threads; /* of the shared thread pool; 0: the pool's default */
     xev_loop_options loop; /* of each shard; thread_pool is set by the runtime */
+    /* Call deinit on a shard whose init callback failed, too: a program of several parts frees
+     * there what the first of them had made. Otherwise it is not called on that shard. */
+    bool deinit_failed;
     int (*init)(xev_shard *shard, void *userdata); /* a negative code ends the start */
     xev_shard_fn drain, stop, deinit;              /* each may be NULL */
     xev_shard_fn
@@ -152,6 +155,7 @@ struct xev_listener {
     int error; /* the last report's, 0: a connection */
     uint32_t retry_ms;
     bool draining, paused, ended;
+    bool is_tcp, shared;
     xev_listener_fn callback;
     void *userdata;
     xev_listener *next;
@@ -168,9 +172,9 @@ typedef enum {
 typedef struct xev_listener_status {
     xev_listener_state state;
     int error;         /* the code that its callback was called with last; 0: with a connection */
-    uint32_t waiting;  /* connections that wait for an accept now */
+    uint32_t waiting;  /* connections that wait for an accept now; Unix: 1 stands for any number */
     uint64_t accepted; /* connections handed over */
-    uint64_t unserved; /* connections that waited when it closed, and were reset */
+    uint64_t unserved; /* connections that waited when it closed, and were reset; as waiting */
 } xev_listener_status;
 
 typedef struct xev_shard_counters {
@@ -188,7 +192,10 @@ typedef struct xev_runtime_failure {
     int code;         /* what xev_runtime_run returned */
     uint32_t shard;   /* the shard that failed; XEV_NO_SHARD: before there were any */
     const char *call; /* "io_uring_enter", "epoll_pwait2", "pthread_create", "xev_loop_init", "init"
-                         (the callback), "options", ...; static storage */
+                         (the callback), "options", ..., or what xev_shard_fail was given; static
+                         storage */
+    char part[32];    /* what of the program failed, "" where nobody said so by xev_shard_fail */
+    char object[128]; /* and at which address or file */
 } xev_runtime_failure;
 
 XEV_BEGIN_DECLS
@@ -211,6 +218,13 @@ XEV_NODISCARD int xev_runtime_run(xev_runtime *rt, const xev_runtime_options *op
  * whose loop cannot wait any more (see xev_loop_run) ends all shards in order, and is named here.
  * Thread that called xev_runtime_run. */
 void xev_runtime_failure_get(const xev_runtime *rt, xev_runtime_failure *out);
+
+/* In an init callback that is about to return code (below 0): say more about the failure than
+ * "init". call (static storage), part and object are for xev_runtime_failure; they are copied but
+ * for call, and cut to their room. The last call before the return counts. Returns code. Shard's
+ * thread. */
+int xev_shard_fail(xev_shard *shard, int code, const char *call, const char *part,
+                   const char *object);
 
 /* Start the drain; a second time, end it at once. Where rt has ended, nothing. Any thread, and any
  * signal handler; any time from the first callback on. xev_runtime_run does not return while a
@@ -251,10 +265,19 @@ void xev_shard_count(xev_shard *shard, xev_shard_counters *out);
  * means 4096. The listener closes in the drain, which serves who is connected by then. A socket
  * filter that lets no connection begin replaces one that was attached to it. Shard's thread. 0 or a
  * code: XEV_EINVAL (backlog), XEV_EAFNOSUPPORT (no address, NULL included, or one of a Unix socket,
- * which has no SO_REUSEPORT: listen on one shard by unix.h, and close it in the drain callback),
- * XEV_ECANCELED (the drain has begun), ... */
+ * which has no SO_REUSEPORT: see xev_shard_listen_fd), XEV_ECANCELED (the drain has begun), ... */
 XEV_NODISCARD int xev_shard_listen(xev_shard *shard, xev_listener *listener, const xev_addr *addr,
                                    int backlog, void *userdata, xev_listener_fn callback);
+
+/* Accept, on this shard, at a stream socket that listens already: a Unix socket, or one that the
+ * program was given. 0: the descriptor is the listener's, which closes it in the drain as above.
+ * Otherwise it is the caller's: XEV_EBADF, XEV_ENOTSOCK, XEV_EPROTOTYPE (no stream socket),
+ * XEV_EINVAL (it does not listen), XEV_ECANCELED (the drain has begun), ... shared: other processes
+ * listen at the same socket, or will. Then the drain accepts who waits and closes this descriptor,
+ * and the socket goes on listening for them; where there are none, a client that connects at the
+ * last moment may be reset. A Unix socket's file is the caller's. Shard's thread. */
+XEV_NODISCARD int xev_shard_listen_fd(xev_shard *shard, xev_listener *listener, xev_fd fd,
+                                      bool shared, void *userdata, xev_listener_fn callback);
 
 /* Stop accepting on this shard, and accept again. Meanwhile clients wait in the backlog; the system
  * gives none of them to other shards. After a pause the callback may still get connections that had
