@@ -12,17 +12,20 @@ fail() {
 plain() {
     rm -rf "$tree"
     mkdir -p "$tree/xev/core" "$tree/xev/watchers" "$tree/xev/backends" "$tree/xev/os/posix" \
-        "$tree/mpsc" "$tree/threadpool" "$tree/conn" "$tree/shard"
+        "$tree/mpsc" "$tree/threadpool" "$tree/conn" "$tree/shard" "$tree/serve"
     printf '#include <stdint.h>\n#include "xev/loop.h"\n' >"$tree/xev/tcp.h"
     printf '#include "xev/os/clock.h"\n#include "mpsc/visit.h"\n' >"$tree/xev/core/core.c"
     printf '#include "xev/core/core.h"\n' >"$tree/xev/watchers/tcp.c"
     printf '#include <time.h>\n#include "xev/os/clock.h"\nint xev__os_now(void) {\n' \
         >"$tree/xev/os/posix/clock_posix.c"
     printf '#include "xev/core/core.h"\n#include <sys/epoll.h>\n' >"$tree/xev/backends/epoll.c"
+    printf '#include "xev/conn.h"\n#include "xev/shard.h"\n' >"$tree/xev/serve.h"
     printf '#include "xev/mpsc.h"\n' >"$tree/mpsc/mpsc.c"
     printf '#include "xev/core/support.h"\n#include "xev/conn.h"\n' >"$tree/conn/conn.c"
     printf '#include <pthread.h>\n#include "xev/shard.h"\n' >"$tree/shard/runtime.c"
     printf '#include <sched.h>\n' >"$tree/shard/system_linux.c"
+    printf '#include "xev/conn.h"\n#include "xev/shard.h"\n#include "xev/core/support.h"\n' \
+        >"$tree/serve/serve.c"
 }
 # bad FILE TEXT WORDS: a tree with TEXT in FILE is refused with WORDS.
 bad() {
@@ -46,10 +49,16 @@ bad xev/core/loop.c '#include "xev/backends/epoll.h"\n' "the core names no watch
 bad xev/core/loop.c '#include <sys/socket.h>\n' "a header of the operating system"
 bad xev/watchers/udp.c '#include "xev/backends/io_uring.h"\n' "a watcher names no backend"
 bad xev/watchers/udp.c '#include "xev/shard.h"\n' "xev knows nothing of what stands"
+bad xev/shard.h '#include "xev/conn.h"\n' "xev knows nothing of what stands"
 bad xev/core/pool.c '#include "conn/internal.h"\n' "xev knows nothing of what stands"
 bad conn/pipe.c '#include "xev/shard.h"\n' "a connection knows one loop"
 bad conn/pipe.c '#include "xev/core/core.h"\n' "a connection knows one loop"
 bad conn/pipe.c '#include <sys/socket.h>\n' "a header of the operating system"
+bad conn/pipe.c '#include "xev/serve.h"\n' "a connection knows one loop"
+bad shard/mailbox.c '#include "xev/conn.h"\n' "shards know nothing of connections"
+bad serve/place.c '#include "shard/internal.h"\n' "services use public calls"
+bad serve/place.c '#include "xev/os/socket.h"\n' "services use public calls"
+bad serve/place.c '#include <sys/socket.h>\n' "a header of the operating system"
 bad mpsc/other.c '#include "xev/os/clock.h"\n' "the leaves know nothing of xev"
 bad threadpool/pool.c '#include "xev/core/core.h"\n' "know nothing above them"
 bad shard/mailbox.c '#include <sys/eventfd.h>\n' "a header of the operating system"

@@ -4,11 +4,12 @@
 #   - public headers (xev/*.h) include public headers and standard C headers only
 #   - xev/os and the leaves (mpsc, threadpool) include nothing of the core, the watchers, the backends
 #     and the shards; xev includes nothing of the shards
-#   - conn includes nothing of the shards, and of the core its public headers and support.h only
+#   - conn includes nothing of the shards, and of the core its public headers and support.h only;
+#     shard nothing of the connections; serve the public headers of both, and support.h
 #   - the core includes nothing of the watchers and the backends
 #   - a function with a public name is not implemented in xev/os
 #   - an operating system's headers are included by xev/os, xev/backends and the system files of
-#     threadpool and shard only
+#     threadpool, shard and serve only
 #   - no two sources of the library have the same name: their objects fit in one folder
 set -u
 root=${1:-$(dirname "$(dirname "$(readlink -f "$0")")")}
@@ -26,9 +27,9 @@ complain() { # FOLDER... -- PATTERN WHY
     find $folders -name '*.[ch]' | sort | while read -r file; do includes "$file"; done |
         grep -E "^[^ ]+ ($2)\$" | sed "s|\$|: $3|; s| | includes |"
 }
-ours='(xev|shard|mpsc|threadpool|conn|tests|tools|bench|examples)/.*'
+ours='(xev|shard|mpsc|threadpool|conn|serve|tests|tools|bench|examples)/.*'
 standard='<(assert|errno|limits|stdalign|stdatomic|stdarg|stdbool|stddef|stdint|stdio|stdlib|string|time|ck_[a-z]+)\.h>'
-above='(xev/core|xev/watchers|xev/backends|shard|conn)/.*|xev/(shard|conn)\.h'
+above='(xev/core|xev/watchers|xev/backends|shard|conn|serve)/.*|xev/(shard|conn|serve)\.h'
 
 complaints=$(
     for file in xev/*.h; do
@@ -40,16 +41,23 @@ complaints=$(
     complain mpsc threadpool -- 'xev/os/([^c].*|cl.*)' "the leaves know nothing of xev"
     complain xev/core -- 'xev/(watchers|backends)/.*' "the core names no watcher and no backend"
     complain xev/watchers -- 'xev/backends/.*' "a watcher names no backend"
-    complain xev -- '(shard|conn)/.*|xev/(shard|conn)\.h' "xev knows nothing of what stands on it"
-    complain conn -- 'shard/.*|xev/shard\.h|xev/core/core\.h|xev/(watchers|backends)/.*' \
+    # The header of serve stands on those of the other two.
+    complain xev -- '(shard|conn|serve)/.*|xev/(shard|conn|serve)\.h' \
+        "xev knows nothing of what stands on it" |
+        grep -vE '^xev/serve\.h includes xev/(conn|shard)\.h:'
+    inside='xev/core/core\.h|xev/(watchers|backends)/.*'
+    complain conn -- "(shard|serve)/.*|xev/(shard|serve)\.h|$inside" \
         "a connection knows one loop, by its public calls and by core/support.h"
-    find xev/core xev/watchers conn shard -name '*.[ch]' ! -name 'system*' | sort |
+    complain shard -- '(conn|serve)/.*|xev/(conn|serve)\.h' "shards know nothing of connections"
+    complain serve -- "(conn|shard)/.*|xev/os/([^c].*|cl.*)|$inside" \
+        "services use public calls of conn and shard, and core/support.h"
+    find xev/core xev/watchers conn shard serve -name '*.[ch]' ! -name 'system*' | sort |
         while read -r file; do includes "$file"; done | grep -vE " ($ours|$standard|<pthread\.h>)\$" |
         sed 's|$|: a header of the operating system|; s| | includes |'
     # A definition begins in the first column.
     find xev/os -name '*.c' | sort | xargs grep -nE '^[a-z].*[ *]xev_[a-z0-9][a-z0-9_]*\(' |
         sed 's|$|   public, and implemented in the OS folder|'
-    find xev mpsc threadpool conn shard -name '*.c' | sed 's|.*/||' | sort | uniq -d |
+    find xev mpsc threadpool conn shard serve -name '*.c' | sed 's|.*/||' | sort | uniq -d |
         sed 's|$|: two sources of this name|'
 )
 if [ -n "$complaints" ]; then

@@ -9,7 +9,7 @@ recipe=$(awk '/^Without Bazel/ { on = 1; next } on && /^    / { print; seen = 1;
               on && seen { exit }' "$root/README.md")
 [ "$(echo "$recipe" | wc -l)" -ge 3 ] || { echo "found no recipe in README.md: $recipe"; exit 1; }
 # The build leaves its folder in the tree, so it is done in a copy.
-for entry in README.md xev mpsc threadpool shard conn examples; do
+for entry in README.md xev mpsc threadpool shard conn serve examples; do
     [ ! -e "$root/$entry" ] || cp -r "$root/$entry" "$work/"
 done
 cd "$work"

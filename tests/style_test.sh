@@ -16,8 +16,8 @@ sources() {
     done | sort
 }
 
-everywhere=$(sources xev shard conn mpsc threadpool tests examples bench)
-portable=$(sources xev shard conn mpsc threadpool | grep -v -e '^xev/backends/' -e '^xev/os/')
+everywhere=$(sources xev shard conn serve mpsc threadpool tests examples bench)
+portable=$(sources xev shard conn serve mpsc threadpool | grep -v -e '^xev/backends/' -e '^xev/os/')
 if [ -z "$everywhere" ] || [ -z "$portable" ]; then
     echo "no source files found under $root"
     exit 1
@@ -56,7 +56,7 @@ complaints=$(
         } else {
             first[name] = FILENAME
         }
-    }' $(sources xev shard conn mpsc threadpool | grep '\.c$')
+    }' $(sources xev shard conn serve mpsc threadpool | grep '\.c$')
 
     # A directive may go on over several lines.
     awk '

@@ -1,0 +1,196 @@
+/* Where a service is: its address, and its listeners. */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "serve/internal.h"
+#include "xev/tcp.h"
+#include "xev/unix.h"
+
+int xev__serve_fail(const xev_service *v, xev_shard *shard, int code, const char *step) {
+    return xev_shard_fail(shard, code, step, v->options.name, v->options.address);
+}
+
+/* ---- addresses ---- */
+
+/* A number from 0 to max, and nothing else. */
+static bool parse_number(const char *text, uint32_t max, uint32_t *number) {
+    uint64_t n = 0;
+    const char *p = text;
+    for (; *p >= '0' && *p <= '9' && n <= max; p++) {
+        n = n * 10 + (uint64_t)(*p - '0');
+    }
+    *number = (uint32_t)n;
+    return p > text && *p == '\0' && n <= max;
+}
+
+static int parse_tcp(xev_service *v, const char *text) {
+    char host[XEV_ADDR_TEXT_BYTES];
+    const char *colon = strrchr(text, ':');
+    size_t len = colon != NULL ? (size_t)(colon - text) : 0;
+    uint32_t port;
+    if (colon == NULL || len >= sizeof host || !parse_number(colon + 1, 65535, &port)) {
+        return XEV_EINVAL;
+    }
+    memcpy(host, text, len);
+    host[len] = '\0';
+    if (strchr(host, ':') != NULL && host[0] != '[') {
+        return XEV_EINVAL; /* is its last part the port or not? */
+    }
+    return xev_addr_parse(&v->addr, host, port);
+}
+
+static int parse_unix(xev_service *v, const char *path) {
+    char name[XEV_UNIX_NAME_MAX + 1];
+    size_t len = strlen(path);
+    if (len == 0) {
+        return XEV_EINVAL; /* the system would choose a name */
+    }
+    if (len > XEV_UNIX_NAME_MAX) {
+        return XEV_ENAMETOOLONG;
+    }
+    memcpy(name, path, len);
+    if (name[0] == '@') {
+        name[0] = '\0';
+    }
+    return xev_addr_unix(&v->addr, name, len);
+}
+
+static int parse_address(xev_service *v) {
+    const char *text = v->options.address;
+    uint32_t fd;
+    if (strncmp(text, "unix:", 5) == 0) {
+        v->place = XEV__PLACE_UNIX;
+        return parse_unix(v, text + 5);
+    }
+    if (strncmp(text, "fd:", 3) == 0) {
+        v->place = XEV__PLACE_FD;
+        if (!parse_number(text + 3, INT_MAX, &fd)) {
+            return XEV_EINVAL;
+        }
+        v->fd = (xev_fd)fd;
+        return 0;
+    }
+    v->place = XEV__PLACE_TCP;
+    return parse_tcp(v, text);
+}
+
+int xev__serve_understand(xev_service *v, xev_shard *shard) {
+    int rc = parse_address(v);
+    if (rc < 0) {
+        return xev__serve_fail(v, shard, rc, "address");
+    }
+    bool tcp = v->place == XEV__PLACE_TCP;
+    v->policy = v->options.policy;
+    if (v->policy == XEV_SERVE_AUTO) {
+        v->policy = tcp ? XEV_SERVE_HASH : XEV_SERVE_SINGLE;
+    }
+    if ((unsigned)v->policy > XEV_SERVE_SINGLE || (v->policy == XEV_SERVE_HASH && !tcp)) {
+        return xev__serve_fail(v, shard, XEV_ENOTSUP, "policy");
+    }
+    return 0;
+}
+
+/* ---- listeners ---- */
+
+static int listen_tcp(struct xev__served *d, const char **step) {
+    xev_service *v = d->service;
+    uint32_t ms = v->options.keepalive_ms;
+    *step = "listen";
+    int rc = xev_shard_listen(d->shard, &d->listener, &v->addr, v->options.backlog, d,
+                              xev__serve_on_accept);
+    if (rc == 0 && ms != UINT32_MAX) { /* connections inherit it */
+        rc = xev_tcp_set_keepalive(xev_listener_tcp(&d->listener), ms != 0 ? ms : 60000);
+    }
+    return rc;
+}
+
+static const char *path_of_service(const xev_service *v) { return v->options.address + 5; }
+
+static bool has_file(const xev_service *v) {
+    return v->place == XEV__PLACE_UNIX && path_of_service(v)[0] != '@';
+}
+
+void xev__serve_unlink(xev_service *v) {
+    if (has_file(v) && v->file.number != 0) {
+        xev__serve_remove(path_of_service(v), &v->file);
+        v->file = (struct xev__serve_file){0};
+    }
+}
+
+static int bind_unix(xev_service *v, xev_unix sock, const char **step) {
+    uint32_t mode = v->options.file_mode != 0 ? v->options.file_mode : 0600;
+    int rc = 0;
+    *step = "mode";
+    if (has_file(v)) { /* before the bind: at no moment may others connect who must not */
+        rc = xev__serve_limit_mode(sock.fd, mode);
+    }
+    if (rc == 0) {
+        *step = "bind";
+        rc = xev_unix_bind(sock, &v->addr, XEV_UNIX_STALE);
+    }
+    if (rc == 0) {
+        *step = "listen";
+        rc = xev_unix_listen(sock, v->options.backlog > 0 ? v->options.backlog : 4096);
+    }
+    if (rc == 0 && has_file(v)) {
+        *step = "mode";
+        rc = xev__serve_set_mode(path_of_service(v), mode, &v->file);
+    }
+    return rc;
+}
+
+static int listen_unix(struct xev__served *d, const char **step) {
+    xev_service *v = d->service;
+    xev_unix sock;
+    *step = "listen";
+    if (v->options.backlog < 0) {
+        return XEV_EINVAL;
+    }
+    *step = "socket";
+    int rc = xev_unix_init(&sock, XEV_UNIX_STREAM);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = bind_unix(v, sock, step);
+    if (rc == 0) {
+        *step = "listen";
+        rc = xev_shard_listen_fd(d->shard, &d->listener, sock.fd, false, d, xev__serve_on_accept);
+    }
+    if (rc < 0) {
+        xev__serve_unlink(v);
+        (void)xev_unix_close_now(sock);
+    }
+    return rc;
+}
+
+static int listen_fd(struct xev__served *d, const char **step) {
+    xev_service *v = d->service;
+    *step = "descriptor";
+    int rc = xev__serve_keep_to_self(v->fd);
+    if (rc == 0) {
+        rc = xev_shard_listen_fd(d->shard, &d->listener, v->fd, true, d, xev__serve_on_accept);
+    }
+    if (rc == 0) {
+        v->fd = XEV_INVALID_FD; /* the listener closes it */
+    }
+    return rc;
+}
+
+int xev__serve_listen(struct xev__served *d) {
+    xev_service *v = d->service;
+    bool first = xev_shard_id(d->shard) == 0;
+    const char *step = "";
+    if (!first && v->policy == XEV_SERVE_SINGLE) {
+        return 0;
+    }
+    assert(first || v->bound);
+    int rc = v->place == XEV__PLACE_TCP    ? listen_tcp(d, &step)
+             : v->place == XEV__PLACE_UNIX ? listen_unix(d, &step)
+                                           : listen_fd(d, &step);
+    if (rc == 0 && first) { /* with port 0, where the others are to listen too */
+        rc = xev_listener_addr(&d->listener, &v->addr);
+        v->bound = rc == 0;
+    }
+    return rc < 0 ? xev__serve_fail(v, d->shard, rc, step) : 0;
+}

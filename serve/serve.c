@@ -1,0 +1,302 @@
+/* The services of a runtime: their list, and their start and end on each shard.
+ *
+ * xev_serve_run runs the runtime with callbacks of its own. They start and end the services, and
+ * call those of the user. The runtime's option deinit_failed is set, so that what the failed init
+ * of a shard has made is freed as well.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "serve/internal.h"
+#include "xev/core/support.h"
+#include "xev/os/complain.h"
+#include "xev/tcp.h"
+
+#define SHARD_BYTES_MAX (1u << 30)
+#define LINE 64u /* of a cache */
+
+static void serve_check(bool ok, const char *call, const char *what) {
+    if (!ok) {
+        xev__complain("xev: %s: %s", call, what);
+        abort();
+    }
+}
+
+/* ---- a shard's callbacks ---- */
+
+static int make_served(xev_service *v, uint32_t shards) {
+    v->on = aligned_alloc(LINE, shards * sizeof *v->on);
+    if (v->on == NULL) {
+        return XEV_ENOMEM;
+    }
+    memset(v->on, 0, shards * sizeof *v->on);
+    return 0;
+}
+
+/* On shard 0, before the first service starts. */
+static int prepare(xev_serve *serve, xev_shard *shard) {
+    uint32_t shards = xev_runtime_shards(xev_shard_runtime(shard));
+    serve->user_began = calloc(shards, 1);
+    serve->user_inited = calloc(shards, 1);
+    if (serve->user_began == NULL || serve->user_inited == NULL) {
+        return xev_shard_fail(shard, XEV_ENOMEM, "memory", "", "");
+    }
+    serve->shards = shards;
+    int rc = 0;
+    for (xev_service *v = serve->services; v != NULL && rc == 0; v = v->next) {
+        rc = xev__serve_understand(v, shard);
+        if (rc == 0 && make_served(v, shards) < 0) {
+            rc = xev__serve_fail(v, shard, XEV_ENOMEM, "memory");
+        }
+    }
+    return rc;
+}
+
+static int start_service(xev_service *v, xev_shard *shard) {
+    uint32_t id = xev_shard_id(shard);
+    struct xev__served *d = &v->on[id];
+    xev_conn_options conns = v->options.conns;
+    d->service = v;
+    d->shard = shard;
+    conns.id = id;
+    if (v->options.shard_bytes > 0) {
+        /* Of its own, and whole cache lines: the shards write there. */
+        size_t bytes = (v->options.shard_bytes + LINE - 1) / LINE * LINE;
+        d->part = aligned_alloc(LINE, bytes);
+        if (d->part == NULL) {
+            return xev__serve_fail(v, shard, XEV_ENOMEM, "memory");
+        }
+        memset(d->part, 0, bytes);
+        conns.userdata = d->part;
+    }
+    int rc = xev_conn_service_new(&d->conns, xev_shard_loop(shard), &conns);
+    return rc < 0 ? xev__serve_fail(v, shard, rc, "conns") : xev__serve_listen(d);
+}
+
+static int serve_on_init(xev_shard *shard, void *userdata) {
+    xev_serve *serve = userdata;
+    uint32_t id = xev_shard_id(shard);
+    int rc = id == 0 ? prepare(serve, shard) : 0;
+    for (xev_service *v = serve->services; v != NULL && rc == 0; v = v->next) {
+        rc = start_service(v, shard);
+    }
+    if (rc < 0 || serve->options.init == NULL) {
+        return rc;
+    }
+    serve->user_began[id] = 1;
+    xev__note_call(xev_shard_loop(shard), XEV__CODE(serve->options.init));
+    rc = serve->options.init(shard, serve->options.userdata);
+    serve->user_inited[id] = rc >= 0;
+    return rc;
+}
+
+static void call_user(const xev_serve *serve, xev_shard *shard, xev_shard_fn fn) {
+    if (fn != NULL) {
+        xev__note_call(xev_shard_loop(shard), XEV__CODE(fn));
+        fn(shard, serve->options.userdata);
+    }
+}
+
+static void serve_on_drain(xev_shard *shard, void *userdata) {
+    xev_serve *serve = userdata;
+    uint32_t id = xev_shard_id(shard);
+    for (xev_service *v = serve->services; v != NULL; v = v->next) {
+        if (id == 0) {
+            xev__serve_unlink(v);
+        }
+        xev_conn_service_drain(v->on[id].conns);
+    }
+    call_user(serve, shard, serve->options.drain);
+}
+
+static void serve_on_stop(xev_shard *shard, void *userdata) {
+    xev_serve *serve = userdata;
+    call_user(serve, shard, serve->options.stop);
+}
+
+static void serve_on_hangup(xev_shard *shard, void *userdata) {
+    xev_serve *serve = userdata;
+    call_user(serve, shard, serve->options.hangup);
+}
+
+static bool serve_on_stuck(const xev_stuck *stuck, void *userdata) {
+    xev_serve *serve = userdata;
+    return serve->options.stuck(stuck, serve->options.userdata);
+}
+
+/* Also of a shard whose init has failed, and which has not all parts. */
+static void serve_on_deinit(xev_shard *shard, void *userdata) {
+    xev_serve *serve = userdata;
+    uint32_t id = xev_shard_id(shard);
+    for (xev_service *v = serve->services; v != NULL; v = v->next) {
+        if (id == 0) {
+            xev__serve_unlink(v);
+        }
+        if (v->on != NULL && v->on[id].conns != NULL) {
+            xev_conn_service_free(v->on[id].conns);
+            v->on[id].conns = NULL;
+        }
+    }
+    bool began = serve->shards > 0 && serve->user_began[id] != 0;
+    if (serve->options.init == NULL ||
+        (began && (serve->user_inited[id] != 0 || serve->options.deinit_failed))) {
+        call_user(serve, shard, serve->options.deinit);
+    }
+}
+
+/* ---- the run ---- */
+
+/* What a run has left for xev_service_count and its kin. */
+static void forget_run(xev_serve *serve) {
+    for (xev_service *v = serve->services; v != NULL; v = v->next) {
+        for (uint32_t i = 0; v->on != NULL && i < serve->shards; i++) {
+            free(v->on[i].part);
+        }
+        free(v->on);
+        v->on = NULL;
+        v->bound = false;
+        v->fd = XEV_INVALID_FD;
+        v->addr = (xev_addr){0};
+    }
+    free(serve->user_began);
+    free(serve->user_inited);
+    serve->user_began = serve->user_inited = NULL;
+    serve->shards = 0;
+}
+
+int xev_serve_run(xev_serve *serve, xev_runtime *rt, const xev_runtime_options *options) {
+    const char *call = "xev_serve_run";
+    serve_check(serve != NULL && rt != NULL && options != NULL, call,
+                "services, runtime or options are null");
+    serve_check(!serve->running, call, "it is running");
+    serve->running = true;
+    forget_run(serve);
+    serve->options = *options;
+    xev_runtime_options o = *options;
+    o.deinit_failed = true;
+    o.init = serve_on_init;
+    o.drain = serve_on_drain;
+    o.stop = serve_on_stop;
+    o.deinit = serve_on_deinit;
+    o.hangup = options->hangup != NULL ? serve_on_hangup : NULL;
+    o.stuck = options->stuck != NULL ? serve_on_stuck : NULL;
+    o.userdata = serve;
+    int rc = xev_runtime_run(rt, &o);
+    for (xev_service *v = serve->services; v != NULL; v = v->next) {
+        if (v->fd != XEV_INVALID_FD) { /* no listener took it */
+            (void)xev_tcp_close_now(xev_tcp_from_fd(v->fd));
+            v->fd = XEV_INVALID_FD;
+        }
+    }
+    serve->running = false;
+    return rc;
+}
+
+/* ---- the list ---- */
+
+int xev_serve_new(xev_serve **serve) {
+    serve_check(serve != NULL, "xev_serve_new", "room is null");
+    *serve = calloc(1, sizeof **serve);
+    if (*serve == NULL) {
+        return XEV_ENOMEM;
+    }
+    (*serve)->last = &(*serve)->services;
+    return 0;
+}
+
+static void free_service(xev_service *v) {
+    if (v != NULL) {
+        free((char *)(uintptr_t)v->options.name);
+        free((char *)(uintptr_t)v->options.address);
+        free(v);
+    }
+}
+
+void xev_serve_free(xev_serve *serve) {
+    if (serve == NULL) {
+        return;
+    }
+    serve_check(!serve->running, "xev_serve_free", "it is running");
+    forget_run(serve);
+    for (xev_service *v = serve->services, *next; v != NULL; v = next) {
+        next = v->next;
+        free_service(v);
+    }
+    free(serve);
+}
+
+int xev_serve_add(xev_serve *serve, const xev_service_options *options, xev_service **service) {
+    const char *call = "xev_serve_add";
+    serve_check(serve != NULL && options != NULL, call, "services or options are null");
+    serve_check(!serve->running, call, "it is running");
+    if (service != NULL) {
+        *service = NULL;
+    }
+    const size_t name_max = sizeof((xev_runtime_failure *)0)->part - 1;
+    if (options->name == NULL || options->address == NULL || options->name[0] == '\0' ||
+        strlen(options->name) > name_max || options->shard_bytes > SHARD_BYTES_MAX) {
+        return XEV_EINVAL;
+    }
+    xev_service *v = calloc(1, sizeof *v);
+    if (v == NULL) {
+        return XEV_ENOMEM;
+    }
+    v->serve = serve;
+    v->options = *options;
+    v->options.name = strdup(options->name);
+    v->options.address = strdup(options->address);
+    v->fd = XEV_INVALID_FD;
+    if (v->options.name == NULL || v->options.address == NULL) {
+        free_service(v);
+        return XEV_ENOMEM;
+    }
+    *serve->last = v;
+    serve->last = &v->next;
+    if (service != NULL) {
+        *service = v;
+    }
+    return 0;
+}
+
+/* ---- what a service is ---- */
+
+static void check_service(const xev_service *v, const char *call) {
+    serve_check(v != NULL, call, "service is null");
+}
+
+const char *xev_service_name(const xev_service *v) {
+    check_service(v, "xev_service_name");
+    return v->options.name;
+}
+
+void *xev_service_userdata(const xev_service *v) {
+    check_service(v, "xev_service_userdata");
+    return v->options.userdata;
+}
+
+int xev_service_addr(const xev_service *v, xev_addr *addr) {
+    check_service(v, "xev_service_addr");
+    serve_check(addr != NULL, "xev_service_addr", "room is null");
+    *addr = v->bound ? v->addr : (xev_addr){0};
+    return v->bound ? 0 : XEV_EINVAL;
+}
+
+xev_serve_policy xev_service_policy(const xev_service *v) {
+    check_service(v, "xev_service_policy");
+    return v->policy;
+}
+
+xev_conn_service *xev_service_conns(const xev_service *v, xev_shard *shard) {
+    check_service(v, "xev_service_conns");
+    serve_check(shard != NULL, "xev_service_conns", "shard is null");
+    return v->on != NULL ? v->on[xev_shard_id(shard)].conns : NULL;
+}
+
+void xev_service_count(const xev_service *v, uint32_t id, xev_service_counters *out) {
+    check_service(v, "xev_service_count");
+    serve_check(out != NULL, "xev_service_count", "room is null");
+    *out = (xev_service_counters){0};
+    if (v->on != NULL && id < v->serve->shards) {
+        xev__serve_count(&v->on[id], out);
+    }
+}

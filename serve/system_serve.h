@@ -1,0 +1,27 @@
+/* Internal: what services need of the operating system. Codes are XEV_E*. */
+#ifndef XEV_SERVE_SYSTEM_H
+#define XEV_SERVE_SYSTEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "xev/addr.h"
+
+/* Which file a path named; all zero: none. */
+struct xev__serve_file {
+    uint64_t device, number;
+};
+
+/* Programs that are executed do not get fd. 0 or a code. */
+int xev__serve_keep_to_self(xev_fd fd);
+
+/* The file that a bind of socket fd makes will have at most these permissions. 0 or a code. */
+int xev__serve_limit_mode(xev_fd fd, uint32_t mode);
+/* The socket at path, which this process has just bound: which file it is; and give it these
+ * permissions exactly. 0 or a code. */
+int xev__serve_set_mode(const char *path, uint32_t mode, struct xev__serve_file *file);
+/* Remove path if it still names that file. */
+void xev__serve_remove(const char *path, const struct xev__serve_file *file);
+
+#endif

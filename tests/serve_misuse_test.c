@@ -1,0 +1,76 @@
+/* Misuse of services ends the program, as in misuse_test.c; bad options do not. */
+#include "tests/death.h"
+#include "tests/serve_scene.h"
+
+/* Of calls that must not return. */
+#pragma GCC diagnostic ignored "-Wunused-result"
+
+#define DIES(function, argument, ...) DIES_AFTER((void)0, function, argument, __VA_ARGS__)
+#define REFUSES(function, argument, code, ...) CHECK_EQ(function(__VA_ARGS__), code)
+#define TAKES(function, argument, ...) function(__VA_ARGS__)
+
+static xev_service *service;
+static xev_service_options good;
+static xev_addr addr;
+static xev_service_counters counters;
+
+TEST(misuse_of_services_is_caught) {
+    CHECK_EQ(xev_serve_new(&serve), 0);
+    good = service_options("a", "127.0.0.1:0");
+    CHECK_EQ(TAKES(xev_serve_add, service, serve, &good, NULL), 0);
+    service = add_service(&good);
+    DIES(xev_serve_new, serve, NULL);
+    TAKES(xev_serve_free, serve, NULL);
+    DIES(xev_serve_add, serve, NULL, &good, &service);
+    DIES(xev_serve_add, options, serve, NULL, &service);
+    DIES(xev_serve_run, serve, NULL, &runtime, &options);
+    DIES(xev_serve_run, rt, serve, NULL, &options);
+    DIES(xev_serve_run, options, serve, &runtime, NULL);
+    DIES(xev_service_name, service, NULL);
+    DIES(xev_service_userdata, service, NULL);
+    DIES(xev_service_addr, service, NULL, &addr);
+    DIES(xev_service_addr, addr, service, NULL);
+    DIES(xev_service_policy, service, NULL);
+    DIES(xev_service_conns, service, NULL, (xev_shard *)(void *)&addr);
+    DIES(xev_service_conns, shard, service, NULL);
+    DIES(xev_service_count, service, NULL, 0, &counters);
+    DIES(xev_service_count, out, service, 0, NULL);
+    TAKES(xev_service_count, id, service, UINT32_MAX, &counters);
+    CHECK_EQ(counters.accepted + counters.served, 0);
+    xev_serve_free(serve);
+}
+
+static int run_again(xev_shard *self, void *userdata) {
+    (void)self;
+    (void)userdata;
+    DIES(xev_serve_free, serve, serve);
+    DIES(xev_serve_add, serve, serve, &good, NULL);
+    DIES(xev_serve_run, serve, serve, &runtime, &options);
+    return XEV_EPERM;
+}
+
+TEST(changes_while_they_run_are_caught) {
+    good = service_options("a", "127.0.0.1:0");
+    service = add_service(&good);
+    options.init = run_again;
+    CHECK_EQ(run_services(1), XEV_EPERM);
+    xev_serve_free(serve);
+}
+
+TEST(bad_options_of_a_service_are_refused) {
+    char name[33];
+    memset(name, 'n', 32);
+    name[32] = '\0';
+    CHECK_EQ(xev_serve_new(&serve), 0);
+    good = service_options("a", "127.0.0.1:0");
+    for (int i = 0; i < 5; i++) {
+        xev_service_options bad = good;
+        bad.name = i == 0 ? NULL : i == 1 ? "" : i == 2 ? name : "a";
+        bad.address = i == 3 ? NULL : "127.0.0.1:0";
+        bad.shard_bytes = i == 4 ? UINT32_MAX : 0;
+        service = (xev_service *)(void *)&addr;
+        REFUSES(xev_serve_add, options, XEV_EINVAL, serve, &bad, &service);
+        CHECK(service == NULL);
+    }
+    xev_serve_free(serve);
+}

@@ -1,0 +1,127 @@
+/* Services: what a sharded server offers. Each service has an address and a table of handlers, and
+ * serves its connections (conn.h) on the shards of a runtime (shard.h). An echo server:
+ *
+ *     static const xev_conn_handlers echo = {.data = on_data};
+ *     const xev_service_options options = {
+ *         .name = "echo", .address = "127.0.0.1:7000", .conns = {.handlers = &echo}};
+ *     xev_serve *serve;
+ *     xev_runtime runtime;
+ *     if (xev_serve_new(&serve) == 0) {
+ *         int rc = xev_serve_add(serve, &options, NULL);
+ *         rc = rc < 0 ? rc : xev_serve_run(serve, &runtime, &(xev_runtime_options){0});
+ *         xev_serve_free(serve);
+ *     }
+ *
+ * Addresses are text:
+ *
+ *     127.0.0.1:80, [::1]:80   TCP. Names of hosts are not looked up. With port 0 the system
+ * chooses one, the same for all shards. unix:/run/app.sock       A Unix socket. A file of a socket
+ * at which nobody listens any more is replaced; any other file is XEV_EADDRINUSE. The file is
+ * removed when the drain begins, unless somebody has replaced it. unix:@name               The same
+ * with an abstract name (Linux), without a file. fd:3                     A descriptor that the
+ * process was started with: a stream socket that listens. Others may share it; see
+ * xev_shard_listen_fd.
+ *
+ * The start. xev_serve_run is xev_runtime_run with the services in it. On each shard the services
+ * start in the order in which they were added, then the init callback of options is called. So it
+ * may ask for bound addresses, and make connections with xev_service_conns. No connection is served
+ * before all shards have started. A service that cannot start ends the start, and
+ * xev_runtime_failure_get names the step (call), the service (part) and its address (object):
+ *
+ *     "address"     no address: XEV_EINVAL, XEV_ENAMETOOLONG (the path)
+ *     "policy"      XEV_ENOTSUP: not with such an address
+ *     "conns"       xev_conn_service_new: XEV_EINVAL (an option), XEV_ENOMEM
+ *     "descriptor"  XEV_EBADF, XEV_ENOTSOCK, XEV_EPROTOTYPE, XEV_EINVAL: see xev_shard_listen_fd
+ *     "socket"      none can be made: XEV_EMFILE, ...
+ *     "bind"        of a Unix socket: XEV_EADDRINUSE, XEV_EACCES, XEV_ENOENT, ...
+ *     "mode"        the permissions of a Unix socket's file cannot be set: XEV_EPERM, ...
+ *     "listen"      XEV_EADDRINUSE, XEV_EACCES, XEV_EADDRNOTAVAIL, ...
+ *     "memory"      XEV_ENOMEM
+ *
+ * The end. In the drain all services stop accepting, and serve who is connected by then; their
+ * connections end as by xev_conn_service_drain, within the drain's deadline. The drain callback of
+ * options is called after that. The services' connections are gone when the deinit callback is
+ * called.
+ *
+ * Misuse (null pointers where the call does not say what NULL means) ends the program, as in
+ * completion.h.
+ */
+#ifndef XEV_SERVE_H
+#define XEV_SERVE_H
+
+#include "xev/conn.h"
+#include "xev/shard.h"
+
+typedef struct xev_serve xev_serve;     /* the services of one runtime */
+typedef struct xev_service xev_service; /* one of them */
+
+/* Which shard accepts a connection, and which one serves it. */
+typedef enum xev_serve_policy {
+    XEV_SERVE_AUTO = 0, /* TCP: HASH; others: SINGLE */
+    XEV_SERVE_HASH,   /* TCP. Each shard serves what the kernel gives it, by a hash of addresses */
+    XEV_SERVE_SINGLE, /* shard 0 accepts and serves all */
+} xev_serve_policy;
+
+typedef struct xev_service_options {
+    const char *name;    /* 1 to 31 bytes; copied */
+    const char *address; /* see above; copied */
+    xev_serve_policy policy;
+    int backlog;           /* connections that wait to be accepted; 0: 4096 */
+    uint32_t keepalive_ms; /* TCP: see xev_tcp_set_keepalive; 0: 60 000; UINT32_MAX: none */
+    uint32_t file_mode;    /* permissions of a Unix socket's file, whatever the umask; 0: 0600 */
+    uint32_t shard_bytes;  /* the service's part of each shard, zeroed; to 1 GiB */
+    /* Of its connections, on each shard. id is set by xev_serve_run; with shard_bytes userdata,
+     * too: it is the shard's part. */
+    xev_conn_options conns;
+    /* An accept has failed, as told to an xev_listener_fn; or NULL. Shard's thread. */
+    void (*accept_failed)(xev_service *service, xev_shard *shard, int code);
+    void *userdata;
+} xev_service_options;
+
+/* Of one service on one shard. */
+typedef struct xev_service_counters {
+    uint64_t accepted; /* connections, by the shard's listener */
+    uint64_t served;   /* connections that became the service's on this shard */
+    uint64_t refused;  /* accepted, and closed at once: conns.connections_max, lack of memory */
+} xev_service_counters;
+
+XEV_BEGIN_DECLS
+
+/* No services yet, in *serve. 0, or XEV_ENOMEM (and NULL). Any thread. */
+XEV_NODISCARD int xev_serve_new(xev_serve **serve);
+
+/* Free it and its services. NULL: nothing. It does not run (misuse). */
+void xev_serve_free(xev_serve *serve);
+
+/* Add a service, which is in *service (NULL: not wanted) and belongs to serve. 0; XEV_EINVAL (no
+ * name or address, name too long, shard_bytes), XEV_ENOMEM: *service is NULL. What else is wrong is
+ * told by the start. The thread that made serve, while it does not run. */
+XEV_NODISCARD int xev_serve_add(xev_serve *serve, const xev_service_options *options,
+                                xev_service **service);
+
+/* Run the shards with the services; results as of xev_runtime_run. options and its callbacks as
+ * there. Descriptors of "fd:" addresses are closed by then, whatever the result is. */
+XEV_NODISCARD int xev_serve_run(xev_serve *serve, xev_runtime *rt,
+                                const xev_runtime_options *options);
+
+/* What it was made with. Any thread. */
+const char *xev_service_name(const xev_service *service);
+void *xev_service_userdata(const xev_service *service);
+
+/* The address it is bound to, with the real port; the policy that is carried out. From the first
+ * call of the init callback on, also when it has ended. 0, or XEV_EINVAL: it was never bound. Any
+ * thread. */
+XEV_NODISCARD int xev_service_addr(const xev_service *service, xev_addr *addr);
+xev_serve_policy xev_service_policy(const xev_service *service);
+
+/* Its connections on a shard, from the shard's init callback to its stop callback; otherwise NULL.
+ * Shard's thread. */
+xev_conn_service *xev_service_conns(const xev_service *service, xev_shard *shard);
+
+/* What it has done on shard number id, read one by one; zeros where there is no such shard. Any
+ * thread, from the first call of the init callback on; also when it has ended. */
+void xev_service_count(const xev_service *service, uint32_t id, xev_service_counters *out);
+
+XEV_END_DECLS
+
+#endif
