@@ -162,10 +162,6 @@ struct xev__conn_more {
 #define XEV__CONN_SCRATCH (64u * 1024)
 #define XEV__CONN_CHUNK 64 /* connections made at a time */
 #define XEV__WHEEL 512     /* ticks of one revolution */
-#define XEV__BLOCK_CLASSES 27
-#define XEV__BLOCK_MIN 64u
-
-struct xev__block;
 
 struct xev_conn_service {
     xev_loop *loop;
@@ -200,11 +196,8 @@ struct xev_conn_service {
     uint32_t wheel_next; /* when the timer fires; with wheel_armed */
     bool wheel_armed;
     xev_completion timer;
-    /* Blocks: free ones by class, and the slabs that small ones are cut from. */
-    struct xev__block *free_blocks[XEV__BLOCK_CLASSES];
-    struct xev__block *slabs;
-    uint64_t kept_bytes; /* of large free blocks */
-    xev_conn_counters count;
+    struct xev__blocks blocks;
+    xev_conn_counters count; /* but for the bytes of blocks */
 };
 
 _Noreturn void xev__conn_misuse(const char *call, const char *what, const void *which);
@@ -246,19 +239,14 @@ void xev__conn_due(xev_conn *c, uint32_t flags);
 /* Call the release of a segment at the end of the turn, and free it. */
 void xev__conn_release_later(xev_conn_service *s, xev_conn_slot *seg);
 
-/* ---- blocks.c: memory by size classes ---- */
+/* ---- its memory, in blocks ---- */
 /* At least bytes; *block_bytes is what it has, to be told to put. NULL: no memory. */
-void *xev__block_get(xev_conn_service *s, size_t bytes, uint32_t *block_bytes);
-void xev__block_put(xev_conn_service *s, void *block, uint32_t block_bytes);
-/* What a block for bytes has. */
-static inline uint32_t xev__block_size(size_t bytes) {
-    uint32_t size = XEV__BLOCK_MIN;
-    while (size < bytes) {
-        size *= 2;
-    }
-    return size;
+static inline void *xev__block_get(xev_conn_service *s, size_t bytes, uint32_t *block_bytes) {
+    return xev__blocks_get(&s->blocks, bytes, block_bytes);
 }
-void xev__blocks_free(xev_conn_service *s);
+static inline void xev__block_put(xev_conn_service *s, void *block, uint32_t block_bytes) {
+    xev__blocks_put(&s->blocks, block, block_bytes);
+}
 
 /* ---- wheel.c: deadlines ---- */
 /* A deadline of the kind that lies ms ahead may now be the next one. */

@@ -300,6 +300,7 @@ int xev_conn_service_new(xev_conn_service **service, xev_loop *loop,
     s->options = o;
     s->scratch = scratch;
     s->stride = (uint32_t)(sizeof(xev_conn) + (o.user_bytes + 63u) / 64 * 64);
+    s->blocks.allocator = loop->options.allocator;
     s->count.pool_bytes = sizeof *s + XEV__CONN_SCRATCH;
     *service = s;
     return 0;
@@ -326,7 +327,7 @@ void xev_conn_service_free(xev_conn_service *s) {
         xev__conn_gone(c);
     }
     run_releases(s);
-    xev__blocks_free(s);
+    xev__blocks_free(&s->blocks);
     for (uint32_t i = 0; i < s->chunks_len; i++) {
         xev__free(a, s->chunks[i], (size_t)XEV__CONN_CHUNK * s->stride);
     }
@@ -350,6 +351,7 @@ void xev_conn_service_count(const xev_conn_service *s, xev_conn_counters *out) {
     xev__conn_check("xev_conn_service_count", s);
     xev__conn_check("xev_conn_service_count", out);
     *out = s->count;
+    out->pool_bytes += s->blocks.bytes;
 }
 
 void xev_conn_service_each(xev_conn_service *s, void *userdata, xev_conn_each_fn fn) {

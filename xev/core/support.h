@@ -50,6 +50,35 @@ void *xev__alloc_zeroed(const xev_allocator *a, size_t bytes, size_t alignment);
 void *xev__grow(const xev_allocator *a, void *old, size_t old_bytes, size_t bytes);
 void xev__free(const xev_allocator *a, void *memory, size_t bytes); /* NULL: nothing */
 
+/* ---- memory in blocks (blocks.c) ---- */
+
+#define XEV__BLOCK_CLASSES 27
+#define XEV__BLOCK_MIN 64u
+
+/* All zero but for the allocator: empty. For one thread at a time. */
+struct xev__blocks {
+    xev_allocator allocator;
+    struct xev__block *free[XEV__BLOCK_CLASSES]; /* by class */
+    struct xev__block *slabs;                    /* that small blocks are cut from */
+    uint64_t kept_bytes;                         /* of large free blocks */
+    uint64_t bytes;                              /* taken from the allocator by now */
+};
+
+/* At least bytes; *block_bytes is what it has, to be told to put. NULL: no memory. */
+void *xev__blocks_get(struct xev__blocks *b, size_t bytes, uint32_t *block_bytes);
+void xev__blocks_put(struct xev__blocks *b, void *block, uint32_t block_bytes);
+/* Give all memory of slabs and of free blocks back. Large blocks that are in use stay. */
+void xev__blocks_free(struct xev__blocks *b);
+
+/* What a block for bytes has. */
+static inline uint32_t xev__block_size(size_t bytes) {
+    uint32_t size = XEV__BLOCK_MIN;
+    while (size < bytes) {
+        size *= 2;
+    }
+    return size;
+}
+
 /* ---- the loop (loop.c, core.c) ---- */
 
 /* SIGPIPE and SIGXFSZ stay out of the thread that is now the loop's, for writes that cannot ask for

@@ -1,12 +1,14 @@
-/* Memory of a service: blocks in size classes, each twice the one before.
+/* Memory in blocks of size classes, each twice the one before.
  *
  * Small blocks are cut from slabs, so a connection that waits for the rest of a short message holds
  * some hundred bytes. What is free stays for the next one: a busy server neither allocates nor
  * gives memory back. Only of blocks above 16 KiB no more than KEPT_MAX are kept.
  */
+#include <assert.h>
+#include <stddef.h>
 #include <string.h>
 
-#include "conn/internal.h"
+#include "xev/core/support.h"
 
 #define SLAB_BYTES (64u * 1024)
 #define LARGEST_OF_SLAB (16u * 1024)
@@ -25,12 +27,12 @@ static unsigned class_of(size_t bytes) {
 }
 
 /* Cut a new slab into free blocks of a class. The first piece of it heads the list of slabs. */
-static bool cut_slab(xev_conn_service *s, unsigned class) {
-    uint8_t *slab = xev__alloc(&s->loop->options.allocator, SLAB_BYTES, _Alignof(max_align_t));
+static bool cut_slab(struct xev__blocks *s, unsigned class) {
+    uint8_t *slab = xev__alloc(&s->allocator, SLAB_BYTES, _Alignof(max_align_t));
     if (slab == NULL) {
         return false;
     }
-    s->count.pool_bytes += SLAB_BYTES;
+    s->bytes += SLAB_BYTES;
     struct xev__block *head = (struct xev__block *)(void *)slab;
     head->next = s->slabs;
     s->slabs = head;
@@ -38,37 +40,37 @@ static bool cut_slab(xev_conn_service *s, unsigned class) {
     size_t first = bytes; /* the head of the list of slabs takes one block */
     for (size_t at = SLAB_BYTES - bytes; at >= first; at -= bytes) {
         struct xev__block *b = (struct xev__block *)(void *)(slab + at);
-        b->next = s->free_blocks[class];
-        s->free_blocks[class] = b;
+        b->next = s->free[class];
+        s->free[class] = b;
     }
     return true;
 }
 
-void *xev__block_get(xev_conn_service *s, size_t bytes, uint32_t *block_bytes) {
+void *xev__blocks_get(struct xev__blocks *s, size_t bytes, uint32_t *block_bytes) {
     unsigned class = class_of(bytes);
     if (class >= XEV__BLOCK_CLASSES) {
         return NULL;
     }
     size_t size = (size_t)XEV__BLOCK_MIN << class;
     *block_bytes = (uint32_t)size;
-    struct xev__block *b = s->free_blocks[class];
+    struct xev__block *b = s->free[class];
     if (b == NULL && size <= LARGEST_OF_SLAB && cut_slab(s, class)) {
-        b = s->free_blocks[class];
+        b = s->free[class];
     }
     if (b != NULL) {
-        s->free_blocks[class] = b->next;
+        s->free[class] = b->next;
         s->kept_bytes -= size > LARGEST_OF_SLAB ? size : 0;
         return b;
     }
     if (size <= LARGEST_OF_SLAB) {
         return NULL;
     }
-    b = xev__alloc(&s->loop->options.allocator, size, _Alignof(max_align_t));
-    s->count.pool_bytes += b != NULL ? size : 0;
+    b = xev__alloc(&s->allocator, size, _Alignof(max_align_t));
+    s->bytes += b != NULL ? size : 0;
     return b;
 }
 
-void xev__block_put(xev_conn_service *s, void *block, uint32_t block_bytes) {
+void xev__blocks_put(struct xev__blocks *s, void *block, uint32_t block_bytes) {
     unsigned class = class_of(block_bytes);
     assert(block != NULL && class < XEV__BLOCK_CLASSES);
     assert(block_bytes == XEV__BLOCK_MIN << class);
@@ -77,28 +79,28 @@ void xev__block_put(xev_conn_service *s, void *block, uint32_t block_bytes) {
 #endif
     if (block_bytes > LARGEST_OF_SLAB) {
         if (s->kept_bytes + block_bytes > KEPT_MAX) {
-            xev__free(&s->loop->options.allocator, block, block_bytes);
-            s->count.pool_bytes -= block_bytes;
+            xev__free(&s->allocator, block, block_bytes);
+            s->bytes -= block_bytes;
             return;
         }
         s->kept_bytes += block_bytes;
     }
     struct xev__block *b = block;
-    b->next = s->free_blocks[class];
-    s->free_blocks[class] = b;
+    b->next = s->free[class];
+    s->free[class] = b;
 }
 
-void xev__blocks_free(xev_conn_service *s) {
-    const xev_allocator *a = &s->loop->options.allocator;
+void xev__blocks_free(struct xev__blocks *s) {
+    const xev_allocator *a = &s->allocator;
     for (unsigned class = 0; class < XEV__BLOCK_CLASSES; class ++) {
         size_t size = (size_t)XEV__BLOCK_MIN << class;
-        for (struct xev__block *b = s->free_blocks[class], *next; b != NULL; b = next) {
+        for (struct xev__block *b = s->free[class], *next; b != NULL; b = next) {
             next = b->next;
             if (size > LARGEST_OF_SLAB) {
                 xev__free(a, b, size);
             }
         }
-        s->free_blocks[class] = NULL;
+        s->free[class] = NULL;
     }
     for (struct xev__block *b = s->slabs, *next; b != NULL; b = next) {
         next = b->next;
