@@ -2,6 +2,7 @@
 #ifndef XEV_SHARD_INTERNAL_H
 #define XEV_SHARD_INTERNAL_H
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -47,13 +48,17 @@ struct xev_shard {
     uint32_t id;
     xev_completion mail_completion;
     xev_hook flush;
-    struct xev__outbox *outboxes; /* rt->outboxes of them */
-    struct xev__outbox *listed;   /* outboxes that hold something, or did */
-    uint32_t replies_due;         /* replies that its own requests are still owed */
+    struct xev__outbox *outboxes;        /* rt->outboxes of them */
+    struct xev__outbox *listed;          /* outboxes that hold something, or did */
+    uint32_t replies_due;                /* replies that its own requests are still owed */
+    uint32_t replies_dropped;            /* of these, those that nobody waits for any more */
+    xev_request *room_first, *room_last; /* who waits for room in the mailbox, to be told */
+    struct xev__asks *asks;              /* NULL: it had none */
     bool has_loop, initialised, serving, draining;
     bool init_called;
     xev_runtime_failure told;     /* by its init callback, about its failure; code 0: nothing */
     bool ending;                  /* its loop is about to end: it may make no more requests */
+    bool unanswered;              /* when its loop ended, it waited for replies */
     xev_completion replies_timer; /* while the end of its loop waits for replies */
     xev_signal hangup;
     xev_completion hangup_completion;
@@ -153,6 +158,25 @@ int xev__send_to_all(struct xev__runtime *rt, xev_message *messages, xev_message
                      void *arg);
 /* Messages accepted and not yet handled. */
 uint32_t xev__mailbox_depth(const xev_shard *s);
+/* As xev_shard_submit_to, of a request whose handler, reply and arg are set. beyond: also where the
+ * mailbox is full. Own shard's thread. */
+int xev__request_send(xev_shard *to, xev_request *request, bool beyond);
+/* Call reply once there is room in the mailbox of to, or it has ended, with XEV_ECANCELED. 0 or
+ * XEV_ECANCELED. Own shard's thread. */
+int xev__await_room(xev_shard *to, xev_request *request, void *arg, xev_reply_fn reply);
+/* Replies that s waits for. */
+static inline uint32_t xev__replies_wanted(const xev_shard *s) {
+    assert(s->replies_due >= s->replies_dropped);
+    return s->replies_due - s->replies_dropped;
+}
+
+/* ask.c */
+/* The loop of s is about to end: its asks end with XEV_ECANCELED, in order. */
+void xev__asks_cancel(xev_shard *s);
+/* When all shards have ended: first, of each, its asks are freed, and what they have of other
+ * shards' memory; then its own memory. */
+void xev__asks_give_back(xev_shard *s);
+void xev__asks_free(xev_shard *s);
 
 /* listener.c */
 void xev__listeners_drain(xev_shard *s);

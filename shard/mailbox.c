@@ -28,8 +28,8 @@ static int refusal_of(uint32_t depth) {
     return XEV_EAGAIN;
 }
 
-static int take_credit(xev_shard *to) {
-    uint32_t most = to->rt->options.mailbox;
+/* Take a credit where fewer than most are taken. */
+static int take_credit_below(xev_shard *to, uint32_t most) {
     uint32_t before = ck_pr_load_32(&to->depth); /* a refusal costs no atomic exchange */
     if (before >= most) {
         return refusal_of(before);
@@ -43,6 +43,12 @@ static int take_credit(xev_shard *to) {
     xev__event_signal(&to->rt->news);
     return refusal_of(before);
 }
+
+static int take_credit(xev_shard *to) { return take_credit_below(to, to->rt->options.mailbox); }
+
+/* Also where the mailbox is full, for messages whose number is bounded in another way. A mailbox
+ * that is closed gives none. */
+static int take_credit_beyond(xev_shard *to) { return take_credit_below(to, XEV__MAILBOX_CLOSED); }
 
 static void give_credits(xev_shard *s, uint32_t n) {
     XEV_HANDOFF_RELEASE(&s->depth);
@@ -117,6 +123,44 @@ static void deliver_reply(xev_shard *self, xev_message *m, void *arg) {
     r->reply(self, r, r->result, arg);
 }
 
+/* ---- who waits for room ----
+ *
+ * A shard that waits for room in a mailbox makes a request there, which takes a credit beyond the
+ * limit. It is answered when the credits of the messages that were delivered with it are back. Each
+ * who waits has one such request under way. So it stands in the queue like the messages that have
+ * filled the mailbox, nothing polls, and the rules of the drain hold for it as for every request.
+ */
+
+static void on_room_wanted(xev_shard *self, xev_request *r, void *arg) {
+    (void)arg;
+    r->message.node.next = NULL;
+    if (self->room_last != NULL) {
+        self->room_last->message.node.next = &r->message.node;
+    } else {
+        self->room_first = r;
+    }
+    self->room_last = r;
+}
+
+static void tell_room(xev_shard *s) {
+    int result = (ck_pr_load_32(&s->depth) & XEV__MAILBOX_CLOSED) != 0 ? XEV_ECANCELED : 0;
+    for (xev_request *r = s->room_first; r != NULL;) {
+        const xev_mpsc_node *next = r->message.node.next;
+        xev_shard_reply(r, result);
+        r = next == NULL ? NULL
+                         : (xev_request *)(void *)((char *)next - offsetof(xev_message, node) -
+                                                   offsetof(xev_request, message));
+    }
+    s->room_first = s->room_last = NULL;
+}
+
+int xev__await_room(xev_shard *to, xev_request *r, void *arg, xev_reply_fn reply) {
+    r->handler = on_room_wanted;
+    r->reply = reply;
+    r->arg = arg;
+    return xev__request_send(to, r, true);
+}
+
 void xev__mailbox_deliver(xev_shard *s, uint32_t limit) {
     uint32_t n = 0, replies = 0;
     xev_mpsc_node *node;
@@ -134,6 +178,9 @@ void xev__mailbox_deliver(xev_shard *s, uint32_t limit) {
     if (n > 0) {
         count_up(&s->received, n);
         give_credits(s, n - replies);
+        if (s->room_first != NULL) {
+            tell_room(s);
+        }
     }
 }
 
@@ -237,6 +284,21 @@ static void handle_request(xev_shard *self, xev_message *m, void *arg) {
     r->handler(self, r, arg);
 }
 
+int xev__request_send(xev_shard *to, xev_request *r, bool beyond) {
+    xev_shard *self = xev__current_shard;
+    assert(self != NULL && self->rt == to->rt && r->handler != NULL && r->reply != NULL);
+    int rc = beyond ? take_credit_beyond(to) : take_credit(to);
+    if (rc == 0) {
+        r->from = self;
+        r->to = to;
+        r->message.handler = handle_request;
+        r->message.arg = r->arg;
+        post_message(to, &r->message);
+        self->replies_due++;
+    }
+    return rc;
+}
+
 int xev_shard_submit_to(xev_shard *to, xev_request *r, xev_request_fn handler, void *arg,
                         xev_reply_fn reply) {
     xev__shard_check(to != NULL && r != NULL && handler != NULL && reply != NULL,
@@ -248,16 +310,10 @@ int xev_shard_submit_to(xev_shard *to, xev_request *r, xev_request_fn handler, v
     if (self->ending) {
         return XEV_ECANCELED; /* the reply would come after the end of this shard's loop */
     }
-    r->from = self;
-    r->to = to;
     r->handler = handler;
     r->reply = reply;
     r->arg = arg;
-    int rc = send_message(to, &r->message, handle_request, arg);
-    if (rc == 0) {
-        self->replies_due++;
-    }
-    return rc;
+    return xev__request_send(to, r, false);
 }
 
 void xev_shard_reply(xev_request *r, int result) {

@@ -133,11 +133,11 @@ static xev_cb_action on_replies_timer(xev_loop *loop, xev_completion *c, int res
 static void wait_for_replies(xev_shard *s) {
     assert(s->has_loop && !s->ending);
     s->ending = true;
-    if (s->replies_due == 0) {
+    if (xev__replies_wanted(s) == 0) {
         return;
     }
     xev_timer_run(NULL, &s->loop, &s->replies_timer, 10, NULL, on_replies_timer);
-    while (s->replies_due > 0 && s->broken == 0 && xev__now_ms() < s->rt->drain_end_ms &&
+    while (xev__replies_wanted(s) > 0 && s->broken == 0 && xev__now_ms() < s->rt->drain_end_ms &&
            ck_pr_load_32(&s->rt->stops) <= 1) {
         int rc = xev_loop_run(&s->loop, XEV_RUN_ONCE);
         if (rc < 0) {
@@ -151,6 +151,8 @@ static void end_loop(xev_shard *s) {
     s->serving = false;
     if (s->has_loop) {
         wait_for_replies(s);
+        s->unanswered = xev__replies_wanted(s) > 0;
+        xev__asks_cancel(s);
         xev__mailbox_close(s);
         xev_loop_deinit(&s->loop);
         xev__mailbox_flush(s);
@@ -198,7 +200,7 @@ static void serve_loop(xev_shard *s) {
         if (!alive) {
             xev_completion_ref(&s->mail_completion);
         }
-        if (s->idle != (!alive && s->replies_due == 0)) {
+        if (s->idle != (!alive && xev__replies_wanted(s) == 0)) {
             set_idle(s, !s->idle);
         }
     }
@@ -218,7 +220,7 @@ static void serve_messages(xev_shard *s) {
     assert(s->broken != 0 && s->serving);
     xev__mailbox_deliver(s, XEV__MESSAGES_PER_TURN);
     xev__mailbox_flush(s);
-    if (s->idle != (s->replies_due == 0)) {
+    if (s->idle != (xev__replies_wanted(s) == 0)) {
         set_idle(s, !s->idle);
     }
 }
@@ -431,7 +433,7 @@ static int end_shards(struct xev__runtime *rt, int rc) {
     for (uint32_t i = rt->count; i-- > 0;) {
         if (rt->shards[i].has_thread) {
             (void)pthread_join(rt->shards[i].thread, NULL);
-            unanswered |= rt->shards[i].replies_due > 0;
+            unanswered |= rt->shards[i].unanswered || xev__replies_wanted(&rt->shards[i]) > 0;
         }
     }
     if (rc == 0 && unanswered) { /* a request that was made after the drain */
@@ -496,7 +498,12 @@ static int fill_options(struct xev__runtime *rt, const xev_runtime_options *opti
     if (o->shards == 0 && rt->count > XEV_SHARDS_MAX) {
         rt->count = XEV_SHARDS_MAX;
     }
-    return rt->count > XEV_SHARDS_MAX || o->mailbox >= XEV__MAILBOX_CLOSED / 2 ? XEV_EINVAL : 0;
+    o->asks = o->asks != 0 ? o->asks : 65536;
+    o->ask_bytes = o->ask_bytes != 0 ? o->ask_bytes : 1u << 20;
+    return rt->count > XEV_SHARDS_MAX || o->mailbox >= XEV__MAILBOX_CLOSED / 2 ||
+                   o->ask_bytes > XEV_ASK_BYTES_MAX
+               ? XEV_EINVAL
+               : 0;
 }
 
 static int run_with_pool(xev_runtime *handle, struct xev__runtime *rt) {
@@ -557,6 +564,10 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     xev__visits_close(handle, rt);
     xev__event_deinit(&rt->news);
     for (uint32_t i = 0; rt->shards != NULL && i < rt->count; i++) {
+        xev__asks_give_back(&rt->shards[i]);
+    }
+    for (uint32_t i = 0; rt->shards != NULL && i < rt->count; i++) {
+        xev__asks_free(&rt->shards[i]);
         free(rt->shards[i].outboxes);
         pthread_cond_destroy(&rt->shards[i].commanded);
     }

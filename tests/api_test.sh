@@ -174,7 +174,7 @@ function find(    row, word) {
 order='
 function complain(text) { print header ": " name ": " text }
 function is_callback(type) { return type ~ /^xev_[a-z_]*_(cb|fn)$|^xev_cb$/ && !is_work(type) }
-function is_work(type) { return type ~ /^xev_(work|message|request)_fn$/ } # runs elsewhere
+function is_work(type) { return type ~ /^xev_(work|message|request|ask)_fn$/ } # runs elsewhere
 function is_operation(type) { return type ~ /^xev_(completion|[a-z_]+_req|request)\*$/ }
 function check(    i, own, data) {
     own = 0 # where those of the operation itself begin

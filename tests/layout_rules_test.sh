@@ -54,6 +54,7 @@ bad xev/core/pool.c '#include "conn/internal.h"\n' "xev knows nothing of what st
 bad conn/pipe.c '#include "xev/shard.h"\n' "a connection knows one loop"
 bad conn/pipe.c '#include "xev/core/core.h"\n' "a connection knows one loop"
 bad conn/pipe.c '#include <sys/socket.h>\n' "a header of the operating system"
+bad conn/pipe.c '#include "xev/ask.h"\n' "a connection knows one loop"
 bad conn/pipe.c '#include "xev/serve.h"\n' "a connection knows one loop"
 bad shard/mailbox.c '#include "xev/conn.h"\n' "shards know nothing of connections"
 bad serve/place.c '#include "shard/internal.h"\n' "services use public calls"

@@ -2,6 +2,7 @@
  */
 #include "tests/death.h"
 #include "tests/shard_scene.h"
+#include "xev/ask.h"
 
 /* Of calls that must not return. */
 #pragma GCC diagnostic ignored "-Wunused-result"
@@ -144,6 +145,48 @@ TEST(misuse_of_messages_is_caught) {
     DIES(xev_shard_reply, request, NULL, 0);
 }
 
+static const xev_vec piece = {memory, 1};
+
+static void on_ask(xev_shard *self, xev_ask *ask, const void *argument, size_t len) {
+    (void)self;
+    (void)argument;
+    DIES(xev_ask_answer, data, ask, 0, NULL, 1);
+    CHECK(TAKES(xev_ask_room, len_bytes, ask, SIZE_MAX) == NULL);
+    CHECK(TAKES(xev_ask_room, len_bytes, ask, XEV_ASK_BYTES_MAX) == NULL);
+    char *room = xev_ask_room(ask, 100);
+    CHECK(room != NULL);
+    DIES(xev_ask_answer, len_bytes, ask, 0, room, 200000);
+    CHECK_EQ(len, 1);
+    TAKES(xev_ask_answer, result, ask, INT32_MIN, NULL, 0);
+    DIES(xev_ask_answer, ask, ask, 0, NULL, 0);
+}
+
+static void on_answer(xev_shard *self, int result, const void *answer, size_t len, void *userdata) {
+    (void)answer;
+    (void)len;
+    (void)userdata;
+    CHECK_EQ(result, INT32_MIN);
+    stop_all(self);
+}
+
+static void misuse_of_an_ask(xev_shard *self) {
+    const xev_vec endless[] = {{memory, 1}, {memory, SIZE_MAX}};
+    REFUSES(xev_shard_ask, count, XEV_EMSGSIZE, self, endless, 2, 0, on_ask, NULL, on_answer);
+    CHECK_EQ(TAKES(xev_shard_ask, timeout_ms, self, &piece, 1, UINT32_MAX, on_ask, NULL, on_answer),
+             0);
+}
+
+TEST(misuse_of_asks_is_caught) {
+    DIES(xev_shard_ask, to, NULL, &piece, 1, 0, on_ask, NULL, on_answer);
+    DIES(xev_shard_ask, vec, shard, NULL, 1, 0, on_ask, NULL, on_answer);
+    DIES(xev_shard_ask, fn, shard, &piece, 1, 0, NULL, NULL, on_answer);
+    DIES(xev_shard_ask, answered, shard, &piece, 1, 0, on_ask, NULL, NULL);
+    DIES(xev_ask_room, ask, NULL, 1);
+    DIES(xev_ask_answer, ask, NULL, 0, NULL, 0);
+    sc.body = misuse_of_an_ask;
+    CHECK_EQ(scene_run(1), 0);
+}
+
 static void on_request_reply_twice(xev_shard *self, xev_request *r, void *arg) {
     (void)self;
     (void)arg;
@@ -194,7 +237,7 @@ TEST(bad_options_of_a_runtime_are_refused) {
     const xev_runtime_options bad[] = {
         {.shards = XEV_SHARDS_MAX + 1}, {.shards = UINT32_MAX},
         {.mailbox = UINT32_MAX},        {.pool_threads = XEV_THREADPOOL_MAX_THREADS + 1},
-        {.loop = {.entries = 3}},
+        {.loop = {.entries = 3}},       {.ask_bytes = XEV_ASK_BYTES_MAX + 1},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         REFUSES(xev_runtime_run, options, XEV_EINVAL, &rt, &bad[i]);
@@ -202,6 +245,7 @@ TEST(bad_options_of_a_runtime_are_refused) {
 }
 
 TEST(a_request_from_outside_is_refused) {
+    REFUSES(xev_shard_ask, to, XEV_EINVAL, shard, &piece, 1, 0, on_ask, NULL, on_answer);
     REFUSES(xev_shard_submit_to, to, XEV_EINVAL, shard, &request, on_request, NULL, on_reply);
 }
 

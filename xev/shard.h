@@ -64,6 +64,7 @@ typedef struct xev_listener xev_listener;
 typedef struct xev_sender xev_sender;
 
 #define XEV_SHARDS_MAX 1024u
+#define XEV_ASK_BYTES_MAX (256u << 20)
 
 typedef void (*xev_shard_fn)(xev_shard *shard, void *userdata);
 
@@ -94,6 +95,8 @@ typedef struct xev_runtime_options {
      * with io_uring on Linux 6.18). 0: 500; UINT32_MAX: not at all. A stop ends it. */
     uint32_t listen_retry_ms;
     uint32_t mailbox;      /* messages a shard holds before it refuses more; 0: 65 536 */
+    uint32_t asks;         /* of a shard (ask.h), under way at the same time; 0: 65 536 */
+    uint32_t ask_bytes;    /* of one argument or answer, to XEV_ASK_BYTES_MAX; 0: 1 MiB */
     uint32_t pool_threads; /* of the shared thread pool; 0: the pool's default */
     xev_loop_options loop; /* of each shard; thread_pool is set by the runtime */
     /* Call deinit on a shard whose init callback failed, too: a program of several parts frees
@@ -205,12 +208,12 @@ uint32_t xev_cpu_count(void);
 
 /* Run the shards; returns when all have ended. 0: stopped in order. XEV_ETIMEDOUT: the drain's
  * deadline passed and what was left was cancelled, or what a stop callback asked has no answer yet.
- * XEV_EINTR: the same by a second signal or a second xev_runtime_stop. XEV_EINVAL: shards, mailbox
- * or an option of the loop out of range. Or the code that an init callback or the set-up of a loop,
- * thread or mailbox gave; what had been started was ended in order. rt is initialised here (before
- * the first callback), and belongs to the caller. One thread, which is no shard's (misuse). Shards
- * that are as many as the CPUs of the process's affinity, or more, are bound to one each, where
- * that is allowed; fewer are placed by the system, which knows what else runs. */
+ * XEV_EINTR: the same by a second signal or a second xev_runtime_stop. XEV_EINVAL: shards, mailbox,
+ * ask_bytes or an option of the loop out of range. Or the code that an init callback or the set-up
+ * of a loop, thread or mailbox gave; what had been started was ended in order. rt is initialised
+ * here (before the first callback), and belongs to the caller. One thread, which is no shard's
+ * (misuse). Shards that are as many as the CPUs of the process's affinity, or more, are bound to
+ * one each, where that is allowed; fewer are placed by the system, which knows what else runs. */
 XEV_NODISCARD int xev_runtime_run(xev_runtime *rt, const xev_runtime_options *options);
 
 /* What made the last xev_runtime_run fail, once it has returned; all zero and "" where it ended in

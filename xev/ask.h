@@ -1,0 +1,77 @@
+/* Asks: one shard has a function run on another one, and gets its answer.
+ *
+ *     static void on_get(xev_shard *self, xev_ask *ask, const void *key, size_t len_bytes) {
+ *         const struct value *v = find(self, key, len_bytes);
+ *         xev_ask_answer(ask, v != NULL ? 0 : XEV_ENOENT, v != NULL ? v->bytes : NULL,
+ *                        v != NULL ? v->len_bytes : 0);
+ *     }
+ *
+ *     static void on_value(xev_shard *self, int result, const void *value, size_t len_bytes,
+ *                          void *userdata) { ... }
+ *
+ *     xev_vec key = {name, strlen(name)};
+ *     rc = xev_shard_ask(owner, &key, 1, 1000, on_get, userdata, on_value);
+ *
+ * An ask is a request of shard.h whose memory is the asking shard's: it holds a copy of the
+ * argument, and the answer. It comes from a pool of the shard, so that no ask allocates once as
+ * many were under way before. While the mailbox of the asked shard is full the ask waits at the
+ * asking one, behind those that wait already; it goes on by itself when there is room. So asks of
+ * one shard to another one are handled in the order in which they were made. A handler may ask as
+ * it likes: nothing waits for room before it handles its messages, so shards that ask each other
+ * come to no standstill.
+ *
+ * Exactly one answer is called for an ask that was taken, on the asking shard, from its loop, never
+ * inside the call. It is told the result and the answer of the function; or XEV_ETIMEDOUT where
+ * there was none in time, and the answer that comes later goes nowhere; or XEV_ECANCELED where the
+ * asked shard had ended, or the asking one ends. A shard does not end before its asks are answered,
+ * unless the drain is cut short; then those that are left are cancelled in the order in which they
+ * were made.
+ *
+ * To answer a peer, reserve a slot of its connection (xev_conn_reserve in conn.h), ask with the
+ * slot as userdata, and fill it in the answer. Slots are sent in their order, whatever the order of
+ * the answers; one whose connection has gone is only freed by that.
+ */
+#ifndef XEV_ASK_H
+#define XEV_ASK_H
+
+#include "xev/shard.h"
+#include "xev/vec.h"
+
+typedef struct xev_ask xev_ask;
+
+/* On the shard that is asked: len_bytes at argument, aligned for any type, which stay there until
+ * the ask is answered; that may be later, also from another callback of this shard. */
+typedef void (*xev_ask_fn)(xev_shard *self, xev_ask *ask, const void *argument, size_t len_bytes);
+
+/* On the asking shard: the result and what else the function has answered, len_bytes at answer,
+ * aligned for any type, valid until this returns; NULL for 0 bytes. */
+typedef void (*xev_answer_fn)(xev_shard *self, int result, const void *answer, size_t len_bytes,
+                              void *userdata);
+
+XEV_BEGIN_DECLS
+
+/* Have fn run on shard to, which may be this one, with a copy of count pieces at vec, one behind
+ * the other; then answered, here. timeout_ms: from now; 0: none. It passes never early, and up to
+ * 20 ms late. 0: the ask was taken; or nothing was done: XEV_EAGAIN (as many are under way as
+ * options.asks allows), XEV_EMSGSIZE (the pieces are longer than options.ask_bytes), XEV_ENOMEM,
+ * XEV_ECANCELED (shard to has ended, or this one is about to), XEV_EINVAL (called by a thread that
+ * is no shard of the same runtime). Ask's memory is taken from the loop's allocator, which must
+ * serve until xev_runtime_run returns, then on the thread in there. */
+XEV_NODISCARD int xev_shard_ask(xev_shard *to, const xev_vec *vec, size_t count,
+                                uint32_t timeout_ms, xev_ask_fn fn, void *userdata,
+                                xev_answer_fn answered);
+
+/* Memory for an answer of up to len_bytes (> 0), aligned for any type, which saves a copy: write
+ * there and give it to xev_ask_answer. A second call replaces it. NULL: longer than
+ * options.ask_bytes, or no memory. Shard that is asked. */
+XEV_NODISCARD void *xev_ask_room(xev_ask *ask, size_t len_bytes);
+
+/* Answer, once: result is any int; len_bytes at data are copied, unless data is what xev_ask_room
+ * returned. Where they are longer than options.ask_bytes, or memory is short, the asking shard is
+ * told XEV_EMSGSIZE or XEV_ENOMEM instead, and no bytes. The ask is gone then. Shard that is
+ * asked; a second answer is misuse, as far as the memory still tells. */
+void xev_ask_answer(xev_ask *ask, int result, const void *data, size_t len_bytes);
+
+XEV_END_DECLS
+
+#endif
