@@ -1,0 +1,94 @@
+/* HTTP/1.1 requests: heads, and bodies by length or in chunks. No input or output, no memory of its
+ * own: it reads bytes that the caller has.
+ *
+ * It is strict where RFC 9112 lets a server be (a line ends in CR LF, one length, no folding, only
+ * the chunked coding): what two servers read differently is what requests are smuggled in. Debian's
+ * http-parser 2.9, built as Debian builds it, takes 42 of the requests and bodies that
+ * tests/http1_cases.h refuses, a space before the colon of Transfer-Encoding among them; so
+ * this is not built on it.
+ *
+ * Threads: any; nothing is shared.
+ */
+#ifndef EXAMPLES_HTTP1_HTTP1_H
+#define EXAMPLES_HTTP1_HTTP1_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The limits of a head, in bytes and fields. */
+#define HTTP1_TARGET_MAX 8192u
+#define HTTP1_HEAD_MAX 16384u
+#define HTTP1_FIELDS_MAX 64u
+
+/* A part of the head; not ended by a NUL. It points to the caller's bytes. */
+typedef struct http1_text {
+    const char *at;
+    size_t len;
+} http1_text;
+
+typedef struct http1_field {
+    http1_text name, value; /* the value without spaces and tabs around it */
+} http1_field;
+
+/* The body that follows a head. */
+typedef struct http1_body {
+    uint64_t left; /* of the length, or of the chunk */
+    uint32_t line; /* bytes of this line by now */
+    uint8_t state; /* private */
+} http1_body;
+
+typedef struct http1_request {
+    http1_text method; /* "GET"; case counts */
+    http1_text target; /* as it was sent, printable ASCII; begins with '/' but in other forms */
+    http1_text path;   /* of the target, escapes as they are; "*" or "" in other forms */
+    http1_text query;  /* behind the '?', or "" */
+    http1_field fields[HTTP1_FIELDS_MAX];
+    uint32_t fields_len;
+    uint32_t minor;  /* of HTTP/1.minor */
+    bool keep_alive; /* the client wants another request on this connection */
+    bool expects;    /* "100 Continue" before it sends the body */
+    bool has_body;   /* of more than 0 bytes, as far as is known */
+    http1_body body;
+} http1_request;
+
+/* Parse the head at the beginning of len bytes. Returns its length in bytes; 0: it is not whole,
+ * and may become right with more bytes; or a status below 0, with which the request is to be
+ * answered before the connection is closed: -400, -414 (target too long), -417 (Expect), -431 (head
+ * too long, too many fields), -501 (a coding besides chunked), -505 (not HTTP/1). *seen, 0 for a
+ * new request, keeps how much has been looked through, so that a head in small pieces costs no
+ * more. */
+int http1_parse(http1_request *request, const char *data, size_t len, size_t *seen);
+
+/* The value of the first field of that name, whose case does not count; at: NULL: there is none. */
+http1_text http1_field_value(const http1_request *request, const char *name);
+
+/* Is it that text? is_word: letters of both cases are the same. */
+bool http1_is(http1_text text, const char *word);
+bool http1_is_word(http1_text text, const char *word);
+
+/* The next element of a list that is separated by commas, without spaces around it; elements that
+ * are empty are left out. *list becomes what is behind it. False: there is none. */
+bool http1_next(http1_text *list, http1_text *element);
+
+/* Take the next of the body out of len bytes: how many of them belong to it, of which *piece is
+ * data (it may be empty). Call again with what is behind them until the body is done (then 0 is
+ * returned), or there are no more. -400: a chunk is wrong. */
+int http1_body_take(http1_body *body, const char *data, size_t len, http1_text *piece);
+bool http1_body_done(const http1_body *body);
+
+/* Decode the escapes of a path, "%41", into out (ended by a NUL, out_bytes with it), and take its
+ * "." and ".." and empty segments away. Returns the length, or a status below 0: -400 (a wrong
+ * escape, a NUL, above the root), -414 (no room). The result begins with '/'. */
+int http1_path(http1_text path, char *out, size_t out_bytes);
+
+/* "Not Found"; "Unknown" for a number that has none here. */
+const char *http1_reason(int status);
+
+/* "Sun, 06 Nov 1994 08:49:37 GMT" of seconds since 1970, in out; and back (any of the three forms
+ * of RFC 9110 is a date): false: it is none. */
+#define HTTP1_DATE_BYTES 30
+void http1_date(int64_t seconds, char out[HTTP1_DATE_BYTES]);
+bool http1_parse_date(http1_text text, int64_t *seconds);
+
+#endif
