@@ -26,6 +26,14 @@ static void *own_main(void *arg) {
     return NULL;
 }
 
+static void run_elsewhere(void) {
+    CHECK_EQ(sem_init(&owner.go, 0, 0), 0);
+    CHECK_EQ(sem_init(&owner.done, 0, 0), 0);
+    thread_start(&owner.thread, own_main, NULL);
+    sem_post(&owner.go);
+    sem_wait(&owner.done);
+}
+
 /* The loop, with a timer and a waiter on it, is run by another thread. */
 static void owned_elsewhere(bool run_to_end) {
     loop_start(&loop);
@@ -33,11 +41,7 @@ static void owned_elsewhere(bool run_to_end) {
     xev_timer_run(NULL, &loop, &ticks.c, HOUR_MS, &ticks, op_cb);
     xev_async_wait(&w, &loop, &idle.c, &idle, op_cb);
     owner.run_to_end = run_to_end;
-    CHECK_EQ(sem_init(&owner.go, 0, 0), 0);
-    CHECK_EQ(sem_init(&owner.done, 0, 0), 0);
-    thread_start(&owner.thread, own_main, NULL);
-    sem_post(&owner.go);
-    sem_wait(&owner.done);
+    run_elsewhere();
 }
 
 #if !defined(NDEBUG)
@@ -116,6 +120,10 @@ TEST_TIMEOUT(a_loop_is_the_thread_s_that_ran_it, 60) {
     FOREIGN(xev_completion_set_timeout, &loop, &idle.c, 1);
     FOREIGN(xev_completion_set_timeout_ns, &loop, &idle.c, 1);
     FOREIGN(xev_cancel, &loop, &ticks.c, &c, NULL, op_cb);
+    FOREIGN(xev_completion_state, &idle.c);
+    FOREIGN(xev_completion_ref, &idle.c);
+    FOREIGN(xev_completion_unref, &idle.c);
+    FOREIGN(xev_completion_more, &idle.c);
     FOREIGN(xev_buf_data, &loop);
     FOREIGN(xev_buf_take, &loop);
     FOREIGN(xev_buf_release, &loop, (xev_buf){0});
@@ -165,11 +173,7 @@ static void prepare_stream(void) {
     xev_stream_init(&stream, &loop, fd[0]);
     static char much[1 << 20];
     xev_stream_write(&stream, &write_req, much, sizeof much, NULL, written);
-    CHECK_EQ(sem_init(&owner.go, 0, 0), 0);
-    CHECK_EQ(sem_init(&owner.done, 0, 0), 0);
-    thread_start(&owner.thread, own_main, NULL);
-    sem_post(&owner.go);
-    sem_wait(&owner.done);
+    run_elsewhere();
 }
 
 TEST_TIMEOUT(a_stream_is_its_loop_s, 60) {
@@ -190,11 +194,22 @@ static void watch_elsewhere(void) {
     CHECK_EQ(xev_signal_init(&sig, SIGUSR2), 0);
     loop_start(&loop);
     xev_signal_wait(&sig, &loop, &c, NULL, op_cb);
-    CHECK_EQ(sem_init(&owner.go, 0, 0), 0);
-    CHECK_EQ(sem_init(&owner.done, 0, 0), 0);
-    thread_start(&owner.thread, own_main, NULL);
-    sem_post(&owner.go);
-    sem_wait(&owner.done);
+    run_elsewhere();
+}
+
+static void watch_folder_elsewhere(void) {
+    CHECK_EQ(xev_fs_event_init(&folder, "/"), 0);
+    loop_start(&loop);
+    xev_fs_event_wait(&folder, &loop, &c, NULL, op_cb);
+    run_elsewhere();
+}
+
+TEST(changes_of_files_are_their_loop_s) {
+    size_t at = 0;
+    xev_fs_change change;
+#define prepare watch_folder_elsewhere
+    FOREIGN(xev_fs_event_next, &folder, 1, &at, &change);
+#undef prepare
 }
 
 TEST(a_signal_is_its_loop_s) {

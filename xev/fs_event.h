@@ -50,7 +50,7 @@ typedef struct xev_fs_change {
  * a wait is active. */
 typedef struct xev_fs_event {
     xev_fd fd;
-    bool waited;          /* whether a wait was submitted since init */
+    xev_loop *loop;       /* that a wait was submitted to, or NULL */
     uint64_t buffer[512]; /* events as the kernel writes them */
 } xev_fs_event;
 

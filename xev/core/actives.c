@@ -60,22 +60,30 @@ void xev__loops_set_thread(const xev_loop *loop, uint64_t thread) {
     }
 }
 
-static xev_loop *own_loop(xev_loop *maybe) {
-    uint64_t me = xev__os_thread_id();
+/* Whether maybe is a loop of this thread, or of none yet (own); or of another thread. */
+static bool is_loop(const xev_loop *maybe, bool own) {
     uint32_t top = ck_pr_load_32(&loops_top);
     for (uint32_t i = 0; i < top && maybe != NULL; i++) {
         if (ck_pr_load_ptr(&loops[i].loop) == maybe) {
             uint64_t thread = ck_pr_load_64(&loops[i].thread);
-            return thread == me || thread == 0 ? maybe : NULL;
+            return own == (thread == xev__os_thread_id() || thread == 0);
         }
     }
-    return NULL;
+    return false;
 }
 
 xev_loop *xev__loop_of(const xev_completion *c) {
-    xev_loop *loop = own_loop(c->loop);
-    return loop != NULL && xev__is_active(loop, c) ? loop : NULL;
+    xev_loop *loop = c->loop;
+    return is_loop(loop, true) && xev__is_active(loop, c) ? loop : NULL;
 }
+
+#if !defined(NDEBUG)
+void xev__check_thread_of(const char *call, const xev_loop *maybe) {
+    if (is_loop(maybe, false)) {
+        xev__check_other_thread(call, maybe);
+    }
+}
+#endif
 
 /* ---- the table of a loop ---- */
 

@@ -735,18 +735,30 @@ void xev_completion_zero(xev_completion *c) {
 
 xev_completion_state_t xev_completion_state(xev_completion *c) {
     xev__check_pointer("xev_completion_state", "completion is null", c);
+    if (c->state != XEV__DEAD) { /* a dead one may have come from another thread's loop */
+        xev__check_thread_of("xev_completion_state", c->loop);
+    }
     return xev__loop_of(c) != NULL ? XEV_COMPLETION_ACTIVE : XEV_COMPLETION_DEAD;
 }
 
 bool xev_completion_more(const xev_completion *c) {
     xev__check_pointer("xev_completion_more", "completion is null", c);
+    xev__check_thread_of("xev_completion_more", c->loop);
     return (c->flags & XEV__F_MORE) != 0;
 }
 
-void xev_completion_ref(xev_completion *c) {
-    if (c == NULL || xev__loop_of(c) == NULL) {
-        xev__misuse("xev_completion_ref", "not active", c);
+/* For the public function call: c must be active. */
+static void check_active(const char *call, const xev_completion *c) {
+    if (c != NULL) {
+        xev__check_thread_of(call, c->loop);
     }
+    if (c == NULL || xev__loop_of(c) == NULL) {
+        xev__misuse(call, "not active", c);
+    }
+}
+
+void xev_completion_ref(xev_completion *c) {
+    check_active("xev_completion_ref", c);
     if ((c->flags & XEV__F_UNREF) != 0) {
         c->flags &= (uint16_t)~XEV__F_UNREF;
         c->loop->referenced++;
@@ -754,8 +766,6 @@ void xev_completion_ref(xev_completion *c) {
 }
 
 void xev_completion_unref(xev_completion *c) {
-    if (c == NULL || xev__loop_of(c) == NULL) {
-        xev__misuse("xev_completion_unref", "not active", c);
-    }
+    check_active("xev_completion_unref", c);
     unref_completion(c);
 }

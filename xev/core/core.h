@@ -348,7 +348,13 @@ static inline void xev__check_thread(const char *call, const xev_loop *loop) {
     (void)call;
     (void)loop;
 }
+static inline void xev__check_thread_of(const char *call, const xev_loop *maybe) {
+    (void)call;
+    (void)maybe;
+}
 #else
+/* As xev__check_thread, where maybe need not be a loop: what memory says that may hold anything. */
+void xev__check_thread_of(const char *call, const xev_loop *maybe);
 void xev__check_other_thread(const char *call, const xev_loop *loop);
 static inline void xev__check_thread(const char *call, const xev_loop *loop) {
     if (loop->thread != 0 && loop->thread != xev__os_thread_id()) {

@@ -14,7 +14,7 @@ int xev_fs_event_init(xev_fs_event *w, const char *path) {
         xev__misuse("xev_fs_event_init", "watcher or path is null", w);
     }
     w->fd = XEV_INVALID_FD;
-    w->waited = false;
+    w->loop = NULL;
     int rc = xev__os_fs_event_open(path, &w->fd);
     assert((rc == 0) == (w->fd != XEV_INVALID_FD));
     return rc;
@@ -25,9 +25,10 @@ void xev_fs_event_wait(xev_fs_event *w, xev_loop *loop, xev_completion *c, void 
     if (w == NULL) {
         xev__misuse("xev_fs_event_wait", "watcher is null", w);
     }
-    if (loop != NULL && w->fd >= 0 && !w->waited) {
+    bool is_first = w->loop != loop;
+    w->loop = loop;
+    if (loop != NULL && w->fd >= 0 && is_first) {
         xev__forget_stale(loop, w->fd);
-        w->waited = true;
     }
     xev__transfer(XEV__CALL("xev_fs_event_wait"), XEV__OP_READ, w->fd, loop, c, w->buffer,
                   sizeof w->buffer, userdata, cb);
@@ -37,6 +38,7 @@ bool xev_fs_event_next(const xev_fs_event *w, int result, size_t *at, xev_fs_cha
     if (w == NULL || at == NULL || change == NULL) {
         xev__misuse("xev_fs_event_next", "watcher, position or change is null", w);
     }
+    xev__check_thread_of("xev_fs_event_next", w->loop);
     size_t len = result > 0 ? (size_t)result : 0;
     len = len < sizeof w->buffer ? len : sizeof w->buffer;
     bool found = xev__os_fs_event_next(w->buffer, len, at, change);
