@@ -37,7 +37,8 @@ static bool fails(const char *call) {
     type __wrap_##call parameters;                                                                 \
     type __wrap_##call parameters { return fails(#call) ? (type)-1 : __real_##call arguments; }
 
-/* What is done although it fails: the descriptor is gone, the connection is being made. */
+/* What is done although it fails: the descriptor is gone, the connection is being made. Where it
+ * succeeds it changes errno, as POSIX allows. */
 #define WRAP_DONE(call, parameters, arguments)                                                     \
     int __real_##call parameters;                                                                  \
     int __wrap_##call parameters;                                                                  \
@@ -45,9 +46,7 @@ static bool fails(const char *call) {
         bool now = fails(#call);                                                                   \
         int rc =                                                                                   \
             now && error != EINTR && strcmp(#call, "connect") == 0 ? -1 : __real_##call arguments; \
-        if (now) {                                                                                 \
-            errno = error;                                                                         \
-        }                                                                                          \
+        errno = now ? error : rc == 0 ? EDOM : errno;                                              \
         return now ? -1 : rc;                                                                      \
     }
 
@@ -499,6 +498,18 @@ static void process_scene(struct scene *s) {
     xev_signal_deinit(&hup);
 }
 
+/* The descriptor for a host, in a program without a standard input. */
+static void host_scene(struct scene *s) {
+    int saved = dup(STDIN_FILENO);
+    CHECK_GE(saved, 0);
+    CHECK_EQ(close(STDIN_FILENO), 0);
+    (void)LIB(s, xev_loop_backend_fd(&s->n.loop));
+    CHECK_GT(xev_loop_backend_fd(&s->n.loop), STDERR_FILENO); /* the failure does not last */
+    CHECK(!is_open(STDIN_FILENO));
+    CHECK_EQ(dup2(saved, STDIN_FILENO), STDIN_FILENO);
+    CHECK_EQ(close(saved), 0);
+}
+
 /* ---- each call, each time ---- */
 
 static xev_loop_options with_pool(struct scene *s) {
@@ -566,8 +577,8 @@ static bool play(void (*scene)(struct scene *), int at) {
     return inject.hits > 0;
 }
 
-static void (*const scenes[])(struct scene *) = {tcp_scene, udp_scene, local_scene, file_scene,
-                                                 process_scene};
+static void (*const scenes[])(struct scene *) = {tcp_scene,  udp_scene,     local_scene,
+                                                 file_scene, process_scene, host_scene};
 
 static void each_call(const char *const *calls, int code) {
     for (const char *const *call = calls; *call != NULL; call++) {

@@ -639,14 +639,17 @@ static xev_fd uring_descriptor(xev_loop *loop) {
         return rc;
     }
     int ep = epoll_create1(EPOLL_CLOEXEC);
-    ep = ep < 0 ? ep : xev__os_above_std(ep);
+    ep = xev__os_above_std(ep < 0 ? -errno : ep);
     struct epoll_event in = {.events = EPOLLIN};
-    if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, u->wake, &in) < 0 ||
-        epoll_ctl(ep, EPOLL_CTL_ADD, u->ring_signal, &in) < 0) {
+    if (ep >= 0 && (epoll_ctl(ep, EPOLL_CTL_ADD, u->wake, &in) < 0 ||
+                    epoll_ctl(ep, EPOLL_CTL_ADD, u->ring_signal, &in) < 0)) {
         rc = -errno;
         (void)xev__os_close(ep);
+        ep = rc;
+    }
+    if (ep < 0) {
         (void)xev__os_close(u->ring_signal);
-        return rc;
+        return ep;
     }
     u->host = ep;
     /* Prepared once more: events from before the registration of the eventfd give no signal. */
