@@ -539,7 +539,7 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
             (xev_runtime){.failure = {.code = XEV_ENOMEM, .shard = XEV_NO_SHARD, .call = "calloc"}};
         return XEV_ENOMEM;
     }
-    rt->failure.call = "";
+    rt->failure = (xev_runtime_failure){.shard = XEV_NO_SHARD, .call = ""};
     rt->refs = 1;
     int rc = xev__visits_watch_forks();
     rt->forks = xev__os_forks;

@@ -123,7 +123,18 @@ static inline int scene_run(uint32_t shards) {
     sc.o.stop = scene_stop;
     sc.o.deinit = scene_deinit;
     sc.o.userdata = &sc;
-    return xev_runtime_run(&sc.rt, &sc.o);
+    int rc = xev_runtime_run(&sc.rt, &sc.o);
+    xev_runtime_failure failure;
+    xev_runtime_failure_get(&sc.rt, &failure);
+    if (rc == 0 || rc == XEV_ETIMEDOUT || rc == XEV_EINTR) {
+        CHECK_EQ(failure.code, 0);
+        CHECK_EQ(failure.shard, XEV_NO_SHARD);
+        CHECK_STR_EQ(failure.call, "");
+    } else {
+        CHECK_EQ(failure.code, rc);
+        CHECK_NE(failure.call[0], '\0');
+    }
+    return rc;
 }
 
 static inline uint32_t logged(enum phase phase) {

@@ -192,8 +192,8 @@ typedef struct xev_shard_counters {
 #define XEV_NO_SHARD UINT32_MAX
 
 typedef struct xev_runtime_failure {
-    int code;         /* what xev_runtime_run returned */
-    uint32_t shard;   /* the shard that failed; XEV_NO_SHARD: before there were any */
+    int code;         /* what xev_runtime_run returned; 0: nothing failed */
+    uint32_t shard;   /* that failed; XEV_NO_SHARD: none, or it was before there were any */
     const char *call; /* "io_uring_enter", "epoll_pwait2", "pthread_create", "xev_loop_init", "init"
                          (the callback), "options", ..., or what xev_shard_fail was given; static
                          storage */
@@ -216,10 +216,10 @@ uint32_t xev_cpu_count(void);
  * one each, where that is allowed; fewer are placed by the system, which knows what else runs. */
 XEV_NODISCARD int xev_runtime_run(xev_runtime *rt, const xev_runtime_options *options);
 
-/* What made the last xev_runtime_run fail, once it has returned; all zero and "" where it ended in
- * order or was cut short, of which the return value says all (XEV_ETIMEDOUT, XEV_EINTR). A shard
- * whose loop cannot wait any more (see xev_loop_run) ends all shards in order, and is named here.
- * Thread that called xev_runtime_run. */
+/* What made the last xev_runtime_run fail, once it has returned; 0, XEV_NO_SHARD and "" where it
+ * ended in order or was cut short, of which the return value says all (XEV_ETIMEDOUT, XEV_EINTR). A
+ * shard whose loop cannot wait any more (see xev_loop_run) ends all shards in order, and is named
+ * here. Thread that called xev_runtime_run. */
 void xev_runtime_failure_get(const xev_runtime *rt, xev_runtime_failure *out);
 
 /* In an init callback that is about to return code (below 0): say more about the failure than
