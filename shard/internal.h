@@ -127,10 +127,12 @@ struct xev__runtime {
     xev_runtime_failure failure; /* under the lock: the first one */
     uint32_t unsettled;          /* under the lock: shards that are not both done and idle */
     struct xev__event news;      /* something for the coordinator to look at */
-    uint32_t stops;              /* atomic: calls of xev_runtime_stop, and signals */
+    uint32_t stops;              /* atomic: calls of xev_runtime_stop, SIGTERM and SIGINT */
     uint32_t stop_signals;       /* atomic: of these, the signals */
     uint32_t stop_signal_ms;     /* atomic: when the last of them came; 0: none has */
-    uint32_t failed; /* atomic: 1 when it ends without a stop: a start failed, a loop broke */
+    /* Atomic: 1 when it ends without a stop: after SIGHUP, or a start failed, or a loop broke. The
+     * first stop then does not cut the drain short. */
+    uint32_t ends;
     struct xev__patience patience; /* the coordinator's */
     struct xev__caught caught[XEV__CAUGHT_SIGNALS];
     uint32_t was_blocked; /* of these, in the coordinator, before */
@@ -188,6 +190,11 @@ void xev__listeners_close(xev_shard *s);
 
 /* stuck.c */
 uint64_t xev__now_ms(void);
+/* Whether the end was asked for, by whatever. */
+static inline bool xev__is_to_end(const struct xev__runtime *rt) {
+    return ck_pr_load_32(&rt->stops) > 0 || ck_pr_load_32(&rt->ends) != 0;
+}
+
 /* Note in rt->patience what has happened since the last call: stops, signals, a failure. */
 void xev__patience_update(struct xev__runtime *rt, uint64_t now_ms);
 /* The coordinator begins to wait for a step of a shard. */

@@ -348,8 +348,8 @@ int xev_shard_listen(xev_shard *s, xev_listener *l, const xev_addr *addr, int ba
     /* Only an init callback waits: a shard that serves has others to serve. */
     uint32_t left_ms = s->serving ? 0 : s->rt->options.listen_retry_ms, wait_ms = 0;
     int rc;
-    while ((rc = open_socket(l, addr, backlog)) == XEV_EADDRINUSE &&
-           ck_pr_load_32(&s->rt->stops) == 0 && (wait_ms = next_wait(wait_ms, left_ms)) > 0) {
+    while ((rc = open_socket(l, addr, backlog)) == XEV_EADDRINUSE && !xev__is_to_end(s->rt) &&
+           (wait_ms = next_wait(wait_ms, left_ms)) > 0) {
         assert(wait_ms <= left_ms);
         xev__sleep_ms((uint32_t)wait_ms);
         left_ms -= wait_ms;

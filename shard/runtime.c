@@ -209,7 +209,7 @@ static void serve_loop(xev_shard *s) {
     xev__mailbox_flush(s);
     if (rc < 0) {
         loop_broke(s, rc);
-        ck_pr_store_32(&s->rt->failed, 1); /* no stop of the user's: it cuts no drain short */
+        ck_pr_store_32(&s->rt->ends, 1);
         xev__event_signal(&s->rt->news);
     }
 }
@@ -321,9 +321,6 @@ static void give_command(xev_shard *s, enum xev__command command) {
     s->told_to_serve = command < XEV__END && (s->told_to_serve || command == XEV__SERVE);
 }
 
-/* How many stops there were, by signals and calls. */
-static uint32_t stops_so_far(struct xev__runtime *rt) { return ck_pr_load_32(&rt->stops); }
-
 /* Where the system refused to wake a shard's loop, the shard sleeps on and does not see its
  * command. Wake it again. */
 static void wake_again(struct xev__runtime *rt) {
@@ -378,7 +375,7 @@ static int serve_and_drain(struct xev__runtime *rt) {
         give_command(&rt->shards[i], XEV__SERVE);
         (void)wait_done(&rt->shards[i]);
     }
-    while (stops_so_far(rt) == 0 && ck_pr_load_32(&rt->failed) == 0) {
+    while (!xev__is_to_end(rt)) {
         wait_for_news(rt, -1);
     }
     uint64_t begun = xev__now_ms();
@@ -390,7 +387,7 @@ static int serve_and_drain(struct xev__runtime *rt) {
     int rc = 0;
     while (!quiescent(rt)) {
         uint64_t now = xev__now_ms();
-        if (stops_so_far(rt) > 1 || now >= rt->drain_end_ms) {
+        if (ck_pr_load_32(&rt->stops) > 1 || now >= rt->drain_end_ms) {
             rc = now >= rt->drain_end_ms ? XEV_ETIMEDOUT : XEV_EINTR;
             break;
         }
@@ -450,7 +447,7 @@ static int run_shards(struct xev__runtime *rt) {
     if (rc >= 0) {
         rc = serve_and_drain(rt);
     } else {
-        ck_pr_store_32(&rt->failed, 1);
+        ck_pr_store_32(&rt->ends, 1);
     }
     return end_shards(rt, rc);
 }

@@ -39,11 +39,11 @@ static void on_stop(xev__catcher *c) {
     xev__stops_add(rt);
 }
 
-/* A terminal that goes away sends SIGHUP, and so does its shell. The second one must not cut the
- * drain short. */
+/* A terminal that goes away sends SIGHUP, and so does its shell, and the system may send SIGTERM
+ * when the session ends. None of them must cut the drain short that another one has started. */
 static void on_hangup(xev__catcher *c) {
     struct xev__runtime *rt = runtime_of(c);
-    if (ck_pr_cas_32(&rt->stops, 0, 1)) {
+    if (ck_pr_cas_32(&rt->ends, 0, 1)) {
         xev__event_signal(&rt->news);
     }
 }

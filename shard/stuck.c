@@ -21,7 +21,7 @@
 void xev__patience_update(struct xev__runtime *rt, uint64_t now) {
     struct xev__patience *p = &rt->patience;
     uint32_t stops = ck_pr_load_32(&rt->stops), signals = ck_pr_load_32(&rt->stop_signals);
-    if (p->ending_ms == 0 && (stops > 0 || ck_pr_load_32(&rt->failed) != 0)) {
+    if (p->ending_ms == 0 && xev__is_to_end(rt)) {
         p->ending_ms = now;
     }
     if (p->cut_ms == 0 && stops > 1) {

@@ -30,8 +30,9 @@
  *                      SIGINT that is ignored at the start stays ignored: shells start what runs in
  *                      the background like that.
  *     SIGHUP           Calls options.hangup on every shard, to reload say; where that is NULL it
- *                      starts the drain (a second one does not cut it short). A SIGHUP that is
- *                      ignored at the start, as by nohup, stays ignored if hangup is NULL.
+ *                      starts the drain, and never cuts one short: a SIGTERM or SIGINT that
+ *                      follows is the first, and only a second one cuts. A SIGHUP that is ignored
+ *                      at the start, as by nohup, stays ignored if hangup is NULL.
  *     SIGPIPE          Ends nothing: writing to a pipe or a stderr that nobody reads is EPIPE. A
  *                      handler or SIG_IGN of the program's stays.
  *
@@ -208,12 +209,13 @@ uint32_t xev_cpu_count(void);
 
 /* Run the shards; returns when all have ended. 0: stopped in order. XEV_ETIMEDOUT: the drain's
  * deadline passed and what was left was cancelled, or what a stop callback asked has no answer yet.
- * XEV_EINTR: the same by a second signal or a second xev_runtime_stop. XEV_EINVAL: shards, mailbox,
- * ask_bytes or an option of the loop out of range. Or the code that an init callback or the set-up
- * of a loop, thread or mailbox gave; what had been started was ended in order. rt is initialised
- * here (before the first callback), and belongs to the caller. One thread, which is no shard's
- * (misuse). Shards that are as many as the CPUs of the process's affinity, or more, are bound to
- * one each, where that is allowed; fewer are placed by the system, which knows what else runs. */
+ * XEV_EINTR: the same by a second stop: SIGTERM, SIGINT or xev_runtime_stop. XEV_EINVAL: shards,
+ * mailbox, ask_bytes or an option of the loop out of range. Or the code that an init callback or
+ * the set-up of a loop, thread or mailbox gave; what had been started was ended in order. rt is
+ * initialised here (before the first callback), and belongs to the caller. One thread, which is no
+ * shard's (misuse). Shards that are as many as the CPUs of the process's affinity, or more, are
+ * bound to one each, where that is allowed; fewer are placed by the system, which knows what else
+ * runs. */
 XEV_NODISCARD int xev_runtime_run(xev_runtime *rt, const xev_runtime_options *options);
 
 /* What made the last xev_runtime_run fail, once it has returned; 0, XEV_NO_SHARD and "" where it
