@@ -70,6 +70,11 @@ xev_fd xev_conn_fd(const xev_conn *c) {
     return c->fd;
 }
 
+uint32_t xev_conn_number(const xev_conn *c) {
+    xev__conn_check("xev_conn_number", c);
+    return c->number;
+}
+
 void xev_conn_set_handlers(xev_conn *c, const xev_conn_handlers *handlers) {
     xev__conn_check("xev_conn_set_handlers", c);
     if (handlers == NULL || handlers->data == NULL) {
@@ -234,6 +239,9 @@ void xev__conn_gone(xev_conn *c) {
     s->count.closed[reason]++;
     if (c->handlers->closed != NULL) {
         c->handlers->closed(c, reason, c->code);
+    }
+    if (s->options.gone != NULL) {
+        s->options.gone(c, s->options.gone_userdata);
     }
     xev__conn_input_free(c);
     if (m != NULL) {

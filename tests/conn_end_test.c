@@ -372,6 +372,43 @@ TEST(a_service_knows_its_loop_and_its_connections) {
     scene_close(&s);
 }
 
+static int gone_for;
+
+static void note_gone(xev_conn *conn, void *userdata) {
+    struct rec *r = rec_of(conn);
+    CHECK_EQ(r->closeds, 1); /* its closed handler was called before */
+    CHECK(userdata == &gone_for);
+    gone_for |= 1 << xev_conn_number(conn);
+}
+
+static const xev_conn_handlers silent = {.data = on_data};
+
+TEST(who_keeps_account_is_told_of_every_end) {
+    struct scene s;
+    struct rec r[3];
+    int fd[3][2];
+    gone_for = 0;
+    scene_open_options(&s, NULL, (xev_conn_options){.gone = note_gone, .gone_userdata = &gone_for});
+    for (int i = 0; i < 3; i++) {
+        local_pair(fd[i]);
+        rec_adopt(rec_init(&r[i], &s), fd[i][0]);
+        CHECK_EQ(xev_conn_number(r[i].conn), i);
+    }
+    xev_conn_set_handlers(r[1].conn, &silent); /* which have no closed handler */
+    r[1].closeds = 1;
+    xev_conn_abort(r[0].conn);
+    xev_conn_abort(r[1].conn);
+    run_to(&s, &gone_for, 3);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(close(fd[i][1]), 0);
+    }
+    scene_close(&s); /* the third is closed by the end of its loop */
+    CHECK_EQ(gone_for, 7);
+    for (int i = 0; i < 3; i++) {
+        rec_free(&r[i]);
+    }
+}
+
 TEST(a_drain_handles_what_was_sent_and_finishes) {
     struct pair p;
     struct rec late;

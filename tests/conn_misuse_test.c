@@ -95,6 +95,7 @@ TEST(misuse_of_a_connection_is_caught) {
     DIES(xev_conn_user, conn, NULL);
     DIES(xev_conn_service_of, conn, NULL);
     DIES(xev_conn_fd, conn, NULL);
+    DIES(xev_conn_number, conn, NULL);
     DIES(xev_conn_set_handlers, conn, NULL, &recording);
     DIES(xev_conn_set_handlers, handlers, conn, NULL);
     DIES(xev_conn_set_handlers, handlers, conn, &no_data);

@@ -105,6 +105,12 @@ typedef struct xev_conn_deadlines {
     uint32_t linger_ms; /* for the peer's end, after ours; 5 000 */
 } xev_conn_deadlines;
 
+/* What calls below are given to call: for each connection; when lent memory is the caller's again;
+ * with the descriptor that a connection gave away. */
+typedef void (*xev_conn_each_fn)(xev_conn *conn, void *userdata);
+typedef void (*xev_conn_release_fn)(void *userdata);
+typedef void (*xev_conn_detach_fn)(xev_fd fd, const void *data, size_t len_bytes, void *userdata);
+
 /* All zero, but for handlers, means all defaults. */
 typedef struct xev_conn_options {
     const xev_conn_handlers *handlers; /* of connections that are not given others; kept */
@@ -119,14 +125,12 @@ typedef struct xev_conn_options {
     bool full_refuses;
     bool full_reads; /* a connection goes on reading while its output is above high_bytes */
     xev_conn_deadlines deadlines;
+    /* Called for every connection after its closed handler, whatever its handlers are by then: for
+     * who keeps account of connections. NULL: nothing. It begins and ends no connection. */
+    xev_conn_each_fn gone;
+    void *gone_userdata;
     void *userdata;
 } xev_conn_options;
-
-/* What calls below are given to call: for each connection; when lent memory is the caller's again;
- * with the descriptor that a connection gave away. */
-typedef void (*xev_conn_each_fn)(xev_conn *conn, void *userdata);
-typedef void (*xev_conn_release_fn)(void *userdata);
-typedef void (*xev_conn_detach_fn)(xev_fd fd, const void *data, size_t len_bytes, void *userdata);
 
 typedef struct xev_conn_counters {
     uint32_t connections;     /* now */
@@ -214,6 +218,10 @@ xev_conn_handle xev_conn_handle_of(const xev_conn *conn);
 XEV_NODISCARD int xev_conn_find(const xev_conn_service *service, xev_conn_handle handle,
                                 xev_conn **conn);
 uint32_t xev_conn_handle_id(xev_conn_handle handle);
+
+/* Its place in the service: below the most connections that there were at a time, rounded up to 64;
+ * for tables beside it. Another connection may have it when this one is gone. */
+uint32_t xev_conn_number(const xev_conn *conn);
 
 /* "idle_late"; "" for a number that is no reason. Any thread. */
 const char *xev_conn_reason_name(xev_conn_reason reason);
