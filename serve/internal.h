@@ -20,8 +20,12 @@ struct xev__served {
     xev_shard *shard;
     xev_listener listener;
     xev_conn_service *conns;
-    void *part;                         /* shard_bytes */
-    uint64_t accepted, served, refused; /* atomic for readers */
+    void *part;  /* shard_bytes */
+    void **tags; /* by the number of a connection; NULL: it takes no room */
+    uint32_t tags_room;
+    uint32_t next;        /* DEAL: the shard that is next */
+    uint32_t connections; /* atomic for readers, as all that follow */
+    uint64_t accepted, handed, served, refused;
 };
 
 struct xev_service {
@@ -43,8 +47,14 @@ struct xev_serve {
     bool running;
     xev_runtime_options options; /* the user's */
     uint32_t shards;             /* that the arrays have room for; 0: there are none */
-    uint8_t *user_began;         /* per shard: the user's init callback was called */
-    uint8_t *user_inited;        /* ... and was content */
+    /* Per shard: connections of all services that were accepted, and are served there or on their
+     * way there. Atomic; 16 shards to a cache line, so that a look at all of them is short. */
+    uint32_t *live;
+    bool up;                       /* all shards have started: messages reach them */
+    uint32_t cpus[XEV_SHARDS_MAX]; /* that the runtime may use, in the order of the shards */
+    uint32_t cpus_len;
+    uint8_t *user_began;  /* per shard: the user's init callback was called */
+    uint8_t *user_inited; /* ... and was content */
 };
 
 /* ---- place.c: addresses and listeners ---- */
@@ -58,7 +68,12 @@ void xev__serve_unlink(xev_service *v);
 int xev__serve_fail(const xev_service *v, xev_shard *shard, int code, const char *step);
 
 /* ---- accept.c: what becomes of a connection ---- */
+/* The shard with the fewest connections, and their number in *least. Of several: first, if it is
+ * one of them, else the lowest. */
+uint32_t xev__serve_least(const uint32_t *live, uint32_t shards, uint32_t first, uint32_t *least);
 void xev__serve_on_accept(xev_listener *listener, int result, void *userdata);
+void xev__serve_on_gone(xev_conn *conn, void *userdata);
+void xev__serve_free_tags(struct xev__served *d);
 void xev__serve_count(const struct xev__served *d, xev_service_counters *out);
 
 #endif

@@ -83,10 +83,15 @@ int xev__serve_understand(xev_service *v, xev_shard *shard) {
     bool tcp = v->place == XEV__PLACE_TCP;
     v->policy = v->options.policy;
     if (v->policy == XEV_SERVE_AUTO) {
-        v->policy = tcp ? XEV_SERVE_HASH : XEV_SERVE_SINGLE;
+        v->policy = tcp ? XEV_SERVE_HASH : XEV_SERVE_LEAST;
     }
-    if ((unsigned)v->policy > XEV_SERVE_SINGLE || (v->policy == XEV_SERVE_HASH && !tcp)) {
+    bool of_kernel = v->policy == XEV_SERVE_HASH || v->policy == XEV_SERVE_CPU;
+    if ((unsigned)v->policy > XEV_SERVE_SINGLE || (of_kernel && !tcp)) {
         return xev__serve_fail(v, shard, XEV_ENOTSUP, "policy");
+    }
+    const xev_serve *serve = v->serve;
+    if (v->policy == XEV_SERVE_CPU && serve->shards > serve->cpus_len) {
+        v->policy = XEV_SERVE_HASH; /* some shards would get nothing */
     }
     return 0;
 }
@@ -118,7 +123,8 @@ void xev__serve_unlink(xev_service *v) {
     }
 }
 
-static int bind_unix(xev_service *v, xev_unix sock, const char **step) {
+/* Bind, listen, set the permissions. *made: the file is this process's. */
+static int bind_unix(xev_service *v, xev_unix sock, const char **step, bool *made) {
     uint32_t mode = v->options.file_mode != 0 ? v->options.file_mode : 0600;
     int rc = 0;
     *step = "mode";
@@ -128,8 +134,10 @@ static int bind_unix(xev_service *v, xev_unix sock, const char **step) {
     if (rc == 0) {
         *step = "bind";
         rc = xev_unix_bind(sock, &v->addr, XEV_UNIX_STALE);
+        *made = rc == 0 && has_file(v);
     }
     if (rc == 0) {
+        /* At once: a socket that does not listen looks stale to another process. */
         *step = "listen";
         rc = xev_unix_listen(sock, v->options.backlog > 0 ? v->options.backlog : 4096);
     }
@@ -152,13 +160,18 @@ static int listen_unix(struct xev__served *d, const char **step) {
     if (rc < 0) {
         return rc;
     }
-    rc = bind_unix(v, sock, step);
+    bool made = false;
+    rc = bind_unix(v, sock, step, &made);
     if (rc == 0) {
         *step = "listen";
         rc = xev_shard_listen_fd(d->shard, &d->listener, sock.fd, false, d, xev__serve_on_accept);
     }
     if (rc < 0) {
-        xev__serve_unlink(v);
+        if (v->file.number != 0) {
+            xev__serve_unlink(v);
+        } else if (made && rc != XEV_ENOTSOCK) { /* else somebody has replaced it */
+            xev__serve_remove(path_of_service(v), NULL);
+        }
         (void)xev_unix_close_now(sock);
     }
     return rc;
@@ -177,11 +190,23 @@ static int listen_fd(struct xev__served *d, const char **step) {
     return rc;
 }
 
+/* When the last shard listens. Where the system does not do it, its hash stays. */
+static void spread_by_cpu(struct xev__served *d) {
+    const xev_serve *serve = d->service->serve;
+    if (xev_shard_id(d->shard) == serve->shards - 1 &&
+        xev__serve_spread_by_cpu(xev_listener_tcp(&d->listener).fd, serve->cpus, serve->cpus_len,
+                                 serve->shards) < 0) {
+        d->service->policy = XEV_SERVE_HASH;
+    }
+}
+
 int xev__serve_listen(struct xev__served *d) {
     xev_service *v = d->service;
     bool first = xev_shard_id(d->shard) == 0;
     const char *step = "";
-    if (!first && v->policy == XEV_SERVE_SINGLE) {
+    bool all_listen =
+        v->place == XEV__PLACE_TCP && v->policy != XEV_SERVE_SINGLE && v->policy != XEV_SERVE_DEAL;
+    if (!first && !all_listen) {
         return 0;
     }
     assert(first || v->bound);
@@ -191,6 +216,9 @@ int xev__serve_listen(struct xev__served *d) {
     if (rc == 0 && first) { /* with port 0, where the others are to listen too */
         rc = xev_listener_addr(&d->listener, &v->addr);
         v->bound = rc == 0;
+    }
+    if (rc == 0 && v->policy == XEV_SERVE_CPU) {
+        spread_by_cpu(d);
     }
     return rc < 0 ? xev__serve_fail(v, d->shard, rc, step) : 0;
 }

@@ -38,7 +38,8 @@ static int prepare(xev_serve *serve, xev_shard *shard) {
     uint32_t shards = xev_runtime_shards(xev_shard_runtime(shard));
     serve->user_began = calloc(shards, 1);
     serve->user_inited = calloc(shards, 1);
-    if (serve->user_began == NULL || serve->user_inited == NULL) {
+    serve->live = calloc(shards, sizeof *serve->live);
+    if (serve->user_began == NULL || serve->user_inited == NULL || serve->live == NULL) {
         return xev_shard_fail(shard, XEV_ENOMEM, "memory", "", "");
     }
     serve->shards = shards;
@@ -59,6 +60,8 @@ static int start_service(xev_service *v, xev_shard *shard) {
     d->service = v;
     d->shard = shard;
     conns.id = id;
+    conns.gone = xev__serve_on_gone;
+    conns.gone_userdata = d;
     if (v->options.shard_bytes > 0) {
         /* Of its own, and whole cache lines: the shards write there. */
         size_t bytes = (v->options.shard_bytes + LINE - 1) / LINE * LINE;
@@ -80,13 +83,13 @@ static int serve_on_init(xev_shard *shard, void *userdata) {
     for (xev_service *v = serve->services; v != NULL && rc == 0; v = v->next) {
         rc = start_service(v, shard);
     }
-    if (rc < 0 || serve->options.init == NULL) {
-        return rc;
+    if (rc == 0 && serve->options.init != NULL) {
+        serve->user_began[id] = 1;
+        xev__note_call(xev_shard_loop(shard), XEV__CODE(serve->options.init));
+        rc = serve->options.init(shard, serve->options.userdata);
+        serve->user_inited[id] = rc >= 0;
     }
-    serve->user_began[id] = 1;
-    xev__note_call(xev_shard_loop(shard), XEV__CODE(serve->options.init));
-    rc = serve->options.init(shard, serve->options.userdata);
-    serve->user_inited[id] = rc >= 0;
+    serve->up = rc >= 0 && id == serve->shards - 1;
     return rc;
 }
 
@@ -135,6 +138,7 @@ static void serve_on_deinit(xev_shard *shard, void *userdata) {
         if (v->on != NULL && v->on[id].conns != NULL) {
             xev_conn_service_free(v->on[id].conns);
             v->on[id].conns = NULL;
+            xev__serve_free_tags(&v->on[id]);
         }
     }
     bool began = serve->shards > 0 && serve->user_began[id] != 0;
@@ -160,8 +164,11 @@ static void forget_run(xev_serve *serve) {
     }
     free(serve->user_began);
     free(serve->user_inited);
+    free(serve->live);
     serve->user_began = serve->user_inited = NULL;
+    serve->live = NULL;
     serve->shards = 0;
+    serve->up = false;
 }
 
 int xev_serve_run(xev_serve *serve, xev_runtime *rt, const xev_runtime_options *options) {
@@ -172,6 +179,7 @@ int xev_serve_run(xev_serve *serve, xev_runtime *rt, const xev_runtime_options *
     serve->running = true;
     forget_run(serve);
     serve->options = *options;
+    serve->cpus_len = xev__serve_cpus(serve->cpus, XEV_SHARDS_MAX); /* before shards are bound */
     xev_runtime_options o = *options;
     o.deinit_failed = true;
     o.init = serve_on_init;

@@ -80,7 +80,9 @@ static inline xev_service_counters count_of(const xev_service *service) {
     xev_service_counters sum = {0}, one;
     for (uint32_t i = 0; i < SCENE_SHARDS; i++) {
         xev_service_count(service, i, &one);
+        sum.connections += one.connections;
         sum.accepted += one.accepted;
+        sum.handed += one.handed;
         sum.served += one.served;
         sum.refused += one.refused;
     }

@@ -18,7 +18,7 @@ static void ask_all(void) {
         CHECK_LT(shard, 3);
         by[shard]++;
         CHECK_LT(ask_and_close(two), 3);
-        CHECK_EQ(ask_and_close(three), 0);
+        CHECK_LT(ask_and_close(three), 3);
         CHECK_EQ(ask_and_close(four), 0);
     }
     for (uint32_t i = 0; i < 3; i++) {
@@ -43,7 +43,9 @@ TEST(several_services_on_all_shards) {
         CHECK_EQ(c.accepted, 60);
         CHECK_EQ(c.served, 60);
         CHECK_EQ(c.refused, 0);
-        CHECK_EQ(xev_service_policy(all[i]), i < 2 ? XEV_SERVE_HASH : XEV_SERVE_SINGLE);
+        static const xev_serve_policy policies[] = {XEV_SERVE_HASH, XEV_SERVE_HASH, XEV_SERVE_LEAST,
+                                                    XEV_SERVE_SINGLE};
+        CHECK_EQ(xev_service_policy(all[i]), policies[i]);
         check_no_service_after(all[i]);
     }
     CHECK_EQ(closed_connections, 240);
@@ -242,8 +244,8 @@ static xev_service *add_fd(const char *name, int fd) {
 }
 
 static void ask_two(void) {
-    CHECK_EQ(ask_and_close(one), 0);
-    CHECK_EQ(ask_and_close(two), 0);
+    CHECK_LT(ask_and_close(one), 2);
+    CHECK_LT(ask_and_close(two), 2);
 }
 
 TEST(descriptors_that_were_inherited) {

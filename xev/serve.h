@@ -55,11 +55,27 @@
 typedef struct xev_serve xev_serve;     /* the services of one runtime */
 typedef struct xev_service xev_service; /* one of them */
 
-/* Which shard accepts a connection, and which one serves it. */
+/* Which shard accepts a connection, and which one serves it. HASH and CPU are done by the kernel,
+ * and are for TCP addresses only. With the others a connection may be accepted on one shard and
+ * handed to another, by a message; where that cannot be told (its mailbox is full, memory is
+ * short), the accepting shard keeps it. */
 typedef enum xev_serve_policy {
-    XEV_SERVE_AUTO = 0, /* TCP: HASH; others: SINGLE */
-    XEV_SERVE_HASH,   /* TCP. Each shard serves what the kernel gives it, by a hash of addresses */
-    XEV_SERVE_SINGLE, /* shard 0 accepts and serves all */
+    XEV_SERVE_AUTO = 0, /* TCP: HASH; other addresses: LEAST */
+    /* Every shard listens, and serves what the kernel gives it, by a hash of the addresses
+     * (SO_REUSEPORT). No work is spent on it. With few connections it is uneven: with 8 per shard
+     * on 64 shards the fullest has nearly twice the mean. */
+    XEV_SERVE_HASH,
+    /* The same by the CPU on which the connection's first packet came in, so that it is served
+     * where the network card's queue is: CPU number k of those that the process may use goes to
+     * shard k, modulo their number. HASH where there are more shards than CPUs, or the kernel
+     * refuses it. */
+    XEV_SERVE_CPU,
+    /* TCP: every shard accepts; other addresses: shard 0. A connection goes to the shard that has
+     * the fewest of all services at that moment; the accepting one, if it is one of them. As long
+     * as none ends, two shards never differ by more than one because of it. */
+    XEV_SERVE_LEAST,
+    XEV_SERVE_DEAL,   /* shard 0 accepts, and deals to all shards in turn, itself first */
+    XEV_SERVE_SINGLE, /* shard 0 accepts, and serves all */
 } xev_serve_policy;
 
 typedef struct xev_service_options {
@@ -80,9 +96,11 @@ typedef struct xev_service_options {
 
 /* Of one service on one shard. */
 typedef struct xev_service_counters {
-    uint64_t accepted; /* connections, by the shard's listener */
-    uint64_t served;   /* connections that became the service's on this shard */
-    uint64_t refused;  /* accepted, and closed at once: conns.connections_max, lack of memory */
+    uint32_t connections; /* that are served now; outgoing ones are not counted */
+    uint64_t accepted;    /* connections, by the shard's listener */
+    uint64_t handed;      /* of these, to other shards */
+    uint64_t served;      /* connections that became the service's on this shard */
+    uint64_t refused;     /* accepted, and closed at once: conns.connections_max, lack of memory */
 } xev_service_counters;
 
 XEV_BEGIN_DECLS
