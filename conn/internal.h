@@ -21,6 +21,7 @@
 
 #include "xev/buffer.h"
 #include "xev/conn.h"
+#include "xev/core/chunks.h"
 #include "xev/core/support.h"
 #include "xev/dial.h"
 #include "xev/fd.h"
@@ -160,17 +161,13 @@ struct xev__conn_more {
 };
 
 #define XEV__CONN_SCRATCH (64u * 1024)
-#define XEV__CONN_CHUNK 64 /* connections made at a time */
-#define XEV__WHEEL 512     /* ticks of one revolution */
+#define XEV__WHEEL 512 /* ticks of one revolution */
 
 struct xev_conn_service {
     xev_loop *loop;
-    xev_conn_options options; /* no field is 0 that has a default */
-    uint32_t stride;          /* bytes of a connection with the user's part */
-    uint8_t **chunks;
-    uint32_t chunks_len, chunks_room;
-    uint32_t free_head; /* number + 1 */
-    uint32_t due_head, due_tail;
+    xev_conn_options options;    /* no field is 0 that has a default */
+    struct xev__chunks table;    /* of the connections, each with the user's part */
+    uint32_t due_head, due_tail; /* number + 1 */
     bool hooked, attending, draining;
     xev_hook hook;
     xev_completion again; /* keeps the loop from sleeping while something is due */
@@ -225,8 +222,7 @@ static inline struct xev__conn_output *xev__conn_out(const xev_conn *c) {
 
 /* ---- service.c ---- */
 static inline xev_conn *xev__conn_at(const xev_conn_service *s, uint32_t number) {
-    uint8_t *chunk = s->chunks[number / XEV__CONN_CHUNK];
-    return (xev_conn *)(void *)(chunk + (size_t)(number % XEV__CONN_CHUNK) * s->stride);
+    return xev__chunks_at(&s->table, number);
 }
 /* A connection of the service without descriptor, LIVE; NULL and *code: none can be had. */
 xev_conn *xev__conn_new(xev_conn_service *s, int *code);

@@ -18,34 +18,16 @@ _Noreturn void xev__conn_misuse(const char *call, const char *what, const void *
 
 /* ---- the table ---- */
 
-static bool more_chunks(xev_conn_service *s) {
-    const xev_allocator *a = &s->loop->options.allocator;
-    if (s->chunks_len == s->chunks_room) {
-        uint32_t room = s->chunks_room > 0 ? s->chunks_room * 2 : 16;
-        uint8_t **chunks =
-            xev__grow(a, s->chunks, s->chunks_room * sizeof *chunks, room * sizeof *chunks);
-        if (chunks == NULL) {
-            return false;
-        }
-        s->chunks = chunks;
-        s->chunks_room = room;
-    }
-    size_t bytes = (size_t)XEV__CONN_CHUNK * s->stride;
-    uint8_t *chunk = xev__alloc_zeroed(a, bytes, 64);
-    if (chunk == NULL) {
-        return false;
-    }
-    s->count.pool_bytes += bytes;
-    s->chunks[s->chunks_len++] = chunk;
-    for (uint32_t i = XEV__CONN_CHUNK; i-- > 0;) {
-        xev_conn *c = xev__conn_at(s, (s->chunks_len - 1) * XEV__CONN_CHUNK + i);
-        c->number = (s->chunks_len - 1) * XEV__CONN_CHUNK + i;
-        c->generation = 1;
-        c->service = s;
-        c->wheel_next = s->free_head;
-        s->free_head = c->number + 1;
-    }
-    return true;
+/* No handle is 0. */
+static void init_conn(void *conn, uint32_t number) {
+    xev_conn *c = conn;
+    (void)number;
+    c->generation = c->generation != 0 ? c->generation : 1;
+}
+
+static xev_conn *live_conn(const xev_conn_service *s, uint32_t number) {
+    xev_conn *c = xev__chunks_have(&s->table, number) ? xev__conn_at(s, number) : NULL;
+    return c != NULL && xev__conn_is(c, XEV__CONN_LIVE) ? c : NULL;
 }
 
 xev_conn *xev__conn_new(xev_conn_service *s, int *code) {
@@ -54,14 +36,19 @@ xev_conn *xev__conn_new(xev_conn_service *s, int *code) {
         *code = XEV_ENOBUFS;
         return NULL;
     }
-    if (s->free_head == 0 && !more_chunks(s)) {
+    uint32_t number = xev__chunks_take(&s->table);
+    if (number > CONNECTIONS_MAX) { /* no memory; or no number, so many places are used up */
+        if (number != XEV__CHUNKS_NONE) {
+            xev__chunks_give(&s->table, number);
+        }
         s->count.refused++;
         *code = XEV_ENOMEM;
         return NULL;
     }
-    xev_conn *c = xev__conn_at(s, s->free_head - 1);
-    assert(c->flags == 0 && c->more == NULL);
-    s->free_head = c->wheel_next;
+    xev_conn *c = xev__conn_at(s, number);
+    assert(c->flags == 0 && c->more == NULL && c->generation != 0);
+    c->service = s;
+    c->number = number;
     c->wheel_next = c->wheel_prev = c->due_tick = c->next_due = 0;
     c->handlers = s->options.handlers;
     c->flags = XEV__CONN_LIVE;
@@ -83,8 +70,7 @@ void xev__conn_recycle(xev_conn *c) {
     if (c->generation == 0) {
         return; /* every generation of this place is used up: a handle would name two connections */
     }
-    c->wheel_next = s->free_head;
-    s->free_head = c->number + 1;
+    xev__chunks_give(&s->table, c->number);
 }
 
 void xev__conn_undo(xev_conn *c) {
@@ -111,7 +97,7 @@ int xev_conn_find(const xev_conn_service *s, xev_conn_handle handle, xev_conn **
     xev__conn_check("xev_conn_find", conn);
     uint32_t number = (uint32_t)(handle >> 32) & CONNECTIONS_MAX;
     *conn = NULL;
-    if (handle >> 54 != s->options.id || number >= s->chunks_len * XEV__CONN_CHUNK) {
+    if (handle >> 54 != s->options.id || !xev__chunks_have(&s->table, number)) {
         return XEV_ESTALE;
     }
     xev_conn *c = xev__conn_at(s, number);
@@ -299,8 +285,16 @@ int xev_conn_service_new(xev_conn_service **service, xev_loop *loop,
     s->loop = loop;
     s->options = o;
     s->scratch = scratch;
-    s->stride = (uint32_t)(sizeof(xev_conn) + (o.user_bytes + 63u) / 64 * 64);
     s->blocks.allocator = loop->options.allocator;
+    s->table = (struct xev__chunks){
+        .loop = loop,
+        .item_bytes = (uint32_t)(sizeof(xev_conn) + (o.user_bytes + 63u) / 64 * 64),
+        .alignment = 64,
+        .link_at = offsetof(xev_conn, wheel_next),
+        .gen_at = offsetof(xev_conn, generation),
+        .init = init_conn,
+    };
+    xev__chunks_init(&s->table);
     s->count.pool_bytes = sizeof *s + XEV__CONN_SCRATCH;
     *service = s;
     return 0;
@@ -312,9 +306,9 @@ void xev_conn_service_free(xev_conn_service *s) {
         xev__conn_misuse("xev_conn_service_free", "the loop was not deinitialised", s);
     }
     const xev_allocator *a = &s->loop->options.allocator;
-    for (uint32_t i = 0; i < s->chunks_len * XEV__CONN_CHUNK; i++) {
-        xev_conn *c = xev__conn_at(s, i);
-        if (!xev__conn_is(c, XEV__CONN_LIVE)) {
+    for (uint32_t i = 0; i < xev__chunks_end(&s->table); i++) {
+        xev_conn *c = live_conn(s, i);
+        if (c == NULL) {
             continue;
         }
         xev__conn_close(c, XEV_CONN_LOOP_ENDED, 0); /* closes nothing: the loop is gone */
@@ -328,10 +322,7 @@ void xev_conn_service_free(xev_conn_service *s) {
     }
     run_releases(s);
     xev__blocks_free(&s->blocks);
-    for (uint32_t i = 0; i < s->chunks_len; i++) {
-        xev__free(a, s->chunks[i], (size_t)XEV__CONN_CHUNK * s->stride);
-    }
-    xev__free(a, s->chunks, s->chunks_room * sizeof *s->chunks);
+    xev__chunks_free(&s->table);
     xev__free(a, s->scratch, XEV__CONN_SCRATCH);
     xev__free(a, s->read_scratch, XEV__CONN_SCRATCH);
     xev__free(a, s, sizeof *s);
@@ -351,7 +342,7 @@ void xev_conn_service_count(const xev_conn_service *s, xev_conn_counters *out) {
     xev__conn_check("xev_conn_service_count", s);
     xev__conn_check("xev_conn_service_count", out);
     *out = s->count;
-    out->pool_bytes += s->blocks.bytes;
+    out->pool_bytes += s->blocks.bytes + xev__chunks_bytes(&s->table);
 }
 
 void xev_conn_service_each(xev_conn_service *s, void *userdata, xev_conn_each_fn fn) {
@@ -359,9 +350,9 @@ void xev_conn_service_each(xev_conn_service *s, void *userdata, xev_conn_each_fn
     if (fn == NULL) {
         xev__conn_misuse("xev_conn_service_each", "function is null", s);
     }
-    for (uint32_t i = 0; i < s->chunks_len * XEV__CONN_CHUNK; i++) {
-        xev_conn *c = xev__conn_at(s, i);
-        if (xev__conn_is(c, XEV__CONN_LIVE) && !xev__conn_is(c, XEV__CONN_CLOSING)) {
+    for (uint32_t i = 0; i < xev__chunks_end(&s->table); i++) {
+        xev_conn *c = live_conn(s, i);
+        if (c != NULL && !xev__conn_is(c, XEV__CONN_CLOSING)) {
             fn(c, userdata);
         }
     }

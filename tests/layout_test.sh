@@ -4,8 +4,9 @@
 #   - public headers (xev/*.h) include public headers and standard C headers only
 #   - xev/os and the leaves (mpsc, threadpool) include nothing of the core, the watchers, the backends
 #     and the shards; xev includes nothing of the shards
-#   - conn includes nothing of the shards, and of the core its public headers and support.h only;
-#     shard nothing of the connections; serve the public headers of both, and support.h
+#   - conn includes nothing of the shards, and of the core its public headers, support.h and
+#     chunks.h only; shard nothing of the connections; serve the public headers of both, and
+#     support.h
 #   - the core includes nothing of the watchers and the backends
 #   - a function with a public name is not implemented in xev/os
 #   - an operating system's headers are included by xev/os, xev/backends and the system files of
@@ -47,7 +48,7 @@ complaints=$(
         grep -vE '^xev/(serve\.h includes xev/(conn|shard)|ask\.h includes xev/shard)\.h:'
     inside='xev/core/core\.h|xev/(watchers|backends)/.*'
     complain conn -- "(shard|serve)/.*|xev/(ask|shard|serve)\.h|$inside" \
-        "a connection knows one loop, by its public calls and by core/support.h"
+        "a connection knows one loop, by its public calls, core/support.h and core/chunks.h"
     complain shard -- '(conn|serve)/.*|xev/(conn|serve)\.h' "shards know nothing of connections"
     complain serve -- "(conn|shard)/.*|xev/os/([^c].*|cl.*)|$inside" \
         "services use public calls of conn and shard, and core/support.h"

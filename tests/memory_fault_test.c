@@ -10,6 +10,8 @@ void *__real_calloc(size_t n, size_t size);
 void *__real_realloc(void *p, size_t size);
 void *__real_aligned_alloc(size_t align, size_t size);
 int __real_posix_memalign(void **out, size_t align, size_t size);
+void *__real_xev__os_pages(size_t size);
+void *__wrap_xev__os_pages(size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t size);
@@ -37,6 +39,10 @@ void *__wrap_aligned_alloc(size_t align, size_t size) {
 
 int __wrap_posix_memalign(void **out, size_t align, size_t size) {
     return inject_now() ? ENOMEM : __real_posix_memalign(out, align, size);
+}
+
+void *__wrap_xev__os_pages(size_t size) {
+    return inject_now() ? none() : __real_xev__os_pages(size);
 }
 
 static const int modes[] = {INJECT_ONCE, INJECT_FROM_THERE_ON};

@@ -40,6 +40,7 @@ WRAP(void *, realloc, (void *p, size_t size), (p, size), NULL, ENOMEM)
 WRAP(void *, aligned_alloc, (size_t align, size_t size), (align, size), NULL, ENOMEM)
 WRAP(int, posix_memalign, (void **out, size_t align, size_t size), (out, align, size), ENOMEM,
      ENOMEM)
+WRAP(void *, xev__os_pages, (size_t size), (size), NULL, ENOMEM)
 WRAP(int, pthread_create,
      (pthread_t * thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg),
      (thread, attr, run, arg), EAGAIN, EAGAIN)

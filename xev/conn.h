@@ -28,9 +28,10 @@
  * is called once, last, with the reason. The connection is gone when it returns.
  *
  * Memory. An idle connection takes 192 bytes and its part for the user, besides the loop's entry
- * of the descriptor. What is needed while output waits, or while input is incomplete, comes from
- * pools of the service, which grow to the peak of what was in use. Lack of memory ends a connection
- * with a reason; it does not end the program.
+ * of the descriptor. Some seconds after connections have left, their memory is given back. What is
+ * needed while output waits, or while input is incomplete, comes from pools of the service, which
+ * grow to the peak of what was in use. Lack of memory ends a connection with a reason; it does not
+ * end the program.
  *
  * Misuse (null pointers where the call does not say what NULL means, a handler that consumes more
  * than there is) ends the program, as in completion.h. Threads: all calls are made on the loop's
@@ -138,7 +139,7 @@ typedef struct xev_conn_counters {
     uint64_t opened, refused; /* refused: beyond connections_max, or for lack of memory */
     uint64_t closed[XEV_CONN_REASONS];
     uint64_t bytes_in, bytes_out; /* out: what the kernel took */
-    uint64_t pool_bytes;          /* taken from the loop's allocator by now, connections included */
+    uint64_t pool_bytes;          /* held of the loop's allocator now, connections included */
 } xev_conn_counters;
 
 XEV_BEGIN_DECLS

@@ -213,7 +213,8 @@ struct xev_loop {
     uint64_t failing_since_ns;  /* when the first of failing_tries polls failed */
     uint32_t failing_tries;     /* polls in a row that failed; 0: the last one worked */
     xev_completion retry;       /* timer for what exhaustion of descriptors has paused */
-    xev_completion trim;        /* timer for loaned buffers that are given back */
+    struct xev__trimmer *trimmers; /* what may give memory back: chunks.h */
+    xev_completion trim;           /* their timer */
     xev_loop_options options;
     char fallback[160];
 };

@@ -1,21 +1,21 @@
 /* Loaned buffers: a store that grows by chunks up to a limit. The first free buffer is lent, so
  * that what a quiet loop touches stays small and chunks beyond its need are free as a whole.
  *
- * Those are given back. What one burst needed is likely to be needed by the next, so a timer looks
- * once a second how few buffers were free since it looked last; only what nobody used meanwhile is
- * given back, but for a reserve. It runs as long as there is something to look at.
+ * Those are given back. What one burst needed is likely to be needed by the next, so the trimmer
+ * looks once a second how few buffers were free since it looked last; only what nobody used
+ * meanwhile is given back, but for a reserve.
  */
 #include "xev/buffer.h"
 
 #include "xev/core/core.h"
-#include "xev/os/clock.h"
 
 #define PER_CHUNK XEV__BUFFERS_PER_CHUNK
 #define PER_WORD XEV__BUFFERS_PER_WORD
 
-#define TRIM_EVERY_NS 1000000000u
 #define TRIM_CHUNKS 16u       /* given back at a time */
 #define KEPT (2u * PER_CHUNK) /* free ones that are kept in any case */
+
+static enum xev__trim trim_buffers(xev_loop *loop, struct xev__trimmer *t);
 
 static uint32_t chunk_len(const struct xev__buffers *b, uint32_t chunk) {
     uint32_t rest = b->max - chunk * PER_CHUNK;
@@ -35,7 +35,8 @@ static uint32_t all_free(const struct xev__buffers *b, uint32_t chunk) {
     return UINT32_MAX >> (PER_CHUNK - chunk_len(b, chunk));
 }
 
-struct xev__buffers *xev__buffers_new(const xev_allocator *a, uint32_t size_bytes, uint32_t max) {
+struct xev__buffers *xev__buffers_new(xev_loop *loop, uint32_t size_bytes, uint32_t max) {
+    const xev_allocator *a = &loop->options.allocator;
     const size_t aligned = _Alignof(max_align_t);
     struct xev__buffers *b = xev__alloc_zeroed(a, sizeof *b, aligned);
     if (b == NULL) {
@@ -53,6 +54,8 @@ struct xev__buffers *xev__buffers_new(const xev_allocator *a, uint32_t size_byte
     }
     b->size_bytes = size_bytes;
     b->trim_at = KEPT + PER_CHUNK;
+    b->trimmer.trim = trim_buffers;
+    xev__trimmer_add(loop, &b->trimmer);
     return b;
 }
 
@@ -110,7 +113,7 @@ static uint32_t reserve(const struct xev__buffers *b) {
 }
 
 /* Give back whole chunks out of the free buffers that were not needed lately. True: some. */
-static bool trim(struct xev__buffers *b) {
+static bool give_buffers_back(struct xev__buffers *b) {
     uint32_t keep = reserve(b), spare = b->fewest_free > keep ? b->fewest_free - keep : 0;
     uint32_t chunks = 0;
     for (uint32_t i = chunks_max(b); i-- > 0 && spare >= PER_CHUNK && chunks < TRIM_CHUNKS;) {
@@ -131,37 +134,28 @@ static bool trim(struct xev__buffers *b) {
     return chunks > 0;
 }
 
-static xev_cb_action on_trim(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+static enum xev__trim trim_buffers(xev_loop *loop, struct xev__trimmer *t) {
     struct xev__buffers *b = loop->buffers;
-    (void)c;
-    (void)userdata;
-    if (result != 0) {
-        return XEV_DISARM;
-    }
+    assert(t == &b->trimmer);
+    (void)t;
     bool was_busy = b->fewest_free < reserve(b) + PER_CHUNK;
-    bool progress = trim(b);
+    bool progress = give_buffers_back(b);
     b->fewest_free = b->free_len;
     bool much_left = b->free_len >= reserve(b) + PER_CHUNK;
     b->trimming = much_left;
     if (much_left && (was_busy || progress)) {
-        xev__buffers_trim_soon(loop);
-    } else {
-        /* What is left is in chunks that are in use: put says when one is not, any more. */
-        b->trim_at = much_left ? UINT32_MAX : reserve(b) + PER_CHUNK;
+        return XEV__TRIM_LATER;
     }
-    return XEV_DISARM;
+    /* What is left is in chunks that are in use: put says when one is not, any more. */
+    b->trim_at = much_left ? UINT32_MAX : reserve(b) + PER_CHUNK;
+    return XEV__TRIM_DONE;
 }
 
 void xev__buffers_trim_soon(xev_loop *loop) {
     struct xev__buffers *b = loop->buffers;
-    xev_completion *timer = &loop->trim;
     b->trim_at = UINT32_MAX;
     b->trimming = true;
-    if (timer->state == XEV__DEAD && !loop->deinit) {
-        (void)xev__begin("the loop's trim", loop, timer, XEV__OP_TIMER, NULL, on_trim);
-        xev__timer_arm(loop, timer, xev__deadline(loop->now_ns, TRIM_EVERY_NS));
-        xev__make_internal(loop, timer);
-    }
+    xev__trim_soon(loop, &b->trimmer);
 }
 
 /* ---- lending ---- */

@@ -28,6 +28,7 @@
 #include "xev/addr.h"
 #include "xev/async.h"
 #include "xev/buffer.h"
+#include "xev/core/chunks.h"
 #include "xev/core/support.h"
 #include "xev/loop.h"
 #include "xev/os/complain.h"
@@ -558,13 +559,14 @@ struct xev__buffers {
     uint32_t fewest_free;            /* since a timer looked last what may be given back */
     uint32_t trim_at;                /* free_len from which on it has to look */
     bool trimming;                   /* it is about to, or some chunk's last buffer is missing */
+    struct xev__trimmer trimmer;
     /* The loan of the callback that is running. */
     bool lent, taken;
     uint32_t current_id, current_len, current_offset;
     uint32_t offset; /* where the data of the next loan begins in its buffer */
     bool *out;       /* by number: taken by a user */
 };
-struct xev__buffers *xev__buffers_new(const xev_allocator *a, uint32_t size_bytes, uint32_t max);
+struct xev__buffers *xev__buffers_new(xev_loop *loop, uint32_t size_bytes, uint32_t max);
 void xev__buffers_free(struct xev__buffers *b);
 /* Free ones, and those that may still be made. */
 uint32_t xev__buffers_left(const struct xev__buffers *b);

@@ -67,7 +67,7 @@ int xev_loop_init_options(xev_loop *loop, const xev_loop_options *options) {
     loop->now_ns = xev__os_now_ns();
     const xev_allocator *a = &loop->options.allocator;
     loop->fds = xev__fds_new(a);
-    loop->buffers = xev__buffers_new(a, loop->options.buffer_bytes, loop->options.buffers_max);
+    loop->buffers = xev__buffers_new(loop, loop->options.buffer_bytes, loop->options.buffers_max);
     loop->inbox = xev__alloc(a, sizeof *loop->inbox, XEV_MPSC_CACHE_LINE);
     if (loop->fds == NULL || loop->buffers == NULL || loop->inbox == NULL ||
         xev__actives_init(loop) < 0) {

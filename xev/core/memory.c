@@ -1,12 +1,26 @@
-/* A loop's own memory, from its allocator or the system's. */
+/* A loop's own memory, from its allocator or the system's.
+ *
+ * The heap gives memory back to the system only from its end: one small block that stands there
+ * keeps all that is free below it. So large pieces are not taken from the heap, but by whole pages.
+ */
 #include <stdlib.h>
 #include <string.h>
 
 #include "xev/core/core.h"
+#include "xev/os/memory.h"
+
+#define PAGES_FROM_BYTES (32u * 1024)
+
+static bool is_pages(const xev_allocator *a, size_t bytes) {
+    return a->allocate == NULL && bytes >= PAGES_FROM_BYTES;
+}
 
 void *xev__alloc(const xev_allocator *a, size_t bytes, size_t alignment) {
     if (a->allocate != NULL) {
         return a->allocate(bytes, alignment, a->userdata);
+    }
+    if (is_pages(a, bytes)) {
+        return xev__os_pages(bytes);
     }
     /* A whole number of alignments, as C17 wants it. */
     return alignment <= _Alignof(max_align_t)
@@ -16,7 +30,7 @@ void *xev__alloc(const xev_allocator *a, size_t bytes, size_t alignment) {
 
 void *xev__alloc_zeroed(const xev_allocator *a, size_t bytes, size_t alignment) {
     void *p = xev__alloc(a, bytes, alignment);
-    return p != NULL ? memset(p, 0, bytes) : NULL;
+    return p != NULL && !is_pages(a, bytes) ? memset(p, 0, bytes) : p;
 }
 
 void *xev__grow(const xev_allocator *a, void *old, size_t old_bytes, size_t bytes) {
@@ -27,7 +41,9 @@ void *xev__grow(const xev_allocator *a, void *old, size_t old_bytes, size_t byte
     if (old != NULL) {
         memcpy(p, old, old_bytes);
     }
-    memset(p + old_bytes, 0, bytes - old_bytes);
+    if (!is_pages(a, bytes)) {
+        memset(p + old_bytes, 0, bytes - old_bytes);
+    }
     xev__free(a, old, old_bytes);
     return p;
 }
@@ -38,6 +54,8 @@ void xev__free(const xev_allocator *a, void *memory, size_t bytes) {
     }
     if (a->release != NULL) {
         a->release(memory, bytes, a->userdata);
+    } else if (is_pages(a, bytes)) {
+        xev__os_pages_free(memory, bytes);
     } else {
         free(memory);
     }

@@ -1,0 +1,169 @@
+/* What a peak of connections and operations made a loop and a service take from their allocator
+ * they give back when it is over. Counted in bytes of the allocator, after as many turns as it
+ * takes. */
+#include "tests/memory_scene.h"
+#include "tests/net_scene.h"
+#include "xev/conn.h"
+
+enum { FEW = 20, MOST = 2000 };
+
+/* What may stay of a peak: an empty chunk or two of each store, and small tables. */
+enum { KEPT_BYTES = 500 * 1024 };
+
+struct server {
+    struct net net;
+    xev_conn_service *service;
+    xev_completion ticker; /* so that a run never sleeps for long */
+    int opened, datas, closed;
+    bool keeps; /* all but the first byte of the input */
+};
+
+static int peers[MOST];
+static xev_conn_handle handles[MOST], old_handles[MOST];
+
+static struct server *server_of(const xev_conn *conn) {
+    return xev_conn_service_userdata(xev_conn_service_of(conn));
+}
+
+static void opened(xev_conn *conn) { server_of(conn)->opened++; }
+
+static ptrdiff_t data(xev_conn *conn, const void *bytes, size_t len_bytes) {
+    struct server *s = server_of(conn);
+    (void)bytes;
+    if (s->keeps && len_bytes < 1000) {
+        s->datas++;
+        return len_bytes == 100;
+    }
+    return (ptrdiff_t)len_bytes;
+}
+
+static void closed(xev_conn *conn, xev_conn_reason reason, int code) {
+    (void)reason;
+    (void)code;
+    server_of(conn)->closed++;
+}
+
+static const xev_conn_handlers handlers = {.opened = opened, .data = data, .closed = closed};
+
+static xev_cb_action ticks(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    (void)loop;
+    (void)c;
+    (void)userdata;
+    return result == 0 ? XEV_REARM : XEV_DISARM;
+}
+
+static void server_open(struct server *s) {
+    memset(s, 0, sizeof *s);
+    struct rlimit limit = {2 * MOST + 200, 2 * MOST + 200}, now;
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &now), 0);
+    if (now.rlim_cur < limit.rlim_cur) {
+        limit.rlim_max = now.rlim_max;
+        CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    }
+    net_open(&s->net, &(xev_loop_options){.allocator = counted_allocator});
+    const xev_conn_options options = {.handlers = &handlers, .user_bytes = 100, .userdata = s};
+    CHECK_EQ(xev_conn_service_new(&s->service, &s->net.loop, &options), 0);
+    xev_timer_run(NULL, &s->net.loop, &s->ticker, 5, NULL, ticks);
+}
+
+static void server_close(struct server *s) {
+    xev_loop_deinit(&s->net.loop);
+    xev_conn_service_free(s->service);
+    CHECK_EQ(held_bytes(), 0);
+    CHECK_EQ(open_fds(), s->net.fds_before);
+}
+
+static void run_server(struct server *s, const int *counter, int at_least) {
+    while (*counter < at_least) {
+        CHECK_EQ(xev_loop_run(&s->net.loop, XEV_RUN_ONCE), 0);
+    }
+}
+
+static void adopt_one(struct server *s, int i) {
+    int fd[2];
+    xev_conn *conn;
+    local_pair(fd);
+    CHECK_EQ(xev_conn_adopt(s->service, fd[0], &conn), 0);
+    handles[i] = xev_conn_handle_of(conn);
+    peers[i] = fd[1];
+}
+
+static void adopt(struct server *s, int count) {
+    s->opened = s->datas = s->closed = 0;
+    for (int i = 0; i < count; i++) {
+        adopt_one(s, i);
+    }
+    run_server(s, &s->opened, count);
+}
+
+static void leave(struct server *s, int from, int count) {
+    for (int i = from; i < count; i++) {
+        CHECK_EQ(close(peers[i]), 0);
+    }
+    run_server(s, &s->closed, count - from);
+}
+
+static void run_down_to(struct server *s, int64_t bytes) {
+    while (held_bytes() > bytes) {
+        CHECK_EQ(xev_loop_run(&s->net.loop, XEV_RUN_ONCE), 0);
+    }
+}
+
+TEST_TIMEOUT(connections_that_left_have_given_their_memory_back, 60) {
+    struct server s;
+    server_open(&s);
+    adopt(&s, FEW);
+    leave(&s, 0, FEW);
+    int64_t before = held_bytes();
+    for (int round = 0; round < 2; round++) {
+        adopt(&s, MOST);
+        CHECK_GT(held_bytes(), before + KEPT_BYTES);
+        leave(&s, 0, MOST);
+        run_down_to(&s, before + KEPT_BYTES);
+    }
+    server_close(&s);
+}
+
+TEST_TIMEOUT(a_handle_of_memory_that_was_given_back_is_stale, 60) {
+    struct server s;
+    xev_conn *conn;
+    server_open(&s);
+    adopt(&s, FEW);
+    leave(&s, 0, FEW);
+    int64_t before = held_bytes();
+    for (int round = 0; round < 3; round++) {
+        adopt(&s, MOST);
+        for (int i = 0; i < MOST; i++) {
+            CHECK_EQ(xev_conn_find(s.service, handles[i], &conn), 0);
+            CHECK(round == 0 || xev_conn_find(s.service, old_handles[i], &conn) == XEV_ESTALE);
+        }
+        memcpy(old_handles, handles, sizeof handles);
+        leave(&s, 0, MOST);
+        run_down_to(&s, before + KEPT_BYTES);
+        for (int i = 0; i < MOST; i++) {
+            CHECK_EQ(xev_conn_find(s.service, old_handles[i], &conn), XEV_ESTALE);
+        }
+    }
+    server_close(&s);
+}
+
+TEST_TIMEOUT(connections_that_stay_are_served_while_memory_goes_back, 60) {
+    struct server s;
+    xev_conn *conn;
+    server_open(&s);
+    adopt(&s, FEW);
+    leave(&s, 0, FEW);
+    int64_t before = held_bytes();
+    adopt(&s, MOST);
+    leave(&s, FEW, MOST);
+    run_down_to(&s, before + KEPT_BYTES);
+    s.keeps = true;
+    for (int i = 0; i < FEW; i++) {
+        plain_send(peers[i], "x", 1);
+        CHECK_EQ(xev_conn_find(s.service, handles[i], &conn), 0);
+    }
+    run_server(&s, &s.datas, FEW);
+    s.closed = 0;
+    leave(&s, 0, FEW);
+    server_close(&s);
+}
