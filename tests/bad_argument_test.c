@@ -794,9 +794,12 @@ TEST(bad_arguments_of_processes_and_signals) {
     ENDS(xev_process_wait, p, XEV_EBADF, &(xev_process){.fd = file}, L, C, NULL, CB);
     NO_FD_NOW(xev_process_kill, p, PROCESS, 0);
     REFUSES(xev_process_kill, p, XEV_EBADF, &(xev_process){.fd = file}, 0);
+    NO_FD_NOW(xev_process_kill_group, p, PROCESS, 0);
+    REFUSES(xev_process_kill_group, p, XEV_EBADF, &(xev_process){.fd = file}, 0);
     CHECK_EQ(xev_process_open(&p, getpid()), 0);
     for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
         REFUSES(xev_process_kill, signal_number, XEV_EINVAL, &p, none[i]);
+        REFUSES(xev_process_kill_group, signal_number, XEV_EINVAL, &p, none[i]);
     }
     ENDS(xev_process_wait, p, XEV_ECHILD, &p, L, C, NULL, CB);
     CHECK_EQ(xev_process_close_now(&p), 0);

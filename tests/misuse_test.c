@@ -462,6 +462,7 @@ TEST(misuse_of_processes_is_caught) {
     SUBMITS(xev_process_wait, &process, L, C, NULL, CB);
     DIES(xev_process_wait, p, NULL, L, C, NULL, CB);
     DIES(xev_process_kill, p, NULL, 0);
+    DIES(xev_process_kill_group, p, NULL, 0);
     SUBMITS(xev_process_close, &process, L, C, NULL, CB);
     DIES(xev_process_close, p, NULL, L, C, NULL, CB);
     DIES(xev_process_close_now, p, NULL);

@@ -103,6 +103,30 @@ TEST(a_process_that_cannot_be_opened_or_signalled_is_an_error) {
     CHECK_EQ(xev_process_kill(&p, 0), XEV_EBADF);
 }
 
+/* Linux before 6.9 has no signals for the group of a pidfd. */
+TEST(a_group_is_killed_by_its_number_where_the_kernel_knows_no_other_way) {
+    const char *const script[] = {"/bin/sh", "-c", "sleep 1000 & echo up; wait", NULL};
+    xev_process_options o = {.argv = script, .own_group = true};
+    xev_process p, first;
+    char text[8];
+    int status;
+    o.stdio[1].kind = XEV_STDIO_PIPE;
+    refuse_arg(SYS_pidfd_send_signal, 3, 4, EINVAL);
+    CHECK_EQ(xev_process_spawn(&p, &o), 0);
+    CHECK_EQ(read(p.stdio[1], text, sizeof text), 3);
+    CHECK_EQ(xev_process_kill_group(&p, SIGKILL), 0);
+    CHECK_EQ(read(p.stdio[1], text, sizeof text), 0); /* all that had it have ended */
+    CHECK_EQ(waitpid(p.pid, &status, __WALL), p.pid);
+    CHECK_EQ(WTERMSIG(status), SIGKILL);
+    CHECK_EQ(xev_process_kill_group(&p, SIGKILL), XEV_ESRCH);
+    CHECK_EQ(close(p.stdio[1]), 0);
+    CHECK_EQ(xev_process_close_now(&p), 0);
+    /* kill(2) takes -1 for everybody. */
+    CHECK_EQ(xev_process_open(&first, 1), 0);
+    CHECK_EQ(xev_process_kill_group(&first, 0), XEV_ESRCH);
+    CHECK_EQ(xev_process_close_now(&first), 0);
+}
+
 /* Linux before 5.2 does not know the flag. ThreadSanitizer's builds call another clone. */
 static bool no_pidfd;
 static int no_child; /* errno; not by a filter, as LeakSanitizer needs the call itself */

@@ -339,6 +339,93 @@ TEST(a_detached_child_has_its_own_session) {
     CHECK_STR_EQ(out, wanted);
 }
 
+/* ---- process groups ---- */
+
+static const xev_process_options leaders[] = {
+    {.own_group = true}, {.detached = true}, {.own_group = true, .detached = true}};
+
+TEST(a_child_may_lead_a_group_of_its_own) {
+    char out[64], wanted[64];
+    const char *script = "read -r pid name state parent group session rest < /proc/$$/stat; "
+                         "[ $group = $$ ] && echo own $session || echo $group $session";
+    output_of_sh(script, leaders[0], out, sizeof out);
+    snprintf(wanted, sizeof wanted, "own %d\n", (int)getsid(0));
+    CHECK_STR_EQ(out, wanted);
+    output_of_sh(script, (xev_process_options){0}, out, sizeof out);
+    snprintf(wanted, sizeof wanted, "%d %d\n", (int)getpgrp(), (int)getsid(0));
+    CHECK_STR_EQ(out, wanted);
+}
+
+/* Start script, and wait until it says so by a line. */
+static void start_script(xev_loop *loop, struct child *c, const char *script,
+                         xev_process_options o) {
+    struct op reading = {0};
+    char line[8];
+    loop_start(loop);
+    o.stdio[1].kind = XEV_STDIO_PIPE;
+    CHECK_EQ(spawn_sh(&c->process, script, o), 0);
+    xev_fd_read(c->process.stdio[1], loop, &reading.c, line, sizeof line, &reading, op_cb);
+    run_for(loop, &reading, 1);
+    CHECK_EQ(reading.result, 3);
+    CHECK_MEM_EQ(line, "up\n", 3);
+}
+
+/* What the child has started has its output, too: the end of that is the end of all. */
+TEST(killing_a_group_ends_what_the_child_has_started) {
+    for (size_t i = 0; i < sizeof leaders / sizeof leaders[0]; i++) {
+        xev_loop loop;
+        struct child c;
+        char out[8];
+        start_script(&loop, &c, "sleep 1000 & sleep 1000 & echo up; wait", leaders[i]);
+        CHECK_EQ(xev_process_kill_group(&c.process, 0), 0);
+        CHECK_EQ(xev_process_kill_group(&c.process, 4711), XEV_EINVAL);
+        CHECK_EQ(xev_process_kill_group(&c.process, SIGKILL), 0);
+        read_all(&loop, c.process.stdio[1], out, sizeof out);
+        CHECK_EQ(end_of(&loop, &c), XEV_PROCESS_SIGNALED + SIGKILL);
+        close_child(&loop, &c);
+        xev_loop_deinit(&loop);
+    }
+}
+
+/* The child has ended and was collected; what it has started runs on. */
+TEST(a_group_may_outlive_its_leader) {
+    xev_loop loop;
+    struct child c;
+    char out[8];
+    start_script(&loop, &c, "sleep 1000 & echo up", leaders[0]);
+    CHECK_EQ(end_of(&loop, &c), 0);
+    int rc = xev_process_kill_group(&c.process, SIGKILL);
+    if (rc == XEV_ESRCH) {
+        puts("Linux before 6.9: the rest of the group cannot be named safely");
+        CHECK_EQ(kill(-c.process.pid, SIGKILL), 0);
+    } else {
+        CHECK_EQ(rc, 0);
+    }
+    read_all(&loop, c.process.stdio[1], out, sizeof out);
+    close_child(&loop, &c);
+    xev_loop_deinit(&loop);
+}
+
+TEST(there_may_be_no_group_to_kill) {
+    xev_loop loop;
+    struct child c;
+    xev_process_options o = leaders[0];
+    loop_start(&loop);
+    start_idle(&c); /* in the group of this test, which must not hear of it */
+    CHECK_EQ(xev_process_kill_group(&c.process, SIGKILL), XEV_ESRCH);
+    CHECK_EQ(xev_process_kill(&c.process, SIGTERM), 0);
+    CHECK_EQ(end_of(&loop, &c), XEV_PROCESS_SIGNALED + SIGTERM);
+    close_child(&loop, &c);
+    o.argv = true_argv;
+    CHECK_EQ(xev_process_spawn(&c.process, &o), 0);
+    wait_for_zombie(c.process.pid);
+    CHECK_EQ(xev_process_kill_group(&c.process, SIGKILL), 0); /* without effect */
+    CHECK_EQ(end_of(&loop, &c), 0);
+    CHECK_EQ(xev_process_kill_group(&c.process, SIGKILL), XEV_ESRCH);
+    close_child(&loop, &c);
+    xev_loop_deinit(&loop);
+}
+
 /* Not only is it root: in a sandbox root may not be all that much. */
 static bool may_change_user(void) {
     pid_t pid = fork();

@@ -44,11 +44,11 @@ typedef struct xev_process_options {
     const char *const *env;
     const char *cwd;    /* NULL: this program's */
     xev_stdio stdio[3]; /* standard input, output, error */
-    /* In a session of its own, without signals from the terminal of this program. The child then
-     * leads a process group, so that kill(-p.pid, number) of <signal.h> also reaches what the child
-     * has started. That holds until a wait has reported its end; the number may then be another's.
-     */
-    bool detached;
+    /* The child leads a process group of its own, so that xev_process_kill_group also reaches what
+     * the child starts. own_group: in the session of this program; the terminal's Ctrl-C does not
+     * reach the group, and reading from the terminal stops it (SIGTTIN). detached: in a session of
+     * its own, without a terminal. */
+    bool own_group, detached;
     /* The user and group of the child; XEV_EPERM without the privilege. If this program is root,
      * either one also takes the supplementary groups away. Set both: with a user alone, the child
      * keeps the group of this program. */
@@ -108,12 +108,20 @@ void xev_process_wait(const xev_process *p, xev_loop *loop, xev_completion *c, v
 int xev_process_exit_code(int result);
 int xev_process_signal(int result);
 
-/* Send a signal to this process alone; for its children, too, see detached. signal_number 0 only
- * asks whether one could be sent. Children of a process that was killed live on, and so does their
- * end of its output pipe: XEV_EOF comes when the last of them has closed it. 0, or XEV_ESRCH (the
- * process was collected), XEV_EPERM, XEV_EINVAL (no such signal), XEV_EBADF. A process that has
- * ended and was not collected takes signals without effect. Any thread. */
+/* Send a signal to this process alone. signal_number 0 only asks whether one could be sent.
+ * Children of a process that was killed live on, and so does their end of its output pipe: XEV_EOF
+ * comes when the last of them has closed it. 0, or XEV_ESRCH (the process was collected),
+ * XEV_EPERM, XEV_EINVAL (no such signal), XEV_EBADF. A process that has ended and was not collected
+ * takes signals without effect. Any thread. */
 int xev_process_kill(const xev_process *p, int signal_number);
+
+/* Send a signal to the process group that this process leads (options own_group and detached): to
+ * what it has started, and what that has started, except for those that have left the group. A
+ * shell with job control, for instance, gives each of its jobs a group. The group may outlive the
+ * process. Results as of xev_process_kill; 0: at least one process of the group took it; XEV_ESRCH:
+ * the process leads no group, or nobody is left in it. Before Linux 6.9 it is also XEV_ESRCH from
+ * when the end of the process was reported, whoever is left. Any thread. */
+int xev_process_kill_group(const xev_process *p, int signal_number);
 
 /* Close p->fd, as xev_tcp_close does, but not the pipes in p->stdio. The process goes on; see
  * Zombies above. *p may be freed after the call. */

@@ -12,6 +12,8 @@ int xev__os_process_check(xev_fd fd);
 /* Collect the child, and tell how it ended as xev_process_wait does. XEV_EAGAIN: it is running. */
 int xev__os_process_wait(xev_fd fd);
 int xev__os_process_kill(xev_fd fd, int signal_number);
+/* Likewise to the group that the process leads; pid is its number. */
+int xev__os_process_kill_group(xev_fd fd, int32_t pid, int signal_number);
 /* For a forked child: its copies of the locks here may be held by threads that it does not have.
  * Afterwards it may spawn. */
 void xev__os_process_forked(void);

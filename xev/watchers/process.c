@@ -94,6 +94,13 @@ int xev_process_kill(const xev_process *p, int signal_number) {
     return xev__os_process_kill(p->fd, signal_number);
 }
 
+int xev_process_kill_group(const xev_process *p, int signal_number) {
+    if (p == NULL) {
+        xev__misuse("xev_process_kill_group", "process is null", p);
+    }
+    return xev__os_process_kill_group(p->fd, p->pid, signal_number);
+}
+
 void xev_process_close(const xev_process *p, xev_loop *loop, xev_completion *c, void *userdata,
                        xev_cb cb) {
     if (p == NULL) {

@@ -209,8 +209,11 @@ CHILD static int in_child(void *arg) {
     struct plan *p = arg;
     const xev_process_options *o = p->options;
     int error = 0;
+    /* These do not fail: a new process leads no process group. */
     if (o->detached) {
-        (void)syscall(SYS_setsid); /* does not fail: a new process leads no process group */
+        (void)syscall(SYS_setsid);
+    } else if (o->own_group) {
+        (void)syscall(SYS_setpgid, 0, 0);
     }
     error = take_identity(o, p->root);
     if (error == 0 && o->cwd != NULL && syscall(SYS_chdir, o->cwd) < 0) {
@@ -406,6 +409,31 @@ int xev__os_process_kill(xev_fd fd, int signal_number) {
         return XEV_EBADF;
     }
     return syscall(SYS_pidfd_send_signal, fd, signal_number, NULL, 0) < 0 ? -errno : 0;
+}
+
+int xev__os_process_kill_group(xev_fd fd, int32_t pid, int signal_number) {
+    const unsigned to_group = 1u << 2; /* PIDFD_SIGNAL_PROCESS_GROUP of Linux 6.9 */
+    if (fd < 0) {
+        return XEV_EBADF;
+    }
+    if (signal_number < 0 || signal_number > SIGRTMAX) {
+        return XEV_EINVAL;
+    }
+    if (syscall(SYS_pidfd_send_signal, fd, signal_number, NULL, to_group) == 0) {
+        return 0;
+    }
+    if (errno != EINVAL) {
+        return -errno;
+    }
+    /* By its number, which is the process's as long as that is not collected. */
+    int rc = xev__os_process_kill(fd, 0);
+    if (rc < 0 && rc != XEV_EPERM) {
+        return rc;
+    }
+    if (pid <= 1) {
+        return XEV_ESRCH; /* kill(2) would take it for another group, or for everybody */
+    }
+    return kill(-pid, signal_number) < 0 ? -errno : 0;
 }
 
 /* ---- children that nobody waits for ---- */
