@@ -59,6 +59,12 @@ TEST(misuse_of_a_runtime_is_caught) {
     DIES(xev_runtime_shards, rt, &ended);
     DIES(xev_runtime_shard, rt, NULL, 0);
     DIES(xev_runtime_shard, rt, &ended, 0);
+    DIES(xev_shard_of_key, rt, NULL, "", 0);
+    DIES(xev_shard_of_key, rt, &ended, "", 0);
+    DIES(xev_shard_of_key, key, &ended, NULL, 1);
+    DIES(xev_key_hash, key, NULL, 1, 0);
+    TAKES(xev_key_hash, seed, "", 0, UINT64_MAX);
+    TAKES(xev_key_hash, len_bytes, NULL, 0, 0);
 }
 
 static void run_on_a_shard(xev_shard *self) {
@@ -214,6 +220,7 @@ static void bad_arguments(xev_shard *self) {
     CHECK_EQ(xev_addr_parse(&addr, "127.0.0.1", 0), 0);
     CHECK(TAKES(xev_runtime_shard, id, &sc.rt, 1) == NULL);
     CHECK(TAKES(xev_runtime_shard, id, &sc.rt, UINT32_MAX) == NULL);
+    CHECK(TAKES(xev_shard_of_key, len_bytes, &sc.rt, "", 0) == self);
     uint32_t before = descriptors();
     REFUSES(xev_shard_listen, addr, XEV_EAFNOSUPPORT, self, &listener, NULL, 0, NULL,
             on_connection);

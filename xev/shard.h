@@ -99,6 +99,7 @@ typedef struct xev_runtime_options {
     uint32_t asks;         /* of a shard (ask.h), under way at the same time; 0: 65 536 */
     uint32_t ask_bytes;    /* of one argument or answer, to XEV_ASK_BYTES_MAX; 0: 1 MiB */
     uint32_t pool_threads; /* of the shared thread pool; 0: the pool's default */
+    uint64_t key_seed;     /* of xev_shard_of_key; secret and random where peers choose keys */
     xev_loop_options loop; /* of each shard; thread_pool is set by the runtime */
     /* Call deinit on a shard whose init callback failed, too: a program of several parts frees
      * there what the first of them had made. Otherwise it is not called on that shard. */
@@ -249,6 +250,15 @@ uint32_t xev_runtime_shards(const xev_runtime *rt);
 
 /* Shard id, 0 to xev_runtime_shards - 1; NULL for another id. Any thread. */
 xev_shard *xev_runtime_shard(xev_runtime *rt, uint32_t id);
+
+/* The shard that the len_bytes at key belong to: number (h >> 32) * shards >> 32, where h is
+ * xev_key_hash with options.key_seed. So with the same number of shards and the same seed it is the
+ * same one in every run and on every machine. Any thread. */
+xev_shard *xev_shard_of_key(xev_runtime *rt, const void *key, size_t len_bytes);
+
+/* SipHash-1-3 with the 128-bit key that is seed in its first 64 bits and 0 in the others. Who does
+ * not know the seed cannot find keys that belong to one shard. Any thread, any time. */
+uint64_t xev_key_hash(const void *key, size_t len_bytes, uint64_t seed);
 
 /* The shard whose thread this is, or NULL. */
 xev_shard *xev_shard_current(void);
