@@ -136,6 +136,20 @@ static struct xev__asks *asks_of(xev_shard *s) {
     return a;
 }
 
+bool xev__asks_left(const xev_shard *s, uint32_t n) {
+    uint32_t used = s->asks != NULL ? s->asks->count : 0, most = s->rt->options.asks;
+    return used <= most && n <= most - used;
+}
+
+void *xev__asks_get_block(xev_shard *s, size_t bytes, uint32_t *block_bytes) {
+    struct xev__asks *a = asks_of(s);
+    return a != NULL ? xev__blocks_get(&a->blocks, bytes, block_bytes) : NULL;
+}
+
+void xev__asks_put_block(xev_shard *s, void *block, uint32_t block_bytes) {
+    xev__blocks_put(&s->asks->blocks, block, block_bytes);
+}
+
 /* False: there was none to take back. */
 static bool take_back(struct xev__asks *a) {
     xev_mpsc_node *node = xev_mpsc_pop(&a->returned);

@@ -178,6 +178,11 @@ void xev__asks_cancel(xev_shard *s);
 /* When all shards have ended: first, of each, its asks are freed, and what they have of other
  * shards' memory; then its own memory. */
 void xev__asks_give_back(xev_shard *s);
+/* Whether s may make n asks more. */
+bool xev__asks_left(const xev_shard *s, uint32_t n);
+/* Memory of the pool of s; as xev__blocks_get and put. */
+void *xev__asks_get_block(xev_shard *s, size_t bytes, uint32_t *block_bytes);
+void xev__asks_put_block(xev_shard *s, void *block, uint32_t block_bytes);
 void xev__asks_free(xev_shard *s);
 
 /* listener.c */

@@ -175,8 +175,20 @@ static void on_answer(xev_shard *self, int result, const void *answer, size_t le
     stop_all(self);
 }
 
+static void on_mapped(xev_shard *self, int result, void *userdata) {
+    (void)self;
+    (void)userdata;
+    CHECK_EQ(result, INT32_MIN);
+}
+
 static void misuse_of_an_ask(xev_shard *self) {
+    static const xev_map map = {on_ask, NULL};
     const xev_vec endless[] = {{memory, 1}, {memory, SIZE_MAX}};
+    REFUSES(xev_shard_map_reduce, count, XEV_EMSGSIZE, &sc.rt, endless, 2, 0, &map, NULL,
+            on_mapped);
+    CHECK_EQ(TAKES(xev_shard_map_reduce, timeout_ms, &sc.rt, &piece, 1, UINT32_MAX, &map, NULL,
+                   on_mapped),
+             0);
     REFUSES(xev_shard_ask, count, XEV_EMSGSIZE, self, endless, 2, 0, on_ask, NULL, on_answer);
     CHECK_EQ(TAKES(xev_shard_ask, timeout_ms, self, &piece, 1, UINT32_MAX, on_ask, NULL, on_answer),
              0);
@@ -189,6 +201,13 @@ TEST(misuse_of_asks_is_caught) {
     DIES(xev_shard_ask, answered, shard, &piece, 1, 0, on_ask, NULL, NULL);
     DIES(xev_ask_room, ask, NULL, 1);
     DIES(xev_ask_answer, ask, NULL, 0, NULL, 0);
+    static const xev_map map = {on_ask, NULL}, none = {NULL, NULL};
+    DIES(xev_shard_map_reduce, rt, NULL, &piece, 1, 0, &map, NULL, on_mapped);
+    REFUSES(xev_shard_map_reduce, rt, XEV_EINVAL, &ended, &piece, 1, 0, &map, NULL, on_mapped);
+    DIES(xev_shard_map_reduce, vec, &ended, NULL, 1, 0, &map, NULL, on_mapped);
+    DIES(xev_shard_map_reduce, map, &ended, &piece, 1, 0, NULL, NULL, on_mapped);
+    DIES(xev_shard_map_reduce, map, &ended, &piece, 1, 0, &none, NULL, on_mapped);
+    DIES(xev_shard_map_reduce, done, &ended, &piece, 1, 0, &map, NULL, NULL);
     sc.body = misuse_of_an_ask;
     CHECK_EQ(scene_run(1), 0);
 }

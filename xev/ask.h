@@ -48,6 +48,20 @@ typedef void (*xev_ask_fn)(xev_shard *self, xev_ask *ask, const void *argument, 
 typedef void (*xev_answer_fn)(xev_shard *self, int result, const void *answer, size_t len_bytes,
                               void *userdata);
 
+/* On the asking shard, once for each shard that was asked, in the order in which they answer:
+ * result and answer as for xev_answer_fn. */
+typedef void (*xev_fold_fn)(xev_shard *self, uint32_t shard, int result, const void *answer,
+                            size_t len_bytes, void *userdata);
+
+/* On the asking shard, last: 0, or the first negative result that there was. */
+typedef void (*xev_mapped_fn)(xev_shard *self, int result, void *userdata);
+
+/* What runs where in xev_shard_map_reduce. */
+typedef struct xev_map {
+    xev_ask_fn map;   /* on each shard */
+    xev_fold_fn fold; /* NULL: only the results count */
+} xev_map;
+
 XEV_BEGIN_DECLS
 
 /* Have fn run on shard to, which may be this one, with a copy of count pieces at vec, one behind
@@ -71,6 +85,21 @@ XEV_NODISCARD void *xev_ask_room(xev_ask *ask, size_t len_bytes);
  * told XEV_EMSGSIZE or XEV_ENOMEM instead, and no bytes. The ask is gone then. Shard that is
  * asked; a second answer is misuse, as far as the memory still tells. */
 void xev_ask_answer(xev_ask *ask, int result, const void *data, size_t len_bytes);
+
+/* Have map->map run on every shard, this one included, with the same argument; map->fold here for
+ * each answer; and done when all have answered, or did not in time:
+ *
+ *     static const xev_map flush = {on_flush, NULL};            // a broadcast that is told its end
+ *     static const xev_map sizes = {on_size, add_to_userdata};
+ *     rc = xev_shard_map_reduce(rt, NULL, 0, 1000, &sizes, &sum, on_sum);
+ *
+ * These are asks like others: arguments and results as for xev_shard_ask. Where the call returns 0
+ * fold is called for each shard, also for one that could not be asked any more (XEV_ECANCELED, or
+ * XEV_ENOMEM), and done once, neither of them inside the call. XEV_EAGAIN: there may not be so many
+ * asks more. map stays as it is until done is called. */
+XEV_NODISCARD int xev_shard_map_reduce(xev_runtime *rt, const xev_vec *vec, size_t count,
+                                       uint32_t timeout_ms, const xev_map *map, void *userdata,
+                                       xev_mapped_fn done);
 
 XEV_END_DECLS
 
