@@ -243,6 +243,112 @@ static void noisy(uint64_t seed) {
 
 TEST_TIMEOUT(noise_is_read_the_same_whole_and_in_pieces, 60) { for_seeds(100000, noisy); }
 
+/* ---- conditions and ranges ---- */
+
+static const http1_request *request_with(const char *method, const char *fields) {
+    static char text[512];
+    size_t seen = 0;
+    int len = snprintf(text, sizeof text, "%s / HTTP/1.1\r\nHost: a\r\n%s\r\n", method, fields);
+    CHECK_EQ(http1_parse(&request, text, (size_t)len, &seen), len);
+    return &request;
+}
+
+TEST(conditions_are_looked_at_in_their_order) {
+    enum { CHANGED = 784111777 };
+    static const struct {
+        int status;
+        const char *fields;
+    } rows[] = {
+        {200, ""},
+        {200, "If-Match: \"a\"\r\n"},
+        {200, "If-Match: \"b\", \"a\"\r\n"},
+        {200, "If-Match: *\r\n"},
+        {412, "If-Match: \"b\"\r\n"},
+        {412, "If-Match: W/\"a\"\r\n"},
+        {412, "If-Match: \"b\"\r\nIf-None-Match: \"a\"\r\n"},
+        {304, "If-None-Match: \"a\"\r\n"},
+        {304, "If-None-Match: \"b\",W/\"a\"\r\n"},
+        {304, "If-None-Match: *\r\n"},
+        {200, "If-None-Match: \"b\"\r\n"},
+        {304, "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n"},
+        {304, "If-Modified-Since: Sun, 06 Nov 1994 08:49:38 GMT\r\n"},
+        {200, "If-Modified-Since: Sun, 06 Nov 1994 08:49:36 GMT\r\n"},
+        {200, "If-Modified-Since: yesterday\r\n"},
+        {200, "If-None-Match: \"b\"\r\nIf-Modified-Since: Sun, 06 Nov 1994 08:49:38 GMT\r\n"},
+        {200, "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n"},
+        {412, "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:36 GMT\r\n"},
+        {200, "If-Match: \"a\"\r\nIf-Unmodified-Since: Sun, 06 Nov 1994 08:49:36 GMT\r\n"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        int status = http1_conditions(request_with("GET", rows[i].fields), "\"a\"", CHANGED);
+        if (status != rows[i].status) {
+            CHECK_FAIL("%s: %d", rows[i].fields, status);
+        }
+    }
+    const char *none = "If-None-Match: \"a\"\r\n", *match = "If-Match: \"a\"\r\n";
+    CHECK_EQ(http1_conditions(request_with("PUT", none), "\"a\"", CHANGED), 412);
+    CHECK_EQ(http1_conditions(request_with("GET", none), "W/\"a\"", CHANGED), 304);
+    CHECK_EQ(http1_conditions(request_with("GET", match), "W/\"a\"", CHANGED), 412);
+}
+
+TEST(ranges_are_read) {
+    static const struct {
+        int status, at, len; /* of 100 bytes */
+        const char *fields;
+    } rows[] = {
+        {200, 0, 100, ""},
+        {206, 0, 10, "Range: bytes=0-9\r\n"},
+        {206, 99, 1, "Range: bytes=99-99\r\n"},
+        {206, 90, 10, "Range: Bytes=90-\r\n"},
+        {206, 90, 10, "Range: bytes=90-1000\r\n"},
+        {206, 95, 5, "Range: bytes=-5\r\n"},
+        {206, 0, 100, "Range: bytes=-500\r\n"},
+        {416, 0, 100, "Range: bytes=100-\r\n"},
+        {416, 0, 100, "Range: bytes=100-200\r\n"},
+        {416, 0, 100, "Range: bytes=-0\r\n"},
+        {200, 0, 100, "Range: bytes=9-0\r\n"},
+        {200, 0, 100, "Range: bytes=0-1,3-4\r\n"},
+        {200, 0, 100, "Range: bytes=\r\n"},
+        {200, 0, 100, "Range: bytes=-\r\n"},
+        {200, 0, 100, "Range: bytes=a-b\r\n"},
+        {200, 0, 100, "Range: lines=0-1\r\n"},
+        {200, 0, 100, "Range: bytes=99999999999999999999-\r\n"},
+        {206, 0, 10, "Range: bytes=0-9\r\nIf-Range: \"a\"\r\n"},
+        {200, 0, 100, "Range: bytes=0-9\r\nIf-Range: \"b\"\r\n"},
+        {200, 0, 100, "Range: bytes=0-9\r\nIf-Range: W/\"a\"\r\n"},
+        {206, 0, 10, "Range: bytes=0-9\r\nIf-Range: Thu, 01 Jan 1970 00:00:07 GMT\r\n"},
+        {200, 0, 100, "Range: bytes=0-9\r\nIf-Range: Thu, 01 Jan 1970 00:00:08 GMT\r\n"},
+    };
+    uint64_t at, len;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const http1_request *r = request_with("GET", rows[i].fields);
+        int status = http1_range(r, "\"a\"", 7, 100, &at, &len);
+        if (status != rows[i].status || (int)at != rows[i].at || (int)len != rows[i].len) {
+            CHECK_FAIL("%s: %d, %d from %d", rows[i].fields, status, (int)len, (int)at);
+        }
+    }
+    const char *range = "Range: bytes=0-9\r\n";
+    CHECK_EQ(http1_range(request_with("HEAD", range), "\"a\"", 7, 100, &at, &len), 200);
+    CHECK_EQ(http1_range(request_with("GET", range), "\"a\"", 7, 0, &at, &len), 416);
+}
+
+static bool accepts_gzip(const char *value) {
+    char field[128];
+    snprintf(field, sizeof field, "Accept-Encoding: %s\r\n", value);
+    return http1_accepts(request_with("GET", field), "Accept-Encoding", "gzip");
+}
+
+TEST(a_weight_of_zero_accepts_nothing) {
+    CHECK(accepts_gzip("gzip"));
+    CHECK(accepts_gzip("br, GZIP"));
+    CHECK(accepts_gzip("gzip;q=0.5"));
+    CHECK(accepts_gzip("gzip ; q=1"));
+    CHECK(!accepts_gzip("gzip;q=0"));
+    CHECK(!accepts_gzip("gzip; q=0.000"));
+    CHECK(!accepts_gzip("br, xgzip"));
+    CHECK(!accepts_gzip(""));
+}
+
 /* ---- paths and dates ---- */
 
 static const char *path_of(const char *text) {

@@ -77,6 +77,19 @@ bool http1_next(http1_text *list, http1_text *element);
 int http1_body_take(http1_body *body, const char *data, size_t len, http1_text *piece);
 bool http1_body_done(const http1_body *body);
 
+/* What a conditional request comes to, for something with that tag ("\"abc\"", or "W/\"abc\"") and
+ * time of change in seconds since 1970: 200 (it is answered as if there were no condition), 304 or
+ * 412. */
+int http1_conditions(const http1_request *request, const char *etag, int64_t modified);
+
+/* The part of size bytes that a GET asks for: 206, and it is len bytes from *at; 416, it lies
+ * outside; 200, all of it: no range, several, one of another state (If-Range) or in other units. */
+int http1_range(const http1_request *request, const char *etag, int64_t modified, uint64_t size,
+                uint64_t *at, uint64_t *len);
+
+/* Is the word in the list of that field (Accept-Encoding, say), and not with a weight of 0? */
+bool http1_accepts(const http1_request *request, const char *field, const char *word);
+
 /* Decode the escapes of a path, "%41", into out (ended by a NUL, out_bytes with it), and take its
  * "." and ".." and empty segments away. Returns the length, or a status below 0: -400 (a wrong
  * escape, a NUL, above the root), -414 (no room). The result begins with '/'. */
