@@ -1,6 +1,7 @@
 /* Programs that were started with their standard streams closed. No descriptor that xev makes gets
  * the number of such a stream. Else what the program prints would go there, and a child would
  * inherit it. */
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include "tests/fd_scene.h"
@@ -211,6 +212,69 @@ TEST(a_child_inherits_closed_streams_as_closed_and_its_pipes_work) {
     close_fd(&n, p.stdio[0]);
     close_fd(&n, p.stdio[1]);
     close_fd(&n, p.fd);
+    net_close(&n);
+}
+
+/* SUBMIT(code, call): the operation ends with it. */
+#define SUBMIT(code, call)                                                                         \
+    do {                                                                                           \
+        op_new(&op, &n);                                                                           \
+        call;                                                                                      \
+        run_op(&op);                                                                               \
+        CHECK_EQ(op.result, code);                                                                 \
+        CHECK(is_open(STDIN_FILENO));                                                              \
+    } while (0)
+#define ARGS &n.loop, &op.c, &op, op_called
+
+/* A watcher that was zeroed and never initialised names descriptor 0. */
+TEST(a_zeroed_watcher_leaves_the_standard_input_alone) {
+    struct net n;
+    struct op op;
+    xev_fs_event watch = {0};
+    xev_process process = {0};
+    int ends[2], left = 0;
+    make_pipe(ends);
+    put(ends[1], "input");
+    CHECK_EQ(dup2(ends[0], STDIN_FILENO), STDIN_FILENO);
+    net_open(&n, NULL);
+    SUBMIT(XEV_EBADF, xev_tcp_close((xev_tcp){0}, ARGS));
+    SUBMIT(XEV_EBADF, xev_udp_close((xev_udp){0}, ARGS));
+    SUBMIT(XEV_EBADF, xev_unix_close((xev_unix){0}, ARGS));
+    SUBMIT(XEV_EBADF, xev_process_close(&process, ARGS));
+    SUBMIT(XEV_EBADF, xev_process_wait(&process, ARGS));
+    SUBMIT(XEV_EBADF, xev_fs_event_wait(&watch, ARGS));
+    SUBMIT(XEV_EBADF, xev_fs_event_close(&watch, ARGS));
+    watch = (xev_fs_event){0};
+    CHECK_EQ(xev_tcp_close_now((xev_tcp){0}), XEV_EBADF);
+    CHECK_EQ(xev_udp_close_now((xev_udp){0}), XEV_EBADF);
+    CHECK_EQ(xev_unix_close_now((xev_unix){0}), XEV_EBADF);
+    CHECK_EQ(xev_process_close_now(&process), XEV_EBADF);
+    CHECK_EQ(xev_fs_event_close_now(&watch), XEV_EBADF);
+    CHECK(is_open(STDIN_FILENO));
+    CHECK_EQ(ioctl(STDIN_FILENO, FIONREAD, &left), 0);
+    CHECK_EQ(left, 5);
+    SUBMIT(XEV_ENOTSOCK, xev_tcp_recv_loan((xev_tcp){0}, ARGS));
+    net_close(&n);
+}
+
+/* As a server that inetd has started. */
+TEST(a_standard_stream_that_is_a_socket_is_served_and_closed) {
+    struct net n;
+    struct op op;
+    int pair[2];
+    char buf[4];
+    local_pair(pair);
+    CHECK_EQ(dup2(pair[0], STDIN_FILENO), STDIN_FILENO);
+    CHECK_EQ(dup2(pair[0], STDOUT_FILENO), STDOUT_FILENO);
+    CHECK_EQ(close(pair[0]), 0);
+    net_open(&n, NULL);
+    xev_tcp in = xev_tcp_from_fd(STDIN_FILENO), out = xev_tcp_from_fd(STDOUT_FILENO);
+    plain_send(pair[1], "data", 4);
+    SUBMIT(4, xev_tcp_recv(in, &n.loop, &op.c, buf, 4, &op, op_called));
+    close_fd(&n, in.fd);
+    CHECK_EQ(xev_tcp_close_now(out), 0);
+    CHECK_EQ(recv(pair[1], buf, 4, 0), 0);
+    n.fds_before -= 2;
     net_close(&n);
 }
 

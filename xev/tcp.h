@@ -8,7 +8,10 @@
  *
  * xev_tcp is a value: it holds a descriptor and may be copied. The descriptor belongs to no loop
  * until an operation is submitted on it. From then on it is closed by xev_tcp_close in that loop,
- * or taken from the loop by xev_fd_release (fd.h).
+ * or taken from the loop by xev_fd_release (fd.h). A zeroed xev_tcp is not empty but names
+ * descriptor 0; empty is xev_tcp_from_fd(XEV_INVALID_FD). So that a watcher that was zeroed and not
+ * initialised closes no standard stream, closing descriptor 0, 1 or 2 where it is no socket is
+ * XEV_EBADF. The same holds for the other watchers that have a descriptor.
  *
  * Calls with a completion begin an operation. They are made on the loop's thread, take a dead
  * completion, and report through cb only; completion.h has the contract. Any number of operations

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "xev/os/descriptor.h"
+#include "xev/os/socket.h"
 #include "xev/watchers/watchers.h"
 
 int xev_pipe_open(xev_fd *read_end, xev_fd *write_end) {
@@ -68,6 +69,11 @@ void xev__transfer_start(xev_loop *loop, xev_completion *c) {
     } else {
         xev__submit(loop, c);
     }
+}
+
+xev_fd xev__socket_fd(xev_fd fd) {
+    bool is_std = fd >= 0 && fd <= 2;
+    return is_std && xev__os_check_endpoint(fd) == XEV_ENOTSOCK ? XEV_INVALID_FD : fd;
 }
 
 void xev__operate(const char *call, enum xev__op op, xev_fd fd, xev_loop *loop, xev_completion *c,

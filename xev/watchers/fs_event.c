@@ -26,11 +26,12 @@ void xev_fs_event_wait(xev_fs_event *w, xev_loop *loop, xev_completion *c, void 
         xev__misuse("xev_fs_event_wait", "watcher is null", w);
     }
     bool is_first = w->loop != loop;
+    xev_fd fd = xev__made_fd(w->fd);
     w->loop = loop;
-    if (loop != NULL && w->fd >= 0 && is_first) {
-        xev__forget_stale(loop, w->fd);
+    if (loop != NULL && fd >= 0 && is_first) {
+        xev__forget_stale(loop, fd);
     }
-    xev__transfer(XEV__CALL("xev_fs_event_wait"), XEV__OP_READ, w->fd, loop, c, w->buffer,
+    xev__transfer(XEV__CALL("xev_fs_event_wait"), XEV__OP_READ, fd, loop, c, w->buffer,
                   sizeof w->buffer, userdata, cb);
 }
 
@@ -51,7 +52,7 @@ void xev_fs_event_close(xev_fs_event *w, xev_loop *loop, xev_completion *c, void
     if (w == NULL) {
         xev__misuse("xev_fs_event_close", "watcher is null", w);
     }
-    xev__close(XEV__CALL("xev_fs_event_close"), loop, c, w->fd, userdata, cb);
+    xev__close(XEV__CALL("xev_fs_event_close"), loop, c, xev__made_fd(w->fd), userdata, cb);
     w->fd = XEV_INVALID_FD;
 }
 
@@ -59,7 +60,7 @@ int xev_fs_event_close_now(xev_fs_event *w) {
     if (w == NULL) {
         xev__misuse("xev_fs_event_close_now", "watcher is null", w);
     }
-    xev_fd fd = w->fd;
+    xev_fd fd = xev__made_fd(w->fd);
     w->fd = XEV_INVALID_FD;
     return xev__os_close(fd);
 }

@@ -3,10 +3,10 @@
 
 #include <assert.h>
 
-#include "xev/core/core.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/process.h"
 #include "xev/os/thread.h"
+#include "xev/watchers/watchers.h"
 
 static bool is_stdio_kind(enum xev_stdio_kind kind) {
     return kind == XEV_STDIO_NULL || kind == XEV_STDIO_INHERIT || kind == XEV_STDIO_PIPE ||
@@ -106,7 +106,7 @@ void xev_process_close(const xev_process *p, xev_loop *loop, xev_completion *c, 
     if (p == NULL) {
         xev__misuse("xev_process_close", "process is null", p);
     }
-    xev__close(XEV__CALL("xev_process_close"), loop, c, p->fd, userdata, cb);
+    xev__close(XEV__CALL("xev_process_close"), loop, c, xev__made_fd(p->fd), userdata, cb);
     c->arg.close.by = p->spawned ? xev__os_process_give_up : NULL;
 }
 
@@ -114,5 +114,6 @@ int xev_process_close_now(const xev_process *p) {
     if (p == NULL) {
         xev__misuse("xev_process_close_now", "process is null", p);
     }
-    return p->spawned ? xev__os_process_give_up(p->fd) : xev__os_close(p->fd);
+    xev_fd fd = xev__made_fd(p->fd);
+    return p->spawned ? xev__os_process_give_up(fd) : xev__os_close(fd);
 }

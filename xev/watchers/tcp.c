@@ -194,10 +194,10 @@ void xev_tcp_shutdown(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *user
 }
 
 void xev_tcp_close(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb) {
-    xev__close(XEV__CALL("xev_tcp_close"), loop, c, tcp.fd, userdata, cb);
+    xev__close(XEV__CALL("xev_tcp_close"), loop, c, xev__socket_fd(tcp.fd), userdata, cb);
 }
 
-int xev_tcp_close_now(xev_tcp tcp) { return xev__os_close(tcp.fd); }
+int xev_tcp_close_now(xev_tcp tcp) { return xev__os_close(xev__socket_fd(tcp.fd)); }
 int xev_tcp_set_nodelay(xev_tcp tcp, bool on) { return xev__os_set_nodelay(tcp.fd, on); }
 
 /* The system's unit for what a socket remembers. Never less than asked for. */

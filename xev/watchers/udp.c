@@ -124,10 +124,10 @@ void xev_udp_send_batch(xev_udp udp, xev_loop *loop, xev_completion *c, xev_data
 }
 
 void xev_udp_close(xev_udp udp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb) {
-    xev__close(XEV__CALL("xev_udp_close"), loop, c, udp.fd, userdata, cb);
+    xev__close(XEV__CALL("xev_udp_close"), loop, c, xev__socket_fd(udp.fd), userdata, cb);
 }
 
-int xev_udp_close_now(xev_udp udp) { return xev__os_close(udp.fd); }
+int xev_udp_close_now(xev_udp udp) { return xev__os_close(xev__socket_fd(udp.fd)); }
 
 /* ---- options ---- */
 

@@ -123,10 +123,10 @@ void xev_unix_shutdown(xev_unix sock, xev_loop *loop, xev_completion *c, void *u
 }
 
 void xev_unix_close(xev_unix sock, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb) {
-    xev__close(XEV__CALL("xev_unix_close"), loop, c, sock.fd, userdata, cb);
+    xev__close(XEV__CALL("xev_unix_close"), loop, c, xev__socket_fd(sock.fd), userdata, cb);
 }
 
-int xev_unix_close_now(xev_unix sock) { return xev__os_close(sock.fd); }
+int xev_unix_close_now(xev_unix sock) { return xev__os_close(xev__socket_fd(sock.fd)); }
 
 int xev_unix_set_buffers(xev_unix sock, uint32_t send_bytes, uint32_t recv_bytes) {
     return xev__os_set_buffers(sock.fd, send_bytes, recv_bytes);

@@ -25,6 +25,12 @@ static inline uint32_t xev__vec_count(size_t count) {
  * number; len_bytes is then counted here. */
 void xev__transfer_start(xev_loop *loop, xev_completion *c);
 
+/* A watcher that was zeroed and never initialised names descriptor 0, which is the program's. fd,
+ * or XEV_INVALID_FD where that must be such a watcher's: of a socket, a standard stream that is no
+ * socket; of what only xev makes, any standard stream. */
+xev_fd xev__socket_fd(xev_fd fd);
+static inline xev_fd xev__made_fd(xev_fd fd) { return fd > 2 ? fd : XEV_INVALID_FD; }
+
 /* Begin op, whose only arguments are the descriptor and flags. */
 void xev__operate(const char *call, enum xev__op op, xev_fd fd, xev_loop *loop, xev_completion *c,
                   uint16_t flags, void *userdata, xev_cb cb);
