@@ -240,9 +240,7 @@ void xev__conn_gone(xev_conn *c) {
     if (c->handlers->closed != NULL) {
         c->handlers->closed(c, reason, c->code);
     }
-    if (s->options.gone != NULL) {
-        s->options.gone(c, s->options.gone_userdata);
-    }
+    xev__conn_account(c, false);
     xev__conn_input_free(c);
     if (m != NULL) {
         xev__connect_free(c);

@@ -205,6 +205,14 @@ static inline void xev__conn_check(const char *call, const void *pointer) {
     }
 }
 
+/* Tell who keeps account of connections. */
+static inline void xev__conn_account(xev_conn *c, bool begins) {
+    const xev_conn_options *o = &c->service->options;
+    if (o->account != NULL) {
+        o->account(c, begins, o->account_userdata);
+    }
+}
+
 /* Ticks of 2^26 ns, 67 ms: the unit of deadlines. */
 static inline uint32_t xev__conn_tick(const xev_conn_service *s) {
     return (uint32_t)(s->loop->now_ns >> 26);

@@ -57,6 +57,7 @@ xev_conn *xev__conn_new(xev_conn_service *s, int *code) {
     memset(c + 1, 0, s->options.user_bytes);
     s->count.connections++;
     s->count.opened++;
+    xev__conn_account(c, true);
     return c;
 }
 
@@ -76,6 +77,7 @@ void xev__conn_recycle(xev_conn *c) {
 void xev__conn_undo(xev_conn *c) {
     xev_conn_service *s = c->service;
     assert(c->more == NULL && !xev__conn_is(c, XEV__CONN_DUE));
+    xev__conn_account(c, false);
     c->fd = XEV_INVALID_FD;
     c->flags = XEV__CONN_GONE;
     c->generation++;

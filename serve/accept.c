@@ -8,7 +8,6 @@
 #include <stdlib.h>
 
 #include "serve/internal.h"
-#include "xev/core/support.h"
 #include "xev/tcp.h"
 
 /* On its way to another shard. */
@@ -16,11 +15,7 @@ struct handed {
     xev_message message;
     struct xev__served *to;
     xev_fd fd;
-    void *tag;
 };
-
-/* Of a connection that takes room. */
-static char counted;
 
 /* Only the shard's own thread writes its counters. */
 static void count_one(uint64_t *counter) { ck_pr_store_64(counter, *counter + 1); }
@@ -74,42 +69,17 @@ static uint32_t choose_shard(struct xev__served *d) {
 
 /* ---- serving ---- */
 
-/* Remember the tag of a connection, by its number. False: no memory. */
-static bool set_tag(struct xev__served *d, const xev_conn *conn, void *tag) {
-    uint32_t number = xev_conn_number(conn);
-    if (number >= d->tags_room) {
-        uint32_t room = d->tags_room > 0 ? d->tags_room : 64;
-        while (room <= number) {
-            room *= 2;
-        }
-        void **tags = xev__grow(&xev_shard_loop(d->shard)->options.allocator, d->tags,
-                                d->tags_room * sizeof *tags, room * sizeof *tags);
-        if (tags == NULL) {
-            return false;
-        }
-        d->tags = tags;
-        d->tags_room = room;
-    }
-    assert(d->tags[number] == NULL);
-    d->tags[number] = tag;
-    return true;
-}
-
-void xev__serve_on_gone(xev_conn *conn, void *userdata) {
+void xev__serve_account(xev_conn *conn, bool begins, void *userdata) {
     struct xev__served *d = userdata;
-    uint32_t number = xev_conn_number(conn);
-    if (number < d->tags_room && d->tags[number] != NULL) { /* else an outgoing one */
-        d->tags[number] = NULL;
-        ck_pr_store_32(&d->connections, d->connections - 1);
-        release_room(d->service->serve, xev_shard_id(d->shard));
+    xev_serve *serve = d->service->serve;
+    uint32_t self = xev_shard_id(d->shard);
+    (void)conn;
+    ck_pr_store_32(&d->connections, d->connections + (begins ? 1 : UINT32_MAX));
+    if (!begins) {
+        release_room(serve, self);
+    } else if (!d->adopting) { /* an outgoing one */
+        ck_pr_inc_32(&serve->live[self]);
     }
-}
-
-void xev__serve_free_tags(struct xev__served *d) {
-    xev__free(&xev_shard_loop(d->shard)->options.allocator, d->tags,
-              d->tags_room * sizeof *d->tags);
-    d->tags = NULL;
-    d->tags_room = 0;
 }
 
 static void refuse(struct xev__served *d, xev_fd fd) {
@@ -119,21 +89,16 @@ static void refuse(struct xev__served *d, xev_fd fd) {
 }
 
 /* On the shard that serves; the room is taken. */
-static void serve_here(struct xev__served *d, xev_fd fd, void *tag) {
-    xev_conn *conn;
-    assert(xev_shard_current() == d->shard && tag != NULL);
-    if (xev_conn_adopt(d->conns, fd, &conn) < 0) {
+static void serve_here(struct xev__served *d, xev_fd fd) {
+    assert(xev_shard_current() == d->shard && !d->adopting);
+    d->adopting = true;
+    int rc = xev_conn_adopt(d->conns, fd, NULL);
+    d->adopting = false;
+    if (rc < 0) {
         refuse(d, fd);
-        return;
+    } else {
+        count_one(&d->served);
     }
-    if (!set_tag(d, conn, tag)) {
-        count_one(&d->refused);
-        release_room(d->service->serve, xev_shard_id(d->shard));
-        xev_conn_abort(conn);
-        return;
-    }
-    count_one(&d->served);
-    ck_pr_store_32(&d->connections, d->connections + 1);
 }
 
 static void on_handed(xev_shard *self, xev_message *message, void *arg) {
@@ -141,17 +106,17 @@ static void on_handed(xev_shard *self, xev_message *message, void *arg) {
     (void)self;
     assert(message == &h->message);
     (void)message;
-    serve_here(h->to, h->fd, h->tag);
+    serve_here(h->to, h->fd);
     free(h);
 }
 
 /* False: the other shard cannot be told. */
-static bool hand_over(struct xev__served *to, xev_fd fd, void *tag) {
+static bool hand_over(struct xev__served *to, xev_fd fd) {
     struct handed *h = malloc(sizeof *h);
     if (h == NULL) {
         return false;
     }
-    *h = (struct handed){.to = to, .fd = fd, .tag = tag};
+    *h = (struct handed){.to = to, .fd = fd};
     if (xev_shard_send(to->shard, &h->message, on_handed, h) < 0) {
         free(h);
         return false;
@@ -173,14 +138,14 @@ void xev__serve_on_accept(xev_listener *listener, int result, void *userdata) {
     count_one(&d->accepted);
     uint32_t self = xev_shard_id(d->shard), to = choose_shard(d);
     if (to != self) {
-        if (hand_over(&v->on[to], result, &counted)) {
+        if (hand_over(&v->on[to], result)) {
             count_one(&d->handed);
             return;
         }
         ck_pr_inc_32(&v->serve->live[self]);
         release_room(v->serve, to);
     }
-    serve_here(d, result, &counted);
+    serve_here(d, result);
 }
 
 void xev__serve_count(const struct xev__served *d, xev_service_counters *out) {

@@ -20,9 +20,8 @@ struct xev__served {
     xev_shard *shard;
     xev_listener listener;
     xev_conn_service *conns;
-    void *part;  /* shard_bytes */
-    void **tags; /* by the number of a connection; NULL: it takes no room */
-    uint32_t tags_room;
+    void *part;           /* shard_bytes */
+    bool adopting;        /* room was taken for the connection that begins now */
     uint32_t next;        /* DEAL: the shard that is next */
     uint32_t connections; /* atomic for readers, as all that follow */
     uint64_t accepted, handed, served, refused;
@@ -47,8 +46,8 @@ struct xev_serve {
     bool running;
     xev_runtime_options options; /* the user's */
     uint32_t shards;             /* that the arrays have room for; 0: there are none */
-    /* Per shard: connections of all services that were accepted, and are served there or on their
-     * way there. Atomic; 16 shards to a cache line, so that a look at all of them is short. */
+    /* Per shard: connections of all services, outgoing ones and those on their way there included.
+     * Atomic; 16 shards to a cache line, so that a look at all of them is short. */
     uint32_t *live;
     bool up;                       /* all shards have started: messages reach them */
     uint32_t cpus[XEV_SHARDS_MAX]; /* that the runtime may use, in the order of the shards */
@@ -72,8 +71,7 @@ int xev__serve_fail(const xev_service *v, xev_shard *shard, int code, const char
  * one of them, else the lowest. */
 uint32_t xev__serve_least(const uint32_t *live, uint32_t shards, uint32_t first, uint32_t *least);
 void xev__serve_on_accept(xev_listener *listener, int result, void *userdata);
-void xev__serve_on_gone(xev_conn *conn, void *userdata);
-void xev__serve_free_tags(struct xev__served *d);
+void xev__serve_account(xev_conn *conn, bool begins, void *userdata);
 void xev__serve_count(const struct xev__served *d, xev_service_counters *out);
 
 #endif

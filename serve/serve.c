@@ -60,8 +60,8 @@ static int start_service(xev_service *v, xev_shard *shard) {
     d->service = v;
     d->shard = shard;
     conns.id = id;
-    conns.gone = xev__serve_on_gone;
-    conns.gone_userdata = d;
+    conns.account = xev__serve_account;
+    conns.account_userdata = d;
     if (v->options.shard_bytes > 0) {
         /* Of its own, and whole cache lines: the shards write there. */
         size_t bytes = (v->options.shard_bytes + LINE - 1) / LINE * LINE;
@@ -138,7 +138,6 @@ static void serve_on_deinit(xev_shard *shard, void *userdata) {
         if (v->on != NULL && v->on[id].conns != NULL) {
             xev_conn_service_free(v->on[id].conns);
             v->on[id].conns = NULL;
-            xev__serve_free_tags(&v->on[id]);
         }
     }
     bool began = serve->shards > 0 && serve->user_began[id] != 0;
@@ -292,6 +291,11 @@ int xev_service_addr(const xev_service *v, xev_addr *addr) {
 xev_serve_policy xev_service_policy(const xev_service *v) {
     check_service(v, "xev_service_policy");
     return v->policy;
+}
+
+void *xev_service_part(const xev_service *v, uint32_t id) {
+    check_service(v, "xev_service_part");
+    return v->on != NULL && id < v->serve->shards ? v->on[id].part : NULL;
 }
 
 xev_conn_service *xev_service_conns(const xev_service *v, xev_shard *shard) {

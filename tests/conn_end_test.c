@@ -374,25 +374,32 @@ TEST(a_service_knows_its_loop_and_its_connections) {
 
 static int gone_for;
 
-static void note_gone(xev_conn *conn, void *userdata) {
-    struct rec *r = rec_of(conn);
-    CHECK_EQ(r->closeds, 1); /* its closed handler was called before */
+static int begun_for;
+
+static void keep_account(xev_conn *conn, bool begins, void *userdata) {
     CHECK(userdata == &gone_for);
+    if (begins) {
+        begun_for |= 1 << xev_conn_number(conn);
+        return;
+    }
+    CHECK_EQ(rec_of(conn)->closeds, 1); /* its closed handler was called before */
     gone_for |= 1 << xev_conn_number(conn);
 }
 
 static const xev_conn_handlers silent = {.data = on_data};
 
-TEST(who_keeps_account_is_told_of_every_end) {
+TEST(who_keeps_account_is_told_of_every_connection) {
     struct scene s;
     struct rec r[3];
     int fd[3][2];
     gone_for = 0;
-    scene_open_options(&s, NULL, (xev_conn_options){.gone = note_gone, .gone_userdata = &gone_for});
+    scene_open_options(&s, NULL,
+                       (xev_conn_options){.account = keep_account, .account_userdata = &gone_for});
     for (int i = 0; i < 3; i++) {
         local_pair(fd[i]);
         rec_adopt(rec_init(&r[i], &s), fd[i][0]);
         CHECK_EQ(xev_conn_number(r[i].conn), i);
+        CHECK_EQ(begun_for, (2 << i) - 1); /* inside the call */
     }
     xev_conn_set_handlers(r[1].conn, &silent); /* which have no closed handler */
     r[1].closeds = 1;

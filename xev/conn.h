@@ -106,9 +106,10 @@ typedef struct xev_conn_deadlines {
     uint32_t linger_ms; /* for the peer's end, after ours; 5 000 */
 } xev_conn_deadlines;
 
-/* What calls below are given to call: for each connection; when lent memory is the caller's again;
- * with the descriptor that a connection gave away. */
+/* What calls below are given to call: for each connection; where one begins or ends; when lent
+ * memory is the caller's again; with the descriptor that a connection gave away. */
 typedef void (*xev_conn_each_fn)(xev_conn *conn, void *userdata);
+typedef void (*xev_conn_account_fn)(xev_conn *conn, bool begins, void *userdata);
 typedef void (*xev_conn_release_fn)(void *userdata);
 typedef void (*xev_conn_detach_fn)(xev_fd fd, const void *data, size_t len_bytes, void *userdata);
 
@@ -126,10 +127,11 @@ typedef struct xev_conn_options {
     bool full_refuses;
     bool full_reads; /* a connection goes on reading while its output is above high_bytes */
     xev_conn_deadlines deadlines;
-    /* Called for every connection after its closed handler, whatever its handlers are by then: for
-     * who keeps account of connections. NULL: nothing. It begins and ends no connection. */
-    xev_conn_each_fn gone;
-    void *gone_userdata;
+    /* Called for every connection, whatever its handlers are: where it begins, inside the adopt or
+     * connect; and where it ends, after its closed handler (or inside that call, which then fails).
+     * For who keeps account of connections; it calls nothing that changes one. NULL: nothing. */
+    xev_conn_account_fn account;
+    void *account_userdata;
     void *userdata;
 } xev_conn_options;
 

@@ -96,7 +96,7 @@ typedef struct xev_service_options {
 
 /* Of one service on one shard. */
 typedef struct xev_service_counters {
-    uint32_t connections; /* that are served now; outgoing ones are not counted */
+    uint32_t connections; /* now, outgoing ones included */
     uint64_t accepted;    /* connections, by the shard's listener */
     uint64_t handed;      /* of these, to other shards */
     uint64_t served;      /* connections that became the service's on this shard */
@@ -131,6 +131,11 @@ void *xev_service_userdata(const xev_service *service);
  * thread. */
 XEV_NODISCARD int xev_service_addr(const xev_service *service, xev_addr *addr);
 xev_serve_policy xev_service_policy(const xev_service *service);
+
+/* Its part of shard number id: shard_bytes, which only that shard's thread uses while it runs. From
+ * the shard's init callback on, until the next run or xev_serve_free; otherwise, and where there is
+ * no such shard or part, NULL. Any thread. */
+void *xev_service_part(const xev_service *service, uint32_t id);
 
 /* Its connections on a shard, from the shard's init callback to its stop callback; otherwise NULL.
  * Shard's thread. */
