@@ -31,6 +31,8 @@ TEST(misuse_of_services_is_caught) {
     DIES(xev_service_addr, service, NULL, &addr);
     DIES(xev_service_addr, addr, service, NULL);
     DIES(xev_service_policy, service, NULL);
+    DIES(xev_service_part, service, NULL, 0);
+    CHECK(TAKES(xev_service_part, id, service, UINT32_MAX) == NULL);
     DIES(xev_service_conns, service, NULL, (xev_shard *)(void *)&addr);
     DIES(xev_service_conns, shard, service, NULL);
     DIES(xev_service_count, service, NULL, 0, &counters);

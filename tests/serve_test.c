@@ -132,6 +132,8 @@ TEST(a_service_has_a_part_of_each_shard) {
     CHECK_EQ(run_services(2), 0);
     thread_join(clients_thread);
     CHECK(parts[0] != parts[1]);
+    CHECK(xev_service_part(one, 0) == parts[0] && xev_service_part(one, 1) == parts[1]);
+    CHECK(xev_service_part(one, 2) == NULL);
     CHECK_EQ(((struct part *)parts[0])->bytes[0] + ((struct part *)parts[1])->bytes[0], 1);
     xev_serve_free(serve);
 }

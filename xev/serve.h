@@ -86,8 +86,8 @@ typedef struct xev_service_options {
     uint32_t keepalive_ms; /* TCP: see xev_tcp_set_keepalive; 0: 60 000; UINT32_MAX: none */
     uint32_t file_mode;    /* permissions of a Unix socket's file, whatever the umask; 0: 0600 */
     uint32_t shard_bytes;  /* the service's part of each shard, zeroed; to 1 GiB */
-    /* Of its connections, on each shard. id is set by xev_serve_run; with shard_bytes userdata,
-     * too: it is the shard's part. */
+    /* Of its connections, on each shard. id, account and account_userdata are set by
+     * xev_serve_run; with shard_bytes userdata, too: it is the shard's part. */
     xev_conn_options conns;
     /* An accept has failed, as told to an xev_listener_fn; or NULL. Shard's thread. */
     void (*accept_failed)(xev_service *service, xev_shard *shard, int code);

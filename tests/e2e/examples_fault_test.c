@@ -89,28 +89,6 @@ TEST(a_loop_that_cannot_wait) {
     }
 }
 
-/* A report that shard 0 is still to read is not touched by the last one: ThreadSanitizer would say
- * so. Shard 1 sends it after a second, in the drain that a client keeps from ending; shard 0 comes
- * to read it two seconds later, when the deadline has had shard 1 send its last. */
-TEST(echo_sharded_ends_with_a_report_on_its_way) {
-    const char *const args[] = {
-        "--port", "0", "--backend", backend_wanted(), "--shards", "2", "--drain-ms", "1500", NULL};
-    struct server s;
-    exec_faulty(&s, "echo_sharded", "shard 0 is slow", args);
-    server_wait_ready(&s, backend_wanted());
-    int fd = client(&s);
-    check_echo(fd, "hello");
-    server_signal(&s, SIGTERM);
-    server_wait_end(&s);
-    check_exit(&s, 0);
-    if (strstr(s.err_text, "deadline") == NULL || strstr(s.err_text, "ThreadSanitizer") != NULL) {
-        CHECK_FAIL("it says: %s", s.err_text);
-    }
-    read_closing_lines(&s);
-    CHECK_EQ(total_bytes(&s), 5);
-    close_fd(fd);
-}
-
 /* A server that has to give up says so, also to who started it. */
 static void check_gives_up(const char *name, const char *fault_name, const char *text) {
     static const char *const any_port[] = {"0", NULL};

@@ -2,7 +2,6 @@
  * names fails, as it may for reasons that a test cannot cause from outside. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "xev/shard.h"
 
@@ -46,23 +45,11 @@ int __real_xev_shard_submit_to(xev_shard *to, xev_request *request, xev_request_
 int __wrap_xev_shard_submit_to(xev_shard *to, xev_request *request, xev_request_fn handler,
                                void *arg, xev_reply_fn reply);
 
-static xev_request_fn slowly; /* of shard 1's request, the only one made slow; then on shard 0 */
-
-static void handle_slowly(xev_shard *self, xev_request *request, void *arg) {
-    struct timespec a_while = {.tv_sec = 2};
-    (void)nanosleep(&a_while, NULL);
-    slowly(self, request, arg);
-}
-
 int __wrap_xev_shard_submit_to(xev_shard *to, xev_request *request, xev_request_fn handler,
                                void *arg, xev_reply_fn reply) {
     if ((is_fault("shard 0 is full") && xev_shard_id(to) == 0) ||
         (is_fault("shard 2 is full") && xev_shard_id(to) == 2)) {
         return XEV_EAGAIN;
-    }
-    if (is_fault("shard 0 is slow") && xev_shard_id(xev_shard_current()) == 1) {
-        slowly = handler;
-        handler = handle_slowly;
     }
     return __real_xev_shard_submit_to(to, request, handler, arg, reply);
 }
