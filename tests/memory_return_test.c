@@ -4,6 +4,7 @@
 #include "tests/memory_scene.h"
 #include "tests/net_scene.h"
 #include "xev/conn.h"
+#include "xev/stream.h"
 
 enum { FEW = 20, MOST = 2000 };
 
@@ -165,5 +166,89 @@ TEST_TIMEOUT(connections_that_stay_are_served_while_memory_goes_back, 60) {
     run_server(&s, &s.datas, FEW);
     s.closed = 0;
     leave(&s, 0, FEW);
+    server_close(&s);
+}
+
+/* ---- operations ---- */
+
+enum { TIMERS = 40000, LAST = 20 };
+
+static struct op timers[TIMERS], cancels[TIMERS];
+
+static void start_timers(struct net *n) {
+    for (int i = 0; i < TIMERS; i++) {
+        op_new(&timers[i], n);
+        xev_timer_run(NULL, &n->loop, &timers[i].c, 3600000, &timers[i], op_called);
+    }
+}
+
+static void cancel_timers(struct net *n, int from, int to) {
+    for (int i = from; i < to; i++) {
+        op_new(&cancels[i], n);
+        xev_cancel(&n->loop, &timers[i].c, &cancels[i].c, &cancels[i], op_called);
+    }
+    for (int i = from; i < to; i++) {
+        run_op(&cancels[i]);
+        CHECK_EQ(cancels[i].result, 0);
+        CHECK_EQ(timers[i].result, XEV_ECANCELED);
+    }
+}
+
+static void written(xev_loop *loop, xev_stream *s, xev_write_req *req, int result, void *userdata) {
+    (void)loop;
+    (void)s;
+    (void)req;
+    *(int *)userdata = result;
+}
+
+/* What stays stands at the end of the table, and gets another place when that becomes smaller. */
+TEST_TIMEOUT(operations_that_stay_are_found_in_a_smaller_table, 60) {
+    static char much[4 << 20];
+    struct server s;
+    xev_stream stream;
+    xev_write_req requests[LAST];
+    int fd[2], results[LAST] = {0};
+    server_open(&s);
+    int64_t before = held_bytes();
+    start_timers(&s.net);
+    CHECK_GT(held_bytes(), before + KEPT_BYTES);
+    local_pair(fd);
+    xev_stream_init(&stream, &s.net.loop, fd[0]);
+    for (int i = 0; i < LAST; i++) {
+        xev_stream_write(&stream, &requests[i], much, sizeof much, &results[i], written);
+    }
+    cancel_timers(&s.net, 0, TIMERS - LAST);
+    run_down_to(&s, before + KEPT_BYTES);
+    check_walk(&s.net.loop);
+    for (int i = 0; i < LAST; i++) {
+        CHECK_EQ(xev_completion_state(&timers[TIMERS - 1 - i].c), XEV_COMPLETION_ACTIVE);
+        CHECK_EQ(results[i], 0);
+    }
+    cancel_timers(&s.net, TIMERS - LAST, TIMERS);
+    CHECK_EQ(close(fd[1]), 0);
+    for (int i = 0; i < LAST; i++) {
+        while (results[i] == 0) {
+            CHECK_EQ(xev_loop_run(&s.net.loop, XEV_RUN_ONCE), 0);
+        }
+        CHECK_LT(results[i], 0);
+    }
+    close_fd(&s.net, fd[0]);
+    server_close(&s);
+}
+
+TEST_TIMEOUT(memory_that_is_refused_to_a_smaller_table_loses_nothing, 60) {
+    struct server s;
+    server_open(&s);
+    int64_t before = held_bytes();
+    start_timers(&s.net);
+    inject_plan(1, INJECT_FROM_THERE_ON);
+    cancel_timers(&s.net, 0, TIMERS - LAST);
+    while (atomic_load(&inject.hits) < 2) {
+        CHECK_EQ(xev_loop_run(&s.net.loop, XEV_RUN_ONCE), 0);
+    }
+    check_walk(&s.net.loop);
+    inject_arm(false);
+    run_down_to(&s, before + KEPT_BYTES);
+    cancel_timers(&s.net, TIMERS - LAST, TIMERS);
     server_close(&s);
 }

@@ -145,6 +145,19 @@ struct xev__list {
     xev_completion *head, *tail;
 };
 
+/* What gives back memory that a peak has left; see core/chunks.h. */
+enum xev__trim {
+    XEV__TRIM_DONE,  /* until xev__trim_soon is called again */
+    XEV__TRIM_LATER, /* call again when this is a second ago */
+    XEV__TRIM_MORE,  /* call again soon: the next piece */
+};
+
+struct xev__trimmer {
+    struct xev__trimmer *next;
+    uint64_t due_ns; /* 0: nothing is due */
+    enum xev__trim (*trim)(xev_loop *loop, struct xev__trimmer *t);
+};
+
 /* What was found out about a file, for its next operations; see watchers/file.c. Stands at its
  * descriptor's number, modulo how many there are. */
 #define XEV__FILE_HINTS 32
@@ -177,8 +190,11 @@ struct xev_loop {
     struct xev__list tries; /* file operations that are tried without waiting first */
     struct xev__file_hint file_hints[XEV__FILE_HINTS];
     /* What is active: see actives.c. */
-    const void **actives;
-    uint32_t actives_len, actives_free, actives_missing;
+    uint32_t **actives;
+    uint32_t actives_len, actives_free, actives_missing, actives_used;
+    uint32_t actives_peak; /* of actives_used at the beginning of a turn, lately */
+    uint32_t actives_low;  /* below so many the table may be too large */
+    struct xev__trimmer actives_trimmer;
     uint32_t loops_place;  /* in the process's table of loops */
     xev_completion *works; /* on the thread pool and without a deadline */
     xev_watcher *asyncs;   /* watchers bound to this loop */

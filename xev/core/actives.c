@@ -1,5 +1,5 @@
 /* The table of the completions and requests that are active in a loop. Each of them remembers its
- * place in the table.
+ * place in the table. The table has the addresses of these numbers.
  *
  * The memory of a completion need not be initialised when it is submitted, and a peer may have
  * chosen its content. So the library does not read from that memory whether it is active. The place
@@ -8,9 +8,12 @@
  *
  * Place 0 is never used. A completion that the program zeroes while it is active is then not found,
  * and the loop notices it. A free place holds the number of the next free place and a low bit that
- * no address has. The table grows to the largest number of active completions and requests there
- * ever was. Without memory for it, completions without a place are counted; such a completion
- * works, but it is not noticed when it is submitted twice.
+ * no address has. Without memory for a larger table, completions without a place are counted; such
+ * a completion works, but it is not noticed when it is submitted twice.
+ *
+ * The table doubles when it is full. When no more than an eighth of it was in use for a second, a
+ * smaller one takes its place, of which a quarter is in use. What stood beyond its end gets another
+ * place.
  */
 #include "xev/core/core.h"
 
@@ -87,6 +90,16 @@ void xev__check_thread_of(const char *call, const xev_loop *maybe) {
 
 /* ---- the table of a loop ---- */
 
+static uint32_t *free_place(uint32_t next) { return (uint32_t *)((uintptr_t)next << 1 | 1); }
+
+static bool is_free_place(const uint32_t *content) { return ((uintptr_t)content & 1) != 0; }
+
+static void set_table(xev_loop *loop, uint32_t **table, uint32_t len) {
+    loop->actives = table;
+    loop->actives_len = len;
+    loop->actives_low = len > FIRST_LEN ? len / 8 : 0;
+}
+
 uint32_t xev__actives_grow(xev_loop *loop) {
     assert(loop->actives_len == 0 || loop->actives_free == XEV__NO_PLACE);
     uint32_t old = loop->actives_len, len = old != 0 ? 2 * old : FIRST_LEN;
@@ -94,18 +107,67 @@ uint32_t xev__actives_grow(xev_loop *loop) {
         return XEV__NO_PLACE;
     }
     size_t place_bytes = sizeof *loop->actives;
-    const void **larger =
+    uint32_t **larger =
         xev__grow(&loop->options.allocator, loop->actives, old * place_bytes, len * place_bytes);
     if (larger == NULL) {
         return XEV__NO_PLACE;
     }
     for (uint32_t i = old; i < len; i++) {
-        uint32_t next = i + 1 < len ? i + 1 : XEV__NO_PLACE;
-        larger[i] = (const void *)((uintptr_t)next << 1 | 1);
+        larger[i] = free_place(i + 1 < len ? i + 1 : XEV__NO_PLACE);
     }
-    loop->actives = larger;
-    loop->actives_len = len;
+    set_table(loop, larger, len);
     return old != 0 ? old : 1;
+}
+
+/* Move what is active to a smaller table, which is all zero. */
+static void move_table(xev_loop *loop, uint32_t **table, uint32_t len) {
+    uint32_t **old = loop->actives, to = 1;
+    for (uint32_t i = 1; i < len; i++) {
+        table[i] = is_free_place(old[i]) ? NULL : old[i];
+    }
+    for (uint32_t i = len; i < loop->actives_len; i++) {
+        if (is_free_place(old[i])) {
+            continue;
+        }
+        if (*old[i] != i) {
+            xev__actives_lost(old[i]);
+        }
+        while (table[to] != NULL) {
+            to++;
+        }
+        assert(to < len);
+        table[to] = old[i];
+        *old[i] = to;
+    }
+    table[0] = free_place(XEV__NO_PLACE);
+    loop->actives_free = XEV__NO_PLACE;
+    for (uint32_t i = len; i-- > 1;) {
+        if (table[i] == NULL) {
+            table[i] = free_place(loop->actives_free);
+            loop->actives_free = i;
+        }
+    }
+    xev__free(&loop->options.allocator, old, loop->actives_len * sizeof *old);
+    set_table(loop, table, len);
+}
+
+static enum xev__trim trim_actives(xev_loop *loop, struct xev__trimmer *t) {
+    uint32_t peak = loop->actives_peak, len = FIRST_LEN;
+    (void)t;
+    peak = loop->actives_used > peak ? loop->actives_used : peak;
+    loop->actives_peak = loop->actives_used;
+    while (len / 4 < peak) {
+        len *= 2;
+    }
+    xev__starts_trim(loop, peak);
+    if (len <= loop->actives_len / 2) {
+        uint32_t **table =
+            xev__alloc_zeroed(&loop->options.allocator, len * sizeof *table, _Alignof(max_align_t));
+        if (table != NULL) {
+            move_table(loop, table, len);
+        }
+    }
+    return loop->actives_used < loop->actives_low ? XEV__TRIM_LATER : XEV__TRIM_DONE;
 }
 
 int xev__actives_init(xev_loop *loop) {
@@ -115,6 +177,8 @@ int xev__actives_init(xev_loop *loop) {
     if (loop->actives_free == XEV__NO_PLACE) {
         return XEV_ENOMEM;
     }
+    loop->actives_trimmer.trim = trim_actives;
+    xev__trimmer_add(loop, &loop->actives_trimmer);
     loops_put(loop);
     return 0;
 }

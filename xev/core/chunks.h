@@ -19,18 +19,6 @@
 
 /* ---- trim.c ---- */
 
-enum xev__trim {
-    XEV__TRIM_DONE,  /* until xev__trim_soon is called again */
-    XEV__TRIM_LATER, /* call again when this is a second ago */
-    XEV__TRIM_MORE,  /* call again soon: the next piece */
-};
-
-struct xev__trimmer {
-    struct xev__trimmer *next;
-    uint64_t due_ns; /* 0: nothing is due */
-    enum xev__trim (*trim)(xev_loop *loop, struct xev__trimmer *t);
-};
-
 /* t, whose trim is set, stays at its address until the loop ends. */
 void xev__trimmer_add(xev_loop *loop, struct xev__trimmer *t);
 /* There may be something to give back. */

@@ -58,7 +58,7 @@ bool xev__begin(const char *call, xev_loop *loop, xev_completion *c, enum xev__o
     if (xev__forked(loop)) {
         xev__misuse(call, "the loop was made before fork(): the child needs its own", loop);
     }
-    if (xev__actives_have(loop, c, c->place)) { /* c's memory may hold anything */
+    if (xev__actives_have(loop, &c->place)) { /* c's memory may hold anything */
         xev__misuse_active(call, c);
     }
 #if !defined(NDEBUG)
@@ -72,7 +72,7 @@ bool xev__begin(const char *call, xev_loop *loop, xev_completion *c, enum xev__o
     c->callback = cb;
     c->loop = loop;
     c->at.link.next = c->at.link.prev = c->at.link.cancels = NULL;
-    c->place = xev__actives_put(loop, c);
+    xev__actives_put(loop, &c->place);
     c->op = (uint8_t)op;
     c->state = XEV__QUEUED;
     c->flags = 0;
@@ -402,7 +402,7 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
 #if !defined(NDEBUG)
     struct xev__start start = xev__starts_take(loop, c);
 #endif
-    xev__actives_take(loop, c, c->place);
+    xev__actives_take(loop, c, &c->place);
     assert(loop->active > 0);
     c->state = XEV__DEAD;
     c->flags &= XEV__F_INTERNAL | XEV__F_STREAM; /* for the call */

@@ -300,6 +300,8 @@ struct xev__start {
 };
 void xev__starts_init(xev_loop *loop);
 void xev__starts_free(xev_loop *loop);
+/* No more than peak were needed lately: the table may become smaller. */
+void xev__starts_trim(xev_loop *loop, uint32_t peak);
 /* xev__misuse: c is active already, and what with. */
 _Noreturn void xev__misuse_active(const char *call, const xev_completion *c);
 #if defined(NDEBUG)
@@ -454,29 +456,33 @@ uint32_t xev__actives_grow(xev_loop *loop);
 /* An active completion or request is not where it was put. */
 _Noreturn void xev__actives_lost(const void *what);
 
-/* Whether what is active in the loop. place is what its memory says, which may be anything. */
-static inline bool xev__actives_have(const xev_loop *loop, const void *what, uint32_t place) {
-    return place < loop->actives_len && loop->actives[place] == what;
+/* Whether a completion or request is active in the loop. place: in its memory, which may hold
+ * anything. */
+static inline bool xev__actives_have(const xev_loop *loop, const uint32_t *place) {
+    return *place < loop->actives_len && loop->actives[*place] == place;
 }
 
-/* The place of what, active from now on. */
-static inline uint32_t xev__actives_put(xev_loop *loop, const void *what) {
-    uint32_t place = loop->actives_free;
-    if (place == XEV__NO_PLACE && (place = xev__actives_grow(loop)) == XEV__NO_PLACE) {
+/* It is active from now on. The loop may change *place until it is taken. */
+static inline void xev__actives_put(xev_loop *loop, uint32_t *place) {
+    uint32_t at = loop->actives_free;
+    *place = at;
+    if (at == XEV__NO_PLACE && (*place = at = xev__actives_grow(loop)) == XEV__NO_PLACE) {
         loop->actives_missing++;
-        return place;
+        return;
     }
-    assert(place < loop->actives_len);
-    loop->actives_free = (uint32_t)((uintptr_t)loop->actives[place] >> 1);
-    loop->actives[place] = what;
-    return place;
+    assert(at < loop->actives_len);
+    loop->actives_free = (uint32_t)((uintptr_t)loop->actives[at] >> 1);
+    loop->actives[at] = place;
+    loop->actives_used++;
 }
 
-static inline void xev__actives_take(xev_loop *loop, const void *what, uint32_t place) {
-    if (xev__actives_have(loop, what, place)) {
-        loop->actives[place] = (const void *)((uintptr_t)loop->actives_free << 1 | 1);
-        loop->actives_free = place;
-    } else if (place == XEV__NO_PLACE && loop->actives_missing > 0) {
+/* what, whose place it is, is not active any more. */
+static inline void xev__actives_take(xev_loop *loop, const void *what, const uint32_t *place) {
+    if (xev__actives_have(loop, place)) {
+        loop->actives[*place] = (uint32_t *)((uintptr_t)loop->actives_free << 1 | 1);
+        loop->actives_free = *place;
+        loop->actives_used--;
+    } else if (*place == XEV__NO_PLACE && loop->actives_missing > 0) {
         loop->actives_missing--;
     } else {
         xev__actives_lost(what);
@@ -486,7 +492,7 @@ static inline void xev__actives_take(xev_loop *loop, const void *what, uint32_t 
 /* Whether c is active in loop. c may be memory with anything in it, as long as all that is active
  * found its place. */
 static inline bool xev__is_active(const xev_loop *loop, const xev_completion *c) {
-    return xev__actives_have(loop, c, c->place) ||
+    return xev__actives_have(loop, &c->place) ||
            (loop->actives_missing > 0 && c->place == XEV__NO_PLACE && c->loop == loop &&
             c->state != XEV__DEAD);
 }

@@ -243,6 +243,9 @@ static void call_hooks(xev_loop *loop, xev_hook_when when) {
 
 static int run_turn(xev_loop *loop, bool block) {
     xev__count(&loop->count.turns, 1);
+    if (loop->actives_used > loop->actives_peak) {
+        loop->actives_peak = loop->actives_used;
+    }
     call_hooks(loop, XEV_HOOK_BEFORE_POLL);
     call_hooks(loop, XEV_HOOK_FLUSH);
     int rc = 0;
@@ -282,6 +285,9 @@ static int run_turn(xev_loop *loop, bool block) {
         xev__run_tries(loop);
     }
     call_hooks(loop, XEV_HOOK_AFTER_POLL);
+    if (loop->actives_used < loop->actives_low) {
+        xev__trim_soon(loop, &loop->actives_trimmer);
+    }
     if (loop->fds->empty_chunks > 2) {
         xev__fds_trim(loop->fds);
     }

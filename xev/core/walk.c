@@ -302,12 +302,17 @@ void xev__forget_everything(xev_loop *loop) {
 #if defined(NDEBUG)
 void xev__starts_init(xev_loop *loop) { (void)loop; }
 void xev__starts_free(xev_loop *loop) { (void)loop; }
+void xev__starts_trim(xev_loop *loop, uint32_t peak) {
+    (void)loop;
+    (void)peak;
+}
 #else
 
 _Thread_local const void *xev__call_from;
 
 /* A hash table with open addressing and linear probing, at most half full. A start for which there
  * is no memory is not recorded. */
+#define STARTS_MIN 512u
 struct xev__starts {
     struct xev__start *slots;
     uint32_t len, used;
@@ -325,30 +330,47 @@ static uint32_t find_slot(const struct xev__starts *t, const xev_completion *c) 
     return i;
 }
 
+static bool resize_starts(xev_loop *loop, uint32_t len) {
+    const xev_allocator *a = &loop->options.allocator;
+    struct xev__starts *t = loop->starts, resized = {.len = len};
+    size_t slot = sizeof *t->slots;
+    assert(t->used < len);
+    resized.slots = xev__alloc_zeroed(a, len * slot, _Alignof(max_align_t));
+    if (resized.slots == NULL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < t->len; i++) {
+        if (t->slots[i].c != NULL) {
+            resized.slots[find_slot(&resized, t->slots[i].c)] = t->slots[i];
+            resized.used++;
+        }
+    }
+    xev__free(a, t->slots, t->len * slot);
+    *t = resized;
+    return true;
+}
+
 static bool make_starts_room(xev_loop *loop) {
     const xev_allocator *a = &loop->options.allocator;
     if (loop->starts == NULL) {
         loop->starts = xev__alloc_zeroed(a, sizeof *loop->starts, _Alignof(max_align_t));
     }
-    struct xev__starts *t = loop->starts;
+    const struct xev__starts *t = loop->starts;
     if (t == NULL || t->used < t->len / 2) {
         return t != NULL;
     }
-    struct xev__starts larger = {.len = t->len != 0 ? 2 * t->len : 64};
-    size_t slot = sizeof *t->slots;
-    larger.slots = xev__alloc_zeroed(a, larger.len * slot, _Alignof(max_align_t));
-    if (larger.slots == NULL) {
-        return false;
+    return resize_starts(loop, t->len != 0 ? 2 * t->len : STARTS_MIN);
+}
+
+void xev__starts_trim(xev_loop *loop, uint32_t peak) {
+    const struct xev__starts *t = loop->starts;
+    uint32_t len = STARTS_MIN;
+    while (len / 8 < peak) {
+        len *= 2;
     }
-    for (uint32_t i = 0; i < t->len; i++) {
-        if (t->slots[i].c != NULL) {
-            larger.slots[find_slot(&larger, t->slots[i].c)] = t->slots[i];
-            larger.used++;
-        }
+    if (t != NULL && len <= t->len / 2) {
+        (void)resize_starts(loop, len);
     }
-    xev__free(a, t->slots, t->len * slot);
-    *t = larger;
-    return true;
 }
 
 void xev__starts_init(xev_loop *loop) { (void)make_starts_room(loop); }

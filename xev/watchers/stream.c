@@ -20,7 +20,7 @@ static xev_cb_action on_stream_sent(xev_loop *loop, xev_completion *c, int resul
 
 /* Whether r is in the queue. r's memory may hold anything, as for xev__is_active. */
 static bool is_queued(const xev_stream *s, const xev_write_req *r) {
-    return xev__actives_have(s->loop, r, r->place) ||
+    return xev__actives_have(s->loop, &r->place) ||
            (s->loop->actives_missing > 0 && r->place == XEV__NO_PLACE && r->queued);
 }
 
@@ -215,7 +215,7 @@ static void send_next(xev_stream *s) {
 
 /* r is over: report it. From its callback on its memory is the caller's. */
 static void finish_request(xev_stream *s, xev_write_req *r, int result) {
-    xev__actives_take(s->loop, r, r->place);
+    xev__actives_take(s->loop, r, &r->place);
     assert(r->queued && r->callback != NULL);
     r->queued = false;
     xev__count(&s->loop->count.callbacks, 1);
@@ -340,16 +340,16 @@ static xev_cb_action on_stream_sent(xev_loop *loop, xev_completion *c, int resul
 static void enqueue(const char *call, xev_stream *s, xev_write_req *req, enum request_kind kind,
                     const void *buf, size_t len_bytes, void *userdata, xev_write_cb cb) {
     xev__check_thread(call, s->loop);
-    if (xev__actives_have(s->loop, req, req->place)) {
+    if (xev__actives_have(s->loop, &req->place)) {
         xev__misuse(call, "the request is queued already", req);
     }
     *req = (xev_write_req){.buf = buf,
                            .len_bytes = (uint32_t)len_bytes,
                            .kind = (uint8_t)kind,
-                           .place = xev__actives_put(s->loop, req),
                            .queued = true,
                            .userdata = userdata,
                            .callback = cb};
+    xev__actives_put(s->loop, &req->place);
     s->queued_bytes += len_bytes;
     assert(s->queued_bytes >= len_bytes && (s->head == NULL) == (s->tail == NULL));
     s->full |= s->queued_bytes > s->high_bytes;
