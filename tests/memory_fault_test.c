@@ -98,7 +98,7 @@ TEST_TIMEOUT(init_without_memory_says_so_or_does_without, 60) {
 
 /* ---- growth ---- */
 
-enum { FDS = 100, PER_FD = 3 };
+enum { FDS = 100, PER_FD = 24 };
 
 static int plain_dup(int fd) {
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 64);
@@ -327,7 +327,7 @@ TEST(a_close_that_found_no_room_and_lingers_is_the_only_one) {
 
 /* What it waits for comes back, and then it finds no memory to go on with. */
 TEST(an_accept_that_waits_for_descriptors_outlasts_a_lack_of_memory) {
-    enum { OTHERS = 256 }; /* as many operations as there is room for at first, with the accept */
+    enum { OTHERS = 2048 }; /* as many operations as there is room for at first, with the accept */
     static struct op others[OTHERS];
     struct net n;
     struct op accepted;

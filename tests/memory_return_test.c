@@ -171,26 +171,26 @@ TEST_TIMEOUT(connections_that_stay_are_served_while_memory_goes_back, 60) {
 
 /* ---- operations ---- */
 
-enum { TIMERS = 40000, LAST = 20 };
+enum { OPS_MOST = 40000, LAST = 20 };
 
-static struct op timers[TIMERS], cancels[TIMERS];
+static struct op ops[OPS_MOST], cancels[OPS_MOST];
 
 static void start_timers(struct net *n) {
-    for (int i = 0; i < TIMERS; i++) {
-        op_new(&timers[i], n);
-        xev_timer_run(NULL, &n->loop, &timers[i].c, 3600000, &timers[i], op_called);
+    for (int i = 0; i < OPS_MOST; i++) {
+        op_new(&ops[i], n);
+        xev_timer_run(NULL, &n->loop, &ops[i].c, 3600000, &ops[i], op_called);
     }
 }
 
 static void cancel_timers(struct net *n, int from, int to) {
     for (int i = from; i < to; i++) {
         op_new(&cancels[i], n);
-        xev_cancel(&n->loop, &timers[i].c, &cancels[i].c, &cancels[i], op_called);
+        xev_cancel(&n->loop, &ops[i].c, &cancels[i].c, &cancels[i], op_called);
     }
     for (int i = from; i < to; i++) {
         run_op(&cancels[i]);
         CHECK_EQ(cancels[i].result, 0);
-        CHECK_EQ(timers[i].result, XEV_ECANCELED);
+        CHECK_EQ(ops[i].result, XEV_ECANCELED);
     }
 }
 
@@ -217,14 +217,14 @@ TEST_TIMEOUT(operations_that_stay_are_found_in_a_smaller_table, 60) {
     for (int i = 0; i < LAST; i++) {
         xev_stream_write(&stream, &requests[i], much, sizeof much, &results[i], written);
     }
-    cancel_timers(&s.net, 0, TIMERS - LAST);
+    cancel_timers(&s.net, 0, OPS_MOST - LAST);
     run_down_to(&s, before + KEPT_BYTES);
     check_walk(&s.net.loop);
     for (int i = 0; i < LAST; i++) {
-        CHECK_EQ(xev_completion_state(&timers[TIMERS - 1 - i].c), XEV_COMPLETION_ACTIVE);
+        CHECK_EQ(xev_completion_state(&ops[OPS_MOST - 1 - i].c), XEV_COMPLETION_ACTIVE);
         CHECK_EQ(results[i], 0);
     }
-    cancel_timers(&s.net, TIMERS - LAST, TIMERS);
+    cancel_timers(&s.net, OPS_MOST - LAST, OPS_MOST);
     CHECK_EQ(close(fd[1]), 0);
     for (int i = 0; i < LAST; i++) {
         while (results[i] == 0) {
@@ -242,13 +242,38 @@ TEST_TIMEOUT(memory_that_is_refused_to_a_smaller_table_loses_nothing, 60) {
     int64_t before = held_bytes();
     start_timers(&s.net);
     inject_plan(1, INJECT_FROM_THERE_ON);
-    cancel_timers(&s.net, 0, TIMERS - LAST);
+    cancel_timers(&s.net, 0, OPS_MOST - LAST);
     while (atomic_load(&inject.hits) < 2) {
         CHECK_EQ(xev_loop_run(&s.net.loop, XEV_RUN_ONCE), 0);
     }
     check_walk(&s.net.loop);
     inject_arm(false);
     run_down_to(&s, before + KEPT_BYTES);
-    cancel_timers(&s.net, TIMERS - LAST, TIMERS);
+    cancel_timers(&s.net, OPS_MOST - LAST, OPS_MOST);
+    server_close(&s);
+}
+
+TEST_TIMEOUT(operations_in_the_kernel_have_given_their_memory_back, 60) {
+    struct server s;
+    int pair[2];
+    server_open(&s);
+    int64_t before = held_bytes();
+    for (int round = 0; round < 2; round++) {
+        local_pair(pair);
+        for (int i = 0; i < OPS_MOST; i++) {
+            op_new(&ops[i], &s.net);
+            xev_fd_poll(pair[0], &s.net.loop, &ops[i].c, XEV_POLL_IN, &ops[i], op_called);
+        }
+        CHECK_EQ(xev_loop_run(&s.net.loop, XEV_RUN_NO_WAIT), 0);
+        CHECK_GT(held_bytes(), before + KEPT_BYTES);
+        plain_send(pair[1], "x", 1);
+        for (int i = 0; i < OPS_MOST; i++) {
+            run_op(&ops[i]);
+            CHECK_EQ(ops[i].result, XEV_POLL_IN);
+        }
+        close_fd(&s.net, pair[0]);
+        CHECK_EQ(close(pair[1]), 0);
+        run_down_to(&s, before + 150 * 1024);
+    }
     server_close(&s);
 }

@@ -19,50 +19,37 @@
 
 /* ---- slots ---- */
 
-static uint32_t slot_new(xev_loop *loop, xev_completion *c) {
-    struct xev__uring *u = loop->backend;
-    if (u->free_slot == XEV__URING_NONE) {
-        uint32_t len = u->slots_len != 0 ? u->slots_len * 2 : 256;
-        struct xev__uring_slot *p = u->slots;
-        p = xev__grow(&loop->options.allocator, p, u->slots_len * sizeof *p, len * sizeof *p);
-        if (p == NULL) {
-            return XEV__URING_NONE;
-        }
-        u->slots = p;
-        for (uint32_t i = len; i-- > u->slots_len;) {
-            p[i] = (struct xev__uring_slot){.next = u->free_slot};
-            u->free_slot = i;
-        }
-        u->slots_len = len;
+static uint32_t slot_new(struct xev__uring *u, xev_completion *c) {
+    uint32_t i = xev__chunks_take(&u->slots);
+    if (i != XEV__CHUNKS_NONE) {
+        struct xev__uring_slot *s = xev__uring_slot(u, i);
+        assert(s->c == NULL && !s->waiting);
+        *s = (struct xev__uring_slot){.c = c, .gen = s->gen};
     }
-    uint32_t i = u->free_slot;
-    assert(i < u->slots_len && u->slots[i].c == NULL && !u->slots[i].waiting);
-    u->free_slot = u->slots[i].next;
-    u->slots[i] = (struct xev__uring_slot){.c = c, .gen = u->slots[i].gen};
     return i;
 }
 
 /* A slot in the list of waiting slots becomes free when it leaves the list. */
 static void slot_free(struct xev__uring *u, uint32_t i) {
-    struct xev__uring_slot *s = &u->slots[i];
-    assert(i < u->slots_len && s->c != NULL);
+    struct xev__uring_slot *s = xev__uring_slot(u, i);
+    assert(s->c != NULL);
     s->c = NULL;
     s->gen++;
     if (!s->waiting) {
-        s->next = u->free_slot;
-        u->free_slot = i;
+        xev__chunks_give(&u->slots, i);
     }
 }
 
 static void slot_wait(struct xev__uring *u, uint32_t i) {
-    if (u->slots[i].waiting) {
+    struct xev__uring_slot *s = xev__uring_slot(u, i);
+    if (s->waiting) {
         return;
     }
     assert((u->wait_head == XEV__URING_NONE) == (u->wait_tail == XEV__URING_NONE));
-    u->slots[i].waiting = true;
-    u->slots[i].next = XEV__URING_NONE;
+    s->waiting = true;
+    s->next = XEV__URING_NONE;
     if (u->wait_tail != XEV__URING_NONE) {
-        u->slots[u->wait_tail].next = i;
+        xev__uring_slot(u, u->wait_tail)->next = i;
     } else {
         u->wait_head = i;
     }
@@ -79,7 +66,7 @@ static void request_or_wait(struct xev__uring *u, uint32_t i) {
 static void make_waiting_requests(struct xev__uring *u) {
     while (u->wait_head != XEV__URING_NONE) {
         uint32_t i = u->wait_head;
-        struct xev__uring_slot *s = &u->slots[i];
+        struct xev__uring_slot *s = xev__uring_slot(u, i);
         assert(s->waiting);
         if (s->c != NULL && !xev__uring_request(u, i)) {
             return;
@@ -90,8 +77,7 @@ static void make_waiting_requests(struct xev__uring *u) {
         }
         s->waiting = false;
         if (s->c == NULL) {
-            s->next = u->free_slot;
-            u->free_slot = i;
+            xev__chunks_give(&u->slots, i);
         }
     }
 }
@@ -188,8 +174,8 @@ static void uring_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
             c->flags |= XEV__F_POLLED;
         }
     }
-    c->slot = slot_new(loop, c);
-    if (c->slot == XEV__URING_NONE) {
+    c->slot = slot_new(u, c);
+    if (c->slot == XEV__CHUNKS_NONE) {
         if (xev__accept_outlasts(c, XEV_ENOMEM)) {
             xev__fds_pause(loop, xev__fds_find(loop->fds, c->fd), c);
         } else {
@@ -203,8 +189,8 @@ static void uring_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
 static void uring_cancel(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     struct xev__uring *u = loop->backend;
     (void)e;
-    assert(c->slot < u->slots_len && u->slots[c->slot].c == c);
-    if (!u->slots[c->slot].submitted) {
+    assert(xev__uring_slot(u, c->slot)->c == c);
+    if (!xev__uring_slot(u, c->slot)->submitted) {
         slot_free(u, c->slot); /* it leaves the list later */
         xev__pend(loop, c, XEV_ECANCELED);
         return;
@@ -362,7 +348,7 @@ static void poll_ended(xev_loop *loop, xev_completion *c, int res, int found) {
  * asked for has come. */
 static void on_poll(xev_loop *loop, uint32_t i, int res, bool more) {
     struct xev__uring *u = loop->backend;
-    xev_completion *c = u->slots[i].c;
+    xev_completion *c = xev__uring_slot(u, i)->c;
     assert(c->op == XEV__OP_POLL && c->slot == i);
     int found = res > 0 ? (int)xev__os_poll_result((uint32_t)res, c->arg.io.aux) : 0;
     if (!more) {
@@ -381,7 +367,7 @@ static void on_poll(xev_loop *loop, uint32_t i, int res, bool more) {
 
 static void on_operation(xev_loop *loop, uint32_t i, int res, uint32_t cqe_flags) {
     struct xev__uring *u = loop->backend;
-    xev_completion *c = u->slots[i].c;
+    xev_completion *c = xev__uring_slot(u, i)->c;
     xev__count(&loop->count.events, 1);
     bool more = (cqe_flags & IORING_CQE_F_MORE) != 0;
     uint32_t buffer = XEV__URING_NONE;
@@ -389,7 +375,7 @@ static void on_operation(xev_loop *loop, uint32_t i, int res, uint32_t cqe_flags
         on_poll(loop, i, res, more);
         return;
     }
-    assert(c->slot == i && u->slots[i].submitted);
+    assert(c->slot == i && xev__uring_slot(u, i)->submitted);
     assert(c->op != XEV__OP_ACCEPT || u->accepts_left > 0); /* deliver_events bounds the batch */
     u->accepts_left -= c->op == XEV__OP_ACCEPT;
     if ((cqe_flags & IORING_CQE_F_BUFFER) != 0) {
@@ -474,8 +460,8 @@ static void on_event(xev_loop *loop, uint64_t data, int res, uint32_t cqe_flags)
         }
         return;
     }
-    if (i >= u->slots_len || u->slots[i].c == NULL ||
-        (u->slots[i].gen & XEV__URING_GEN_MASK) != gen) {
+    if (!xev__chunks_have(&u->slots, i) || xev__uring_slot(u, i)->c == NULL ||
+        (xev__uring_slot(u, i)->gen & XEV__URING_GEN_MASK) != gen) {
         return; /* the operation has ended already */
     }
     if (kind == XEV__URING_OP) {
@@ -483,7 +469,7 @@ static void on_event(xev_loop *loop, uint64_t data, int res, uint32_t cqe_flags)
     } else if (res == XEV_EALREADY) {
         /* A kernel thread carries out the operation. It was told to stop, but may not do so for
          * long. */
-        u->stuck = u->slots[i].stuck = true;
+        u->stuck = xev__uring_slot(u, i)->stuck = true;
         u->stuck_until_ns = xev__os_now_ns() + LOOK_AGAIN_NS;
     } else if (res < 0) {
         /* The kernel did not find the operation, which was passing from one of its lists to
@@ -501,10 +487,10 @@ static uint64_t cancel_stuck(struct xev__uring *u, uint64_t timeout_ns) {
         return timeout_ns < u->stuck_until_ns - now ? timeout_ns : u->stuck_until_ns - now;
     }
     u->stuck = false;
-    for (uint32_t i = 0; i < u->slots_len; i++) {
-        bool stuck = u->slots[i].stuck;
-        u->slots[i].stuck = false;
-        if (stuck && u->slots[i].c != NULL) {
+    for (uint32_t i = 0; i < xev__chunks_end(&u->slots); i++) {
+        struct xev__uring_slot *s = xev__chunks_have(&u->slots, i) ? xev__uring_slot(u, i) : NULL;
+        if (s != NULL && s->stuck && s->c != NULL) {
+            s->stuck = false;
             request_or_wait(u, i);
         }
     }
@@ -732,8 +718,8 @@ static void uring_abandon(xev_loop *loop) {
     do {
         deliver_events(loop);
     } while (io_uring_cq_ready(&u->ring) > 0);
-    for (uint32_t i = 0; i < u->slots_len; i++) {
-        xev_completion *c = u->slots[i].c;
+    for (uint32_t i = 0; i < xev__chunks_end(&u->slots); i++) {
+        xev_completion *c = xev__chunks_have(&u->slots, i) ? xev__uring_slot(u, i)->c : NULL;
         if (c != NULL) {
             slot_free(u, i);
             xev__finish(loop, c, XEV_ECANCELED, false);

@@ -31,7 +31,7 @@ enum xev__uring_kind { XEV__URING_OP = 0, XEV__URING_CANCEL = 1, XEV__URING_WAKE
 struct xev__uring_slot {
     xev_completion *c; /* NULL: the slot is free, or it will be when it leaves the list */
     uint32_t gen;
-    uint32_t next;  /* free list, or list of waiting slots */
+    uint32_t next;  /* free slot, or in the list of waiting slots */
     bool waiting;   /* in the list: a submission is to be made for the slot */
     bool submitted; /* the kernel has the operation: the next submission is its cancel */
     bool headed;    /* the kernel writes a header in front of each datagram */
@@ -57,8 +57,7 @@ struct xev__uring {
     /* host is an epoll descriptor that a foreign event loop may wait for. It watches wake and
      * ring_signal, the eventfd that the ring signals. XEV_INVALID_FD until the program asks. */
     xev_fd host, ring_signal;
-    struct xev__uring_slot *slots;
-    uint32_t slots_len, free_slot;
+    struct xev__chunks slots;
     uint32_t wait_head, wait_tail;
     /* One message header per place in the submission queue, for vectored operations on sockets. The
      * kernel has copied the header (SUBMIT_STABLE) by the time the place is free again. */
@@ -74,6 +73,10 @@ static inline bool xev__uring_has(const struct xev__uring *u, uint32_t feature) 
 static inline bool xev__uring_is_foreign(const xev_loop *loop) {
     const struct xev__uring *u = loop->backend;
     return u->foreign || xev__forked(loop) || (u->owner != 0 && u->owner != xev__os_thread_id());
+}
+
+static inline struct xev__uring_slot *xev__uring_slot(const struct xev__uring *u, uint32_t i) {
+    return xev__chunks_item(&u->slots, i, sizeof(struct xev__uring_slot));
 }
 
 /* ---- io_uring.c ---- */

@@ -12,8 +12,7 @@
 #include "xev/watchers/watchers.h"
 
 static uint64_t user_data_of(const struct xev__uring *u, enum xev__uring_kind kind, uint32_t slot) {
-    assert(slot < u->slots_len);
-    uint64_t gen = u->slots[slot].gen & XEV__URING_GEN_MASK;
+    uint64_t gen = xev__uring_slot(u, slot)->gen & XEV__URING_GEN_MASK;
     return (uint64_t)kind << 62 | gen << 32 | slot;
 }
 
@@ -63,7 +62,7 @@ static void prepare_udp_recv(struct xev__uring *u, struct io_uring_sqe *sqe, xev
     }
     bool multishot =
         (c->flags & XEV__F_ONE_SHOT) == 0 && xev__uring_has(u, XEV_FEATURE_MULTISHOT_RECV);
-    u->slots[c->slot].headed = multishot;
+    xev__uring_slot(u, c->slot)->headed = multishot;
     /* A multishot receive is given no length: the kernel fills a whole buffer, beginning with its
      * header. */
     xev__os_udp_prepare_recv(d, NULL, multishot ? 0 : xev__udp_room(c->loop));
@@ -88,7 +87,7 @@ int xev__uring_datagram_arrived(xev_loop *loop, uint32_t i, xev_completion *c, u
         return res;
     }
     uint8_t *data = buffer != XEV__URING_NONE ? xev__buffers_at(loop->buffers, buffer) : NULL;
-    if (!u->slots[i].headed || data == NULL || res < XEV_DATAGRAM_OVERHEAD) {
+    if (!xev__uring_slot(u, i)->headed || data == NULL || res < XEV_DATAGRAM_OVERHEAD) {
         d->buf = res > 0 ? data : NULL;
         xev__os_udp_received(d, (uint32_t)res);
         return res;
@@ -183,7 +182,7 @@ bool xev__uring_request(struct xev__uring *u, uint32_t i) {
     if (sqe == NULL) {
         return false;
     }
-    struct xev__uring_slot *s = &u->slots[i];
+    struct xev__uring_slot *s = xev__uring_slot(u, i);
     assert(s->c != NULL && s->c->slot == i);
     if (s->submitted) {
         io_uring_prep_cancel64(sqe, user_data_of(u, XEV__URING_OP, i), 0);

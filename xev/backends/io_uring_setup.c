@@ -180,7 +180,7 @@ int xev__uring_init(xev_loop *loop, char *why, size_t why_len) {
     }
     u->features = XEV_FEATURE_ALL & ~loop->options.disable;
     u->host = u->ring_signal = XEV_INVALID_FD;
-    u->free_slot = u->wait_head = u->wait_tail = XEV__URING_NONE;
+    u->wait_head = u->wait_tail = XEV__URING_NONE;
     int rc = create_ring(loop, u);
     if (rc == XEV_ENOMEM && memory_is_limited()) {
         rc = XEV_ENOLOCKMEM;
@@ -207,6 +207,14 @@ int xev__uring_init(xev_loop *loop, char *why, size_t why_len) {
         destroy_ring(u);
         return uring_failed(loop, u, XEV_ENOMEM, "state", why, why_len);
     }
+    u->slots = (struct xev__chunks){
+        .loop = loop,
+        .item_bytes = sizeof(struct xev__uring_slot),
+        .alignment = _Alignof(struct xev__uring_slot),
+        .link_at = offsetof(struct xev__uring_slot, next),
+        .gen_at = offsetof(struct xev__uring_slot, gen),
+    };
+    xev__chunks_init(&u->slots);
     loop->backend = u;
     if (xev__uring_has(u, XEV_FEATURE_BUFFER_RING)) {
         create_buffer_ring(loop, u);
@@ -255,6 +263,6 @@ void xev__uring_deinit(xev_loop *loop) {
     const xev_allocator *a = &loop->options.allocator;
     xev__free(a, u->buffers, buffer_ring_bytes(loop));
     xev__free(a, u->headers, headers_bytes);
-    xev__free(a, u->slots, u->slots_len * sizeof *u->slots);
+    xev__chunks_free(&u->slots);
     xev__free(a, u, sizeof *u);
 }

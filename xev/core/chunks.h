@@ -79,6 +79,13 @@ static inline void *xev__chunks_at(const struct xev__chunks *s, uint32_t number)
     return s->chunks[number >> s->shift].items + at * s->item_bytes;
 }
 
+/* The same, where the compiler knows the size. */
+static inline void *xev__chunks_item(const struct xev__chunks *s, uint32_t number, size_t bytes) {
+    const uint32_t shift = xev__chunk_shift(bytes);
+    assert(bytes == s->item_bytes && number >> shift < s->chunks_len);
+    return s->chunks[number >> shift].items + (number & ((1u << shift) - 1)) * bytes;
+}
+
 /* Whether the number has an item, taken or free. */
 static inline bool xev__chunks_have(const struct xev__chunks *s, uint32_t number) {
     uint32_t chunk = number >> s->shift;
