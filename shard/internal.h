@@ -37,7 +37,8 @@ enum xev__command {
 
 struct xev_shard {
     /* The mailbox, which all threads write. */
-    xev_mpsc mail;
+    xev_mpsc mail, urgent;
+    uint32_t urgent_depth;  /* atomic: urgent messages accepted and not yet taken out */
     uint32_t depth;         /* atomic: messages accepted and not yet handled; top bit: closed */
     xev_watcher mail_async; /* notified when a message was pushed */
 
@@ -158,6 +159,10 @@ void xev__mailbox_close(xev_shard *s);
 /* Send messages[i] to shard i, to all shards or to none. 0 or a code. */
 int xev__send_to_all(struct xev__runtime *rt, xev_message *messages, xev_message_fn handler,
                      void *arg);
+/* Nothing is in its queues. Own thread. */
+static inline bool xev__mailbox_empty(const xev_shard *s) {
+    return xev_mpsc_empty(&s->mail) && xev_mpsc_empty(&s->urgent);
+}
 /* Messages accepted and not yet handled. */
 uint32_t xev__mailbox_depth(const xev_shard *s);
 /* As xev_shard_submit_to, of a request whose handler, reply and arg are set. beyond: also where the

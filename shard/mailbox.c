@@ -1,5 +1,8 @@
 /* Mailboxes: messages, requests and replies between shards.
  *
+ * A mailbox is two queues. Urgent messages have one of their own, which is looked at before each
+ * message of the other one; after URGENT_IN_A_ROW of them an ordinary message has its turn.
+ *
  * A message takes one credit of the receiving shard's mailbox, in the sending call. The credit is
  * given back when the message's handler, and the handlers of the messages delivered with it, have
  * returned. The credits that are taken (depth) therefore also tell the runtime whether a message is
@@ -11,6 +14,8 @@
 
 #include "mpsc/handoff.h"
 #include "shard/internal.h"
+
+#define URGENT_IN_A_ROW 16u
 
 /* A counter has one writer, its shard, and readers on other threads. */
 static void count_up(uint64_t *counter, uint64_t n) {
@@ -115,6 +120,24 @@ void xev__mailbox_flush(xev_shard *s) {
     }
 }
 
+/* The next message: urgent ones first, unless *in_a_row of them were handled since the last
+ * ordinary one and there is one of those. NULL: none that can be reached. */
+static xev_mpsc_node *next_message(xev_shard *s, uint32_t *in_a_row) {
+    xev_mpsc_node *node = *in_a_row < URGENT_IN_A_ROW ? xev_mpsc_pop(&s->urgent) : NULL;
+    if (node != NULL) {
+        ++*in_a_row;
+        return node;
+    }
+    node = xev_mpsc_pop(&s->mail);
+    if (node != NULL || *in_a_row < URGENT_IN_A_ROW) {
+        *in_a_row = 0;
+        return node;
+    }
+    node = xev_mpsc_pop(&s->urgent);
+    *in_a_row = node != NULL;
+    return node;
+}
+
 static void deliver_reply(xev_shard *self, xev_message *m, void *arg) {
     xev_request *r = (xev_request *)(void *)((char *)m - offsetof(xev_request, message));
     assert(self->replies_due > 0 && xev__current_shard == self);
@@ -162,10 +185,13 @@ int xev__await_room(xev_shard *to, xev_request *r, void *arg, xev_reply_fn reply
 }
 
 void xev__mailbox_deliver(xev_shard *s, uint32_t limit) {
-    uint32_t n = 0, replies = 0;
+    uint32_t n = 0, replies = 0, in_a_row = 0;
     xev_mpsc_node *node;
     assert(xev__current_shard == s);
-    while (n < limit && (node = xev_mpsc_pop(&s->mail)) != NULL) {
+    while (n < limit && (node = next_message(s, &in_a_row)) != NULL) {
+        if (in_a_row > 0) {
+            (void)ck_pr_faa_32(&s->urgent_depth, 0u - 1u);
+        }
         if (n++ == 0) {
             xev__shard_busy(s); /* before the coordinator can see that the credits are back */
         }
@@ -192,7 +218,7 @@ static xev_cb_action on_mail(xev_loop *loop, xev_completion *c, int result, void
         return XEV_DISARM;
     }
     xev__mailbox_deliver(s, XEV__MESSAGES_PER_TURN);
-    if (!xev_mpsc_empty(&s->mail)) {
+    if (!xev__mailbox_empty(s)) {
         (void)xev_async_notify(&s->mail_async); /* the others after this turn's I/O and timers */
     }
     return XEV_REARM;
@@ -216,7 +242,7 @@ void xev__mailbox_close(xev_shard *s) {
     ck_pr_fence_memory();
     /* A thread that has a credit is about to push its message, which is then handled as well. The
      * handlers may still send messages to other shards. */
-    while (xev__mailbox_depth(s) > 0 || !xev_mpsc_empty(&s->mail)) {
+    while (xev__mailbox_depth(s) > 0 || !xev__mailbox_empty(s)) {
         xev__mailbox_deliver(s, XEV__MESSAGES_PER_TURN);
         xev__mailbox_flush(s);
         ck_pr_stall();
@@ -239,6 +265,36 @@ int xev_shard_send(xev_shard *to, xev_message *m, xev_message_fn handler, void *
     xev__shard_check(to != NULL && m != NULL && handler != NULL, "xev_shard_send",
                      "shard, message or handler is null");
     return send_message(to, m, handler, arg);
+}
+
+/* At once, and not at the end of the turn: neither the outbox nor the mailbox is to hold it up. Its
+ * credit makes it part of the mailbox for everybody who asks whether something is under way. The
+ * number of urgent ones has a limit of its own; it orders nothing. */
+static int send_urgent(xev_shard *to, xev_message *m, xev_message_fn handler, void *arg) {
+    uint32_t before = ck_pr_faa_32(&to->urgent_depth, 1);
+    int rc = before < to->rt->options.urgent ? take_credit_beyond(to) : refusal_of(0);
+    if (rc < 0) {
+        (void)ck_pr_faa_32(&to->urgent_depth, 0u - 1u);
+        return (ck_pr_load_32(&to->depth) & XEV__MAILBOX_CLOSED) != 0 ? XEV_ECANCELED : rc;
+    }
+    xev_shard *self = xev_shard_current();
+    if (self != NULL && self->rt == to->rt) {
+        count_up(&self->sent, 1);
+    }
+    m->handler = handler;
+    m->arg = arg;
+    (void)xev_mpsc_push(&to->urgent, &m->node);
+    (void)xev_async_notify(&to->mail_async);
+    return 0;
+}
+
+int xev_shard_send_urgent(xev_shard *to, xev_message *m, xev_message_fn handler, void *arg) {
+    xev__shard_check(to != NULL && m != NULL && handler != NULL, "xev_shard_send_urgent",
+                     "shard, message or handler is null");
+    struct xev__visit visit = xev__visit_shard(to);
+    int rc = send_urgent(to, m, handler, arg);
+    xev__visit_leave(visit);
+    return rc;
 }
 
 int xev__send_to_all(struct xev__runtime *rt, xev_message *messages, xev_message_fn handler,
@@ -297,6 +353,16 @@ int xev__request_send(xev_shard *to, xev_request *r, bool beyond) {
         self->replies_due++;
     }
     return rc;
+}
+
+int xev_shard_await_room(xev_shard *to, xev_request *r, void *arg, xev_reply_fn reply) {
+    xev__shard_check(to != NULL && r != NULL && reply != NULL, "xev_shard_await_room",
+                     "shard, request or reply is null");
+    xev_shard *self = xev_shard_current();
+    if (self == NULL || self->rt != to->rt) {
+        return XEV_EINVAL;
+    }
+    return self->ending ? XEV_ECANCELED : xev__await_room(to, r, arg, reply);
 }
 
 int xev_shard_submit_to(xev_shard *to, xev_request *r, xev_request_fn handler, void *arg,

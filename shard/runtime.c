@@ -240,7 +240,7 @@ static enum xev__command next_command(xev_shard *s) {
         } else {
             serve_messages(s);
             pthread_mutex_lock(&rt->lock);
-            if (s->command == XEV__NONE && xev_mpsc_empty(&s->mail)) {
+            if (s->command == XEV__NONE && xev__mailbox_empty(s)) {
                 /* A message wakes the loop's wait, and not this one. */
                 xev__cond_wait_ms(&s->commanded, &rt->lock, MESSAGES_LOOK_MS);
             }
@@ -477,6 +477,7 @@ static int make_shards(xev_runtime *handle, struct xev__runtime *rt) {
             return note_failure(rt, XEV_ENOMEM, i, "calloc");
         }
         xev_mpsc_init(&s->mail);
+        xev_mpsc_init(&s->urgent);
         (void)xev_async_init(&s->mail_async);
     }
     return 0;
@@ -495,10 +496,11 @@ static int fill_options(struct xev__runtime *rt, const xev_runtime_options *opti
     if (o->shards == 0 && rt->count > XEV_SHARDS_MAX) {
         rt->count = XEV_SHARDS_MAX;
     }
+    o->urgent = o->urgent != 0 ? o->urgent : 256;
     o->asks = o->asks != 0 ? o->asks : 65536;
     o->ask_bytes = o->ask_bytes != 0 ? o->ask_bytes : 1u << 20;
     return rt->count > XEV_SHARDS_MAX || o->mailbox >= XEV__MAILBOX_CLOSED / 2 ||
-                   o->ask_bytes > XEV_ASK_BYTES_MAX
+                   o->urgent >= XEV__MAILBOX_CLOSED / 2 || o->ask_bytes > XEV_ASK_BYTES_MAX
                ? XEV_EINVAL
                : 0;
 }

@@ -140,6 +140,12 @@ TEST(misuse_of_messages_is_caught) {
     DIES(xev_shard_send, to, NULL, &message, on_message, NULL);
     DIES(xev_shard_send, message, shard, NULL, on_message, NULL);
     DIES(xev_shard_send, handler, shard, &message, NULL, NULL);
+    DIES(xev_shard_send_urgent, to, NULL, &message, on_message, NULL);
+    DIES(xev_shard_send_urgent, message, shard, NULL, on_message, NULL);
+    DIES(xev_shard_send_urgent, handler, shard, &message, NULL, NULL);
+    DIES(xev_shard_await_room, to, NULL, &request, NULL, on_reply);
+    DIES(xev_shard_await_room, request, shard, NULL, NULL, on_reply);
+    DIES(xev_shard_await_room, reply, shard, &request, NULL, NULL);
     DIES(xev_shard_broadcast, rt, NULL, &message, on_message, NULL);
     REFUSES(xev_shard_broadcast, rt, XEV_ECANCELED, &ended, &message, on_message, NULL);
     DIES(xev_shard_broadcast, messages, &ended, NULL, on_message, NULL);
@@ -261,9 +267,13 @@ TEST(bad_arguments_of_shards_are_refused) {
 TEST(bad_options_of_a_runtime_are_refused) {
     xev_runtime rt;
     const xev_runtime_options bad[] = {
-        {.shards = XEV_SHARDS_MAX + 1}, {.shards = UINT32_MAX},
-        {.mailbox = UINT32_MAX},        {.pool_threads = XEV_THREADPOOL_MAX_THREADS + 1},
-        {.loop = {.entries = 3}},       {.ask_bytes = XEV_ASK_BYTES_MAX + 1},
+        {.shards = XEV_SHARDS_MAX + 1},
+        {.shards = UINT32_MAX},
+        {.mailbox = UINT32_MAX},
+        {.urgent = UINT32_MAX},
+        {.pool_threads = XEV_THREADPOOL_MAX_THREADS + 1},
+        {.loop = {.entries = 3}},
+        {.ask_bytes = XEV_ASK_BYTES_MAX + 1},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         REFUSES(xev_runtime_run, options, XEV_EINVAL, &rt, &bad[i]);
@@ -271,6 +281,7 @@ TEST(bad_options_of_a_runtime_are_refused) {
 }
 
 TEST(a_request_from_outside_is_refused) {
+    REFUSES(xev_shard_await_room, to, XEV_EINVAL, shard, &request, NULL, on_reply);
     REFUSES(xev_shard_ask, to, XEV_EINVAL, shard, &piece, 1, 0, on_ask, NULL, on_answer);
     REFUSES(xev_shard_submit_to, to, XEV_EINVAL, shard, &request, on_request, NULL, on_reply);
 }

@@ -96,6 +96,7 @@ typedef struct xev_runtime_options {
      * with io_uring on Linux 6.18). 0: 500; UINT32_MAX: not at all. A stop ends it. */
     uint32_t listen_retry_ms;
     uint32_t mailbox;      /* messages a shard holds before it refuses more; 0: 65 536 */
+    uint32_t urgent;       /* the same of urgent messages; 0: 256 */
     uint32_t asks;         /* of a shard (ask.h), under way at the same time; 0: 65 536 */
     uint32_t ask_bytes;    /* of one argument or answer, to XEV_ASK_BYTES_MAX; 0: 1 MiB */
     uint32_t pool_threads; /* of the shared thread pool; 0: the pool's default */
@@ -319,6 +320,13 @@ xev_shard *xev_listener_shard(const xev_listener *listener);
 XEV_NODISCARD int xev_shard_send(xev_shard *to, xev_message *message, xev_message_fn handler,
                                  void *arg);
 
+/* The same for a message that overtakes the ordinary ones, for what controls a shard: it is handled
+ * before them, unless 16 urgent ones were handled since the last of them. It goes out at once, and
+ * not at the end of the turn. It needs no room among the ordinary messages: XEV_EAGAIN means that
+ * as many urgent ones as options.urgent are not yet handled. Any thread. */
+XEV_NODISCARD int xev_shard_send_urgent(xev_shard *to, xev_message *message, xev_message_fn handler,
+                                        void *arg);
+
 /* Send to every shard, the sender's included: messages is an array of one per shard. All or none.
  * Results as for send; XEV_ECANCELED also where rt has ended. Any thread. */
 XEV_NODISCARD int xev_shard_broadcast(xev_runtime *rt, xev_message *messages,
@@ -346,7 +354,8 @@ XEV_NODISCARD int xev_shard_broadcast(xev_runtime *rt, xev_message *messages,
 XEV_NODISCARD int xev_sender_open(xev_sender *sender, xev_runtime *rt);
 
 /* As xev_runtime_shards and xev_runtime_shard, also when the runtime has ended. Of a shard,
- * xev_shard_send, xev_shard_id and xev_shard_count may be called until the sender is closed. */
+ * xev_shard_send, xev_shard_send_urgent, xev_shard_id and xev_shard_count may be called until the
+ * sender is closed. */
 uint32_t xev_sender_shards(const xev_sender *sender);
 xev_shard *xev_sender_shard(const xev_sender *sender, uint32_t id);
 
@@ -371,6 +380,15 @@ XEV_NODISCARD int xev_shard_submit_to(xev_shard *to, xev_request *request, xev_r
 /* result: any int, the reply callback's argument. On the shard the handler ran on. A second one for
  * the same request is misuse, as far as its memory still tells. */
 void xev_shard_reply(xev_request *request, int result);
+
+/* Have reply(this shard, request, result, arg) called once, when shard to's mailbox has room: a
+ * sender that got XEV_EAGAIN stops reading its peers (xev_conn_pause) and goes on from there.
+ * result: 0, some of the messages that were in the mailbox then were handled; or XEV_ECANCELED, the
+ * shard has ended. Others may be quicker: a send from reply may get XEV_EAGAIN again, and wait once
+ * more. The request needs no room itself, and is otherwise one like those of xev_shard_submit_to.
+ * 0, or XEV_ECANCELED or XEV_EINVAL as there. Asks (ask.h) wait by themselves. */
+XEV_NODISCARD int xev_shard_await_room(xev_shard *to, xev_request *request, void *arg,
+                                       xev_reply_fn reply);
 
 XEV_END_DECLS
 
