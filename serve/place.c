@@ -24,45 +24,9 @@ static bool parse_number(const char *text, uint32_t max, uint32_t *number) {
     return p > text && *p == '\0' && n <= max;
 }
 
-static int parse_tcp(xev_service *v, const char *text) {
-    char host[XEV_ADDR_TEXT_BYTES];
-    const char *colon = strrchr(text, ':');
-    size_t len = colon != NULL ? (size_t)(colon - text) : 0;
-    uint32_t port;
-    if (colon == NULL || len >= sizeof host || !parse_number(colon + 1, 65535, &port)) {
-        return XEV_EINVAL;
-    }
-    memcpy(host, text, len);
-    host[len] = '\0';
-    if (strchr(host, ':') != NULL && host[0] != '[') {
-        return XEV_EINVAL; /* is its last part the port or not? */
-    }
-    return xev_addr_parse(&v->addr, host, port);
-}
-
-static int parse_unix(xev_service *v, const char *path) {
-    char name[XEV_UNIX_NAME_MAX + 1];
-    size_t len = strlen(path);
-    if (len == 0) {
-        return XEV_EINVAL; /* the system would choose a name */
-    }
-    if (len > XEV_UNIX_NAME_MAX) {
-        return XEV_ENAMETOOLONG;
-    }
-    memcpy(name, path, len);
-    if (name[0] == '@') {
-        name[0] = '\0';
-    }
-    return xev_addr_unix(&v->addr, name, len);
-}
-
 static int parse_address(xev_service *v) {
     const char *text = v->options.address;
     uint32_t fd;
-    if (strncmp(text, "unix:", 5) == 0) {
-        v->place = XEV__PLACE_UNIX;
-        return parse_unix(v, text + 5);
-    }
     if (strncmp(text, "fd:", 3) == 0) {
         v->place = XEV__PLACE_FD;
         if (!parse_number(text + 3, INT_MAX, &fd)) {
@@ -71,8 +35,8 @@ static int parse_address(xev_service *v) {
         v->fd = (xev_fd)fd;
         return 0;
     }
-    v->place = XEV__PLACE_TCP;
-    return parse_tcp(v, text);
+    v->place = strncmp(text, "unix:", 5) == 0 ? XEV__PLACE_UNIX : XEV__PLACE_TCP;
+    return xev_addr_from_text(&v->addr, text);
 }
 
 int xev__serve_understand(xev_service *v, xev_shard *shard) {

@@ -196,6 +196,9 @@ TEST(bad_arguments_of_addresses) {
     REFUSES(xev_addr_parse, host, XEV_EINVAL, &a, "localhost", 1);
     REFUSES(xev_addr_parse, port, XEV_EINVAL, &a, "127.0.0.1", 65536);
     REFUSES(xev_addr_parse, port, XEV_EINVAL, &a, "127.0.0.1", UINT32_MAX);
+    REFUSES(xev_addr_from_text, addr, XEV_EINVAL, NULL, "127.0.0.1:1");
+    REFUSES(xev_addr_from_text, text, XEV_EINVAL, &a, NULL);
+    REFUSES(xev_addr_from_text, text, XEV_EINVAL, &a, "127.0.0.1");
     REFUSES(xev_addr_format, addr, XEV_EINVAL, NULL, text, sizeof text);
     REFUSES(xev_addr_format, addr, XEV_EINVAL, &a, text, sizeof text);
     CHECK_EQ(xev_addr_parse(&a, "127.0.0.1", 1), 0);

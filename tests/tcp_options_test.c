@@ -456,3 +456,48 @@ TEST(an_ipv6_address_takes_ipv6_only) {
     }
     CHECK_EQ(rc, 0);
 }
+
+static void check_text(const char *text, enum xev_family family, const char *formatted) {
+    xev_addr addr;
+    char out[XEV_ADDR_TEXT_BYTES];
+    CHECK_EQ(xev_addr_from_text(&addr, text), 0);
+    CHECK_EQ(xev_addr_family(&addr), family);
+    CHECK_EQ(xev_addr_format(&addr, out, sizeof out), 0);
+    CHECK_STR_EQ(out, formatted);
+}
+
+TEST(addresses_are_read_from_text_with_their_ports) {
+    static const char *const wrong[] = {
+        "",
+        "80",
+        ":80",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:65536",
+        "1.2.3:1",
+        "localhost:1",
+        "::1:80",
+        "[::1]",
+        "127.0.0.1:1 ",
+        "127.0.0.1: 1",
+        "unix:",
+        "127.0.0.1:x",
+        "[::1]:+1",
+        "[1.2.3.4:5",
+        "127.0.0.1:99999999999999999999",
+    };
+    char path[140] = "unix:/";
+    xev_addr addr;
+    check_text("127.0.0.1:80", XEV_AF_INET, "127.0.0.1:80");
+    check_text("0.0.0.0:0", XEV_AF_INET, "0.0.0.0:0");
+    check_text("[::1]:65535", XEV_AF_INET6, "[::1]:65535");
+    check_text("unix:/run/a.sock", XEV_AF_UNIX, "/run/a.sock");
+    check_text("unix:@name", XEV_AF_UNIX, "@name");
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        if (xev_addr_from_text(&addr, wrong[i]) != XEV_EINVAL) {
+            CHECK_FAIL("'%s' is taken", wrong[i]);
+        }
+    }
+    memset(path + 6, 'a', sizeof path - 7);
+    CHECK_EQ(xev_addr_from_text(&addr, path), XEV_ENAMETOOLONG);
+}

@@ -31,6 +31,11 @@ XEV_BEGIN_DECLS
  * to 65535. Names are not looked up. 0, or XEV_EINVAL (also for NULL). Any thread. */
 XEV_NODISCARD int xev_addr_parse(xev_addr *addr, const char *host, uint32_t port);
 
+/* An address from text with its port: "127.0.0.1:80", "[::1]:80" (the brackets must be there);
+ * "unix:/run/app.sock", or "unix:@name" for an abstract name. 0, XEV_EINVAL (also for NULL),
+ * XEV_ENAMETOOLONG (the path). Any thread. */
+XEV_NODISCARD int xev_addr_from_text(xev_addr *addr, const char *text);
+
 /* Write an address as text, "1.2.3.4:80" or "[::1]:80", to out, which has len_bytes of room
  * (XEV_ADDR_TEXT_BYTES is enough). Always terminated, unless len_bytes is 0. For a Unix socket see
  * unix.h. 0, or XEV_EINVAL (NULL, no address, or too little room). Any thread. */

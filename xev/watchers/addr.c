@@ -2,6 +2,7 @@
 #include "xev/addr.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "xev/core/core.h"
 #include "xev/os/addr.h"
@@ -23,6 +24,55 @@ int xev_addr_unix(xev_addr *addr, const char *name, size_t len_bytes) {
     int rc = xev__os_addr_unix(addr, name, len_bytes);
     assert(rc < 0 || (addr->len_bytes > 0 && addr->len_bytes <= sizeof addr->storage));
     return rc;
+}
+
+/* "80", and nothing behind it. */
+static bool parse_port(const char *text, uint32_t *port) {
+    uint32_t n = 0;
+    const char *p = text;
+    for (; *p >= '0' && *p <= '9' && n <= 65535; p++) {
+        n = n * 10 + (uint32_t)(*p - '0');
+    }
+    *port = n;
+    return p > text && *p == '\0' && n <= 65535;
+}
+
+static int unix_from_text(xev_addr *addr, const char *path) {
+    char name[XEV_UNIX_NAME_MAX + 1];
+    size_t len = strlen(path);
+    if (len == 0) {
+        return XEV_EINVAL; /* the system would choose a name */
+    }
+    if (len > XEV_UNIX_NAME_MAX) {
+        return XEV_ENAMETOOLONG;
+    }
+    memcpy(name, path, len);
+    if (name[0] == '@') {
+        name[0] = '\0';
+    }
+    return xev_addr_unix(addr, name, len);
+}
+
+int xev_addr_from_text(xev_addr *addr, const char *text) {
+    if (addr == NULL || text == NULL) {
+        return XEV_EINVAL;
+    }
+    if (strncmp(text, "unix:", 5) == 0) {
+        return unix_from_text(addr, text + 5);
+    }
+    char host[XEV_ADDR_TEXT_BYTES];
+    const char *colon = strrchr(text, ':');
+    size_t len = colon != NULL ? (size_t)(colon - text) : 0;
+    uint32_t port;
+    if (colon == NULL || len >= sizeof host || !parse_port(colon + 1, &port)) {
+        return XEV_EINVAL;
+    }
+    memcpy(host, text, len);
+    host[len] = '\0';
+    if (strchr(host, ':') != NULL && host[0] != '[') {
+        return XEV_EINVAL; /* is its last part the port or not? */
+    }
+    return xev_addr_parse(addr, host, port);
 }
 
 enum xev_family xev_addr_family(const xev_addr *addr) {
