@@ -32,7 +32,7 @@ void xev__conn_trim(xev_conn *c) {
     const uint32_t keeps = XEV__CONN_PIPED | XEV__CONN_TRANSPORT | XEV__CONN_CONNECTING |
                            XEV__CONN_DRAINING | XEV__CONN_CLOSING;
     if (m != NULL && m->in == NULL && m->out == NULL && m->slots == 0 && m->connect == NULL &&
-        m->code == 0 && !m->own_deadlines && !xev__conn_is(c, keeps)) {
+        m->upstream == NULL && m->code == 0 && !m->own_deadlines && !xev__conn_is(c, keeps)) {
         xev__block_put(c->service, m, (uint32_t)xev__block_size(sizeof *m));
         c->more = NULL;
     }
@@ -234,6 +234,9 @@ void xev__conn_gone(xev_conn *c) {
     if (m != NULL && m->transport != NULL && m->transport->close != NULL) {
         m->transport->close(c, m->transport_state);
     }
+    if (m != NULL && m->upstream != NULL) {
+        xev__upstream_gone(c);
+    }
     c->fd = XEV_INVALID_FD;
     xev_conn_reason reason = reason_of(c);
     s->count.closed[reason]++;
@@ -303,10 +306,16 @@ void xev_conn_end_output(xev_conn *c) {
 
 void xev_conn_drain(xev_conn *c) {
     xev__conn_check("xev_conn_drain", c);
-    if (xev__conn_is(c, XEV__CONN_CONNECTING)) {
+    if (xev__conn_is(c, XEV__CONN_CLOSING | XEV__CONN_FINISHING | XEV__CONN_PIPED |
+                            XEV__CONN_DRAINING)) {
+        return;
+    }
+    if (c->more != NULL && c->more->upstream != NULL &&
+        c->more->upstream_role != XEV__UPSTREAM_USE) {
+        xev__conn_close(c, XEV_CONN_ENDED, 0); /* nobody's */
+    } else if (xev__conn_is(c, XEV__CONN_CONNECTING)) {
         xev__conn_finish_for(c, XEV_CONN_ENDED, 0);
-    } else if (!xev__conn_is(c, XEV__CONN_CLOSING | XEV__CONN_FINISHING | XEV__CONN_PIPED |
-                                    XEV__CONN_DRAINING)) {
+    } else {
         xev__conn_start_drain(c);
     }
 }

@@ -13,6 +13,7 @@ struct xev__conn_connect {
     xev_conn_connect_options options;
     uint32_t tries, delay_ms;
     uint32_t block_bytes, count;
+    uint64_t tried; /* upstreams, a bit each */
     xev_addr addrs[];
 };
 
@@ -33,6 +34,9 @@ static void connected(struct xev__conn_connect *cn, xev_fd fd) {
     c->active_tick = xev__conn_tick(c->service);
     if (cn->fd == XEV_INVALID_FD) {
         (void)xev__os_set_nodelay(fd, true); /* as of an accepted one; it goes on without */
+    }
+    if (c->more->upstream != NULL) {
+        xev__upstream_connected(c);
     }
     xev__connect_free(c);
     if (c->more->out != NULL) {
@@ -62,6 +66,14 @@ static xev_cb_action on_delay_over(xev_loop *loop, xev_completion *k, int result
 static void try_failed(struct xev__conn_connect *cn) {
     xev_conn *c = cn->conn;
     bool ended = cn->code == XEV_ECANCELED;
+    if (!ended && c->more->upstream != NULL) {
+        const xev_addr *next = xev__upstream_failed(c, cn->code, &cn->tried);
+        if (next != NULL) {
+            cn->addrs[0] = *next;
+            try_addresses(cn);
+            return;
+        }
+    }
     if (ended || (cn->tries != UINT32_MAX && --cn->tries == 0)) {
         xev__conn_clear(c, XEV__CONN_CONNECTING);
         xev__conn_close(c, ended ? XEV_CONN_LOOP_ENDED : XEV_CONN_UNCONNECTED, cn->code);
@@ -159,8 +171,14 @@ static void set_options(xev_conn_connect_options *to, const xev_conn_connect_opt
 
 int xev_conn_connect(xev_conn_service *s, const xev_addr *addrs, size_t count,
                      const xev_conn_connect_options *options, xev_conn **conn) {
+    xev__conn_check("xev_conn_connect", s);
+    return xev__conn_dial(s, addrs, count, options, NULL, XEV__UPSTREAM_USE, conn);
+}
+
+int xev__conn_dial(xev_conn_service *s, const xev_addr *addrs, size_t count,
+                   const xev_conn_connect_options *options, struct xev__upstream *upstream,
+                   enum xev__upstream_role role, xev_conn **conn) {
     const char *call = "xev_conn_connect";
-    xev__conn_check(call, s);
     if (addrs == NULL && count > 0) {
         xev__conn_misuse(call, "addresses are null", s);
     }
@@ -201,6 +219,8 @@ int xev_conn_connect(xev_conn_service *s, const xev_addr *addrs, size_t count,
     cn->delay_ms = cn->options.delay_ms;
     c->handlers = cn->options.handlers != NULL ? cn->options.handlers : c->handlers;
     c->more->connect = cn;
+    c->more->upstream = upstream;
+    c->more->upstream_role = (uint8_t)role;
     c->flags |= XEV__CONN_CONNECTING;
     if (conn != NULL) {
         *conn = c;

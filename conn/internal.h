@@ -29,6 +29,7 @@
 #include "xev/tcp.h"
 #include "xev/timer.h"
 #include "xev/unix.h"
+#include "xev/upstream.h"
 
 enum xev__conn_flag {
     XEV__CONN_LIVE = 1u << 0,       /* in use, closed has not been called */
@@ -139,6 +140,10 @@ struct xev__conn_output {
 };
 
 struct xev__conn_connect;
+struct xev__upstream;
+
+/* What a connection to an upstream is for. */
+enum xev__upstream_role { XEV__UPSTREAM_USE, XEV__UPSTREAM_CHECK };
 
 struct xev__conn_more {
     struct xev__conn_input *in;
@@ -147,6 +152,7 @@ struct xev__conn_more {
     const xev_conn_transport *transport;
     void *transport_state;
     struct xev__conn_connect *connect;
+    struct xev__upstream *upstream; /* of a group, or NULL */
     xev_conn_detach_fn detached;
     void *detached_userdata;
     xev_fd write_fd;    /* of two pipes; else XEV_INVALID_FD */
@@ -157,8 +163,10 @@ struct xev__conn_more {
     int64_t drain_left; /* DRAINING: bytes still to be handled, -1: not yet known */
     bool own_deadlines;
     bool lost_input; /* DETACHING: there was no memory for what arrived */
+    uint8_t upstream_role;
     xev_conn_deadlines deadlines;
 };
+_Static_assert(sizeof(void *) != 8 || sizeof(struct xev__conn_more) <= 128, "a block of 128");
 
 #define XEV__CONN_SCRATCH (64u * 1024)
 #define XEV__WHEEL 512 /* ticks of one revolution */
@@ -343,5 +351,18 @@ int xev__transport_send(xev_conn *c, const xev_vec *vec, size_t count);
 /* It is closing: stop. Its end is told by xev__conn_gone or a close. */
 void xev__connect_stop(xev_conn *c);
 void xev__connect_free(xev_conn *c);
+/* As xev_conn_connect; upstream: whose address that is, or NULL. */
+int xev__conn_dial(xev_conn_service *s, const xev_addr *addrs, size_t count,
+                   const xev_conn_connect_options *options, struct xev__upstream *upstream,
+                   enum xev__upstream_role role, xev_conn **conn);
+
+/* ---- upstream.c: of a connection to an upstream ---- */
+/* It is connected. */
+void xev__upstream_connected(xev_conn *c);
+/* A connect has failed with code. The address to try next; NULL: that is the end. tried: a bit for
+ * each upstream. */
+const xev_addr *xev__upstream_failed(xev_conn *c, int code, uint64_t *tried);
+/* It is closed. */
+void xev__upstream_gone(xev_conn *c);
 
 #endif

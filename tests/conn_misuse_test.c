@@ -1,6 +1,7 @@
 /* Misuse of connections ends the program, as in misuse_test.c; bad numbers and addresses do not. */
 #include "tests/conn_scene.h"
 #include "tests/death.h"
+#include "xev/upstream.h"
 
 /* Of calls that must not return. */
 #pragma GCC diagnostic ignored "-Wunused-result"
@@ -132,6 +133,42 @@ TEST(misuse_of_a_connection_is_caught) {
     DIES(xev_conn_set_transport, transport, conn, NULL, NULL);
     DIES(xev_conn_set_transport, transport, conn, &no_hooks, NULL);
     two_close(&t);
+}
+
+TEST(misuse_of_upstreams_is_caught) {
+    struct two t;
+    two_open(&t);
+    xev_addr addrs[2] = {{0}};
+    xev_upstreams *group;
+    xev_upstream_counters counts;
+    xev_conn *made;
+    const xev_upstreams_options good = {0}, bad = {.policy = (xev_upstream_policy)2},
+                                worse = {.out_ms = 2, .out_max_ms = 1};
+    CHECK_EQ(xev_addr_from_text(&addrs[0], "127.0.0.1:1"), 0);
+    REFUSES(xev_upstreams_new, count, XEV_EINVAL, &group, service, NULL, 0, &good);
+    REFUSES(xev_upstreams_new, addrs, XEV_EINVAL, &group, service, addrs, 2, &good);
+    REFUSES(xev_upstreams_new, options, XEV_EINVAL, &group, service, addrs, 1, &bad);
+    REFUSES(xev_upstreams_new, options, XEV_EINVAL, &group, service, addrs, 1, &worse);
+    CHECK(group == NULL);
+    CHECK_EQ(xev_upstreams_new(&group, service, addrs, 1, &good), 0);
+    DIES(xev_upstreams_new, group, NULL, service, addrs, 1, &good);
+    DIES(xev_upstreams_new, service, &group, NULL, addrs, 1, &good);
+    DIES(xev_upstreams_new, addrs, &group, service, NULL, 1, &good);
+    DIES(xev_upstreams_new, options, &group, service, addrs, 1, NULL);
+    DIES(xev_upstreams_connect, group, NULL, NULL, &made);
+    DIES(xev_upstreams_connect, handlers, group, &no_data, &made);
+    DIES(xev_upstreams_connect, conn, group, NULL, NULL);
+    DIES(xev_upstream_number, conn, NULL);
+    DIES(xev_upstreams_count, group, NULL);
+    DIES(xev_upstream_count, group, NULL, 0, &counts);
+    DIES(xev_upstream_count, out, group, 0, NULL);
+    TAKES(xev_upstream_count, number, group, 1, &counts);
+    CHECK_EQ(xev_addr_family(&counts.addr), XEV_AF_UNSPEC);
+    CHECK_EQ(xev_upstreams_count(group), 1);
+    CHECK_EQ(xev_upstream_number(conn), UINT32_MAX);
+    TAKES(xev_upstreams_free, group, NULL);
+    two_close(&t);
+    xev_upstreams_free(group);
 }
 
 TEST(misuse_of_a_slot_is_caught) {

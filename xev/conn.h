@@ -296,7 +296,8 @@ void xev_conn_end_output(xev_conn *conn);
  * included), end this side, read and drop until the peer's end or linger_ms, close. */
 void xev_conn_finish(xev_conn *conn);
 
-/* What the peer has sent by now is still handled, then as xev_conn_finish. */
+/* What the peer has sent by now is still handled, then as xev_conn_finish. Two that are piped to
+ * each other go on until their ends, also where one is still being connected. */
 void xev_conn_drain(xev_conn *conn);
 
 /* End at once: drop what is queued, close; a TCP connection is reset. */

@@ -1,0 +1,94 @@
+/* Upstreams: the servers to which a server connects on behalf of its clients. A group of them, on
+ * one loop: which one is next, which ones are left out because they fail, and a connection to the
+ * first that answers.
+ *
+ *     xev_upstreams_new(&group, service, addrs, count, &(xev_upstreams_options){0});
+ *     ...
+ *     if (xev_upstreams_connect(group, NULL, &up) < 0 || xev_conn_pipe(client, up) < 0) {
+ *         xev_conn_abort(client);
+ *     }
+ *
+ * Choice. The policy chooses among the upstreams that are not left out. Where the connect to one
+ * fails the next one is tried, each at most once, for the same connection: what was written to it
+ * meanwhile goes to the one that answers.
+ *
+ * Failures. An upstream to which fails_max connects in a row have failed is left out for out_ms.
+ * Then it is checked: by a connect that is closed at once. Where that fails too it is left out for
+ * twice as long, up to out_max_ms. Upstreams that are not left out are checked every check_ms.
+ * Without checks, one client's connection is the trial. While all upstreams are left out they are
+ * tried all the same. Failures of this side (no descriptor, no memory, no local port) are no
+ * upstream's: they end the connection, and no other upstream is tried.
+ *
+ * Groups of several shards know nothing of each other: each checks for itself.
+ *
+ * Misuse (null pointers where the call does not say what NULL means) ends the program, as in
+ * completion.h. All calls are made on the loop's thread.
+ */
+#ifndef XEV_UPSTREAM_H
+#define XEV_UPSTREAM_H
+
+#include "xev/conn.h"
+
+typedef struct xev_upstreams xev_upstreams;
+
+/* Most upstreams of a group. */
+#define XEV_UPSTREAMS_MAX 64
+
+typedef enum xev_upstream_policy {
+    XEV_UPSTREAM_ROUND_ROBIN = 0,
+    XEV_UPSTREAM_LEAST_CONNECTIONS, /* of this group; those that are equal in turn */
+} xev_upstream_policy;
+
+/* All zero means all defaults. */
+typedef struct xev_upstreams_options {
+    xev_upstream_policy policy;
+    uint32_t tries;              /* upstreams tried for one connection; 0: all of them */
+    uint32_t connect_ms;         /* for one of them; 3 000 */
+    uint32_t fails_max;          /* 1 */
+    uint32_t out_ms, out_max_ms; /* 1 000, 60 000 */
+    uint32_t check_ms;           /* 5 000; UINT32_MAX: no checks */
+    /* Upstream number is left out (code: why, below 0), or is back (0). Called by the loop; or
+     * NULL. */
+    void (*changed)(xev_upstreams *group, uint32_t number, int code, void *userdata);
+    void *userdata;
+} xev_upstreams_options;
+
+typedef struct xev_upstream_counters {
+    xev_addr addr;
+    bool out;             /* it is left out now */
+    uint32_t out_ms;      /* how long, or was last; 0: it has answered since */
+    uint32_t connections; /* to it, now; and those being made */
+    uint64_t connected;   /* connections that were made */
+    uint64_t failed;      /* connects that failed, checks included */
+    int code;             /* of the last failure; 0: none */
+} xev_upstream_counters;
+
+XEV_BEGIN_DECLS
+
+/* A group of count addresses, whose connections are the service's. 0; XEV_EINVAL (no address, too
+ * many, one that is none, an unknown policy, out_ms above out_max_ms); XEV_ENOMEM. Memory comes
+ * from the loop's allocator. On failure *group is NULL. */
+XEV_NODISCARD int xev_upstreams_new(xev_upstreams **group, xev_conn_service *service,
+                                    const xev_addr *addrs, size_t count,
+                                    const xev_upstreams_options *options);
+
+/* Free it, after xev_conn_service_free. NULL: nothing. By the thread that called that. */
+void xev_upstreams_free(xev_upstreams *group);
+
+/* A connection to an upstream, as by xev_conn_connect: *conn may be written to, and piped, at once.
+ * Its opened handler says that one has answered, or closed that none has (XEV_CONN_UNCONNECTED, the
+ * code of the last one tried). handlers: NULL, the service's. 0, XEV_ENOBUFS or XEV_ENOMEM. */
+XEV_NODISCARD int xev_upstreams_connect(xev_upstreams *group, const xev_conn_handlers *handlers,
+                                        xev_conn **conn);
+
+/* The number of the upstream that a connection is to, or that is being tried for it: that of its
+ * address in the list. UINT32_MAX: it is no connection of a group. */
+uint32_t xev_upstream_number(const xev_conn *conn);
+
+/* How many there are; and about upstream number, all zero where there is none. */
+uint32_t xev_upstreams_count(const xev_upstreams *group);
+void xev_upstream_count(const xev_upstreams *group, uint32_t number, xev_upstream_counters *out);
+
+XEV_END_DECLS
+
+#endif
