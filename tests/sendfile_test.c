@@ -179,6 +179,33 @@ TEST(sendfile_to_a_peer_that_does_not_read_holds_no_thread) {
     end(&s, file, pair);
 }
 
+static uint64_t turns(const struct scene *s) {
+    xev_loop_metrics m;
+    xev_loop_metrics_get(&s->loop, &m);
+    return m.turns;
+}
+
+TEST(sendfile_waits_for_room_after_the_peers_end) {
+    struct scene s;
+    int pair[2], file = start(&s, pair);
+    struct freq f;
+    struct op timer = {0}, stop_ticks;
+    xev_completion ticks;
+    xev_timer_run(NULL, &s.loop, &ticks, 1, NULL, tick);
+    start_stuck(&s, pair, file, &f);
+    cancel_op(&s, &ticks, &stop_ticks);
+    CHECK_EQ(shutdown(pair[1], SHUT_WR), 0);
+    uint64_t before = turns(&s);
+    xev_timer_run(NULL, &s.loop, &timer.c, 20, &timer, op_cb);
+    run_for(&s.loop, &timer, 1);
+    CHECK_LT(turns(&s), before + 10); /* it sleeps */
+    CHECK_EQ(f.calls, 0);
+    take(&s, pair[1], LEN);
+    CHECK_EQ(wait_for(&s, &f), LEN);
+    CHECK_MEM_EQ(back, bytes, LEN);
+    end(&s, file, pair);
+}
+
 TEST(socket_stays_non_blocking_for_the_next_sendfile) {
     struct scene s;
     int pair[2], file = start(&s, pair);

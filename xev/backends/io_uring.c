@@ -6,6 +6,7 @@
 
 #include "xev/backends/io_uring.h"
 #include "xev/backends/readiness.h"
+#include "xev/fd.h"
 #include "xev/os/clock.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/socket.h"
@@ -267,10 +268,6 @@ static bool continue_operation(xev_loop *loop, xev_completion *c, int res) {
     const struct xev__uring *u = loop->backend;
     bool multi = (c->flags & XEV__F_MULTI) != 0;
     struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
-    if ((c->flags & XEV__F_POLLED) != 0) {
-        try_polled(loop, c, res);
-        return true;
-    }
     if (res == XEV_EAGAIN) {
         /* The descriptor is non-blocking. io_uring does not wait on such a descriptor by itself. */
         c->flags |= XEV__F_POLLED;
@@ -314,16 +311,20 @@ static bool continue_operation(xev_loop *loop, xev_completion *c, int res) {
 /* The terminal event of a poll. Its slot is free. found: the events that were asked for and hold.
  */
 static void poll_ended(xev_loop *loop, xev_completion *c, int res, int found) {
-    bool multi = (c->flags & XEV__F_MULTI) != 0;
+    bool multi = (c->flags & XEV__F_MULTI) != 0 && c->op == XEV__OP_POLL;
     if (!multi && c->result > 0) {
-        xev__finish(loop, c, c->result, false); /* on_poll had the kernel end the poll */
-    } else if (res < 0) {
-        xev__finish(loop, c, res == XEV_EINVAL ? XEV_EPERM : res, false); /* cannot be polled */
-    } else if (!multi && found > 0) {
-        xev__finish(loop, c, found, false);
-    } else if (!multi) {
+        res = found = c->result; /* on_poll had the kernel end the poll */
+    }
+    c->result = 0;
+    if (!multi && res >= 0 && found == 0 && xev__dir(c) != XEV__READ) {
         c->flags |= XEV__F_PROBING;
         restart_operation(loop, c);
+    } else if (c->op != XEV__OP_POLL) {
+        try_polled(loop, c, res);
+    } else if (res < 0) {
+        xev__finish(loop, c, res == XEV_EINVAL ? XEV_EPERM : res, false); /* cannot be polled */
+    } else if (!multi) {
+        xev__finish(loop, c, found, false);
     } else if (!xev__os_can_watch(c->fd)) {
         xev__finish(loop, c, XEV_EPERM, false);
     } else {
@@ -342,15 +343,17 @@ static void poll_ended(xev_loop *loop, xev_completion *c, int res, int found) {
     }
 }
 
-/* The kernel reports the end of the peer's stream to every poll, even to a poll that did not ask
- * for it. A one-shot poll would then end at once, each time it is started. So c waits in the
- * multishot form (XEV__F_PROBING), which reports only changes, and is ended when an event that c
- * asked for has come. */
+/* An event of a poll: of an operation that is a poll, or of one that tries again once its
+ * descriptor is ready. The kernel reports the end of the peer's stream to every poll, even to a
+ * poll that did not ask for it. A one-shot poll would then end at once, each time it is started. So
+ * c waits in the multishot form (XEV__F_PROBING), which reports only changes, and is ended when an
+ * event that c asked for has come. */
 static void on_poll(xev_loop *loop, uint32_t i, int res, bool more) {
     struct xev__uring *u = loop->backend;
     xev_completion *c = xev__uring_slot(u, i)->c;
-    assert(c->op == XEV__OP_POLL && c->slot == i);
-    int found = res > 0 ? (int)xev__os_poll_result((uint32_t)res, c->arg.io.aux) : 0;
+    /* A reader tries whatever has come. */
+    uint32_t mask = c->op == XEV__OP_POLL ? c->arg.io.aux : XEV_POLL_OUT;
+    int found = res > 0 ? (int)xev__os_poll_result((uint32_t)res, mask) : 0;
     if (!more) {
         slot_free(u, i);
         poll_ended(loop, c, res, found);
@@ -371,27 +374,25 @@ static void on_operation(xev_loop *loop, uint32_t i, int res, uint32_t cqe_flags
     xev__count(&loop->count.events, 1);
     bool more = (cqe_flags & IORING_CQE_F_MORE) != 0;
     uint32_t buffer = XEV__URING_NONE;
-    if (c->op == XEV__OP_POLL) {
-        on_poll(loop, i, res, more);
-        return;
-    }
     assert(c->slot == i && xev__uring_slot(u, i)->submitted);
     assert(c->op != XEV__OP_ACCEPT || u->accepts_left > 0); /* deliver_events bounds the batch */
     u->accepts_left -= c->op == XEV__OP_ACCEPT;
+    if (c->op == XEV__OP_POLL || (c->flags & XEV__F_POLLED) != 0) {
+        on_poll(loop, i, res, more);
+        return;
+    }
     if ((cqe_flags & IORING_CQE_F_BUFFER) != 0) {
         buffer = cqe_flags >> IORING_CQE_BUFFER_SHIFT;
         assert(buffer < loop->buffers->max && u->buffers_in_ring > 0);
         u->buffers_in_ring--;
     }
-    if (c->op == XEV__OP_ACCEPT && (c->flags & XEV__F_POLLED) == 0) {
-        res = xev__os_above_std(res); /* not of a poll: its result is a mask of events */
+    if (c->op == XEV__OP_ACCEPT) {
+        res = xev__os_above_std(res);
     }
     if (!more) {
         slot_free(u, i);
-        if (res < 0 || (c->flags & XEV__F_POLLED) != 0) {
-            if (continue_operation(loop, c, res)) {
-                return;
-            }
+        if (res < 0 && continue_operation(loop, c, res)) {
+            return;
         }
     }
     if (c->op == XEV__OP_SHUTDOWN && res == 0) {

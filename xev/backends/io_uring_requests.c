@@ -105,8 +105,13 @@ int xev__uring_datagram_arrived(xev_loop *loop, uint32_t i, xev_completion *c, u
 
 static void prepare_operation(struct xev__uring *u, struct io_uring_sqe *sqe, xev_completion *c) {
     if ((c->flags & XEV__F_POLLED) != 0) {
-        bool read = xev__dir(c) == XEV__READ;
-        io_uring_prep_poll_add(sqe, c->fd, read ? POLLIN | POLLRDHUP : POLLOUT);
+        if (xev__dir(c) == XEV__READ) {
+            io_uring_prep_poll_add(sqe, c->fd, POLLIN | POLLRDHUP);
+        } else if ((c->flags & XEV__F_PROBING) == 0) {
+            io_uring_prep_poll_add(sqe, c->fd, POLLOUT);
+        } else {
+            io_uring_prep_poll_multishot(sqe, c->fd, POLLOUT);
+        }
         return;
     }
     const int flags = MSG_NOSIGNAL;

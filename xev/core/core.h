@@ -99,7 +99,9 @@ enum xev__flag {
     XEV__F_POLLED = 1 << 12,   /* backend: waits for readiness, then tries */
     XEV__F_CHAINED = 1 << 13,  /* work: at.link.cancels is set, not the task's callback */
     XEV__F_COUNTED = 1 << 14,  /* counted in its descriptor's ops */
-    XEV__F_PROBING = 1 << 15,  /* backend: multishot was refused, one-shot is being tried */
+    /* backend: multishot was refused, one-shot is being tried; or, where the descriptor is polled:
+     * one-shot ended for nothing, the poll is a multishot one */
+    XEV__F_PROBING = 1 << 15,
 };
 
 /* Reads and writes queue up, each in their order; polls wait side by side. */
