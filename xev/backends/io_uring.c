@@ -174,6 +174,9 @@ static void uring_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
              * this thread. */
             c->flags |= XEV__F_POLLED;
         }
+        if (kind == XEV__OS_SOCKET && c->op == XEV__OP_WRITE) {
+            c->op = XEV__OP_SEND; /* does the same, and can be told not to wait */
+        }
     }
     c->slot = slot_new(u, c);
     if (c->slot == XEV__CHUNKS_NONE) {
@@ -269,7 +272,8 @@ static bool continue_operation(xev_loop *loop, xev_completion *c, int res) {
     bool multi = (c->flags & XEV__F_MULTI) != 0;
     struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
     if (res == XEV_EAGAIN) {
-        /* The descriptor is non-blocking. io_uring does not wait on such a descriptor by itself. */
+        /* A send never waits in the kernel. Other operations do not where the descriptor is
+         * non-blocking. */
         c->flags |= XEV__F_POLLED;
         restart_operation(loop, c);
         return true;

@@ -114,7 +114,11 @@ static void prepare_operation(struct xev__uring *u, struct io_uring_sqe *sqe, xe
         }
         return;
     }
-    const int flags = MSG_NOSIGNAL;
+    /* The kernel must not wait for room itself. Its wait ends at once where the peer has ended its
+     * stream, or has sent an urgent byte. The kernel then tries 128 times, and after that has a
+     * thread wait, one for each operation, which reports no part of the bytes, but only all of them
+     * (Linux 6.18). */
+    const int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
     switch ((enum xev__op)c->op) {
     case XEV__OP_ACCEPT:
         if ((c->flags & XEV__F_MULTI) != 0 && (c->flags & XEV__F_ONE_SHOT) == 0 &&
@@ -135,10 +139,10 @@ static void prepare_operation(struct xev__uring *u, struct io_uring_sqe *sqe, xe
         io_uring_prep_send(sqe, c->fd, c->arg.io.buf, c->arg.io.len_bytes, flags);
         break;
     case XEV__OP_SENDMSG:
-        /* The kernel must not wait for room itself. When a full Unix datagram socket has refused a
-         * message, Linux 6.18 repeats the attempt with an iterator that is used up, and so sends an
-         * empty message. */
-        io_uring_prep_sendmsg(sqe, c->fd, c->arg.io.buf, (unsigned)flags | MSG_DONTWAIT);
+        /* Another reason for MSG_DONTWAIT: when a full Unix datagram socket has refused a message,
+         * Linux 6.18 repeats the attempt with an iterator that is used up, and so sends an empty
+         * message. */
+        io_uring_prep_sendmsg(sqe, c->fd, c->arg.io.buf, (unsigned)flags);
         break;
     case XEV__OP_RECVMSG:
         io_uring_prep_recvmsg(sqe, c->fd, c->arg.io.buf, MSG_CMSG_CLOEXEC);
@@ -149,11 +153,7 @@ static void prepare_operation(struct xev__uring *u, struct io_uring_sqe *sqe, xe
     case XEV__OP_UDP_SEND: {
         xev_datagram *d = c->arg.io.buf;
         xev__os_udp_prepare_send(d);
-        /* The kernel must not wait for room itself; the backend then polls the descriptor. On a
-         * Unix socket of Linux 6.18 the failed attempt may have used up the data already, and the
-         * next attempt sends an empty datagram. */
-        io_uring_prep_sendmsg(sqe, c->fd, (struct msghdr *)(void *)d->priv.msg,
-                              MSG_NOSIGNAL | MSG_DONTWAIT);
+        io_uring_prep_sendmsg(sqe, c->fd, (struct msghdr *)(void *)d->priv.msg, (unsigned)flags);
         break;
     }
     case XEV__OP_READ:

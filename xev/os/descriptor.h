@@ -48,7 +48,8 @@ uint32_t xev__os_poll_result(uint32_t revents, uint32_t mask);
 bool xev__os_can_watch(xev_fd fd);
 /* What kind of file a descriptor has, as far as reads and writes differ. */
 enum xev__os_kind {
-    XEV__OS_FLOW,   /* a pipe, a socket, an event counter: no position */
+    XEV__OS_FLOW,   /* a pipe, an event counter: no position */
+    XEV__OS_SOCKET, /* the same, and it can be sent to */
     XEV__OS_DEVICE, /* a terminal or the like: its driver may block in spite of O_NONBLOCK */
     XEV__OS_FILE,   /* a regular file or a disk: a position, and no readiness */
 };

@@ -153,7 +153,8 @@ enum xev__os_kind xev__os_kind(xev_fd fd) {
     if (fstat(fd, &st) < 0) {
         return XEV__OS_FLOW;
     }
-    return S_ISCHR(st.st_mode)                          ? XEV__OS_DEVICE
+    return S_ISSOCK(st.st_mode)                         ? XEV__OS_SOCKET
+           : S_ISCHR(st.st_mode)                        ? XEV__OS_DEVICE
            : S_ISREG(st.st_mode) || S_ISBLK(st.st_mode) ? XEV__OS_FILE
                                                         : XEV__OS_FLOW;
 }
