@@ -54,14 +54,17 @@ int main(int argc, char **argv) {
         .accept_failed = server_accept_failed,
         .userdata = &server,
         .conns = {.handlers = &handlers,
-                  .connections_max = 4000000, /* descriptors are the limit */
+                  .connections_max = 4000000,
                   .high_bytes = 64 * 1024,
                   /* A peer may be silent; one that takes nothing for so long is cut off. */
                   .deadlines = {.idle_ms = UINT32_MAX, .write_ms = 30000, .linger_ms = UINT32_MAX}},
     };
     xev_serve *serve;
     xev_service *service = NULL;
-    if (xev_serve_new(&serve) < 0 || xev_serve_add(serve, &echo, &service) < 0) {
+    /* Descriptors are the limit: where there are none, clients wait. */
+    const xev_serve_limits none = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, NULL};
+    if (xev_serve_new(&serve) < 0 || xev_serve_set_limits(serve, &none) < 0 ||
+        xev_serve_add(serve, &echo, &service) < 0) {
         fprintf(stderr, "echo_sharded: %s\n", xev_strerror(XEV_ENOMEM));
         return 1;
     }

@@ -32,7 +32,8 @@ struct server_flag {
 
 struct server_shard {
     xev_completion tick;
-    uint64_t ended_told; /* of the connections that ended for lack of memory */
+    /* What was told: connections that ended for lack of memory, and those refused. */
+    uint64_t ended, refused[XEV_SERVE_REFUSALS];
 };
 
 /* The fields before the line are set by the server. All but program and host are optional. */
@@ -183,24 +184,34 @@ static inline void server_accept_failed(xev_service *service, xev_shard *shard, 
     log_line("%s: shard %u: accept: %s", s->program, xev_shard_id(shard), xev_strerror(code));
 }
 
-/* One line a second, for however many. */
-static inline xev_cb_action server_on_tick(xev_loop *loop, xev_completion *c, int result,
+/* One line a second for each reason, for however many. */
+static inline xev_cb_action server_on_tick(xev_loop *loop, xev_completion *timer, int result,
                                            void *userdata) {
     struct server *s = userdata;
     xev_shard *self = xev_shard_current();
     struct server_shard *on = &s->on[xev_shard_id(self)];
     (void)loop;
-    (void)c;
+    (void)timer;
     if (result < 0) {
         return XEV_DISARM;
     }
     xev_conn_counters conns;
+    xev_service_counters c;
     xev_conn_service_count(xev_service_conns(s->service, self), &conns);
-    uint64_t ended = conns.refused + conns.closed[XEV_CONN_NO_MEMORY];
-    if (ended > on->ended_told) {
+    xev_service_count(s->service, xev_shard_id(self), &c);
+    uint64_t ended = conns.closed[XEV_CONN_NO_MEMORY] + c.refused[XEV_SERVE_NO_MEMORY];
+    if (ended > on->ended) {
         log_line("%s: shard %u: %s: %llu connections were closed", s->program, xev_shard_id(self),
-                 xev_strerror(XEV_ENOMEM), (unsigned long long)(ended - on->ended_told));
-        on->ended_told = ended;
+                 xev_strerror(XEV_ENOMEM), (unsigned long long)(ended - on->ended));
+        on->ended = ended;
+    }
+    for (int i = 0; i < XEV_SERVE_NO_MEMORY; i++) {
+        if (c.refused[i] > on->refused[i]) {
+            log_line("%s: shard %u: %llu connections were refused: limit of the %s", s->program,
+                     xev_shard_id(self), (unsigned long long)(c.refused[i] - on->refused[i]),
+                     xev_serve_refusal_name((xev_serve_refusal)i));
+            on->refused[i] = c.refused[i];
+        }
     }
     return XEV_REARM;
 }

@@ -8,9 +8,39 @@
 #define SERVE_INTERNAL_H
 
 #include <assert.h>
+#include <pthread.h>
 
 #include "serve/system_serve.h"
 #include "xev/serve.h"
+
+/* A peer's address: IPv6, or IPv4 as ::ffff:1.2.3.4. */
+#define XEV__PEER_BYTES 16
+#define XEV__PEER_PARTS 16u /* a power of two */
+#define XEV__NETWORKS_MAX 64u
+
+struct xev__peer;
+
+struct xev__peers {
+    uint64_t seed;
+    struct xev__peers_part {
+        pthread_mutex_t lock;
+        struct xev__peer **buckets;
+        uint32_t room, count;
+    } part[XEV__PEER_PARTS];
+};
+
+/* All addresses that begin as key does, with bits of them. */
+struct xev__network {
+    uint8_t key[XEV__PEER_BYTES];
+    uint32_t bits;
+};
+
+/* What a connection that is admitted takes. */
+struct xev__admission {
+    uint32_t shard;
+    bool is_operator;
+    struct xev__peer *peer; /* NULL: it is not counted by its address */
+};
 
 enum xev__place { XEV__PLACE_TCP, XEV__PLACE_UNIX, XEV__PLACE_FD };
 
@@ -20,11 +50,13 @@ struct xev__served {
     xev_shard *shard;
     xev_listener listener;
     xev_conn_service *conns;
-    void *part;           /* shard_bytes */
-    bool adopting;        /* room was taken for the connection that begins now */
+    void *part;               /* shard_bytes */
+    bool adopting;            /* room was taken for the connection that begins now */
+    struct xev__peer **peers; /* by the number of a connection; made when there is one */
+    uint32_t peers_room;
     uint32_t next;        /* DEAL: the shard that is next */
     uint32_t connections; /* atomic for readers, as all that follow */
-    uint64_t accepted, handed, served, refused;
+    uint64_t accepted, handed, served, refused[XEV_SERVE_REFUSALS];
 };
 
 struct xev_service {
@@ -49,6 +81,13 @@ struct xev_serve {
     /* Per shard: connections of all services, outgoing ones and those on their way there included.
      * Atomic; 16 shards to a cache line, so that a look at all of them is short. */
     uint32_t *live;
+    uint32_t total;                  /* their sum; atomic */
+    xev_serve_limits wanted, limits; /* as set; of this run, none of them 0 */
+    bool looks_at_peers;             /* their addresses matter */
+    struct xev__peers peers;
+    struct xev__network networks[XEV__NETWORKS_MAX]; /* of operators */
+    uint32_t networks_len;
+    bool unix_operators;
     bool up;                       /* all shards have started: messages reach them */
     uint32_t cpus[XEV_SHARDS_MAX]; /* that the runtime may use, in the order of the shards */
     uint32_t cpus_len;
@@ -66,12 +105,41 @@ void xev__serve_unlink(xev_service *v);
 /* Name what failed: returns code. */
 int xev__serve_fail(const xev_service *v, xev_shard *shard, int code, const char *step);
 
-/* ---- accept.c: what becomes of a connection ---- */
+/* A number from 0 to max, and nothing else. */
+bool xev__serve_parse_number(const char *text, uint32_t max, uint32_t *number);
+
+/* ---- choose.c: who is admitted, and to which shard ---- */
 /* The shard with the fewest connections, and their number in *least. Of several: first, if it is
  * one of them, else the lowest. */
 uint32_t xev__serve_least(const uint32_t *live, uint32_t shards, uint32_t first, uint32_t *least);
+/* Take room for the connection that d has accepted. False: it is to be closed, for *why. */
+bool xev__serve_admit(struct xev__served *d, xev_fd fd, struct xev__admission *a,
+                      xev_serve_refusal *why);
+/* It is to stay on the shard that accepted it. False: there is no room, and none is taken any more.
+ */
+bool xev__serve_keep(struct xev__served *d, struct xev__admission *a);
+/* A connection that needs no leave; one that is gone, or was not served after all. */
+void xev__serve_enter(xev_serve *serve, uint32_t shard);
+void xev__serve_leave(xev_serve *serve, uint32_t shard, struct xev__peer *peer);
+
+/* ---- peers.c: connections by address ---- */
+void xev__peers_init(struct xev__peers *p);
+void xev__peers_deinit(struct xev__peers *p); /* all were given back */
+/* One connection more of an address. 0, and *peer is to be given back; XEV_ENOBUFS: it has max;
+ * XEV_ENOMEM. Any thread, as is give. */
+int xev__peer_take(struct xev__peers *p, const uint8_t *key, uint32_t max, struct xev__peer **peer);
+void xev__peer_give(struct xev__peers *p, struct xev__peer *peer);
+/* Of an address what is counted together: of IPv6 the first 64 bits. */
+void xev__peer_network(uint8_t *key);
+/* NULL: a peer without an address. */
+bool xev__serve_is_operator(const xev_serve *serve, const uint8_t *key);
+/* 0, or XEV_EINVAL: the list is as it was. */
+int xev__serve_parse_operators(xev_serve *serve, const char *text);
+
+/* ---- accept.c: what becomes of a connection ---- */
 void xev__serve_on_accept(xev_listener *listener, int result, void *userdata);
 void xev__serve_account(xev_conn *conn, bool begins, void *userdata);
+void xev__serve_free_peers(struct xev__served *d);
 void xev__serve_count(const struct xev__served *d, xev_service_counters *out);
 
 #endif

@@ -13,8 +13,7 @@ int xev__serve_fail(const xev_service *v, xev_shard *shard, int code, const char
 
 /* ---- addresses ---- */
 
-/* A number from 0 to max, and nothing else. */
-static bool parse_number(const char *text, uint32_t max, uint32_t *number) {
+bool xev__serve_parse_number(const char *text, uint32_t max, uint32_t *number) {
     uint64_t n = 0;
     const char *p = text;
     for (; *p >= '0' && *p <= '9' && n <= max; p++) {
@@ -29,7 +28,7 @@ static int parse_address(xev_service *v) {
     uint32_t fd;
     if (strncmp(text, "fd:", 3) == 0) {
         v->place = XEV__PLACE_FD;
-        if (!parse_number(text + 3, INT_MAX, &fd)) {
+        if (!xev__serve_parse_number(text + 3, INT_MAX, &fd)) {
             return XEV_EINVAL;
         }
         v->fd = (xev_fd)fd;

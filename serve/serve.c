@@ -4,6 +4,7 @@
  * call those of the user. The runtime's option deinit_failed is set, so that what the failed init
  * of a shard has made is freed as well.
  */
+#include <ck_pr.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,12 +15,67 @@
 
 #define SHARD_BYTES_MAX (1u << 30)
 #define LINE 64u /* of a cache */
+#define OPERATORS "127.0.0.0/8 ::1"
 
 static void serve_check(bool ok, const char *call, const char *what) {
     if (!ok) {
         xev__complain("xev: %s: %s", call, what);
         abort();
     }
+}
+
+/* ---- limits ---- */
+
+/* Half of the process's descriptors, or all but those that a runtime and its program need. */
+static uint32_t default_process_max(uint32_t shards) {
+    uint32_t descriptors = xev__serve_descriptors(), others = 64 + 16 * shards;
+    return descriptors > 2 * others ? descriptors - others : descriptors / 2;
+}
+
+static uint32_t limit_or(uint32_t limit, uint32_t when_0) { return limit != 0 ? limit : when_0; }
+
+/* On shard 0: the number of shards is known. */
+static void set_limits(xev_serve *serve) {
+    const xev_serve_limits *w = &serve->wanted;
+    xev_serve_limits *l = &serve->limits;
+    l->process_max = limit_or(w->process_max, default_process_max(serve->shards));
+    l->shard_max = limit_or(w->shard_max, 65536);
+    uint32_t half = l->process_max == UINT32_MAX ? UINT32_MAX : l->process_max / 2;
+    l->peer_max = limit_or(w->peer_max, limit_or(half, 1));
+    uint32_t least = l->process_max < l->shard_max ? l->process_max : l->shard_max;
+    l->reserve =
+        w->reserve == UINT32_MAX ? 0 : limit_or(w->reserve, least / 4 < 16 ? least / 4 : 16);
+    l->operators = w->operators;
+    serve->looks_at_peers = l->peer_max != UINT32_MAX || (l->reserve > 0 && least != UINT32_MAX);
+}
+
+int xev_serve_set_limits(xev_serve *serve, const xev_serve_limits *limits) {
+    const char *call = "xev_serve_set_limits";
+    serve_check(serve != NULL && limits != NULL, call, "services or limits are null");
+    serve_check(!serve->running, call, "it is running");
+    int rc = xev__serve_parse_operators(serve,
+                                        limits->operators != NULL ? limits->operators : OPERATORS);
+    if (rc == 0) {
+        serve->wanted = *limits;
+        serve->wanted.operators = NULL;
+    }
+    return rc;
+}
+
+void xev_serve_limits_get(const xev_serve *serve, xev_serve_limits *out) {
+    serve_check(serve != NULL && out != NULL, "xev_serve_limits_get", "services or room are null");
+    *out = serve->limits;
+}
+
+uint32_t xev_serve_live(const xev_serve *serve, uint32_t id) {
+    serve_check(serve != NULL, "xev_serve_live", "services are null");
+    return id < serve->shards ? ck_pr_load_32(&serve->live[id]) : 0;
+}
+
+const char *xev_serve_refusal_name(xev_serve_refusal refusal) {
+    static const char *const names[XEV_SERVE_REFUSALS] = {"process", "shard", "peer", "service",
+                                                          "memory"};
+    return (unsigned)refusal < XEV_SERVE_REFUSALS ? names[refusal] : "";
 }
 
 /* ---- a shard's callbacks ---- */
@@ -43,6 +99,7 @@ static int prepare(xev_serve *serve, xev_shard *shard) {
         return xev_shard_fail(shard, XEV_ENOMEM, "memory", "", "");
     }
     serve->shards = shards;
+    set_limits(serve);
     int rc = 0;
     for (xev_service *v = serve->services; v != NULL && rc == 0; v = v->next) {
         rc = xev__serve_understand(v, shard);
@@ -138,6 +195,7 @@ static void serve_on_deinit(xev_shard *shard, void *userdata) {
         if (v->on != NULL && v->on[id].conns != NULL) {
             xev_conn_service_free(v->on[id].conns);
             v->on[id].conns = NULL;
+            xev__serve_free_peers(&v->on[id]);
         }
     }
     bool began = serve->shards > 0 && serve->user_began[id] != 0;
@@ -188,7 +246,10 @@ int xev_serve_run(xev_serve *serve, xev_runtime *rt, const xev_runtime_options *
     o.hangup = options->hangup != NULL ? serve_on_hangup : NULL;
     o.stuck = options->stuck != NULL ? serve_on_stuck : NULL;
     o.userdata = serve;
+    serve->total = 0;
+    xev__peers_init(&serve->peers);
     int rc = xev_runtime_run(rt, &o);
+    xev__peers_deinit(&serve->peers);
     for (xev_service *v = serve->services; v != NULL; v = v->next) {
         if (v->fd != XEV_INVALID_FD) { /* no listener took it */
             (void)xev_tcp_close_now(xev_tcp_from_fd(v->fd));
@@ -208,7 +269,7 @@ int xev_serve_new(xev_serve **serve) {
         return XEV_ENOMEM;
     }
     (*serve)->last = &(*serve)->services;
-    return 0;
+    return xev__serve_parse_operators(*serve, OPERATORS);
 }
 
 static void free_service(xev_service *v) {

@@ -32,4 +32,17 @@ uint32_t xev__serve_cpus(uint32_t *cpus, uint32_t max);
  * packet comes in on the CPU cpus[k]. 0 or a code. */
 int xev__serve_spread_by_cpu(xev_fd fd, const uint32_t *cpus, uint32_t cpus_len, uint32_t count);
 
+/* ---- peers ---- */
+
+/* The address of a connection's peer, IPv4 as ::ffff:1.2.3.4. False: it has none. */
+bool xev__serve_peer_address(xev_fd fd, uint8_t key[16]);
+/* The same of an address that is IPv4 or IPv6. */
+void xev__serve_address(const xev_addr *addr, uint8_t key[16]);
+
+/* A number that nobody can guess. */
+uint64_t xev__serve_random(void);
+
+/* How many descriptors the process may have. */
+uint32_t xev__serve_descriptors(void);
+
 #endif

@@ -1,11 +1,16 @@
-/* Linux: the files of Unix sockets, and the choice of a listener by CPU. */
+/* Linux: the files of Unix sockets, the choice of a listener by CPU, addresses of peers. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "serve/system_serve.h"
@@ -84,4 +89,52 @@ int xev__serve_spread_by_cpu(xev_fd fd, const uint32_t *cpus, uint32_t cpus_len,
     rc = rc == 0 ? 0 : -errno;
     free(code);
     return rc;
+}
+
+/* ---- peers ---- */
+
+static bool address_of(const struct sockaddr_storage *sa, uint8_t key[16]) {
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    if (sa->ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)sa;
+        memcpy(key, mapped, sizeof mapped);
+        memcpy(key + sizeof mapped, &v4->sin_addr, 4);
+    } else if (sa->ss_family == AF_INET6) {
+        memcpy(key, &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr, 16);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+bool xev__serve_peer_address(xev_fd fd, uint8_t key[16]) {
+    struct sockaddr_storage sa = {.ss_family = AF_UNSPEC};
+    socklen_t len = sizeof sa;
+    /* It fails where the peer has gone already. */
+    return getpeername(fd, (struct sockaddr *)(void *)&sa, &len) == 0 && address_of(&sa, key);
+}
+
+void xev__serve_address(const xev_addr *addr, uint8_t key[16]) {
+    struct sockaddr_storage sa = {.ss_family = AF_UNSPEC};
+    memcpy(&sa, addr->storage, addr->len_bytes < sizeof sa ? addr->len_bytes : sizeof sa);
+    memset(key, 0, 16);
+    (void)address_of(&sa, key);
+}
+
+uint64_t xev__serve_random(void) {
+    uint64_t number = 0;
+    if (getrandom(&number, sizeof number, GRND_NONBLOCK) != (ssize_t)sizeof number) {
+        struct timespec ts;
+        (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+        number = (uint64_t)ts.tv_nsec * UINT64_C(0x9e3779b97f4a7c15) ^ (uintptr_t)&ts;
+    }
+    return number;
+}
+
+uint32_t xev__serve_descriptors(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > INT32_MAX) {
+        return INT32_MAX;
+    }
+    return (uint32_t)limit.rlim_cur;
 }

@@ -4,6 +4,7 @@
 #include "tests/serve_scene.h"
 
 static atomic_bool no_messages, no_balance;
+static atomic_int mallocs_left = INT32_MAX; /* when they are used up one fails */
 
 static const char *failed; /* the call that failed first */
 
@@ -23,9 +24,7 @@ static bool fails(const char *call, int error) {
         return fails(#call, error) ? (result) : __real_##call arguments;                           \
     }
 
-WRAP(void *, malloc, (size_t size), (size), NULL, ENOMEM)
 WRAP(void *, calloc, (size_t n, size_t size), (n, size), NULL, ENOMEM)
-WRAP(void *, realloc, (void *p, size_t size), (p, size), NULL, ENOMEM)
 WRAP(void *, aligned_alloc, (size_t align, size_t size), (align, size), NULL, ENOMEM)
 WRAP(int, posix_memalign, (void **out, size_t align, size_t size), (out, align, size), ENOMEM,
      ENOMEM)
@@ -35,6 +34,16 @@ WRAP(int, bind, (int fd, const struct sockaddr *addr, socklen_t len), (fd, addr,
 WRAP(int, listen, (int fd, int backlog), (fd, backlog), -1, EADDRINUSE)
 WRAP(int, fchmod, (int fd, mode_t mode), (fd, mode), -1, EPERM)
 WRAP(int, lstat, (const char *path, struct stat *st), (path, st), -1, EACCES)
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+
+void *__wrap_malloc(size_t size) {
+    bool one_fails = mallocs_left != INT32_MAX && mallocs_left-- == 0;
+    return one_fails || fails("malloc", ENOMEM) ? NULL : __real_malloc(size);
+}
+
+WRAP(void *, realloc, (void *p, size_t size), (p, size), NULL, ENOMEM)
 
 int __real_setsockopt(int fd, int level, int option, const void *value, socklen_t len);
 int __wrap_setsockopt(int fd, int level, int option, const void *value, socklen_t len);
@@ -153,6 +162,34 @@ static void check_kept(void) {
 TEST(what_cannot_be_handed_over_is_kept) {
     no_messages = true;
     check_kept();
+}
+
+static int refusals;
+
+/* The n-th call of malloc for a connection fails, until one connection needs fewer. */
+static void connect_without_memory(void) {
+    char text[2];
+    for (bool served = false; !served; refusals += !served) {
+        mallocs_left = refusals;
+        int fd = connect_to(service);
+        served = send(fd, "?", 1, MSG_NOSIGNAL) == 1 && recv(fd, text, 2, MSG_WAITALL) == 2;
+        mallocs_left = INT32_MAX;
+        CHECK_EQ(close(fd), 0);
+    }
+}
+
+/* Its place in the table of peers, the connection, the table beside the connections. */
+TEST(a_connection_that_there_is_no_memory_for_is_refused) {
+    const xev_serve_limits limits = {.peer_max = 50, .operators = ""};
+    xev_service_options o = service_options("l", "127.0.0.1:0");
+    service = add_service(&o);
+    CHECK_EQ(xev_serve_set_limits(serve, &limits), 0);
+    run_with_clients(1, connect_without_memory);
+    xev_service_counters c = count_of(service);
+    CHECK_EQ(c.served, 1);
+    CHECK_GE(refusals, 3);
+    CHECK_EQ(c.refused[XEV_SERVE_NO_MEMORY], refusals);
+    xev_serve_free(serve);
 }
 
 TEST(where_the_kernel_does_not_choose_by_cpu_its_hash_stays) {

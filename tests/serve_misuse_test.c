@@ -13,6 +13,7 @@ static xev_service *service;
 static xev_service_options good;
 static xev_addr addr;
 static xev_service_counters counters;
+static xev_serve_limits limits;
 
 TEST(misuse_of_services_is_caught) {
     CHECK_EQ(xev_serve_new(&serve), 0);
@@ -26,6 +27,13 @@ TEST(misuse_of_services_is_caught) {
     DIES(xev_serve_run, serve, NULL, &runtime, &options);
     DIES(xev_serve_run, rt, serve, NULL, &options);
     DIES(xev_serve_run, options, serve, &runtime, NULL);
+    DIES(xev_serve_set_limits, serve, NULL, &limits);
+    DIES(xev_serve_set_limits, limits, serve, NULL);
+    DIES(xev_serve_limits_get, serve, NULL, &limits);
+    DIES(xev_serve_limits_get, out, serve, NULL);
+    DIES(xev_serve_live, serve, NULL, 0);
+    CHECK_EQ(TAKES(xev_serve_live, id, serve, UINT32_MAX), 0);
+    CHECK_STR_EQ(TAKES(xev_serve_refusal_name, refusal, XEV_SERVE_REFUSALS), "");
     DIES(xev_service_name, service, NULL);
     DIES(xev_service_userdata, service, NULL);
     DIES(xev_service_addr, service, NULL, &addr);
@@ -47,6 +55,7 @@ static int run_again(xev_shard *self, void *userdata) {
     (void)userdata;
     DIES(xev_serve_free, serve, serve);
     DIES(xev_serve_add, serve, serve, &good, NULL);
+    DIES(xev_serve_set_limits, serve, serve, &limits);
     DIES(xev_serve_run, serve, serve, &runtime, &options);
     return XEV_EPERM;
 }

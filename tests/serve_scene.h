@@ -84,7 +84,9 @@ static inline xev_service_counters count_of(const xev_service *service) {
         sum.accepted += one.accepted;
         sum.handed += one.handed;
         sum.served += one.served;
-        sum.refused += one.refused;
+        for (int why = 0; why < XEV_SERVE_REFUSALS; why++) {
+            sum.refused[why] += one.refused[why];
+        }
     }
     return sum;
 }

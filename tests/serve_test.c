@@ -42,7 +42,9 @@ TEST(several_services_on_all_shards) {
         xev_service_counters c = count_of(all[i]);
         CHECK_EQ(c.accepted, 60);
         CHECK_EQ(c.served, 60);
-        CHECK_EQ(c.refused, 0);
+        for (int why = 0; why < XEV_SERVE_REFUSALS; why++) {
+            CHECK_EQ(c.refused[why], 0);
+        }
         static const xev_serve_policy policies[] = {XEV_SERVE_HASH, XEV_SERVE_HASH, XEV_SERVE_LEAST,
                                                     XEV_SERVE_SINGLE};
         CHECK_EQ(xev_service_policy(all[i]), policies[i]);
@@ -332,7 +334,7 @@ TEST(a_connection_too_many_is_closed_and_counted) {
     xev_service_counters c = count_of(one);
     CHECK_EQ(c.accepted, 3);
     CHECK_EQ(c.served, 2);
-    CHECK_EQ(c.refused, 1);
+    CHECK_EQ(c.refused[XEV_SERVE_FULL_SERVICE], 1);
     xev_serve_free(serve);
 }
 

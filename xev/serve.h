@@ -78,6 +78,38 @@ typedef enum xev_serve_policy {
     XEV_SERVE_SINGLE, /* shard 0 accepts, and serves all */
 } xev_serve_policy;
 
+/* Limits of all services of a runtime together. 0: the default; UINT32_MAX: none. A connection that
+ * would pass one is closed when it is accepted, and counted by its reason. No limit is passed,
+ * however many shards accept at the same moment. Outgoing connections (xev_conn_connect) count for
+ * process_max and shard_max, and are not refused. Each service has limits of its own besides, on
+ * each shard: xev_service_options.conns. */
+typedef struct xev_serve_limits {
+    /* Connections of the process. Default: the limit of its descriptors (RLIMIT_NOFILE), less 64
+     * and 16 per shard, but at least half of it. With none, clients wait while there are no
+     * descriptors. */
+    uint32_t process_max;
+    uint32_t shard_max; /* connections of a shard; 65 536 */
+    /* Accepted connections of one address, and of one IPv6 network of 64 bits; half of process_max.
+     * Peers of Unix sockets have no address. */
+    uint32_t peer_max;
+    /* This many of process_max, and of each shard's shard_max, are for operators only; for whom
+     * peer_max does not hold, either. Default: 16, at most a quarter. */
+    uint32_t reserve;
+    /* Who they are: addresses and networks ("10.1.0.0/16"), 64 at most, and "unix" for the peers of
+     * Unix sockets, with spaces or commas between. "": nobody. NULL: "127.0.0.0/8 ::1". */
+    const char *operators;
+} xev_serve_limits;
+
+/* Why a connection was closed when it was accepted. */
+typedef enum xev_serve_refusal {
+    XEV_SERVE_FULL_PROCESS = 0, /* process_max */
+    XEV_SERVE_FULL_SHARD,       /* shard_max, of every shard that the policy allows */
+    XEV_SERVE_FULL_PEER,        /* peer_max */
+    XEV_SERVE_FULL_SERVICE,     /* connections_max of the service on that shard */
+    XEV_SERVE_NO_MEMORY,
+    XEV_SERVE_REFUSALS,
+} xev_serve_refusal;
+
 typedef struct xev_service_options {
     const char *name;    /* 1 to 31 bytes; copied */
     const char *address; /* see above; copied */
@@ -96,11 +128,11 @@ typedef struct xev_service_options {
 
 /* Of one service on one shard. */
 typedef struct xev_service_counters {
-    uint32_t connections; /* now, outgoing ones included */
-    uint64_t accepted;    /* connections, by the shard's listener */
-    uint64_t handed;      /* of these, to other shards */
-    uint64_t served;      /* connections that became the service's on this shard */
-    uint64_t refused;     /* accepted, and closed at once: conns.connections_max, lack of memory */
+    uint32_t connections;                 /* now, outgoing ones included */
+    uint64_t accepted;                    /* connections, by the shard's listener */
+    uint64_t handed;                      /* of these, to other shards */
+    uint64_t served;                      /* connections that became the service's on this shard */
+    uint64_t refused[XEV_SERVE_REFUSALS]; /* accepted, and closed at once */
 } xev_service_counters;
 
 XEV_BEGIN_DECLS
@@ -117,10 +149,26 @@ void xev_serve_free(xev_serve *serve);
 XEV_NODISCARD int xev_serve_add(xev_serve *serve, const xev_service_options *options,
                                 xev_service **service);
 
+/* Limits of the next run. operators is copied. 0, or XEV_EINVAL (operators): they are as before.
+ * The thread that made serve, while it does not run. */
+XEV_NODISCARD int xev_serve_set_limits(xev_serve *serve, const xev_serve_limits *limits);
+
 /* Run the shards with the services; results as of xev_runtime_run. options and its callbacks as
  * there. Descriptors of "fd:" addresses are closed by then, whatever the result is. */
 XEV_NODISCARD int xev_serve_run(xev_serve *serve, xev_runtime *rt,
                                 const xev_runtime_options *options);
+
+/* The limits of this run, or the last one, with their defaults filled in; operators is NULL. From
+ * the first call of the init callback on. Any thread. */
+void xev_serve_limits_get(const xev_serve *serve, xev_serve_limits *out);
+
+/* Connections of all services on shard number id, outgoing ones and those on their way to it
+ * included; what LEAST compares. 0 where there is no such shard. Takes no lock. Any thread, from
+ * the first call of the init callback on. */
+uint32_t xev_serve_live(const xev_serve *serve, uint32_t id);
+
+/* "process", "peer", ...; "" for a number that is no refusal. Any thread. */
+const char *xev_serve_refusal_name(xev_serve_refusal refusal);
 
 /* What it was made with. Any thread. */
 const char *xev_service_name(const xev_service *service);

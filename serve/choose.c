@@ -1,0 +1,145 @@
+/* Who is admitted, and to which shard.
+ *
+ * Room is taken by the accepting shard in counts that all shards share, and given back when the
+ * connection is gone. A count with a limit is only raised by a compare-and-swap that has seen it
+ * below the limit, so no limit is passed, whatever shards accept at the same moment.
+ */
+#include <ck_pr.h>
+
+#include "serve/internal.h"
+
+uint32_t xev__serve_least(const uint32_t *live, uint32_t shards, uint32_t first, uint32_t *least) {
+    assert(first < shards);
+    uint32_t best = first;
+    *least = ck_pr_load_32(&live[first]);
+    for (uint32_t i = 0; i < shards; i++) {
+        uint32_t n = ck_pr_load_32(&live[i]);
+        if (n < *least) {
+            best = i;
+            *least = n;
+        }
+    }
+    return best;
+}
+
+/* ---- room ---- */
+
+static bool take_room(uint32_t *count, uint32_t max) {
+    uint32_t n = ck_pr_load_32(count);
+    while (n < max && !ck_pr_cas_32_value(count, n, n + 1, &n)) {
+    }
+    return n < max;
+}
+
+static void give_room(uint32_t *count) {
+    uint32_t before = ck_pr_faa_32(count, UINT32_MAX);
+    assert(before > 0);
+    (void)before;
+}
+
+void xev__serve_enter(xev_serve *serve, uint32_t shard) {
+    ck_pr_inc_32(&serve->total);
+    ck_pr_inc_32(&serve->live[shard]);
+}
+
+void xev__serve_leave(xev_serve *serve, uint32_t shard, struct xev__peer *peer) {
+    give_room(&serve->total);
+    give_room(&serve->live[shard]);
+    if (peer != NULL) {
+        xev__peer_give(&serve->peers, peer);
+    }
+}
+
+/* ---- shards ---- */
+
+/* Take room on the shard that has the fewest. It still has the fewest then: others that take room
+ * meanwhile only make the other shards fuller, and a change of this one is noticed. */
+static bool take_least(xev_serve *serve, uint32_t first, uint32_t max, uint32_t *shard) {
+    uint32_t least;
+    do {
+        *shard = xev__serve_least(serve->live, serve->shards, first, &least);
+    } while (least < max && !ck_pr_cas_32(&serve->live[*shard], least, least + 1));
+    return least < max;
+}
+
+/* The next one in turn that has room. */
+static bool take_in_turn(xev_serve *serve, uint32_t *next, uint32_t max, uint32_t *shard) {
+    for (uint32_t i = 0; i < serve->shards; i++) {
+        *shard = *next;
+        *next = (*next + 1) % serve->shards;
+        if (take_room(&serve->live[*shard], max)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Take room on the shard that is to serve what d has accepted. Others than d's are possible only
+ * once all have started: before, one may never come to handle a message. */
+static bool take_shard(struct xev__served *d, uint32_t max, uint32_t *shard) {
+    xev_serve *serve = d->service->serve;
+    *shard = xev_shard_id(d->shard);
+    if (serve->up && d->service->policy == XEV_SERVE_LEAST) {
+        return take_least(serve, *shard, max, shard);
+    }
+    if (serve->up && d->service->policy == XEV_SERVE_DEAL) {
+        return take_in_turn(serve, &d->next, max, shard);
+    }
+    return take_room(&serve->live[*shard], max);
+}
+
+/* ---- admission ---- */
+
+/* The limit of one who is no operator, or is one. */
+static uint32_t limit_for(const xev_serve *serve, uint32_t max, bool is_operator) {
+    uint32_t reserve = serve->limits.reserve;
+    if (max == UINT32_MAX || is_operator) {
+        return max;
+    }
+    return max > reserve ? max - reserve : 0;
+}
+
+bool xev__serve_admit(struct xev__served *d, xev_fd fd, struct xev__admission *a,
+                      xev_serve_refusal *why) {
+    xev_serve *serve = d->service->serve;
+    const xev_serve_limits *l = &serve->limits;
+    uint8_t key[XEV__PEER_BYTES];
+    bool has_address = false;
+    *a = (struct xev__admission){0};
+    if (serve->looks_at_peers) {
+        has_address = xev__serve_peer_address(fd, key);
+        a->is_operator = xev__serve_is_operator(serve, has_address ? key : NULL);
+    }
+    if (!take_room(&serve->total, limit_for(serve, l->process_max, a->is_operator))) {
+        *why = XEV_SERVE_FULL_PROCESS;
+        return false;
+    }
+    if (!take_shard(d, limit_for(serve, l->shard_max, a->is_operator), &a->shard)) {
+        give_room(&serve->total);
+        *why = XEV_SERVE_FULL_SHARD;
+        return false;
+    }
+    if (has_address && !a->is_operator && l->peer_max != UINT32_MAX) {
+        xev__peer_network(key);
+        int rc = xev__peer_take(&serve->peers, key, l->peer_max, &a->peer);
+        if (rc < 0) {
+            xev__serve_leave(serve, a->shard, NULL);
+            *why = rc == XEV_ENOMEM ? XEV_SERVE_NO_MEMORY : XEV_SERVE_FULL_PEER;
+            return false;
+        }
+    }
+    return true;
+}
+
+bool xev__serve_keep(struct xev__served *d, struct xev__admission *a) {
+    xev_serve *serve = d->service->serve;
+    uint32_t self = xev_shard_id(d->shard);
+    assert(a->shard != self);
+    if (!take_room(&serve->live[self], limit_for(serve, serve->limits.shard_max, a->is_operator))) {
+        xev__serve_leave(serve, a->shard, a->peer);
+        return false;
+    }
+    give_room(&serve->live[a->shard]);
+    a->shard = self;
+    return true;
+}

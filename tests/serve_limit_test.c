@@ -1,0 +1,431 @@
+/* Limits of services: of the process, a shard, a peer; the operators' reserve; and the table of
+ * peers, without a runtime. */
+#include "serve/internal.h"
+#include "tests/random.h"
+#include "tests/serve_scene.h"
+
+#include <sys/resource.h>
+
+static xev_service *service;
+static xev_serve_limits limits;
+
+static void add_limited(const char *address, xev_serve_policy policy) {
+    xev_service_options o = service_options("l", address);
+    o.policy = policy;
+    service = add_service(&o);
+    CHECK_EQ(xev_serve_set_limits(serve, &limits), 0);
+}
+
+/* A connection from an address of this host, 127.0.0.LAST. */
+static int connect_from(uint32_t last) {
+    xev_addr addr;
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000000 | last)};
+    CHECK_EQ(xev_service_addr(service, &addr), 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_EQ(bind(fd, (struct sockaddr *)(void *)&sa, sizeof sa), 0);
+    CHECK_EQ(connect(fd, (struct sockaddr *)(void *)addr.storage, addr.len_bytes), 0);
+    return fd;
+}
+
+/* Whether the server answers; else it has closed the connection. */
+static bool is_served(int fd) {
+    char text[2];
+    if (send(fd, "?", 1, MSG_NOSIGNAL) < 0) {
+        return false;
+    }
+    return recv(fd, text, 2, MSG_WAITALL) == 2;
+}
+
+static uint64_t refused_for(xev_serve_refusal why) { return count_of(service).refused[why]; }
+
+static void check_refused_only_for(xev_serve_refusal why, uint64_t count) {
+    for (int i = 0; i < XEV_SERVE_REFUSALS; i++) {
+        CHECK_EQ(refused_for((xev_serve_refusal)i), i == (int)why ? count : 0);
+    }
+}
+
+static uint32_t live_sum(void) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < SCENE_SHARDS; i++) {
+        n += xev_serve_live(serve, i);
+    }
+    return n;
+}
+
+static void wait_for_live(uint32_t n) {
+    while (live_sum() != n) {
+        sched_yield();
+    }
+}
+
+/* ---- process and shard ---- */
+
+enum { ROOM = 6 };
+
+/* ROOM are served, two are not; and one that ends makes room for another. */
+static void fill_and_exceed(void) {
+    int fds[ROOM], more;
+    for (int i = 0; i < ROOM; i++) {
+        fds[i] = connect_to(service);
+        CHECK(is_served(fds[i]));
+    }
+    CHECK_EQ(live_sum(), ROOM);
+    for (int i = 0; i < 2; i++) {
+        more = connect_to(service);
+        CHECK(!is_served(more));
+        CHECK_EQ(close(more), 0);
+    }
+    close_in_order(fds[0]);
+    wait_for_live(ROOM - 1);
+    fds[0] = connect_to(service);
+    CHECK(is_served(fds[0]));
+    for (int i = 0; i < ROOM; i++) {
+        close_in_order(fds[i]);
+    }
+    wait_for_live(0);
+}
+
+static void check_full(const char *address, xev_serve_policy policy, uint32_t shards,
+                       xev_serve_refusal why) {
+    add_limited(address, policy);
+    run_with_clients(shards, fill_and_exceed);
+    check_refused_only_for(why, 2);
+    CHECK_EQ(count_of(service).served, ROOM + 1);
+    xev_serve_free(serve);
+    serve = NULL;
+}
+
+TEST(no_more_connections_than_the_process_may_have) {
+    limits = (xev_serve_limits){.process_max = ROOM, .reserve = UINT32_MAX};
+    check_full("127.0.0.1:0", XEV_SERVE_HASH, 4, XEV_SERVE_FULL_PROCESS);
+    check_full("127.0.0.1:0", XEV_SERVE_LEAST, 4, XEV_SERVE_FULL_PROCESS);
+    check_full("unix:@xev-limit", XEV_SERVE_DEAL, 3, XEV_SERVE_FULL_PROCESS);
+}
+
+TEST(no_more_connections_than_a_shard_may_have) {
+    limits = (xev_serve_limits){.shard_max = ROOM, .reserve = UINT32_MAX};
+    check_full("127.0.0.1:0", XEV_SERVE_HASH, 1, XEV_SERVE_FULL_SHARD);
+    check_full("unix:@xev-limit", XEV_SERVE_SINGLE, 3, XEV_SERVE_FULL_SHARD);
+    limits.shard_max = ROOM / 3;
+    check_full("127.0.0.1:0", XEV_SERVE_LEAST, 3, XEV_SERVE_FULL_SHARD);
+    check_full("127.0.0.1:0", XEV_SERVE_DEAL, 3, XEV_SERVE_FULL_SHARD);
+}
+
+/* ---- from many threads at once ---- */
+
+enum { THREADS = 8, EACH = 20, ALL = THREADS * EACH };
+
+static atomic_int served;
+static int kept[ALL];
+
+static void *connect_twenty(void *arg) {
+    int *mine = arg;
+    for (int i = 0; i < EACH; i++) {
+        mine[i] = connect_from(2 + (uint32_t)i % 4);
+        served += is_served(mine[i]);
+    }
+    return NULL;
+}
+
+static void connect_at_once(void) {
+    pthread_t t[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        t[i] = thread_start(connect_twenty, &kept[i * EACH]);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        thread_join(t[i]);
+    }
+    for (int i = 0; i < ALL; i++) {
+        CHECK_EQ(close(kept[i]), 0);
+    }
+}
+
+static void check_exactly(uint32_t count) {
+    served = 0;
+    add_limited("127.0.0.1:0", XEV_SERVE_LEAST);
+    run_with_clients(4, connect_at_once);
+    CHECK_EQ(served, count);
+    xev_service_counters c = count_of(service);
+    CHECK_EQ(c.accepted, ALL);
+    CHECK_EQ(c.served, count);
+    CHECK_EQ(c.connections, 0);
+    CHECK_EQ(live_sum(), 0);
+    xev_serve_free(serve);
+    serve = NULL;
+}
+
+TEST(limits_hold_where_all_shards_accept_at_once) {
+    limits = (xev_serve_limits){.process_max = 50, .peer_max = UINT32_MAX, .reserve = UINT32_MAX};
+    check_exactly(50);
+    limits = (xev_serve_limits){.shard_max = 10, .peer_max = UINT32_MAX, .reserve = UINT32_MAX};
+    check_exactly(40);
+    limits = (xev_serve_limits){.peer_max = 12, .reserve = UINT32_MAX, .operators = ""};
+    check_exactly(4 * 12);
+}
+
+/* ---- peers and operators ---- */
+
+static void exceed_as_peers(void) {
+    int fds[6];
+    for (uint32_t i = 0; i < 6; i++) { /* two addresses in turn, two connections of each */
+        fds[i] = connect_from(2 + i % 2);
+        CHECK_EQ(is_served(fds[i]), i < 4);
+    }
+    for (int i = 0; i < 5; i++) {
+        int fd = connect_from(9); /* an operator's */
+        CHECK(is_served(fd));
+        CHECK_EQ(close(fd), 0);
+    }
+    close_in_order(fds[0]);
+    for (;;) { /* there is room when it is gone */
+        int again = connect_from(2);
+        bool yes = is_served(again);
+        CHECK_EQ(close(again), 0);
+        if (yes) {
+            break;
+        }
+    }
+    for (int i = 1; i < 6; i++) {
+        CHECK_EQ(close(fds[i]), 0);
+    }
+}
+
+static void check_peers(xev_serve_policy policy) {
+    limits = (xev_serve_limits){.peer_max = 2, .operators = "10.0.0.0/8,127.0.0.8/30"};
+    add_limited("127.0.0.1:0", policy);
+    run_with_clients(2, exceed_as_peers);
+    CHECK_GE(refused_for(XEV_SERVE_FULL_PEER), 2);
+    xev_serve_free(serve);
+    serve = NULL;
+}
+
+TEST(no_more_connections_than_a_peer_may_have) {
+    check_peers(XEV_SERVE_HASH);
+    check_peers(XEV_SERVE_LEAST);
+}
+
+static void use_reserve(void) {
+    int fds[8];
+    for (uint32_t i = 0; i < 3; i++) {
+        fds[i] = connect_from(2);
+        CHECK_EQ(is_served(fds[i]), i < 2);
+    }
+    for (uint32_t i = 3; i < 6; i++) {
+        fds[i] = connect_from(9);
+        CHECK_EQ(is_served(fds[i]), i < 5);
+    }
+    for (int i = 0; i < 6; i++) {
+        CHECK_EQ(close(fds[i]), 0);
+    }
+}
+
+static void check_reserve(xev_serve_refusal why) {
+    limits.reserve = 2;
+    limits.operators = "127.0.0.9";
+    add_limited("127.0.0.1:0", XEV_SERVE_SINGLE);
+    run_with_clients(2, use_reserve);
+    check_refused_only_for(why, 2);
+    xev_serve_free(serve);
+    serve = NULL;
+}
+
+TEST(some_room_is_for_operators_only) {
+    limits = (xev_serve_limits){.process_max = 4};
+    check_reserve(XEV_SERVE_FULL_PROCESS);
+    limits = (xev_serve_limits){.shard_max = 4};
+    check_reserve(XEV_SERVE_FULL_SHARD);
+}
+
+static void connect_five(void) {
+    int fds[5];
+    for (int i = 0; i < 5; i++) {
+        fds[i] = connect_to(service);
+        CHECK(is_served(fds[i]));
+    }
+    for (int i = 0; i < 5; i++) {
+        CHECK_EQ(close(fds[i]), 0);
+    }
+}
+
+TEST(who_connects_over_loopback_is_an_operator_by_default) {
+    limits = (xev_serve_limits){.peer_max = 1};
+    add_limited("127.0.0.1:0", XEV_SERVE_AUTO);
+    run_with_clients(2, connect_five);
+    check_refused_only_for(XEV_SERVE_FULL_PEER, 0);
+    xev_serve_free(serve);
+}
+
+TEST(peers_of_unix_sockets_are_operators_where_that_is_said) {
+    limits = (xev_serve_limits){.process_max = 5, .reserve = 5, .operators = "unix"};
+    add_limited("unix:@xev-operator", XEV_SERVE_AUTO);
+    run_with_clients(2, connect_five);
+    check_refused_only_for(XEV_SERVE_FULL_PROCESS, 0);
+    xev_serve_free(serve);
+}
+
+/* ---- defaults ---- */
+
+static int stop_at_once(xev_shard *self, void *userdata) {
+    (void)userdata;
+    zero_stops_all(self);
+    return 0;
+}
+
+TEST(the_defaults_leave_descriptors_for_others) {
+    struct rlimit limit;
+    xev_serve_limits is;
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = 1000;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    service = add_at("d", "127.0.0.1:0");
+    options.init = stop_at_once;
+    CHECK_EQ(run_services(2), 0);
+    xev_serve_limits_get(serve, &is);
+    CHECK_EQ(is.process_max, 1000 - 64 - 2 * 16);
+    CHECK_EQ(is.shard_max, 65536);
+    CHECK_EQ(is.peer_max, is.process_max / 2);
+    CHECK_EQ(is.reserve, 16);
+    limit.rlim_cur = 100;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    CHECK_EQ(run_services(1), 0);
+    xev_serve_limits_get(serve, &is);
+    CHECK_EQ(is.process_max, 50);
+    CHECK_EQ(is.reserve, 12);
+    xev_serve_free(serve);
+}
+
+TEST(there_may_be_no_limits) {
+    xev_serve_limits is;
+    limits = (xev_serve_limits){UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, ""};
+    add_limited("127.0.0.1:0", XEV_SERVE_AUTO);
+    run_with_clients(2, connect_five);
+    xev_serve_limits_get(serve, &is);
+    CHECK_EQ(is.process_max, UINT32_MAX);
+    CHECK_EQ(is.shard_max, UINT32_MAX);
+    CHECK_EQ(is.peer_max, UINT32_MAX);
+    CHECK_EQ(is.reserve, 0);
+    CHECK(!serve->looks_at_peers);
+    xev_serve_free(serve);
+}
+
+TEST(refusals_have_names) {
+    for (int i = 0; i < XEV_SERVE_REFUSALS; i++) {
+        CHECK_GT(strlen(xev_serve_refusal_name((xev_serve_refusal)i)), 0);
+    }
+    CHECK_STR_EQ(xev_serve_refusal_name(XEV_SERVE_FULL_PEER), "peer");
+}
+
+/* ---- who is an operator ---- */
+
+static void key_of(const char *host, uint8_t *key) {
+    xev_addr addr;
+    CHECK_EQ(xev_addr_parse(&addr, host, 1), 0);
+    xev__serve_address(&addr, key);
+}
+
+static bool is_operator(const char *list, const char *host) {
+    uint8_t key[XEV__PEER_BYTES];
+    key_of(host, key);
+    CHECK_EQ(xev__serve_parse_operators(serve, list), 0);
+    return xev__serve_is_operator(serve, key);
+}
+
+TEST(operators_are_addresses_and_networks) {
+    CHECK_EQ(xev_serve_new(&serve), 0);
+    CHECK(is_operator("10.1.0.0/16", "10.1.255.255"));
+    CHECK(!is_operator("10.1.0.0/16", "10.2.0.0"));
+    CHECK(is_operator("10.1.0.0/15", "10.0.9.9"));
+    CHECK(!is_operator("10.1.0.0/15", "10.2.0.0"));
+    CHECK(is_operator("0.0.0.0/0", "9.9.9.9"));
+    CHECK(!is_operator("0.0.0.0/0", "2001:db8::1"));
+    CHECK(is_operator("::/0", "9.9.9.9"));
+    CHECK(is_operator("2001:db8::/33, 1.2.3.4", "2001:db8:7fff::1"));
+    CHECK(!is_operator("2001:db8::/33, 1.2.3.4", "2001:db8:8000::1"));
+    CHECK(is_operator(" ,2001:db8::/33 , 1.2.3.4,, ", "1.2.3.4"));
+    CHECK(is_operator("1.2.3.4/32", "::ffff:1.2.3.4"));
+    CHECK(!is_operator("", "127.0.0.1"));
+    CHECK(!xev__serve_is_operator(serve, NULL));
+    CHECK_EQ(xev__serve_parse_operators(serve, "::1 unix"), 0);
+    CHECK(xev__serve_is_operator(serve, NULL));
+    xev_serve_free(serve);
+}
+
+TEST(lists_of_operators_that_are_wrong) {
+    static const char *const wrong[] = {"host",       "1.2.3",     "1.2.3.4/33", "::/129",
+                                        "1.2.3.4/",   "1.2.3.4/x", "1.2.3.4/-1", "::1 nobody",
+                                        "1.2.3.4:80", "/8"};
+    char many[1024] = "";
+    CHECK_EQ(xev_serve_new(&serve), 0);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        limits.operators = wrong[i];
+        CHECK_EQ(xev_serve_set_limits(serve, &limits), XEV_EINVAL);
+    }
+    for (int i = 0; i < 64; i++) {
+        strcat(many, "1.2.3.4 ");
+    }
+    limits.operators = many;
+    CHECK_EQ(xev_serve_set_limits(serve, &limits), 0);
+    strcat(many, "::1");
+    CHECK_EQ(xev_serve_set_limits(serve, &limits), XEV_EINVAL);
+    memset(many, '1', 100);
+    CHECK_EQ(xev_serve_set_limits(serve, &limits), XEV_EINVAL);
+    CHECK(is_operator("1.2.3.4", "1.2.3.4"));
+    xev_serve_free(serve);
+}
+
+/* ---- the table ---- */
+
+TEST(addresses_of_one_network_are_one_peer) {
+    uint8_t a[XEV__PEER_BYTES], b[XEV__PEER_BYTES];
+    key_of("2001:db8:1:2::1", a);
+    key_of("2001:db8:1:2:ffff:ffff:ffff:ffff", b);
+    CHECK(memcmp(a, b, sizeof a) != 0);
+    xev__peer_network(a);
+    xev__peer_network(b);
+    CHECK_MEM_EQ(a, b, sizeof a);
+    key_of("2001:db8:1:3::1", b);
+    xev__peer_network(b);
+    CHECK(memcmp(a, b, sizeof a) != 0);
+    key_of("1.2.3.4", a);
+    key_of("1.2.3.5", b);
+    xev__peer_network(a);
+    xev__peer_network(b);
+    CHECK(memcmp(a, b, sizeof a) != 0);
+    key_of("::ffff:1.2.3.4", b);
+    xev__peer_network(b);
+    CHECK_MEM_EQ(a, b, sizeof a);
+}
+
+enum { ADDRESSES = 3000, MOST = 5 };
+
+/* Against an array of counts. */
+TEST(the_table_counts_each_address) {
+    static struct xev__peers peers;
+    static struct xev__peer *taken[ADDRESSES][MOST];
+    static uint32_t counts[ADDRESSES];
+    uint64_t rng = 7;
+    xev__peers_init(&peers);
+    for (int step = 0; step < 100000; step++) {
+        uint32_t i = rng_below(&rng, ADDRESSES);
+        uint8_t key[XEV__PEER_BYTES] = {0x20, 0x01};
+        memcpy(key + 2, &i, sizeof i);
+        if (rng_below(&rng, 8) < 5) {
+            struct xev__peer *peer;
+            int rc = xev__peer_take(&peers, key, MOST, &peer);
+            CHECK_EQ(rc, counts[i] < MOST ? 0 : XEV_ENOBUFS);
+            CHECK_EQ(rc == 0, peer != NULL);
+            if (rc == 0) {
+                CHECK(counts[i] == 0 || peer == taken[i][0]);
+                taken[i][counts[i]++] = peer;
+            }
+        } else if (counts[i] > 0) {
+            xev__peer_give(&peers, taken[i][--counts[i]]);
+        }
+    }
+    for (uint32_t i = 0; i < ADDRESSES; i++) {
+        while (counts[i] > 0) {
+            xev__peer_give(&peers, taken[i][--counts[i]]);
+        }
+    }
+    xev__peers_deinit(&peers); /* asserts that none is left */
+}
