@@ -230,6 +230,17 @@ static xev_cb_action close_and_reuse(struct op *op, int result) {
     return XEV_DISARM;
 }
 
+/* The file that has the number gets something, and the operation on it hears of that alone. */
+static void end_reuse(struct reuse *r) {
+    settle(&r->n);
+    CHECK_EQ(r->op.calls, 0);
+    file_make_ready(r->kind, &r->fresh);
+    run_op(&r->op);
+    close_number(r->kind == ACCEPT ? r->op.result : -1);
+    close_number(r->fresh.peer);
+    close_fd(&r->n, r->fresh.fd);
+}
+
 static void run_reuse(enum kind kind, bool cancels) {
     struct reuse r = {.kind = kind};
     net_open(&r.n, NULL);
@@ -244,14 +255,8 @@ static void run_reuse(enum kind kind, bool cancels) {
         CHECK_EQ(close(r.old.peer), 0);
         run_op(&r.recv);
     }
-    settle(&r.n);
-    CHECK_EQ(r.op.calls, 0);
-    file_make_ready(kind, &r.fresh);
-    run_op(&r.op);
-    close_number(kind == ACCEPT ? r.op.result : -1);
+    end_reuse(&r);
     close_number(cancels ? r.old.peer : -1);
-    close_number(r.fresh.peer);
-    close_fd(&r.n, r.fresh.fd);
     net_close(&r.n);
 }
 
@@ -259,6 +264,22 @@ TEST(a_number_is_another_files_in_the_callback_of_its_end) {
     for (int kind = 0; kind < KINDS; kind++) {
         run_reuse((enum kind)kind, false);
         run_reuse((enum kind)kind, true);
+    }
+}
+
+TEST(a_number_is_another_files_in_a_callback_of_a_later_turn) {
+    for (int kind = 0; kind < KINDS; kind++) {
+        struct reuse r = {.kind = (enum kind)kind};
+        net_open(&r.n, NULL);
+        r.old = file_used(&r.n, DATA);
+        op_new(&r.recv, &r.n);
+        r.recv.then = close_and_reuse;
+        r.recv.user = &r;
+        xev_timer_run(NULL, &r.n.loop, &r.recv.c, 0, &r.recv, op_called);
+        run_op(&r.recv);
+        end_reuse(&r);
+        CHECK_EQ(close(r.old.peer), 0);
+        net_close(&r.n);
     }
 }
 
@@ -299,14 +320,8 @@ TEST(a_released_number_is_another_files_in_the_callback_of_its_data) {
         plain_send(r.old.peer, "data", 4);
         run_op(&r.recv);
         CHECK_EQ(r.recv.result, 4);
-        settle(&r.n);
-        CHECK_EQ(r.op.calls, 0);
-        file_make_ready(r.kind, &r.fresh);
-        run_op(&r.op);
-        close_number(kind == ACCEPT ? r.op.result : -1);
+        end_reuse(&r);
         CHECK_EQ(close(r.old.peer), 0);
-        close_number(r.fresh.peer);
-        close_fd(&r.n, r.fresh.fd);
         net_close(&r.n);
     }
 }

@@ -85,8 +85,8 @@ void xev_fd_close(xev_fd fd, xev_loop *loop, xev_completion *c, void *userdata, 
  * Call it when the loop has worked on fd, has no operation on it any more, and fd goes another way
  * than through a close in this loop: before it is closed by close(2), replaced by dup2(2), given to
  * another loop, or passed to another process and closed here. Without it a loop on epoll is woken
- * for as long as anybody has the file open. And if another file gets the number before the callback
- * returns that brought the last result, an operation on that file may wait for ever.
+ * for as long as anybody has the file open. And if another file gets the number in the turn of the
+ * loop that brought the last result, an operation on that file may wait for ever.
  *
  * 0, also where the loop does not know fd; XEV_EBUSY (operations on it are active, a close
  * included; cancel them, or wait, until their callbacks have run), XEV_EBADF (negative),
