@@ -1,0 +1,472 @@
+/* examples/http_files from outside: what it serves, refuses, and outlasts. */
+#include "tests/e2e/server.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+
+#include "tests/http1_cases.h"
+
+enum { BIG = 3000000, REPLY_MAX = BIG + 4096 };
+
+static char root[256];
+static uint8_t big[BIG];
+static char text[20000];
+
+/* A literal, without its NUL. */
+#define PUT(fd, text) put((fd), (text), sizeof(text) - 1)
+
+static const char *path_of(const char *name) {
+    static char path[512];
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    return path;
+}
+
+static void write_file(const char *name, const void *data, size_t len) {
+    FILE *f = fopen(path_of(name), "w");
+    CHECK(f != NULL);
+    CHECK_EQ(fwrite(data, 1, len, f), len);
+    CHECK_EQ(fclose(f), 0);
+}
+
+/* A directory with some files, and a server of it. */
+static void start_with(struct server *s, const char *const *more) {
+    const char *tmp = getenv("TEST_TMPDIR");
+    const char *args[ARGS_MAX] = {"--root", root};
+    snprintf(root, sizeof root, "%.200s/www.XXXXXX", tmp != NULL ? tmp : "/tmp");
+    CHECK(mkdtemp(root) != NULL);
+    uint64_t rng = 1;
+    for (size_t i = 0; i < BIG; i++) {
+        big[i] = (uint8_t)random_next(&rng);
+    }
+    for (size_t i = 0; i < sizeof text; i++) {
+        text[i] = i % 50 == 49 ? '\n' : (char)('a' + i % 7);
+    }
+    CHECK_EQ(mkdir(path_of("sub"), 0755), 0);
+    write_file("index.html", "front\n", 6);
+    write_file("sub/index.html", "below\n", 6);
+    write_file("a b.txt", "spaced\n", 7);
+    write_file("empty.png", "", 0);
+    write_file("text.html", text, sizeof text);
+    write_file("middle.bin", big, 100000);
+    write_file("big.bin", big, BIG);
+    CHECK_EQ(mkfifo(path_of("fifo"), 0600), 0);
+    for (int i = 0; more != NULL && more[i] != NULL; i++) {
+        args[2 + i] = more[i];
+    }
+    server_start_with(s, 2, args, NULL);
+}
+
+static void start(struct server *s) { start_with(s, NULL); }
+
+static void stop(struct server *s) {
+    server_signal(s, SIGTERM);
+    server_wait_end(s);
+    check_exit(s, 0);
+    CHECK_STR_EQ(s->err_text, "");
+}
+
+/* ---- a client ---- */
+
+struct reply {
+    int status;
+    char head[4096];
+    const uint8_t *body;
+    size_t len; /* of the body */
+};
+
+static uint8_t received[REPLY_MAX + 65536];
+
+/* The value of a field, or "". */
+static const char *field(const struct reply *r, const char *name) {
+    static char value[256];
+    char wanted[64];
+    snprintf(wanted, sizeof wanted, "\r\n%s: ", name);
+    const char *at = strstr(r->head, wanted);
+    value[0] = '\0';
+    if (at != NULL) {
+        at += strlen(wanted);
+        snprintf(value, sizeof value, "%.*s", (int)strcspn(at, "\r"), at);
+    }
+    return value;
+}
+
+/* Reads one reply; to HEAD it has no body, to others of the length that it says. */
+static void read_reply(int fd, struct reply *r, bool has_body) {
+    size_t len = 0;
+    memset(r, 0, sizeof *r);
+    while (len < 4 || memcmp(received + len - 4, "\r\n\r\n", 4) != 0) {
+        CHECK_LT(len + 1, sizeof r->head);
+        ssize_t n = recv(fd, received + len, 1, 0);
+        if (n != 1) {
+            CHECK_FAIL("the end after %zu bytes of a head: %.*s", len, (int)len, received);
+        }
+        len++;
+    }
+    memcpy(r->head, received, len);
+    CHECK_EQ(sscanf(r->head, "HTTP/1.1 %d ", &r->status), 1);
+    if (r->status == 100) {
+        read_reply(fd, r, has_body);
+        return;
+    }
+    CHECK_STR_EQ(field(r, "Server"), "xev");
+    CHECK(field(r, "Date")[0] != '\0');
+    r->len = strtoul(field(r, "Content-Length"), NULL, 10);
+    CHECK_LE(r->len, REPLY_MAX);
+    r->body = received;
+    if (has_body && r->len > 0) {
+        take(fd, received, r->len);
+    }
+}
+
+static void ask_on(int fd, struct reply *r, const char *method, const char *target,
+                   const char *fields) {
+    char q[4096];
+    int len = snprintf(q, sizeof q, "%s %s HTTP/1.1\r\nHost: a\r\n%s\r\n", method, target, fields);
+    put(fd, q, (size_t)len);
+    read_reply(fd, r, strcmp(method, "HEAD") != 0);
+}
+
+static void ask(const struct server *s, struct reply *r, const char *method, const char *target,
+                const char *fields) {
+    int fd = client(s);
+    ask_on(fd, r, method, target, fields);
+    close_fd(fd);
+}
+
+static void get(const struct server *s, struct reply *r, const char *target, const char *fields) {
+    ask(s, r, "GET", target, fields);
+}
+
+static void check_body(const struct reply *r, int status, const void *data, size_t len) {
+    CHECK_EQ(r->status, status);
+    CHECK_EQ(r->len, len);
+    CHECK_MEM_EQ(r->body, data, len);
+}
+
+/* ---- files ---- */
+
+TEST(files_of_every_size_are_served) {
+    struct server s;
+    struct reply r;
+    start(&s);
+    for (int round = 0; round < 2; round++) { /* from the disk, and from the cache */
+        get(&s, &r, "/", "");
+        check_body(&r, 200, "front\n", 6);
+        CHECK_STR_EQ(field(&r, "Content-Type"), "text/html; charset=utf-8");
+        get(&s, &r, "/sub/", "");
+        check_body(&r, 200, "below\n", 6);
+        get(&s, &r, "/sub/../sub/./index.html?a=b", "");
+        check_body(&r, 200, "below\n", 6);
+        get(&s, &r, "/a%20b.txt", "");
+        check_body(&r, 200, "spaced\n", 7);
+        get(&s, &r, "/empty.png", "");
+        check_body(&r, 200, "", 0);
+        CHECK_STR_EQ(field(&r, "Content-Type"), "image/png");
+        get(&s, &r, "/middle.bin", "");
+        check_body(&r, 200, big, 100000);
+        CHECK_STR_EQ(field(&r, "Content-Type"), "application/octet-stream");
+        get(&s, &r, "/big.bin", "");
+        check_body(&r, 200, big, BIG);
+        ask(&s, &r, "HEAD", "/big.bin", "");
+        CHECK_EQ(r.len, BIG);
+    }
+    stop(&s);
+}
+
+TEST(what_is_not_there_or_not_a_file_is_refused) {
+    struct server s;
+    struct reply r;
+    start(&s);
+    get(&s, &r, "/nothing", "");
+    CHECK_EQ(r.status, 404);
+    get(&s, &r, "/index.html/x", "");
+    CHECK_EQ(r.status, 404);
+    get(&s, &r, "/fifo", "");
+    CHECK_EQ(r.status, 403);
+    get(&s, &r, "/sub", "");
+    CHECK_EQ(r.status, 301);
+    CHECK_STR_EQ(field(&r, "Location"), "/sub/");
+    get(&s, &r, "//sub", ""); /* no other host's */
+    CHECK_EQ(r.status, 301);
+    CHECK_STR_EQ(field(&r, "Location"), "/sub/");
+    static const char *const outside[] = {"/..",       "/../etc/passwd",     "/sub/../../x",
+                                          "/%2e%2e/x", "/..%2f..%2fetc/x",   "/a%00b",
+                                          "/%",        "/sub/%2e%2E%2f../x", "/%2"};
+    for (size_t i = 0; i < sizeof outside / sizeof outside[0]; i++) {
+        get(&s, &r, outside[i], "");
+        CHECK_EQ(r.status, 400);
+    }
+    ask(&s, &r, "DELETE", "/", "");
+    CHECK_EQ(r.status, 405);
+    CHECK_STR_EQ(field(&r, "Allow"), "GET, HEAD, OPTIONS");
+    ask(&s, &r, "OPTIONS", "*", "");
+    CHECK_EQ(r.status, 204);
+    stop(&s);
+}
+
+TEST(ranges_and_conditions) {
+    struct server s;
+    struct reply r;
+    char tag[128], fields[256];
+    start(&s);
+    get(&s, &r, "/big.bin", "Range: bytes=1000-2000999\r\n");
+    check_body(&r, 206, big + 1000, 2000000);
+    CHECK_STR_EQ(field(&r, "Content-Range"), "bytes 1000-2000999/3000000");
+    get(&s, &r, "/middle.bin", "Range: bytes=-1\r\n");
+    check_body(&r, 206, big + 99999, 1);
+    get(&s, &r, "/index.html", "Range: bytes=6-\r\n");
+    CHECK_EQ(r.status, 416);
+    CHECK_STR_EQ(field(&r, "Content-Range"), "bytes */6");
+    get(&s, &r, "/index.html", "");
+    snprintf(tag, sizeof tag, "%s", field(&r, "ETag"));
+    snprintf(fields, sizeof fields, "If-None-Match: %s\r\n", tag);
+    int fd = client(&s);
+    ask_on(fd, &r, "GET", "/index.html", fields);
+    CHECK_EQ(r.status, 304);
+    CHECK_STR_EQ(field(&r, "ETag"), tag);
+    snprintf(fields, sizeof fields, "If-Modified-Since: %s\r\n", field(&r, "Last-Modified"));
+    ask_on(fd, &r, "GET", "/index.html", fields);
+    CHECK_EQ(r.status, 304);
+    ask_on(fd, &r, "GET", "/index.html", "If-Match: \"x\"\r\n");
+    CHECK_EQ(r.status, 412);
+    ask_on(fd, &r, "GET", "/index.html", "If-Range: \"x\"\r\nRange: bytes=1-2\r\n");
+    check_body(&r, 200, "front\n", 6);
+    close_fd(fd);
+    stop(&s);
+}
+
+TEST(text_is_compressed_for_those_who_accept_it) {
+    struct server s;
+    struct reply r;
+    start(&s);
+    for (int round = 0; round < 2; round++) {
+        get(&s, &r, "/text.html", "Accept-Encoding: br, gzip\r\n");
+        CHECK_EQ(r.status, 200);
+        CHECK_STR_EQ(field(&r, "Content-Encoding"), "gzip");
+        CHECK_STR_EQ(field(&r, "Vary"), "Accept-Encoding");
+        CHECK_LT(r.len, 5000);
+        CHECK_EQ(r.body[0], 0x1f);
+        CHECK_EQ(r.body[1], 0x8b);
+        /* The length of the data, at the end (RFC 1952). */
+        uint32_t size = r.body[r.len - 4] | (uint32_t)r.body[r.len - 3] << 8;
+        CHECK_EQ(size, sizeof text);
+        get(&s, &r, "/text.html", "Accept-Encoding: gzip;q=0\r\n");
+        check_body(&r, 200, text, sizeof text);
+        CHECK_STR_EQ(field(&r, "Vary"), "Accept-Encoding");
+        get(&s, &r, "/middle.bin", "Accept-Encoding: gzip\r\n");
+        check_body(&r, 200, big, 100000);
+    }
+    stop(&s);
+}
+
+/* Within some time: the clock of the cache is not the test's. */
+TEST_TIMEOUT(a_changed_file_is_noticed, 60) {
+    struct server s;
+    struct reply r;
+    start(&s);
+    int fd = client(&s);
+    ask_on(fd, &r, "GET", "/index.html", "");
+    check_body(&r, 200, "front\n", 6);
+    write_file("new", "later\n", 6);
+    char from[512];
+    snprintf(from, sizeof from, "%s", path_of("new"));
+    CHECK_EQ(rename(from, path_of("index.html")), 0);
+    do {
+        ask_on(fd, &r, "GET", "/index.html", "");
+        CHECK_EQ(r.status, 200);
+    } while (memcmp(r.body, "later\n", 6) != 0);
+    CHECK_EQ(unlink(path_of("index.html")), 0);
+    do {
+        ask_on(fd, &r, "GET", "/index.html", "");
+    } while (r.status == 200);
+    CHECK_EQ(r.status, 404);
+    close_fd(fd);
+    stop(&s);
+}
+
+/* ---- connections ---- */
+
+TEST(requests_of_a_pipeline_are_answered_in_their_order) {
+    static const char *const targets[] = {"/", "/big.bin", "/nothing", "/sub/", "/text.html", "/x"};
+    struct server s;
+    struct reply r;
+    char q[8192];
+    size_t len = 0;
+    start(&s);
+    for (int i = 0; i < 60; i++) {
+        len += (size_t)snprintf(q + len, sizeof q - len, "GET %s HTTP/1.1\r\nHost: a\r\n\r\n",
+                                targets[i % 6]);
+    }
+    int fd = client(&s);
+    put(fd, q, len);
+    end_writing(fd); /* what was asked before is answered */
+    for (int i = 0; i < 60; i += 6) {
+        read_reply(fd, &r, true);
+        check_body(&r, 200, "front\n", 6);
+        read_reply(fd, &r, true);
+        check_body(&r, 200, big, BIG);
+        read_reply(fd, &r, true);
+        CHECK_EQ(r.status, 404);
+        read_reply(fd, &r, true);
+        check_body(&r, 200, "below\n", 6);
+        read_reply(fd, &r, true);
+        check_body(&r, 200, text, sizeof text);
+        read_reply(fd, &r, true);
+        CHECK_EQ(r.status, 404);
+    }
+    check_end(fd);
+    close_fd(fd);
+    stop(&s);
+}
+
+TEST(a_request_in_single_bytes) {
+    static const char q[] = "GET /sub/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    struct server s;
+    struct reply r;
+    start(&s);
+    int fd = client(&s), on = 1;
+    CHECK_EQ(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on), 0);
+    for (size_t i = 0; i < sizeof q - 1; i++) {
+        put(fd, q + i, 1);
+    }
+    read_reply(fd, &r, true);
+    check_body(&r, 200, "below\n", 6);
+    CHECK_STR_EQ(field(&r, "Connection"), "close");
+    check_end(fd);
+    close_fd(fd);
+    stop(&s);
+}
+
+TEST(bodies_of_requests_are_dropped) {
+    struct server s;
+    struct reply r;
+    start(&s);
+    int fd = client(&s);
+    PUT(fd, "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+    read_reply(fd, &r, true);
+    check_body(&r, 200, "front\n", 6);
+    ask_on(fd, &r, "GET", "/sub/", "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n");
+    check_body(&r, 200, "below\n", 6);
+    PUT(fd, "5\r\nhello\r\n0\r\nA: b\r\n\r\n");
+    ask_on(fd, &r, "GET", "/", "Transfer-Encoding: chunked\r\n");
+    check_body(&r, 200, "front\n", 6);
+    PUT(fd, "5\r\nhello!");
+    read_reply(fd, &r, true);
+    CHECK_EQ(r.status, 400);
+    check_end(fd);
+    close_fd(fd);
+    get(&s, &r, "/", "Content-Length: 1048577\r\n");
+    CHECK_EQ(r.status, 413);
+    stop(&s);
+}
+
+/* The answer, and the end: nothing behind a request that another server may read differently is
+ * taken for a request. */
+TEST_TIMEOUT(requests_that_are_malformed_are_refused, 60) {
+    struct server s;
+    struct reply r;
+    start(&s);
+    for (int i = 0; i < HTTP1_CASES; i++) {
+        const struct http1_case *t = &http1_cases[i];
+        if (t->status == 0) {
+            continue;
+        }
+        int fd = client(&s);
+        put(fd, t->text, t->len);
+        PUT(fd, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        read_reply(fd, &r, true);
+        if (r.status != t->status) {
+            CHECK_FAIL("%s: %d", t->what, r.status);
+        }
+        check_end(fd);
+        close_fd(fd);
+    }
+    get(&s, &r, "/", "");
+    CHECK_EQ(r.status, 200);
+    stop(&s);
+}
+
+/* Clients that go away at any moment, and others that are served meanwhile. */
+TEST_TIMEOUT(clients_that_leave_early_harm_nobody, 60) {
+    struct server s;
+    struct reply r;
+    start(&s);
+    for (int i = 0; i < 200; i++) {
+        char q[128];
+        int fd = client(&s);
+        int len = snprintf(q, sizeof q, "GET /%s%d HTTP/1.1\r\nHost: a\r\n\r\n",
+                           i % 2 == 0 ? "big.bin?" : "x", i);
+        put(fd, q, (size_t)len);
+        if (i % 4 < 2) {
+            reset_close(fd);
+        } else {
+            close_fd(fd);
+        }
+    }
+    get(&s, &r, "/big.bin", "");
+    check_body(&r, 200, big, BIG);
+    stop(&s);
+}
+
+TEST(a_drain_ends_what_was_asked) {
+    struct server s;
+    struct reply r;
+    start(&s);
+    int idle = client(&s), slow = client_socket(&s);
+    small_buffers(slow);
+    connect_fd(&s, slow);
+    ask_on(idle, &r, "GET", "/", "");
+    PUT(slow, "GET /big.bin HTTP/1.1\r\nHost: a\r\n\r\n");
+    uint8_t first;
+    take(slow, &first, 1);
+    server_signal(&s, SIGTERM);
+    check_end(idle);
+    size_t len = 1;
+    ssize_t n;
+    while ((n = recv(slow, received, sizeof received, 0)) > 0) {
+        len += (size_t)n;
+    }
+    CHECK_EQ(n, 0);
+    CHECK_GT(len, BIG);
+    close_fd(slow);
+    close_fd(idle);
+    server_wait_end(&s);
+    check_exit(&s, 0);
+}
+
+/* ---- by another's client ---- */
+
+static const char *curl(const char *arguments, const struct server *s, const char *target) {
+    static char out[4096];
+    char command[1024];
+    snprintf(command, sizeof command, "curl -s -m 30 %s 'http://127.0.0.1:%u%s'", arguments,
+             s->port, target);
+    FILE *f = popen(command, "r");
+    CHECK(f != NULL);
+    out[fread(out, 1, sizeof out - 1, f)] = '\0';
+    CHECK_EQ(pclose(f), 0);
+    return out;
+}
+
+TEST(curl_is_served) {
+    struct server s;
+    char compare[1024];
+    if (access("/usr/bin/curl", X_OK) != 0) {
+        fprintf(stderr, "SKIPPED: there is no curl\n");
+        return;
+    }
+    start(&s);
+    CHECK_STR_EQ(curl("-L", &s, "/sub"), "below\n");
+    CHECK_STR_EQ(curl("--compressed", &s, "/"), "front\n");
+    CHECK_STR_EQ(curl("-r 1-3", &s, "/"), "ron");
+    CHECK_STR_EQ(curl("-o /dev/null -w '%{http_code}' -d 'x=y'", &s, "/"), "405");
+    CHECK_STR_EQ(curl("-H 'Transfer-Encoding: chunked' -X GET -d hello", &s, "/"), "front\n");
+    CHECK_STR_EQ(curl("--http1.0", &s, "/"), "front\n");
+    CHECK_STR_EQ(curl("-o /dev/null -w '%{http_code}' --path-as-is", &s, "/../../etc/passwd"),
+                 "400");
+    snprintf(compare, sizeof compare, "--compressed -o %s/got", root);
+    (void)curl(compare, &s, "/text.html");
+    snprintf(compare, sizeof compare, "cmp %s/got %s/text.html", root, root);
+    CHECK_EQ(system(compare), 0);
+    stop(&s);
+}
