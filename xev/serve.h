@@ -14,13 +14,16 @@
  *
  * Addresses are text:
  *
- *     127.0.0.1:80, [::1]:80   TCP. Names of hosts are not looked up. With port 0 the system
- * chooses one, the same for all shards. unix:/run/app.sock       A Unix socket. A file of a socket
- * at which nobody listens any more is replaced; any other file is XEV_EADDRINUSE. The file is
- * removed when the drain begins, unless somebody has replaced it. unix:@name               The same
- * with an abstract name (Linux), without a file. fd:3                     A descriptor that the
- * process was started with: a stream socket that listens. Others may share it; see
- * xev_shard_listen_fd.
+ *     127.0.0.1:80       TCP. Names of hosts are not looked up. With port 0 the
+ *     [::1]:80           system chooses one, the same for all shards.
+ *     unix:/run/a.sock   A Unix socket. The file of a socket at which nobody
+ *                        listens any more is replaced; any other file is
+ *                        XEV_EADDRINUSE. The file is removed when the drain
+ *                        begins, unless somebody has replaced it.
+ *     unix:@name         The same with an abstract name (Linux), without a file.
+ *     fd:3               A descriptor that the process was started with: a stream
+ *                        socket that listens. Others may share it; see
+ *                        xev_shard_listen_fd.
  *
  * The start. xev_serve_run is xev_runtime_run with the services in it. On each shard the services
  * start in the order in which they were added, then the init callback of options is called. So it
