@@ -21,13 +21,16 @@
 
 enum { SERVER_FLAGS_MAX = 24 };
 
-/* One flag. It has a number from min to max, or a text, or (with on) no value. */
+/* One flag. It has a number from min to max, or a text, or (with on) no value; or text that add
+ * takes, each time: where it returns false, what it takes is said by takes. */
 struct server_flag {
     const char *name, *value, *help; /* "port", "N", "0 takes any free one (7000)" */
     uint32_t min, max;
     uint32_t *number;
     const char **text;
     bool *on;
+    bool (*add)(const char *text);
+    const char *takes;
 };
 
 struct server_shard {
@@ -115,6 +118,10 @@ static inline void server_take_flag(const struct server *s, const struct server_
         *flag->number = server_number(s, flag, value);
     } else if (flag->text != NULL) {
         *flag->text = value;
+    } else if (flag->add != NULL) {
+        if (!flag->add(value)) {
+            server_refuse_flag(s, flag->name, flag->takes, value);
+        }
     } else {
         *flag->on = true;
     }
