@@ -4,6 +4,7 @@
  * fail. */
 #include "tests/inject.h"
 #include "tests/net_scene.h"
+#include "xev/file.h"
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
@@ -170,6 +171,77 @@ TEST_TIMEOUT(operations_without_memory_end_with_enomem, 60) {
         CHECK_GT(at, 2);
     }
 }
+
+/* ---- requests on files ---- */
+
+struct file_op {
+    xev_file_req req;
+    int calls, result;
+};
+
+static xev_cb_action on_file_op(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    struct file_op *op = userdata;
+    (void)loop;
+    CHECK(c == &op->req.c);
+    op->calls++;
+    op->result = result;
+    return XEV_DISARM;
+}
+
+/* More files with requests than the loop has room for at first; two requests on each. */
+static bool requests_grow(int at, int mode, xev_threadpool *pool) {
+    enum { FILES = 20 };
+    static struct file_op op[2 * FILES];
+    static char buf[2 * FILES];
+    const xev_loop_options options = {.thread_pool = pool};
+    struct net n;
+    int fd[FILES];
+    net_open(&n, &options);
+    fd[0] = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    CHECK_GE(fd[0], 0);
+    for (int i = 1; i < FILES; i++) {
+        fd[i] = plain_dup(fd[0]);
+    }
+    memset(op, 0, sizeof op);
+    inject_plan(at, mode);
+    for (int i = 0; i < 2 * FILES; i++) {
+        if (i % 2 == 0) {
+            xev_file_stat_fd(fd[i / 2], &n.loop, &op[i].req, &op[i], on_file_op);
+        } else {
+            xev_file_read(fd[i / 2], &n.loop, &op[i].req, &buf[i], 1, &op[i], on_file_op);
+        }
+    }
+    inject_arm(false);
+    int hits = inject.hits;
+    for (int i = 0; i < 2 * FILES; i++) {
+        run_until(&n, &op[i].calls, 1);
+        CHECK_EQ(op[i].calls, 1);
+        CHECK(op[i].result >= 0 || (op[i].result == XEV_ENOMEM && hits > 0));
+    }
+    for (int i = 0; i < FILES; i++) {
+        xev_file_read(fd[i], &n.loop, &op[i].req, &buf[i], 1, &op[i], on_file_op);
+        run_until(&n, &op[i].calls, 2);
+        CHECK_EQ(op[i].result, 1);
+        close_fd(&n, fd[i]);
+    }
+    net_close(&n);
+    return hits > 0;
+}
+
+TEST_TIMEOUT(requests_without_memory_end_with_enomem, 60) {
+    static xev_threadpool pool;
+    CHECK_EQ(xev_threadpool_init(&pool, NULL), 0);
+    EACH_MODE(mode) {
+        int at = 1;
+        while (requests_grow(at, *mode, &pool)) {
+            at++;
+        }
+        CHECK_GT(at, 3);
+    }
+    xev_threadpool_deinit(&pool);
+}
+
+/* ---- loans ---- */
 
 /* A loaning receive waits for memory, neither for ever nor in a spin. */
 static bool loans_grow(int at, int mode, bool multi) {

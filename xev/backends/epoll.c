@@ -31,7 +31,7 @@ static int epoll_control(xev_loop *loop, struct xev__fd *e, int op) {
     const struct epoll *ep = loop->backend;
     struct epoll_event ev = {
         .events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET,
-        .data.u64 = (uint64_t)e->gen << 32 | e->index,
+        .data.u64 = (uint64_t)e->gen << 32 | xev__fds_number(loop->fds, e),
     };
     xev__count(&loop->count.syscalls, 1);
     return epoll_ctl(ep->fd, op, e->fd, &ev) < 0 ? -errno : 0;
@@ -117,10 +117,10 @@ static uint32_t epoll_features(const xev_loop *loop) {
 static void epoll_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     struct epoll *ep = loop->backend;
     if (c->op == XEV__OP_POLL) {
-        c->slot = e->edge - 1; /* unlike e->edge: the poll has checked no event yet */
-        xev__readiness_list(&ep->ready, e);
-    } else if (e->ready[xev__dir(c)]) {
-        xev__readiness_list(&ep->ready, e);
+        c->slot = XEV__POLL_DUE;
+        xev__readiness_list(loop, &ep->ready, e);
+    } else if ((e->ready & xev__bit(xev__dir(c))) != 0) {
+        xev__readiness_list(loop, &ep->ready, e);
     }
 }
 
@@ -186,7 +186,7 @@ static int epoll_poll(xev_loop *loop, uint64_t timeout_ns) {
         if (e != NULL) {
             bool both = (ev->events & (EPOLLERR | EPOLLHUP)) != 0;
             bool hangup = both || (ev->events & EPOLLRDHUP) != 0;
-            xev__readiness_event(&ep->ready, e, hangup || (ev->events & EPOLLIN) != 0,
+            xev__readiness_event(loop, &ep->ready, e, hangup || (ev->events & EPOLLIN) != 0,
                                  both || (ev->events & EPOLLOUT) != 0,
                                  hangup || (ev->events & EPOLLPRI) != 0);
         }

@@ -428,7 +428,7 @@ static void on_operation(xev_loop *loop, uint32_t i, int res, uint32_t cqe_flags
             cancelled = (c->flags & XEV__F_CANCEL) != 0;
             if (!cancelled) {
                 if ((c->flags & XEV__F_LOAN) != 0 &&
-                    loop->fds->waiting[XEV__WAIT_BUFFER].head == NULL) {
+                    loop->fds->waiting[XEV__WAIT_BUFFER].head == 0) {
                     c->flags &= (uint16_t)~XEV__F_ONE_SHOT;
                 }
                 restart_operation(loop, c);

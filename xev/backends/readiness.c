@@ -19,6 +19,10 @@
 _Static_assert(ACCEPT_ROUNDS > 0 && ACCEPT_ROUNDS < ROUNDS,
                "a listener accepts no more than its share of a turn");
 
+static bool is_ready(const struct xev__fd *e, enum xev__dir d) {
+    return (e->ready & xev__bit(d)) != 0;
+}
+
 static int make_nonblocking(struct xev__fd *e) {
     int rc = e->nonblocking ? 0 : xev__os_set_nonblocking(e->fd, true);
     e->nonblocking = rc == 0;
@@ -93,7 +97,7 @@ static inline int try_recv(xev_loop *loop, struct xev__fd *e, xev_completion *c,
      * which pays for a multishot receive only. */
     if (rc > 0 && (uint32_t)rc < len && (e->registered || (c->flags & XEV__F_MULTI) != 0) &&
         is_empty_after_short_read(e)) {
-        e->ready[XEV__READ] = false;
+        e->ready &= (uint8_t)~xev__bit(XEV__READ);
     }
     return rc == 0 ? XEV_EOF : rc;
 }
@@ -169,7 +173,11 @@ static int arm_descriptor(xev_loop *loop, struct xev__readiness *r, struct xev__
 static int arm_or_retry(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
                         enum xev__dir d) {
     int rc = e->registered ? 0 : arm_descriptor(loop, r, e);
-    e->ready[d] = rc < 0;
+    if (rc < 0) {
+        e->ready |= xev__bit(d);
+    } else {
+        e->ready &= (uint8_t)~xev__bit(d);
+    }
     return rc;
 }
 
@@ -194,7 +202,7 @@ int xev__readiness_at_once(xev_loop *loop, struct xev__readiness *r, struct xev_
                            xev_completion *c) {
     enum xev__dir d = xev__dir(c);
     assert(e->head[d] == NULL && d != XEV__POLLS);
-    if (!e->ready[d]) {
+    if (!is_ready(e, d)) {
         return XEV_EAGAIN; /* the kernel will report when there is room */
     }
     uint32_t no_buffer;
@@ -226,7 +234,7 @@ static void deliver_result(xev_loop *loop, struct xev__readiness *r, struct xev_
     enum xev__dir d = xev__dir(c);
     assert(d != XEV__POLLS && e->head[d] == c);
     xev__count(&loop->count.events, 1);
-    if (!e->ready[d] && !e->registered) {
+    if (!is_ready(e, d) && !e->registered) {
         /* An error is met again when the descriptor is found empty. */
         (void)arm_or_retry(loop, r, e, d);
     }
@@ -269,7 +277,7 @@ static bool try_accept(xev_loop *loop, struct xev__readiness *r, struct xev__fd 
 /* Attempt the head of queue d once. False: another attempt would find nothing now. */
 static bool try_head(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e, enum xev__dir d) {
     xev_completion *c = e->head[d];
-    if (c == NULL || !e->ready[d] || c->state != XEV__STARTED) {
+    if (c == NULL || !is_ready(e, d) || c->state != XEV__STARTED) {
         return false;
     }
     if (c->op == XEV__OP_ACCEPT) {
@@ -295,8 +303,8 @@ static bool try_head(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e
  * does, or another code. */
 static int check_poll(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
                       xev_completion *c) {
-    assert(c->op == XEV__OP_POLL && c->slot != e->edge);
-    c->slot = e->edge;
+    assert(c->op == XEV__OP_POLL && c->slot == XEV__POLL_DUE);
+    c->slot = XEV__POLL_CHECKED;
     bool multi = (c->flags & XEV__F_MULTI) != 0;
     int rc = 0;
     if (multi && !e->registered) {
@@ -317,11 +325,11 @@ static int check_poll(xev_loop *loop, struct xev__readiness *r, struct xev__fd *
 static void try_polls(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e) {
     uint32_t gen = e->gen, left = 0;
     for (xev_completion *c = e->head[XEV__POLLS]; c != NULL; c = c->at.link.next) {
-        left += c->slot != e->edge;
+        left += c->slot == XEV__POLL_DUE;
     }
     xev_completion *c = e->head[XEV__POLLS];
     while (c != NULL && left > 0) {
-        if (c->slot == e->edge) {
+        if (c->slot == XEV__POLL_CHECKED) {
             c = c->at.link.next;
             continue;
         }
@@ -344,7 +352,7 @@ static void try_polls(xev_loop *loop, struct xev__readiness *r, struct xev__fd *
 static bool has_had_its_turn(const struct xev__readiness *r, const struct xev__fd *e,
                              enum xev__dir d) {
     const xev_completion *c = e->head[d];
-    return r->round >= ACCEPT_ROUNDS && c != NULL && c->op == XEV__OP_ACCEPT && e->ready[d];
+    return r->round >= ACCEPT_ROUNDS && c != NULL && c->op == XEV__OP_ACCEPT && is_ready(e, d);
 }
 
 /* Whether the head of queue d is an accept that takes one connection at a time. The listener is
@@ -353,29 +361,29 @@ static bool accepts_with_care(const struct xev__readiness *r, const struct xev__
                               enum xev__dir d) {
     const xev_completion *c = e->head[d];
     return r->careful > 0 && c != NULL && c->op == XEV__OP_ACCEPT && c->state == XEV__STARTED &&
-           e->ready[d];
+           is_ready(e, d);
 }
 
 static void try_direction(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
                           enum xev__dir d) {
     uint32_t gen = e->gen; /* callbacks may close the descriptor */
     assert(d != XEV__POLLS && e->fd != XEV_INVALID_FD);
-    if (e->head[d] == NULL || !e->ready[d]) {
+    if (e->head[d] == NULL || !is_ready(e, d)) {
         return;
     }
     if (has_had_its_turn(r, e, d)) {
-        xev__readiness_list(r, e);
+        xev__readiness_list(loop, r, e);
         return;
     }
     int tries = 0;
-    while (e->ready[d] && tries < TRIES_IN_A_ROW && try_head(loop, r, e, d)) {
+    while (is_ready(e, d) && tries < TRIES_IN_A_ROW && try_head(loop, r, e, d)) {
         if (e->gen != gen) {
             return;
         }
         tries++;
     }
     if (e->gen == gen && (tries == TRIES_IN_A_ROW || accepts_with_care(r, e, d))) {
-        xev__readiness_list(r, e);
+        xev__readiness_list(loop, r, e);
     }
 }
 
@@ -395,7 +403,7 @@ void xev__readiness_run(xev_loop *loop, struct xev__readiness *r) {
         do {
             e = r->head;
             assert(e != NULL && e->listed);
-            r->head = e->next_ready;
+            r->head = e->next_ready != 0 ? xev__fds_entry(loop->fds, e->next_ready - 1) : NULL;
             if (r->head == NULL) {
                 r->tail = NULL;
             }

@@ -59,16 +59,20 @@ int xev__read_or_write(const xev_completion *c);
  * the receiver is full, and each attempt to send makes the kernel report it as writable. */
 bool xev__is_unannounced(const xev_completion *c);
 
+/* The slot of a poll: whether it has looked since the kernel last reported on its descriptor. */
+enum { XEV__POLL_CHECKED = 0, XEV__POLL_DUE = 1 };
+
 /* Put e at the end of the list of entries to try, unless it is listed. */
-static inline void xev__readiness_list(struct xev__readiness *r, struct xev__fd *e) {
+static inline void xev__readiness_list(const xev_loop *loop, struct xev__readiness *r,
+                                       struct xev__fd *e) {
     if (e->listed) {
         return;
     }
     e->listed = true;
-    e->next_ready = NULL;
+    e->next_ready = 0;
     assert((r->head == NULL) == (r->tail == NULL));
     if (r->tail != NULL) {
-        r->tail->next_ready = e;
+        r->tail->next_ready = xev__fds_number(loop->fds, e) + 1;
     } else {
         r->head = e;
     }
@@ -78,18 +82,19 @@ static inline void xev__readiness_list(struct xev__readiness *r, struct xev__fd 
 /* The kernel reports that e's descriptor may be ready to read or write. more: there is something
  * besides data on it (the end of the stream, an error, an urgent byte). A receive may stop early
  * there, so a short read no longer shows that the stream is empty. */
-static inline void xev__readiness_event(struct xev__readiness *r, struct xev__fd *e, bool read,
-                                        bool write, bool more) {
+static inline void xev__readiness_event(const xev_loop *loop, struct xev__readiness *r,
+                                        struct xev__fd *e, bool read, bool write, bool more) {
     assert(e->registered && e->fd != XEV_INVALID_FD);
     if (more) {
         e->short_read = XEV__SHORT_IS_NOTHING;
     }
-    e->ready[XEV__READ] |= read;
-    e->ready[XEV__WRITE] |= write;
-    e->edge++;
+    e->ready |= (uint8_t)((unsigned)read << XEV__READ | (unsigned)write << XEV__WRITE);
+    for (xev_completion *c = e->head[XEV__POLLS]; c != NULL; c = c->at.link.next) {
+        c->slot = XEV__POLL_DUE;
+    }
     if (e->head[XEV__POLLS] != NULL || (read && e->head[XEV__READ] != NULL) ||
         (write && e->head[XEV__WRITE] != NULL)) {
-        xev__readiness_list(r, e);
+        xev__readiness_list(loop, r, e);
     }
 }
 

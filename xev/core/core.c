@@ -106,6 +106,34 @@ void xev__make_internal(xev_loop *loop, xev_completion *c) {
 
 /* ---- descriptors' queues ---- */
 
+static void queue_append(struct xev__fd *e, enum xev__dir d, xev_completion *c) {
+    xev_completion *head = e->head[d];
+    c->at.link.next = NULL;
+    if (head == NULL) {
+        e->head[d] = c->at.link.prev = c;
+        return;
+    }
+    assert(head->at.link.prev->at.link.next == NULL);
+    c->at.link.prev = head->at.link.prev;
+    head->at.link.prev->at.link.next = c;
+    head->at.link.prev = c;
+}
+
+static void queue_remove(struct xev__fd *e, enum xev__dir d, xev_completion *c) {
+    xev_completion *head = e->head[d], *next = c->at.link.next, *prev = c->at.link.prev;
+    assert(head != NULL && (c == head || prev->at.link.next == c));
+    if (c == head) {
+        e->head[d] = head = next;
+    } else {
+        prev->at.link.next = next;
+    }
+    if (next != NULL) {
+        next->at.link.prev = prev;
+    } else if (head != NULL) {
+        head->at.link.prev = prev;
+    }
+}
+
 /* Why xev__fds_get made no entry for fd. */
 static int no_entry_code(xev_fd fd) { return xev__os_is_open(fd) ? XEV_ENOMEM : XEV_EBADF; }
 
@@ -145,6 +173,13 @@ void xev__start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     }
 }
 
+/* A result of queue d waits for its delivery. There is only one at a time, since it keeps the next
+ * operation of the queue from starting. */
+static void set_undelivered(struct xev__fd *e, enum xev__dir d) {
+    assert(d != XEV__POLLS && (e->undelivered_result & xev__bit(d)) == 0);
+    e->undelivered_result |= xev__bit(d);
+}
+
 static void list_pending(xev_loop *loop, xev_completion *c, int result) {
     c->state = XEV__PENDING;
     c->result = result;
@@ -169,23 +204,17 @@ void xev__submit(xev_loop *loop, xev_completion *c) {
     e->ours |= d != XEV__POLLS;
     e->ops++;
     c->flags |= XEV__F_COUNTED;
-    bool waits = d != XEV__POLLS && (e->tail[d] != NULL || e->undelivered_results[d] > 0);
+    bool waits =
+        d != XEV__POLLS && (e->head[d] != NULL || (e->undelivered_result & xev__bit(d)) != 0);
     if (!waits && xev__kinds[c->op].at_once && loop->ops->at_once != NULL) {
         int result = loop->ops->at_once(loop, e, c);
         if (result != XEV_EAGAIN) {
-            e->undelivered_results[d]++;
+            set_undelivered(e, d);
             list_pending(loop, c, result);
             return;
         }
     }
-    c->at.link.next = NULL;
-    c->at.link.prev = e->tail[d];
-    if (e->tail[d] != NULL) {
-        e->tail[d]->at.link.next = c;
-    } else {
-        e->head[d] = c;
-    }
-    e->tail[d] = c;
+    queue_append(e, d, c);
     c->state = waits ? XEV__QUEUED : XEV__STARTED;
     if (!waits) {
         xev__start(loop, e, c);
@@ -193,25 +222,22 @@ void xev__submit(xev_loop *loop, xev_completion *c) {
 }
 
 static void start_next(xev_loop *loop, struct xev__fd *e, enum xev__dir d) {
-    if (e->starting[d]) {
+    if ((e->starting >> d & 1) != 0) {
         return; /* called by an operation that ended inside xev__start below; the loop goes on */
     }
-    e->starting[d] = true;
+    e->starting = (e->starting | 1u << d) & 3u;
     while (e->head[d] != NULL && e->head[d]->state == XEV__QUEUED && e->closer == NULL &&
-           e->undelivered_results[d] == 0) {
+           (e->undelivered_result & xev__bit(d)) == 0) {
         e->head[d]->state = XEV__STARTED;
         xev__start(loop, e, e->head[d]);
     }
-    e->starting[d] = false;
+    e->starting = e->starting & ~(1u << d) & 3u;
 }
 
 void xev__dequeue(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     enum xev__dir d = xev__dir(c);
     bool was_head = e->head[d] == c && d != XEV__POLLS;
-    struct xev__list list = {e->head[d], e->tail[d]};
-    xev__list_remove(&list, c);
-    e->head[d] = list.head;
-    e->tail[d] = list.tail;
+    queue_remove(e, d, c);
     c->state = XEV__PENDING;
     if (was_head) {
         start_next(loop, e, d);
@@ -265,8 +291,8 @@ static void leave_queue(xev_loop *loop, struct xev__fd *e, xev_completion *c, in
         xev__dequeue(loop, e, c);
     } else if (c->state == XEV__PENDING && blocks_queue(c, result)) {
         enum xev__dir d = xev__dir(c);
-        assert(e->undelivered_results[d] > 0);
-        e->undelivered_results[d]--;
+        assert((e->undelivered_result & xev__bit(d)) != 0);
+        e->undelivered_result &= (uint8_t)~xev__bit(d);
         start_next(loop, e, d);
     }
 }
@@ -276,7 +302,7 @@ void xev__pend(xev_loop *loop, xev_completion *c, int result) {
     struct xev__fd *e = counted_entry(loop, c);
     if (e != NULL && is_in_queue(c)) {
         if (blocks_queue(c, result)) {
-            e->undelivered_results[xev__dir(c)]++;
+            set_undelivered(e, xev__dir(c));
         }
         xev__dequeue(loop, e, c);
     }

@@ -122,34 +122,49 @@ typedef void (*xev__arrived_fn)(xev_loop *loop, struct xev__inbox_item *item);
  * socket). */
 enum xev__wait { XEV__WAIT_BUFFER, XEV__WAIT_TIME, XEV__WAITS };
 
+/* Whether a receive that returned less than it had room for has emptied its stream. */
+enum xev__short_read { XEV__SHORT_NOT_KNOWN, XEV__SHORT_IS_EMPTY, XEV__SHORT_IS_NOTHING };
+
 /* The entry of a descriptor. Entries are allocated in chunks that never move, so that a pointer to
- * an entry stays valid. */
+ * an entry stays valid. An entry fits one cache line, since each idle connection has one. Entries
+ * name each other by number + 1, and 0 names none. */
 struct xev__fd {
-    xev_completion *head[XEV__DIRS], *tail[XEV__DIRS]; /* in order of submission */
+    /* The queues, in order of submission. at.link.prev of the first operation is the last one. */
+    xev_completion *head[XEV__DIRS];
     xev_completion *closer;
     xev_fd fd;
-    uint32_t index, gen;       /* gen changes when the entry gets another descriptor */
-    uint32_t ops;              /* active operations, PENDING ones included */
-    bool starting[XEV__POLLS]; /* the next of a queue is being started, and may end at once */
-    uint32_t undelivered_results[XEV__POLLS]; /* above 0, no next operation is started */
-    bool ours; /* had other operations than polls, so the program closes it through the loop */
+    uint32_t gen; /* changes when the entry gets another descriptor */
+    uint32_t ops; /* active operations, PENDING ones included; without descriptor, the number */
+    uint32_t next_ready;               /* for the readiness adaptor, while listed */
+    uint32_t next_waiting[XEV__WAITS]; /* while waits: the next entry with STARVED heads */
+    union {
+        uint32_t requests;  /* has_requests: the number of their record */
+        uint32_t idle_turn; /* else: when the last operation ended; see xev__fds_check */
+    };
+    /* Bits by direction. A result waits for its delivery: no next operation is started. */
+    uint8_t undelivered_result;
+    /* Bits by direction, for the readiness adaptor: an attempt may succeed. */
+    uint8_t ready;
+    /* Bits by direction: the next of a queue is being started, and may end at once. */
+    uint8_t starting : 2;
+    uint8_t waits : XEV__WAITS; /* bits by enum xev__wait: the entry is in the list */
+    bool ours : 1; /* had other operations than polls, so the program closes it through the loop */
+    bool has_requests : 1;
+    bool lent_nonblocking : 1; /* a sendfile set O_NONBLOCK; the last sendfile takes it off again */
     /* For the readiness adaptor: */
-    bool registered;  /* the kernel reports on it */
-    bool nonblocking; /* O_NONBLOCK was set */
-    bool ready[2];    /* an attempt may succeed */
-    enum { XEV__SHORT_NOT_KNOWN, XEV__SHORT_IS_EMPTY, XEV__SHORT_IS_NOTHING } short_read : 8;
-    bool listed;        /* in the ready list */
-    uint32_t edge;      /* counts events; a poll's slot is the last one it looked at */
-    uint32_t idle_turn; /* the turn in which the last operation ended; see xev__fds_check */
-    struct xev__fd *next_ready;
-    /* Requests on the pool: those that run side by side; those that run in order of submission, of
-     * which in_order_now runs. */
-    xev_completion *requests, *in_order, *in_order_tail, *in_order_now;
-    bool lent_nonblocking; /* a sendfile set O_NONBLOCK, and the last sendfile takes it off again */
-    /* By kind of wait: whether the entry is in the list of entries with STARVED heads, and the next
-     * entry in that list. */
-    bool waits[XEV__WAITS];
-    struct xev__fd *next_waiting[XEV__WAITS];
+    bool registered : 1;    /* the kernel reports on it */
+    bool nonblocking : 1;   /* O_NONBLOCK was set */
+    bool listed : 1;        /* in the ready list */
+    uint8_t short_read : 2; /* enum xev__short_read */
+};
+_Static_assert(sizeof(void *) != 8 || sizeof(struct xev__fd) == 64, "one cache line");
+
+/* The requests on the pool of one descriptor: those that run side by side; those that run in order
+ * of submission, of which in_order_now runs. Few descriptors have any, so this record is apart from
+ * the entry, and is free again when the last request has ended. */
+struct xev__fd_requests {
+    xev_completion *side_by_side, *in_order, *in_order_tail, *in_order_now;
+    uint32_t next_free; /* number + 1, or 0 */
 };
 
 /* A chunk of XEV__FD_CHUNK entries, or of none where its memory was given back. Chunks with free
@@ -172,8 +187,11 @@ struct xev__fds {
     uint32_t made, empty_chunks; /* chunks with memory; how many of them are empty */
     uint32_t first_gen;          /* of new entries: after those of all that were given back */
     struct {
-        struct xev__fd *head, *tail;
+        uint32_t head, tail; /* entry number + 1, or 0 */
     } waiting[XEV__WAITS];
+    /* The records of requests; without one in use there is no memory for any. */
+    struct xev__fd_requests *requests;
+    uint32_t requests_room, requests_used, free_requests;
 };
 
 #define XEV__FD_CHUNK 64
@@ -414,6 +432,9 @@ void xev__set_deadline(xev_loop *loop, xev_completion *c, uint64_t deadline_ns);
 /* c has become the head of its queue. */
 void xev__start(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
 
+/* A set of directions. */
+static inline uint8_t xev__bit(enum xev__dir d) { return (uint8_t)(1u << d); }
+
 /* Take a PENDING-to-be operation out of its descriptor's queue; starts the next. */
 void xev__dequeue(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
 
@@ -528,6 +549,11 @@ static inline struct xev__fd *xev__fds_at(const struct xev__fds *fds, uint32_t i
     struct xev__fd *e = xev__fds_entry(fds, index);
     return e->gen == gen && e->fd != XEV_INVALID_FD ? e : NULL;
 }
+/* The number of an entry, by which xev__fds_entry finds it. */
+static inline uint32_t xev__fds_number(const struct xev__fds *fds, const struct xev__fd *e) {
+    assert(e->fd == XEV_INVALID_FD || fds->index[e->fd] != 0);
+    return e->fd == XEV_INVALID_FD ? e->ops : fds->index[e->fd] - 1;
+}
 struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd); /* NULL: no memory, or not open */
 /* e, which is registered, gets its first operation since others ended. Programs may call close(2)
  * themselves, and the kernel does not tell the loop. So ask it, unless e was in use a moment ago.
@@ -542,6 +568,15 @@ void xev__fds_trim(struct xev__fds *fds);
  * list holds it, so code that takes an entry out of a list calls reclaim. */
 void xev__fds_drop(struct xev__fds *fds, struct xev__fd *fd);
 void xev__fds_reclaim(struct xev__fds *fds, struct xev__fd *fd);
+/* The requests of an entry, or NULL: it has none. */
+static inline struct xev__fd_requests *xev__fds_requests(const struct xev__fds *fds,
+                                                         const struct xev__fd *e) {
+    return e->has_requests ? &fds->requests[e->requests] : NULL;
+}
+/* The same, made if need be; NULL: no memory. It is valid until the next such call. */
+struct xev__fd_requests *xev__fds_make_requests(struct xev__fds *fds, struct xev__fd *e);
+/* Give the record back: e has no request left. */
+void xev__fds_end_requests(struct xev__fds *fds, struct xev__fd *e);
 /* The head of the read queue waits: for a loaned buffer to come back (want_buffer); or for
  * descriptors or memory, whose return nobody reports. */
 void xev__fds_starve(xev_loop *loop, struct xev__fd *fd, bool want_buffer);

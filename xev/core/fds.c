@@ -6,13 +6,13 @@
  * number, which lead to an entry, and only the descriptors that this loop works on have entries.
  */
 #include <assert.h>
-#include <string.h>
 
 #include "xev/core/core.h"
 #include "xev/os/clock.h"
 #include "xev/os/descriptor.h"
 
 #define CHUNK_BYTES (XEV__FD_CHUNK * sizeof(struct xev__fd))
+#define CHUNK_ALIGNMENT 64u /* a cache line */
 
 struct xev__fds *xev__fds_new(const xev_allocator *a) {
     struct xev__fds *fds = xev__alloc_zeroed(a, sizeof *fds, _Alignof(max_align_t));
@@ -31,6 +31,7 @@ void xev__fds_free(struct xev__fds *fds) {
         xev__free(a, fds->chunks[i].entries, CHUNK_BYTES);
     }
     xev__free(a, fds->chunks, fds->chunks_room * sizeof *fds->chunks);
+    xev__free(a, fds->requests, fds->requests_room * sizeof *fds->requests);
     xev__free(a, fds->index, fds->index_len * sizeof *fds->index);
     xev__free(a, fds, sizeof *fds);
 }
@@ -99,7 +100,7 @@ static bool grow_entries(struct xev__fds *fds) {
     if (number == UINT32_MAX) {
         return false;
     }
-    struct xev__fd *entries = xev__alloc_zeroed(fds->allocator, CHUNK_BYTES, _Alignof(max_align_t));
+    struct xev__fd *entries = xev__alloc_zeroed(fds->allocator, CHUNK_BYTES, CHUNK_ALIGNMENT);
     if (entries == NULL) {
         return false;
     }
@@ -107,11 +108,10 @@ static bool grow_entries(struct xev__fds *fds) {
     struct xev__fd_chunk *chunk = &fds->chunks[number];
     *chunk = (struct xev__fd_chunk){.entries = entries};
     for (uint32_t i = XEV__FD_CHUNK; i-- > 0;) {
-        entries[i].index = number * XEV__FD_CHUNK + i;
         entries[i].gen = fds->first_gen;
         entries[i].fd = XEV_INVALID_FD;
         entries[i].ops = chunk->free_head;
-        chunk->free_head = entries[i].index + 1;
+        chunk->free_head = number * XEV__FD_CHUNK + i + 1;
     }
     chunk_push(fds, &fds->empty, number);
     fds->made++;
@@ -119,13 +119,14 @@ static bool grow_entries(struct xev__fds *fds) {
     return true;
 }
 
-/* A free entry. Chunks that are in use are filled before empty chunks. */
-static struct xev__fd *take_entry(struct xev__fds *fds) {
+/* The number of a free entry. Chunks that are in use are filled before empty chunks. */
+static uint32_t take_entry(struct xev__fds *fds) {
     assert(fds->partial != 0 || fds->empty != 0);
     bool was_empty = fds->partial == 0;
     uint32_t number = (was_empty ? fds->empty : fds->partial) - 1;
     struct xev__fd_chunk *chunk = &fds->chunks[number];
-    struct xev__fd *e = xev__fds_entry(fds, chunk->free_head - 1);
+    uint32_t taken = chunk->free_head - 1;
+    const struct xev__fd *e = xev__fds_entry(fds, taken);
     assert(e->fd == XEV_INVALID_FD && chunk->used < XEV__FD_CHUNK);
     chunk->free_head = e->ops;
     chunk->used++;
@@ -137,18 +138,18 @@ static struct xev__fd *take_entry(struct xev__fds *fds) {
     if (chunk->free_head == 0) {
         chunk_remove(fds, &fds->partial, number);
     }
-    return e;
+    return taken;
 }
 
 static void give_entry(struct xev__fds *fds, struct xev__fd *e) {
-    uint32_t number = e->index / XEV__FD_CHUNK;
+    uint32_t given = xev__fds_number(fds, e), number = given / XEV__FD_CHUNK;
     struct xev__fd_chunk *chunk = &fds->chunks[number];
-    assert(chunk->used > 0 && e->fd == XEV_INVALID_FD);
+    assert(chunk->used > 0 && e->fd == XEV_INVALID_FD && e == xev__fds_entry(fds, given));
     if (chunk->free_head == 0) {
         chunk_push(fds, &fds->partial, number);
     }
     e->ops = chunk->free_head;
-    chunk->free_head = e->index + 1;
+    chunk->free_head = given + 1;
     if (--chunk->used == 0) {
         chunk_remove(fds, &fds->partial, number);
         chunk_push(fds, &fds->empty, number);
@@ -195,27 +196,27 @@ struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd) {
     if (fds->partial == 0 && fds->empty == 0 && !grow_entries(fds)) {
         return NULL;
     }
-    e = take_entry(fds);
-    fds->index[fd] = e->index + 1;
-    uint32_t index = e->index, gen = e->gen;
-    memset(e, 0, sizeof *e);
-    e->index = index;
-    e->gen = gen;
-    e->fd = fd;
-    e->ready[XEV__READ] = e->ready[XEV__WRITE] = true;
+    uint32_t number = take_entry(fds);
+    fds->index[fd] = number + 1;
+    e = xev__fds_entry(fds, number);
+    *e = (struct xev__fd){
+        .fd = fd, .gen = e->gen, .ready = xev__bit(XEV__READ) | xev__bit(XEV__WRITE)};
     return e;
 }
 
 void xev__fds_reclaim(struct xev__fds *fds, struct xev__fd *e) {
-    if (e->fd == XEV_INVALID_FD && !e->listed && !e->waits[0] && !e->waits[1]) {
+    if (e->fd == XEV_INVALID_FD && !e->listed && e->waits == 0) {
         give_entry(fds, e);
     }
 }
 
 void xev__fds_drop(struct xev__fds *fds, struct xev__fd *e) {
-    assert(e->fd != XEV_INVALID_FD && fds->index[e->fd] == e->index + 1);
+    uint32_t number = xev__fds_number(fds, e);
+    assert(e->fd != XEV_INVALID_FD && e->ops == 0 && !e->has_requests);
+    assert(e == xev__fds_entry(fds, number));
     fds->index[e->fd] = 0;
     e->fd = XEV_INVALID_FD;
+    e->ops = number;
     e->gen++;
     xev__fds_reclaim(fds, e);
 }
@@ -255,30 +256,77 @@ int xev__fds_release(xev_loop *loop, xev_fd fd) {
     return 0;
 }
 
+/* ---- records of requests ---- */
+
+struct xev__fd_requests *xev__fds_make_requests(struct xev__fds *fds, struct xev__fd *e) {
+    if (!e->has_requests && fds->free_requests == 0) {
+        uint32_t old = fds->requests_room, room = old != 0 ? 2 * old : 8;
+        struct xev__fd_requests *p = fds->requests;
+        p = xev__grow(fds->allocator, p, old * sizeof *p, room * sizeof *p);
+        if (p == NULL) {
+            return NULL;
+        }
+        for (uint32_t i = room; i-- > old;) {
+            p[i].next_free = fds->free_requests;
+            fds->free_requests = i + 1;
+        }
+        fds->requests = p;
+        fds->requests_room = room;
+    }
+    if (!e->has_requests) {
+        e->has_requests = true;
+        e->requests = fds->free_requests - 1;
+        struct xev__fd_requests *r = &fds->requests[e->requests];
+        fds->free_requests = r->next_free;
+        fds->requests_used++;
+        *r = (struct xev__fd_requests){0};
+    }
+    return xev__fds_requests(fds, e);
+}
+
+/* The memory of so many records is kept while none is in use. */
+#define REQUESTS_KEPT 64u
+
+void xev__fds_end_requests(struct xev__fds *fds, struct xev__fd *e) {
+    struct xev__fd_requests *r = xev__fds_requests(fds, e);
+    assert(r != NULL && r->side_by_side == NULL && r->in_order == NULL && r->in_order_now == NULL);
+    assert(fds->requests_used > 0);
+    r->next_free = fds->free_requests;
+    fds->free_requests = e->requests + 1;
+    e->has_requests = false;
+    if (--fds->requests_used == 0 && fds->requests_room > REQUESTS_KEPT) {
+        xev__free(fds->allocator, fds->requests, fds->requests_room * sizeof *fds->requests);
+        fds->requests = NULL;
+        fds->requests_room = fds->free_requests = 0;
+    }
+}
+
 /* ---- heads that wait for a resource ---- */
 
 static void wait_push(struct xev__fds *fds, enum xev__wait wait, struct xev__fd *e) {
-    if (e->waits[wait]) {
+    if ((e->waits >> wait & 1) != 0) {
         return; /* listed for its other queue, or for an operation that was cancelled since */
     }
-    e->waits[wait] = true;
-    e->next_waiting[wait] = NULL;
-    if (fds->waiting[wait].tail != NULL) {
-        fds->waiting[wait].tail->next_waiting[wait] = e;
+    uint32_t link = xev__fds_number(fds, e) + 1;
+    e->waits = (e->waits | 1u << wait) & 3u;
+    e->next_waiting[wait] = 0;
+    if (fds->waiting[wait].tail != 0) {
+        xev__fds_entry(fds, fds->waiting[wait].tail - 1)->next_waiting[wait] = link;
     } else {
-        fds->waiting[wait].head = e;
+        fds->waiting[wait].head = link;
     }
-    fds->waiting[wait].tail = e;
+    fds->waiting[wait].tail = link;
 }
 
 static struct xev__fd *wait_pop(struct xev__fds *fds, enum xev__wait wait) {
-    struct xev__fd *e = fds->waiting[wait].head;
-    assert(e != NULL && e->waits[wait]);
+    assert(fds->waiting[wait].head != 0);
+    struct xev__fd *e = xev__fds_entry(fds, fds->waiting[wait].head - 1);
+    assert((e->waits >> wait & 1) != 0);
     fds->waiting[wait].head = e->next_waiting[wait];
-    if (fds->waiting[wait].head == NULL) {
-        fds->waiting[wait].tail = NULL;
+    if (fds->waiting[wait].head == 0) {
+        fds->waiting[wait].tail = 0;
     }
-    e->waits[wait] = false;
+    e->waits = e->waits & ~(1u << wait) & 3u;
     return e;
 }
 
@@ -288,7 +336,7 @@ static bool restart_starved(xev_loop *loop, struct xev__fd *e) {
     xev_completion *c = e->head[XEV__WRITE];
     if (c != NULL && c->state == XEV__STARVED) {
         c->state = XEV__STARTED;
-        e->ready[XEV__WRITE] = true;
+        e->ready |= xev__bit(XEV__WRITE);
         xev__start(loop, e, c);
     }
     c = e->head[XEV__READ];
@@ -356,16 +404,16 @@ void xev__fds_pause_accept(xev_loop *loop, struct xev__fd *e, xev_completion *c)
 
 bool xev__fds_feed(xev_loop *loop) {
     struct xev__fds *fds = loop->fds;
-    if (fds->waiting[XEV__WAIT_BUFFER].head == NULL) {
+    if (fds->waiting[XEV__WAIT_BUFFER].head == 0) {
         return false;
     }
     uint32_t limit = loop->ops->buffers_free(loop);
-    while (limit > 0 && fds->waiting[XEV__WAIT_BUFFER].head != NULL) {
+    while (limit > 0 && fds->waiting[XEV__WAIT_BUFFER].head != 0) {
         if (restart_starved(loop, wait_pop(fds, XEV__WAIT_BUFFER))) {
             limit--;
         }
     }
-    return fds->waiting[XEV__WAIT_BUFFER].head != NULL && loop->ops->buffers_free(loop) > 0;
+    return fds->waiting[XEV__WAIT_BUFFER].head != 0 && loop->ops->buffers_free(loop) > 0;
 }
 
 /* Whether e waits only for an accept that is not due yet. */
@@ -378,15 +426,15 @@ static bool accept_must_wait(const xev_loop *loop, const struct xev__fd *e) {
 
 void xev__fds_resume_paused(xev_loop *loop) {
     struct xev__fds *fds = loop->fds;
-    const struct xev__fd *e = NULL, *last = fds->waiting[XEV__WAIT_TIME].tail;
-    while (e != last) {
-        struct xev__fd *next = wait_pop(fds, XEV__WAIT_TIME);
-        if (accept_must_wait(loop, next)) {
-            wait_push(fds, XEV__WAIT_TIME, next);
-            arm_retry_timer(loop, next->head[XEV__READ]->arg.accept.again_ns);
+    uint32_t last = fds->waiting[XEV__WAIT_TIME].tail;
+    for (uint32_t number = 0; number != last;) {
+        number = fds->waiting[XEV__WAIT_TIME].head;
+        struct xev__fd *e = wait_pop(fds, XEV__WAIT_TIME);
+        if (accept_must_wait(loop, e)) {
+            wait_push(fds, XEV__WAIT_TIME, e);
+            arm_retry_timer(loop, e->head[XEV__READ]->arg.accept.again_ns);
         } else {
-            (void)restart_starved(loop, next);
+            (void)restart_starved(loop, e);
         }
-        e = next;
     }
 }

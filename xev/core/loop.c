@@ -474,8 +474,9 @@ static void stop_everything(xev_loop *loop) {
         struct xev__fd *e = xev__fds_entry(loop->fds, i);
         for (int d = 0; e->fd != XEV_INVALID_FD && d < XEV__DIRS; d++) {
             /* From the tail on: stopping the head first would start the next operation. */
-            for (xev_completion *c = e->tail[d], *prev; c != NULL; c = prev) {
-                prev = c->at.link.prev;
+            xev_completion *c = e->head[d] != NULL ? e->head[d]->at.link.prev : NULL;
+            for (xev_completion *prev; c != NULL; c = prev) {
+                prev = c != e->head[d] ? c->at.link.prev : NULL;
                 (void)xev__stop(loop, c);
             }
         }

@@ -132,55 +132,73 @@ static bool request_attach(xev_loop *loop, xev_completion *c) {
         xev__pend(loop, c, code);
         return false;
     }
+    struct xev__fd_requests *r = xev__fds_make_requests(loop->fds, e);
+    if (r == NULL) {
+        if (e->ops == 0 && !e->registered) {
+            xev__fds_drop(loop->fds, e); /* no operation is left that would drop it */
+        }
+        xev__pend(loop, c, XEV_ENOMEM);
+        return false;
+    }
     e->ops++;
     c->flags |= XEV__F_COUNTED;
     struct xev__request_link *link = &request_of(c)->link;
     link->next = link->prev = NULL;
     if (!link->in_order) {
-        link->next = e->requests;
+        link->next = r->side_by_side;
         if (link->next != NULL) {
             request_of(link->next)->link.prev = c;
         }
-        e->requests = c;
+        r->side_by_side = c;
         return true;
     }
-    link->prev = e->in_order_tail;
+    link->prev = r->in_order_tail;
     if (link->prev != NULL) {
         request_of(link->prev)->link.next = c;
     } else {
-        e->in_order = c;
+        r->in_order = c;
     }
-    e->in_order_tail = c;
-    if (e->in_order_now != NULL) {
+    r->in_order_tail = c;
+    if (r->in_order_now != NULL) {
         c->state = XEV__QUEUED;
         return false;
     }
-    e->in_order_now = c;
+    r->in_order_now = c;
     return true;
 }
 
 void xev__request_detach(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+    struct xev__fd_requests *r = xev__fds_requests(loop->fds, e);
     struct xev__request_link *link = &request_of(c)->link;
+    assert(r != NULL);
     if (link->next != NULL) {
         request_of(link->next)->link.prev = link->prev;
     } else if (link->in_order) {
-        e->in_order_tail = link->prev;
+        r->in_order_tail = link->prev;
     }
     if (link->prev != NULL) {
         request_of(link->prev)->link.next = link->next;
     } else if (link->in_order) {
-        e->in_order = link->next;
+        r->in_order = link->next;
     } else {
-        e->requests = link->next;
+        r->side_by_side = link->next;
     }
-    if (e->in_order_now != c) {
+    bool was_running = r->in_order_now == c;
+    if (was_running) {
+        r->in_order_now = NULL;
+    }
+    if (r->side_by_side == NULL && r->in_order == NULL) {
+        xev__fds_end_requests(loop->fds, e);
         return;
     }
-    xev_completion *next = e->in_order;
+    if (!was_running) {
+        return;
+    }
+    xev_completion *next = r->in_order;
     while (next != NULL && next->state != XEV__QUEUED) {
         next = request_of(next)->link.next; /* it was cancelled, and its callback is due */
     }
-    e->in_order_now = next;
+    r->in_order_now = next;
     if (next != NULL && loop->deinit) {
         xev__pend(loop, next, XEV_ECANCELED);
     } else if (next != NULL) {
@@ -189,7 +207,11 @@ void xev__request_detach(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
 }
 
 void xev__requests_stop(xev_loop *loop, struct xev__fd *e) {
-    xev_completion *first[] = {e->requests, e->in_order};
+    const struct xev__fd_requests *r = xev__fds_requests(loop->fds, e);
+    if (r == NULL) {
+        return;
+    }
+    xev_completion *first[] = {r->side_by_side, r->in_order};
     for (int i = 0; i < 2; i++) {
         for (xev_completion *c = first[i]; c != NULL; c = request_of(c)->link.next) {
             (void)xev__stop(loop, c);

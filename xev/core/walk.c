@@ -136,8 +136,11 @@ static void visit_all(const xev_loop *loop, xev__visit_fn fn, void *arg) {
         for (int d = 0; d < XEV__DIRS; d++) {
             visit_list(loop, e->head[d], fn, arg);
         }
-        visit_requests(loop, e->requests, fn, arg);
-        visit_requests(loop, e->in_order, fn, arg);
+        const struct xev__fd_requests *r = xev__fds_requests(loop->fds, e);
+        if (r != NULL) {
+            visit_requests(loop, r->side_by_side, fn, arg);
+            visit_requests(loop, r->in_order, fn, arg);
+        }
         if (e->closer != NULL && e->closer->state == XEV__CLOSING) {
             visit(loop, e->closer, fn, arg);
         }

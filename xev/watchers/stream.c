@@ -384,7 +384,8 @@ void xev_stream_write(xev_stream *s, xev_write_req *req, const void *buf, size_t
  * operation that writes to the descriptor. */
 static bool stream_is_idle(const xev_stream *s, const struct xev__fd *e) {
     return s->head == NULL && s->in_flight == 0 && !s->delivering &&
-           (e == NULL || (e->head[XEV__WRITE] == NULL && e->undelivered_results[XEV__WRITE] == 0));
+           (e == NULL ||
+            (e->head[XEV__WRITE] == NULL && (e->undelivered_result & xev__bit(XEV__WRITE)) == 0));
 }
 
 int xev_stream_try_write(xev_stream *s, const void *buf, size_t len_bytes) {
