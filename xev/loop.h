@@ -200,6 +200,7 @@ struct xev_loop {
     xev_watcher *asyncs;   /* watchers bound to this loop */
     struct xev__fds *fds;
     struct xev__buffers *buffers;
+    void *loan;      /* the data that the running callback has received; NULL: none */
     xev_mpsc *inbox; /* from other threads: notified asyncs, finished work */
     /* Of other threads; apart from what the loop writes at every callback. */
     uint8_t apart_before[64];

@@ -184,11 +184,12 @@ static int epoll_poll(xev_loop *loop, uint64_t timeout_ns) {
         uint32_t gen = (uint32_t)(ev->data.u64 >> 32);
         struct xev__fd *e = xev__fds_at(loop->fds, (uint32_t)ev->data.u64, gen);
         if (e != NULL) {
-            bool both = (ev->events & (EPOLLERR | EPOLLHUP)) != 0;
-            bool hangup = both || (ev->events & EPOLLRDHUP) != 0;
-            xev__readiness_event(loop, &ep->ready, e, hangup || (ev->events & EPOLLIN) != 0,
-                                 both || (ev->events & EPOLLOUT) != 0,
-                                 hangup || (ev->events & EPOLLPRI) != 0);
+            const uint32_t reads = EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP;
+            const uint32_t writes = EPOLLOUT | EPOLLERR | EPOLLHUP;
+            uint8_t ready = (uint8_t)(((ev->events & reads) != 0) << XEV__READ |
+                                      ((ev->events & writes) != 0) << XEV__WRITE);
+            xev__readiness_event(loop, &ep->ready, e, ready,
+                                 (ev->events & ~(uint32_t)(EPOLLIN | EPOLLOUT)) != 0);
         }
     }
     xev__readiness_run(loop, &ep->ready);

@@ -49,15 +49,8 @@ static int try_udp_recv(xev_loop *loop, xev_completion *c, uint32_t *buffer) {
     return rc;
 }
 
-/* Whether a receive that returned less than it had room for has emptied the stream. That holds for
- * TCP: the kernel reports the next byte by a new event. The end of the stream has its event, too;
- * where that event has come, short_read is XEV__SHORT_IS_NOTHING. It does not hold where a receive
- * may stop early: at an urgent byte, and on Unix sockets at passed descriptors. */
-static bool is_empty_after_short_read(struct xev__fd *e) {
-    if (e->short_read == XEV__SHORT_NOT_KNOWN) {
-        e->short_read = xev__os_is_tcp(e->fd) ? XEV__SHORT_IS_EMPTY : XEV__SHORT_IS_NOTHING;
-    }
-    return e->short_read == XEV__SHORT_IS_EMPTY;
+void xev__readiness_learn_short_read(struct xev__fd *e) {
+    e->short_read = xev__os_is_tcp(e->fd) ? XEV__SHORT_IS_EMPTY : XEV__SHORT_IS_NOTHING;
 }
 
 int xev__read_or_write(const xev_completion *c) {
@@ -72,8 +65,7 @@ int xev__read_or_write(const xev_completion *c) {
     return rc == 0 ? XEV_EOF : rc;
 }
 
-/* Inline, because a server does this most often. */
-static inline int try_recv(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32_t *buffer) {
+static int try_recv(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32_t *buffer) {
     void *buf = c->arg.io.buf;
     uint32_t len = c->arg.io.len_bytes;
     int rc;
@@ -96,7 +88,7 @@ static inline int try_recv(xev_loop *loop, struct xev__fd *e, xev_completion *c,
     /* A descriptor that is not registered yet gets no events. deliver_result then registers it,
      * which pays for a multishot receive only. */
     if (rc > 0 && (uint32_t)rc < len && (e->registered || (c->flags & XEV__F_MULTI) != 0) &&
-        is_empty_after_short_read(e)) {
+        xev__readiness_is_empty(e)) {
         e->ready &= (uint8_t)~xev__bit(XEV__READ);
     }
     return rc == 0 ? XEV_EOF : rc;
@@ -246,6 +238,32 @@ static void deliver_result(xev_loop *loop, struct xev__readiness *r, struct xev_
     }
 }
 
+bool xev__readiness_received_none(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
+                                  xev_completion *c, int rc) {
+    if (rc == XEV_EAGAIN || rc == XEV__NO_BUFFER) {
+        wait_for_result(loop, r, e, c, rc);
+        return false;
+    }
+    deliver_result(loop, r, e, c, rc == 0 ? XEV_EOF : rc, UINT32_MAX);
+    return true;
+}
+
+void xev__readiness_other_event(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
+                                uint8_t ready, bool more) {
+    if (more) {
+        e->short_read = XEV__SHORT_IS_NOTHING;
+    }
+    e->ready |= ready;
+    for (xev_completion *c = e->head[XEV__POLLS]; c != NULL; c = c->at.link.next) {
+        c->slot = XEV__POLL_DUE;
+    }
+    bool read = (ready & xev__bit(XEV__READ)) != 0, write = (ready & xev__bit(XEV__WRITE)) != 0;
+    if (e->head[XEV__POLLS] != NULL || (read && e->head[XEV__READ] != NULL) ||
+        (write && e->head[XEV__WRITE] != NULL)) {
+        xev__readiness_list(loop, r, e);
+    }
+}
+
 /* As try_head, for an accept. */
 static bool try_accept(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
                        xev_completion *c) {
@@ -283,14 +301,11 @@ static bool try_head(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e
     if (c->op == XEV__OP_ACCEPT) {
         return try_accept(loop, r, e, c);
     }
-    uint32_t buffer = UINT32_MAX;
-    int rc;
-    if (c->op == XEV__OP_RECV) {
-        xev__count(&loop->count.syscalls, 1);
-        rc = try_recv(loop, e, c, &buffer);
-    } else {
-        rc = xev__try(loop, e, c, &buffer);
+    if (e->registered && xev__is_repeated_loan(c)) {
+        return xev__readiness_receive(loop, r, e, c);
     }
+    uint32_t buffer;
+    int rc = xev__try(loop, e, c, &buffer);
     if (rc == XEV_EAGAIN || rc == XEV__NO_BUFFER || rc == XEV_EINPROGRESS) {
         wait_for_result(loop, r, e, c, rc);
         return false;
@@ -415,4 +430,5 @@ void xev__readiness_run(xev_loop *loop, struct xev__readiness *r) {
             }
         } while (e != last);
     }
+    xev__buffers_let_go(loop->buffers);
 }

@@ -3,12 +3,15 @@
  *
  * An operation is tried first. Where the attempt would block, the adaptor has the kernel report on
  * the descriptor and waits for the next report. All descriptors that may be ready stand in one
- * list. Callbacks run only from xev__readiness_run, which the backend's poll calls.
+ * list. Callbacks run only from xev__readiness_event and xev__readiness_run, which the backend's
+ * poll calls.
  */
 #ifndef XEV_BACKENDS_READINESS_H
 #define XEV_BACKENDS_READINESS_H
 
 #include "xev/core/core.h"
+#include "xev/core/deliver.h"
+#include "xev/os/socket.h"
 
 struct xev__readiness {
     struct xev__fd *head, *tail; /* the entries whose descriptors may be ready */
@@ -79,27 +82,77 @@ static inline void xev__readiness_list(const xev_loop *loop, struct xev__readine
     r->tail = e;
 }
 
-/* The kernel reports that e's descriptor may be ready to read or write. more: there is something
- * besides data on it (the end of the stream, an error, an urgent byte). A receive may stop early
- * there, so a short read no longer shows that the stream is empty. */
-static inline void xev__readiness_event(const xev_loop *loop, struct xev__readiness *r,
-                                        struct xev__fd *e, bool read, bool write, bool more) {
+/* Whether c is a repeated receive into loaned buffers that is with the backend. */
+static inline bool xev__is_repeated_loan(const xev_completion *c) {
+    return c->op == XEV__OP_RECV && c->state == XEV__STARTED &&
+           (c->flags & (XEV__F_MULTI | XEV__F_LOAN)) == (XEV__F_MULTI | XEV__F_LOAN);
+}
+
+/* Whether a receive that returned less than it had room for has emptied the stream. That holds for
+ * TCP: the kernel reports the next byte by a new event. The end of the stream has its event, too;
+ * where that event has come, short_read is XEV__SHORT_IS_NOTHING. It does not hold where a receive
+ * may stop early: at an urgent byte, and on Unix sockets at passed descriptors. */
+void xev__readiness_learn_short_read(struct xev__fd *e);
+static inline bool xev__readiness_is_empty(struct xev__fd *e) {
+    if (e->short_read == XEV__SHORT_NOT_KNOWN) {
+        xev__readiness_learn_short_read(e);
+    }
+    return e->short_read == XEV__SHORT_IS_EMPTY;
+}
+
+/* Attempt c, a repeated loan at the head of its queue, once. The kernel reports on e. False:
+ * another attempt would find nothing now. */
+bool xev__readiness_received_none(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
+                                  xev_completion *c, int rc);
+static inline bool xev__readiness_receive(xev_loop *loop, struct xev__readiness *r,
+                                          struct xev__fd *e, xev_completion *c) {
+    struct xev__buffers *b = loop->buffers;
+    assert(e->registered && e->head[XEV__READ] == c && xev__is_repeated_loan(c));
+    int rc = XEV__NO_BUFFER;
+    if (xev__buffers_hold(b)) {
+        xev__count(&loop->count.syscalls, 1);
+        do {
+            rc = xev__os_recv_once(e->fd, b->held, b->size_bytes);
+        } while (rc == XEV_EINTR);
+    }
+    if (rc <= 0) {
+        return xev__readiness_received_none(loop, r, e, c, rc);
+    }
+    if ((uint32_t)rc < b->size_bytes && xev__readiness_is_empty(e)) {
+        e->ready &= (uint8_t)~xev__bit(XEV__READ);
+    }
+    xev__count(&loop->count.events, 1);
+    xev__lend(loop, b->held_id, b->held, (uint32_t)rc);
+    xev__deliver_part(loop, c, rc);
+    xev__lend_no_more(loop);
+    return true;
+}
+
+/* The kernel reports that e's descriptor may be ready, in the directions that are bits of ready.
+ * more: there is something besides data on it (the end of the stream, an error, an urgent byte). A
+ * receive may stop early there, so a short read no longer shows that the stream is empty. A
+ * repeated loan is attempted at once; what else waits is listed. */
+void xev__readiness_other_event(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
+                                uint8_t ready, bool more);
+static inline void xev__readiness_event(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
+                                        uint8_t ready, bool more) {
     assert(e->registered && e->fd != XEV_INVALID_FD);
-    if (more) {
-        e->short_read = XEV__SHORT_IS_NOTHING;
+    xev_completion *c = e->head[XEV__READ];
+    if (more || c == NULL || (ready & xev__bit(XEV__READ)) == 0 || e->listed ||
+        e->head[XEV__WRITE] != NULL || e->head[XEV__POLLS] != NULL || !xev__is_repeated_loan(c)) {
+        xev__readiness_other_event(loop, r, e, ready, more);
+        return;
     }
-    e->ready |= (uint8_t)((unsigned)read << XEV__READ | (unsigned)write << XEV__WRITE);
-    for (xev_completion *c = e->head[XEV__POLLS]; c != NULL; c = c->at.link.next) {
-        c->slot = XEV__POLL_DUE;
-    }
-    if (e->head[XEV__POLLS] != NULL || (read && e->head[XEV__READ] != NULL) ||
-        (write && e->head[XEV__WRITE] != NULL)) {
+    uint32_t gen = e->gen; /* a callback may close the descriptor */
+    e->ready |= ready;
+    if (xev__readiness_receive(loop, r, e, c) && e->gen == gen &&
+        (e->ready & xev__bit(XEV__READ)) != 0 && e->head[XEV__READ] != NULL) {
         xev__readiness_list(loop, r, e);
     }
 }
 
 /* Try the operations of the listed entries, and of the entries that the callbacks list meanwhile,
- * in a bounded number of rounds. */
+ * in a bounded number of rounds. The end of the backend's poll. */
 void xev__readiness_run(xev_loop *loop, struct xev__readiness *r);
 
 #endif

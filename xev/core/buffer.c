@@ -160,32 +160,31 @@ void xev__buffers_trim_soon(xev_loop *loop) {
 
 /* ---- lending ---- */
 
-static void *lent(const struct xev__buffers *b) {
-    return (uint8_t *)xev__buffers_at(b, b->current_id) + b->current_offset;
-}
-
 const void *xev_buf_data(const xev_loop *loop) {
     if (loop != NULL && loop->ops != NULL) {
         xev__check_thread("xev_buf_data", loop); /* before what is the loop's is looked at */
     }
-    if (loop == NULL || loop->ops == NULL || !loop->buffers->lent) {
+    if (loop == NULL || loop->ops == NULL || loop->loan == NULL) {
         xev__misuse("xev_buf_data", "not in the callback of a loaning receive with data", loop);
     }
-    return lent(loop->buffers);
+    return loop->loan;
 }
 
 xev_buf xev_buf_take(xev_loop *loop) {
     if (loop != NULL && loop->ops != NULL) {
         xev__check_thread("xev_buf_take", loop); /* before what is the loop's is looked at */
     }
-    if (loop == NULL || loop->ops == NULL || !loop->buffers->lent || loop->buffers->taken) {
+    if (loop == NULL || loop->ops == NULL || loop->loan == NULL || loop->buffers->taken) {
         xev__misuse("xev_buf_take", "no data was received in this callback, or taken before", loop);
     }
     struct xev__buffers *b = loop->buffers;
     b->taken = true;
     b->out[b->current_id] = true;
+    if (b->held != NULL && b->held_id == b->current_id) {
+        b->held = NULL;
+    }
     xev__count(&loop->count.buffers_taken, 1);
-    return (xev_buf){lent(b), b->current_len, b->current_id};
+    return (xev_buf){loop->loan, b->current_len, b->current_id};
 }
 
 void xev_buf_release(xev_loop *loop, xev_buf buf) {

@@ -1,6 +1,7 @@
 /* The completion state machine (drawn in core.h): submission, queues per descriptor, cancel,
  * deadlines, close and delivery, the same for all backends. */
 #include "xev/core/core.h"
+#include "xev/core/deliver.h"
 #include "xev/core/support.h"
 #include "xev/os/clock.h"
 #include "xev/os/descriptor.h"
@@ -309,17 +310,11 @@ void xev__pend(xev_loop *loop, xev_completion *c, int result) {
     list_pending(loop, c, result);
 }
 
-static inline xev_cb_action run_callback(xev_loop *loop, xev_completion *c, int result) {
-    if ((c->flags & (XEV__F_INTERNAL | XEV__F_STREAM)) == 0) {
-        xev__count(&loop->count.callbacks, 1);
-    }
-    xev__note_call(loop, XEV__CODE(c->callback));
-    uint64_t since = loop->options.time_callbacks ? xev__os_now_ns() : 0;
+xev_cb_action xev__run_callback_timed(xev_loop *loop, xev_completion *c, int result) {
+    uint64_t since = xev__os_now_ns();
     xev_cb_action action = c->callback(loop, c, result, c->userdata);
     xev__check_fork(loop);
-    if (since != 0) {
-        xev__count_longest(&loop->count.longest_callback_ns, xev__os_now_ns() - since);
-    }
+    xev__count_longest(&loop->count.longest_callback_ns, xev__os_now_ns() - since);
     return action;
 }
 
@@ -382,22 +377,12 @@ static int leave_timers_and_pool(xev_loop *loop, xev_completion *c, int result) 
     return timed_out ? XEV_ETIMEDOUT : result;
 }
 
-/* Deliver a result of a multishot operation that goes on. */
-static inline void deliver_part(xev_loop *loop, xev_completion *c, int result) {
-    if (xev__kinds[c->op].makes_fd && result >= 0) {
-        forget_closed(loop, result);
-    }
-    c->flags |= XEV__F_MORE;
-    xev_cb_action action = run_callback(loop, c, result);
-    c->flags &= (uint16_t)~XEV__F_MORE;
-    if (action == XEV_DISARM) {
-        (void)xev__stop(loop, c);
-    }
-}
-
 void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
     if (more) {
-        deliver_part(loop, c, result);
+        if (xev__kinds[c->op].makes_fd && result >= 0) {
+            forget_closed(loop, result);
+        }
+        xev__deliver_part(loop, c, result);
         return;
     }
     assert(c->loop == loop && c->state != XEV__DEAD);
@@ -438,7 +423,7 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
         assert(loop->referenced > 0);
         loop->referenced--;
     }
-    xev_cb_action action = run_callback(loop, c, result);
+    xev_cb_action action = xev__run_callback(loop, c, result);
     /* From here on c may be gone, unless the callback asks for more of it. */
     if (action == XEV_REARM && result != XEV_ECANCELED && result != XEV_ETIMEDOUT &&
         c->op != XEV__OP_CANCEL && c->op != XEV__OP_CLOSE) {
@@ -453,19 +438,17 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
 
 void xev__finish_loan(xev_loop *loop, xev_completion *c, uint32_t id, int result, bool more) {
     struct xev__buffers *b = loop->buffers;
-    b->lent = result > 0;
-    b->taken = false;
-    b->current_id = id;
-    b->current_len = result > 0 ? (uint32_t)result : 0;
-    b->current_offset = b->offset;
-    b->offset = 0;
-    if (more) {
-        deliver_part(loop, c, result);
-    } else {
-        xev__finish(loop, c, result, false);
+    bool taken = false;
+    if (result > 0) {
+        xev__lend(loop, id, (uint8_t *)xev__buffers_at(b, id) + b->offset, (uint32_t)result);
     }
-    b->lent = false;
-    if (!b->taken) {
+    b->offset = 0;
+    xev__finish(loop, c, result, more);
+    if (result > 0) {
+        taken = b->taken;
+        xev__lend_no_more(loop);
+    }
+    if (!taken) {
         loop->ops->buffer_back(loop, id);
     }
 }

@@ -603,11 +603,16 @@ struct xev__buffers {
     uint32_t trim_at;                /* free_len from which on it has to look */
     bool trimming;                   /* it is about to, or some chunk's last buffer is missing */
     struct xev__trimmer trimmer;
-    /* The loan of the callback that is running. */
-    bool lent, taken;
-    uint32_t current_id, current_len, current_offset;
+    /* The loan of the callback that is running; its data is loop->loan. */
+    bool taken;
+    uint32_t current_id, current_len;
     uint32_t offset; /* where the data of the next loan begins in its buffer */
-    bool *out;       /* by number: taken by a user */
+    /* A buffer that the backend holds while it makes one receive after the other, so that it need
+     * not put it back and find it again; and its memory, NULL: it holds none. A callback that takes
+     * it takes it from here, too. */
+    uint32_t held_id;
+    uint8_t *held;
+    bool *out; /* by number: taken by a user */
 };
 struct xev__buffers *xev__buffers_new(xev_loop *loop, uint32_t size_bytes, uint32_t max);
 void xev__buffers_free(struct xev__buffers *b);
@@ -657,6 +662,20 @@ static inline void xev__buffers_put(struct xev__buffers *b, uint32_t id) {
 static inline void *xev__buffers_at(const struct xev__buffers *b, uint32_t id) {
     return b->chunks[id / XEV__BUFFERS_PER_CHUNK] +
            (size_t)(id % XEV__BUFFERS_PER_CHUNK) * b->size_bytes;
+}
+/* Hold a buffer. False: there is none. */
+static inline bool xev__buffers_hold(struct xev__buffers *b) {
+    if (b->held == NULL) {
+        b->held_id = xev__buffers_alloc(b);
+        b->held = b->held_id != UINT32_MAX ? xev__buffers_at(b, b->held_id) : NULL;
+    }
+    return b->held != NULL;
+}
+static inline void xev__buffers_let_go(struct xev__buffers *b) {
+    if (b->held != NULL) {
+        b->held = NULL;
+        xev__buffers_put(b, b->held_id);
+    }
 }
 /* There are more free buffers than a quiet loop needs: give them back if they stay free. */
 void xev__buffers_trim_soon(xev_loop *loop);

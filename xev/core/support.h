@@ -43,6 +43,11 @@ static inline uintptr_t xev__last_call(const xev_loop *loop) {
  * loop to react repeats its call now and then. */
 bool xev__wakes_refused(void);
 
+/* ---- loans ---- */
+
+/* As xev_buf_data, in the callback of a loaning receive with a result above 0. */
+static inline const void *xev__loan(const xev_loop *loop) { return loop->loan; }
+
 /* ---- memory (memory.c) ---- */
 void *xev__alloc(const xev_allocator *a, size_t bytes, size_t alignment);
 void *xev__alloc_zeroed(const xev_allocator *a, size_t bytes, size_t alignment);

@@ -26,6 +26,10 @@ int xev__os_connect(xev_fd fd, const xev_addr *addr);     /* XEV_EINPROGRESS: un
 int xev__os_connect_result(xev_fd fd);                    /* XEV_EAGAIN: still under way */
 int xev__os_recv(xev_fd fd, void *buf, size_t len_bytes); /* never waits; 0: end of stream */
 int xev__os_send(xev_fd fd, const void *buf, size_t len_bytes);
+/* The same, but XEV_EINTR is a result. A caller that repeats the call itself need not keep the
+ * arguments across it. */
+int xev__os_recv_once(xev_fd fd, void *buf, size_t len_bytes);
+int xev__os_send_once(xev_fd fd, const void *buf, size_t len_bytes);
 /* The same with count pieces {base, len}. */
 int xev__os_recvv(xev_fd fd, const void *vec, uint32_t count);
 int xev__os_sendv(xev_fd fd, const void *vec, uint32_t count);

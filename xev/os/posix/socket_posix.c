@@ -88,21 +88,31 @@ int xev__os_connect_result(xev_fd fd) {
     return -error;
 }
 
+int xev__os_recv_once(xev_fd fd, void *buf, size_t len_bytes) {
+    int rc = xev__sys_result(recv(fd, buf, len_bytes, MSG_DONTWAIT));
+    assert(rc < 0 || (size_t)rc <= len_bytes);
+    return rc;
+}
+
+int xev__os_send_once(xev_fd fd, const void *buf, size_t len_bytes) {
+    int rc = xev__sys_result(send(fd, buf, len_bytes, MSG_DONTWAIT | MSG_NOSIGNAL));
+    assert(rc < 0 || (size_t)rc <= len_bytes);
+    return rc;
+}
+
 int xev__os_recv(xev_fd fd, void *buf, size_t len_bytes) {
     int rc;
     do {
-        rc = xev__sys_result(recv(fd, buf, len_bytes, MSG_DONTWAIT));
+        rc = xev__os_recv_once(fd, buf, len_bytes);
     } while (rc == XEV_EINTR);
-    assert(rc < 0 || (size_t)rc <= len_bytes);
     return rc;
 }
 
 int xev__os_send(xev_fd fd, const void *buf, size_t len_bytes) {
     int rc;
     do {
-        rc = xev__sys_result(send(fd, buf, len_bytes, MSG_DONTWAIT | MSG_NOSIGNAL));
+        rc = xev__os_send_once(fd, buf, len_bytes);
     } while (rc == XEV_EINTR);
-    assert(rc < 0 || (size_t)rc <= len_bytes);
     return rc;
 }
 
