@@ -235,6 +235,7 @@ static void arrived_rare(xev_conn *c, const uint8_t *data, size_t len) {
     }
 }
 
+/* Something arrives at a connection that is not idle, or of which not all was consumed before. */
 static void arrived(xev_conn *c, const uint8_t *data, size_t len) {
     c->service->count.bytes_in += len;
     if (!xev__conn_is(c, XEV__CONN_CLOSING)) {
@@ -245,17 +246,33 @@ static void arrived(xev_conn *c, const uint8_t *data, size_t len) {
         return;
     }
     xev__conn_enter(c, data, len);
-    if (c->more == NULL) { /* as a rule all of it is consumed, and nothing is left to do */
-        xev__note_call(c->service->loop, XEV__CODE(c->handlers->data));
-        ptrdiff_t n = c->handlers->data(c, data, len);
-        if (n != (ptrdiff_t)len) {
-            keep_rest(c, data, len, present_rest(c, data, len, n));
-        }
-    } else if (c->more->in != NULL) {
+    if (has_input(c)) {
         join(c, data, len);
     } else {
-        c->more->need = 0;
+        if (c->more != NULL) {
+            c->more->need = 0;
+        }
         present_loan(c, data, len);
+    }
+    xev__conn_leave(c);
+    if (c->more != NULL) {
+        check_limit(c);
+        xev__conn_trim(c);
+    }
+}
+
+/* Something arrives at an idle connection. As a rule the handler consumes all of it, what it writes
+ * goes out whole, and nothing is left to do. */
+static inline void arrived_idle(xev_loop *loop, xev_conn *c, const uint8_t *data, size_t len) {
+    xev_conn_service *s = c->service;
+    assert(c->more == NULL && !xev__conn_is(c, XEV__CONN_RARE));
+    s->count.bytes_in += len;
+    c->active_tick = xev__conn_tick(s);
+    xev__conn_enter(c, data, len);
+    xev__note_call(loop, XEV__CODE(c->handlers->data));
+    ptrdiff_t n = c->handlers->data(c, data, len);
+    if (n != (ptrdiff_t)len) {
+        keep_rest(c, data, len, present_rest(c, data, len, n));
     }
     xev__conn_leave(c);
     if (c->more != NULL) {
@@ -338,30 +355,35 @@ static void measure_drain(xev_conn *c) {
     check_drained(c);
 }
 
-static xev_cb_action on_recv(xev_loop *loop, xev_completion *k, int result, void *userdata) {
-    xev_conn *c = userdata;
-    bool more = xev_completion_more(k), stopped = xev__conn_is(c, XEV__CONN_STOPPING);
-    if (!more) {
-        xev__conn_clear(c, XEV__CONN_READING | XEV__CONN_STOPPING);
-    }
-    if (result > 0) {
-        arrived(c, xev_buf_data(loop), (size_t)result);
-    } else {
-        ended(c, result, stopped);
-    }
-    if (more) {
-        if (!xev__conn_is(c, XEV__CONN_RARE) || wants_input(c)) {
-            return XEV_REARM;
-        }
-        c->flags |= XEV__CONN_STOPPING;
-        return XEV_DISARM;
-    }
+static void recv_ended(xev_conn *c, int result) {
+    bool stopped = xev__conn_is(c, XEV__CONN_STOPPING);
+    xev__conn_clear(c, XEV__CONN_READING | XEV__CONN_STOPPING);
+    ended(c, result, stopped);
     if (!xev__conn_is(c, XEV__CONN_CLOSING)) {
         if (xev__conn_is(c, XEV__CONN_DRAINING) && c->more->drain_left < 0) {
             measure_drain(c);
         }
         xev__conn_read(c);
     }
+}
+
+static xev_cb_action on_recv(xev_loop *loop, xev_completion *k, int result, void *userdata) {
+    xev_conn *c = userdata;
+    assert(xev_completion_more(k) == (result > 0)); /* the receive is a repeated one */
+    (void)k;
+    if (result <= 0) {
+        recv_ended(c, result);
+        return XEV_DISARM;
+    }
+    if (c->more == NULL && !xev__conn_is(c, XEV__CONN_RARE)) {
+        arrived_idle(loop, c, xev__loan(loop), (size_t)result);
+    } else {
+        arrived(c, xev__loan(loop), (size_t)result);
+    }
+    if (!xev__conn_is(c, XEV__CONN_RARE) || wants_input(c)) {
+        return XEV_REARM;
+    }
+    c->flags |= XEV__CONN_STOPPING;
     return XEV_DISARM;
 }
 

@@ -26,6 +26,7 @@
 #include "xev/dial.h"
 #include "xev/fd.h"
 #include "xev/file.h"
+#include "xev/os/socket.h"
 #include "xev/tcp.h"
 #include "xev/timer.h"
 #include "xev/unix.h"
@@ -294,6 +295,8 @@ void xev__conn_start_drain(xev_conn *c);
 /* ---- output.c ---- */
 /* Send what the handler that ran has gathered. */
 void xev__conn_flush(xev_conn *c);
+/* The rest of that, when the send of all pieces has reported rc. */
+void xev__conn_flush_rest(xev_conn *c, int rc);
 /* What its handlers write from here on is gathered; and sent. data: stays as it is meanwhile. */
 static inline void xev__conn_enter(xev_conn *c, const void *data, size_t len_bytes) {
     xev_conn_service *s = c->service;
@@ -305,7 +308,17 @@ static inline void xev__conn_enter(xev_conn *c, const void *data, size_t len_byt
 static inline void xev__conn_leave(xev_conn *c) {
     xev_conn_service *s = c->service;
     assert(s->current == c);
-    if (s->pieces > 0) {
+    if (s->pieces == 1 && s->piece_lent[0] == NULL &&
+        !xev__conn_is(c, XEV__CONN_CLOSING | XEV__CONN_CORKED | XEV__CONN_TRANSPORT)) {
+        /* The usual case: one piece, and it goes out whole. */
+        int rc = xev__os_send_once(c->fd, s->piece[0].base, s->piece[0].len_bytes);
+        if (rc == (int)s->piece[0].len_bytes) {
+            s->pieces = s->scratch_used = 0;
+            s->count.bytes_out += (uint32_t)rc;
+        } else {
+            xev__conn_flush_rest(c, rc);
+        }
+    } else if (s->pieces > 0) {
         xev__conn_flush(c);
     }
     s->current = NULL;

@@ -342,28 +342,22 @@ static void queue_pieces(xev_conn *c, uint32_t count, size_t sent) {
     }
 }
 
-static void flush_rest(xev_conn *c, int rc);
-
 void xev__conn_flush(xev_conn *c) {
     xev_conn_service *s = c->service;
     int rc = XEV_EAGAIN;
     if (!xev__conn_is(c, XEV__CONN_CLOSING | XEV__CONN_CORKED)) {
         rc = send_now(c, s->piece, s->pieces);
     }
-    /* The usual answer: one piece, and it goes out whole. */
-    if (s->pieces == 1 && rc == (int)s->piece[0].len_bytes && s->piece_lent[0] == NULL) {
-        s->pieces = s->scratch_used = 0;
-        s->count.bytes_out += (uint32_t)rc;
-        return;
-    }
-    flush_rest(c, rc);
+    xev__conn_flush_rest(c, rc);
 }
 
-/* rc: what the send of all pieces reported. */
-static void flush_rest(xev_conn *c, int rc) {
+void xev__conn_flush_rest(xev_conn *c, int rc) {
     xev_conn_service *s = c->service;
     uint32_t count = s->pieces;
     size_t total = 0;
+    if (rc == XEV_EINTR) {
+        rc = send_now(c, s->piece, count);
+    }
     s->pieces = 0; /* what is queued below must not flush again */
     s->scratch_used = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -495,17 +489,10 @@ static int write_through(xev_conn *c, const uint8_t *data, size_t len) {
     return 0;
 }
 
-int xev_conn_write(xev_conn *c, const void *data, size_t len_bytes) {
+static int write_other(xev_conn *c, const void *data, size_t len_bytes) {
     xev__conn_check("xev_conn_write", c);
     if (data == NULL && len_bytes > 0) {
         xev__conn_misuse("xev_conn_write", "data is null", c);
-    }
-    xev_conn_service *s = c->service;
-    if (s->current == c && s->pieces == 0 && c->more == NULL && !xev__conn_is(c, XEV__CONN_MUTE) &&
-        len_bytes - 1 < s->loan_bytes && data == s->loan &&
-        len_bytes <= s->options.queued_max_bytes) {
-        add_piece(s, data, len_bytes, NULL); /* an echo */
-        return 0;
     }
     int rc = check_room(c, len_bytes);
     if (rc < 0 || len_bytes == 0 || (gathers(c) && gather_copy(c, data, len_bytes))) {
@@ -515,6 +502,18 @@ int xev_conn_write(xev_conn *c, const void *data, size_t len_bytes) {
         return XEV_EPIPE;
     }
     return write_through(c, data, len_bytes);
+}
+
+int xev_conn_write(xev_conn *c, const void *data, size_t len_bytes) {
+    xev__conn_check("xev_conn_write", c);
+    xev_conn_service *s = c->service;
+    if (s->current == c && s->pieces == 0 && c->more == NULL && !xev__conn_is(c, XEV__CONN_MUTE) &&
+        len_bytes - 1 < s->loan_bytes && data == s->loan &&
+        len_bytes <= s->options.queued_max_bytes) {
+        add_piece(s, data, len_bytes, NULL); /* an echo */
+        return 0;
+    }
+    return write_other(c, data, len_bytes);
 }
 
 int xev_conn_writev(xev_conn *c, const xev_vec *vec, size_t count) {
