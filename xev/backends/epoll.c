@@ -178,8 +178,7 @@ static int epoll_poll(xev_loop *loop, uint64_t timeout_ns) {
     for (int i = 0; i < n; i++) {
         const struct epoll_event *ev = &ep->events[i];
         if (ev->data.u64 == WAKE_TAG) {
-            xev__os_wake_drain(ep->wake);
-            continue;
+            continue; /* each signal is an edge, also where earlier ones were not read */
         }
         uint32_t gen = (uint32_t)(ev->data.u64 >> 32);
         struct xev__fd *e = xev__fds_at(loop->fds, (uint32_t)ev->data.u64, gen);

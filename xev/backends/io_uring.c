@@ -456,7 +456,12 @@ static void on_event(xev_loop *loop, uint64_t data, int res, uint32_t cqe_flags)
     uint32_t i = (uint32_t)data, gen = (uint32_t)(data >> 32) & XEV__URING_GEN_MASK;
     enum xev__uring_kind kind = (enum xev__uring_kind)(data >> 62);
     if (kind == XEV__URING_WAKE) {
-        xev__os_wake_drain(u->wake);
+        /* A multishot poll reports each signal, also where earlier ones were not read. A host's
+         * epoll descriptor would report one that is not read for ever. */
+        if (u->host != XEV_INVALID_FD) {
+            xev__count(&loop->count.syscalls, 1);
+            xev__os_wake_drain(u->wake);
+        }
         if ((cqe_flags & IORING_CQE_F_MORE) == 0) {
             u->wake_armed = false;
             /* The kernel refuses the poll while it is short of memory, so the next attempt is made

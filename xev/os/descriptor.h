@@ -14,14 +14,15 @@
  * would give that number to the next descriptor, and what the program prints would go there. */
 int xev__os_above_std(int fd);
 
-/* A descriptor that wakes a waiting thread. Any thread calls signal, and the waiter calls drain. A
- * signal that fails is repeated a few times. Where it fails for good the result is a code, and the
- * waiter may not have been woken. */
+/* A descriptor that wakes a waiting thread. Any thread calls signal. The descriptor is readable
+ * from then on until the waiter calls drain; who waits for edges is told of each signal, and need
+ * not drain it (it takes 2^64 of them). A signal that fails is repeated a few times. Where it fails
+ * for good the result is a code, and the waiter may not have been woken. */
 int xev__os_wake_open(xev_fd *fd);
 int xev__os_wake_signal(xev_fd fd);
 void xev__os_wake_drain(xev_fd fd);
-/* Wait for a signal for timeout_ms at most, and drain it. Where the system refuses to wait, sleep
- * for timeout_ms. */
+/* Wait for a signal that is not drained, for timeout_ms at most, and drain it. Where the system
+ * refuses to wait, sleep for timeout_ms. */
 void xev__os_wake_wait(xev_fd fd, uint32_t timeout_ms);
 
 int xev__os_close(xev_fd fd);
