@@ -261,14 +261,14 @@ TEST(a_shards_wait_that_fails_for_good_is_named_with_shard_and_call) {
     }
 }
 
-static int one_refuses(xev_shard *self) { return xev_shard_id(self) == 1 ? XEV_EINTR : 0; }
+static int one_refuses(xev_shard *self) { return xev_shard_id(self) == 1 ? XEV_ENOSPC : 0; }
 
 TEST(a_start_that_fails_is_named) {
     xev_runtime_failure f;
     sc.init = one_refuses;
-    CHECK_EQ(scene_run(3), XEV_EINTR);
+    CHECK_EQ(scene_run(3), XEV_ENOSPC);
     xev_runtime_failure_get(&sc.rt, &f);
-    CHECK_EQ(f.code, XEV_EINTR);
+    CHECK_EQ(f.code, XEV_ENOSPC);
     CHECK_EQ(f.shard, 1);
     CHECK_STR_EQ(f.call, "init");
     CHECK_EQ(scene_run(XEV_SHARDS_MAX + 1), XEV_EINVAL);
