@@ -40,6 +40,8 @@
 /* What libuv has nothing to put beside. */
 #define LOOP_BENCHES_XEV_ONLY(X)                                                                   \
     X(shard_request, 2000000, 0, 64, "N requests of one shard to another, W at a time")            \
+    X(shard_ask, 2000000, 0, 64, "N asks of one shard to another, 16 bytes each way, W at a time") \
+    X(shard_ask_one, 100000, 0, 0, "the same, one at a time: both shards sleep in between")        \
     X(shard_send, 5000000, 0, 8192, "N messages of one shard to another, W at most on their way")
 
 /* Bounds of what is handed over by the flags. */

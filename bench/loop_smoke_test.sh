@@ -39,14 +39,15 @@ refused() {
 }
 
 benches=$("$bin/xev_bench" --list | sed 's/ .*//') || fail "--list"
-[ "$(echo "$benches" | wc -l)" -eq 19 ] || fail "--list must name 19 benchmarks"
+[ "$(echo "$benches" | wc -l)" -eq 21 ] || fail "--list must name 21 benchmarks"
 for backend in "$@"; do
     # A batch of small writes is more than the kernel takes at once.
     for bench in $benches; do
         ok "$bench" "$backend" 20
     done
     for bench in million_timers timers_cancelled deadlines ping_pongs async_pummel async_ping \
-        udp_pummel queue_work fs_stat accepts shard_request shard_send; do
+        udp_pummel queue_work fs_stat accepts shard_request shard_ask shard_ask_one \
+        shard_send; do
         ok "$bench" "$backend" 1
         ok "$bench" "$backend" 2001
     done
@@ -62,6 +63,7 @@ for backend in "$@"; do
     ok timers_cancelled "$backend" 500 --window 7
     ok accepts "$backend" 50 --window 7
     ok shard_request "$backend" 500 --window 1
+    ok shard_ask "$backend" 500 --window 7
     ok shard_send "$backend" 500 --window 3
 done
 

@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "xev/shard.h"
+#include "xev/ask.h"
 
 /* Two shards: the first begins when both are there, and counts. */
 struct scene {
@@ -15,7 +15,8 @@ struct scene {
     int64_t sent, arrived; /* arrived: of messages, the second shard's; of requests, the first's */
     struct slot *slots;
     xev_message *messages;
-    atomic_llong freed; /* how many messages have arrived */
+    atomic_llong freed;    /* how many messages have arrived */
+    uint64_t waits, wakes; /* of both shards, when the measured part begins */
 };
 
 static int on_init(xev_shard *self, void *userdata) {
@@ -38,6 +39,32 @@ static void run_scene(struct scene *scene) {
     xev_bench_ok("runtime", xev_runtime_run(&scene->runtime, &options));
     loop_bench_expect("sent", scene->sent, scene->run->count);
     loop_bench_expect("arrived", scene->arrived, scene->run->count);
+}
+
+/* ---- what the kernel was asked for ---- */
+
+static void sum_of_loops(struct scene *scene, uint64_t *waits, uint64_t *wakes) {
+    *waits = *wakes = 0;
+    for (uint32_t i = 0; i < 2; i++) {
+        xev_loop_metrics m;
+        xev_loop_metrics_get(xev_shard_loop(xev_runtime_shard(&scene->runtime, i)), &m);
+        *waits += m.syscalls;
+        *wakes += m.wakes;
+    }
+}
+
+static void begin_measuring(struct scene *scene) {
+    sum_of_loops(scene, &scene->waits, &scene->wakes);
+    loop_bench_begin(scene->run);
+}
+
+static void end_measuring(struct scene *scene) {
+    uint64_t waits, wakes;
+    loop_bench_end(scene->run);
+    sum_of_loops(scene, &waits, &wakes);
+    double n = (double)scene->run->count;
+    loop_bench_figure(scene->run, "waits", (double)(waits - scene->waits) / n);
+    loop_bench_figure(scene->run, "wakes", (double)(wakes - scene->wakes) / n);
 }
 
 /* ---- shard_request ---- */
@@ -70,7 +97,7 @@ static void on_reply(xev_shard *self, xev_request *request, int result, void *ar
     (void)request;
     loop_bench_expect("reply", result, slot->asked + 1);
     if (++scene->arrived == scene->run->count) {
-        loop_bench_end(scene->run);
+        end_measuring(scene);
         xev_runtime_stop(&scene->runtime);
     } else if (scene->sent < scene->run->count) {
         ask(slot);
@@ -82,7 +109,7 @@ static xev_cb_action begin_requests(xev_loop *loop, xev_completion *c, int resul
     (void)loop;
     (void)c;
     xev_bench_ok("timer", result);
-    loop_bench_begin(scene->run);
+    begin_measuring(scene);
     for (int i = 0; i < scene->run->window && scene->sent < scene->run->count; i++) {
         scene->slots[i].scene = scene;
         ask(&scene->slots[i]);
@@ -96,6 +123,58 @@ void bench_shard_request(struct loop_bench_run *run) {
     run_scene(&scene);
     free(scene.slots);
 }
+
+/* ---- shard_ask ---- */
+
+enum { ASK_BYTES = 16 };
+
+static void on_ask(xev_shard *self, xev_ask *ask, const void *argument, size_t len) {
+    (void)self;
+    xev_ask_answer(ask, 0, argument, len);
+}
+
+static void on_answer(xev_shard *self, int result, const void *answer, size_t len, void *userdata);
+
+static void ask_with_copy(struct scene *scene) {
+    static char text[ASK_BYTES] = "0123456789abcde";
+    const xev_vec vec = {text, sizeof text};
+    scene->sent++;
+    xev_bench_ok("ask", xev_shard_ask(xev_runtime_shard(&scene->runtime, 1), &vec, 1, 1000, on_ask,
+                                      scene, on_answer));
+}
+
+static void on_answer(xev_shard *self, int result, const void *answer, size_t len, void *userdata) {
+    struct scene *scene = userdata;
+    (void)self;
+    (void)answer;
+    xev_bench_ok("answer", result);
+    loop_bench_expect("bytes", (int64_t)len, ASK_BYTES);
+    if (++scene->arrived == scene->run->count) {
+        end_measuring(scene);
+        xev_runtime_stop(&scene->runtime);
+    } else if (scene->sent < scene->run->count) {
+        ask_with_copy(scene);
+    }
+}
+
+static xev_cb_action begin_asks(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    struct scene *scene = userdata;
+    (void)loop;
+    (void)c;
+    xev_bench_ok("timer", result);
+    begin_measuring(scene);
+    for (int i = 0; (i < scene->run->window || i == 0) && scene->sent < scene->run->count; i++) {
+        ask_with_copy(scene);
+    }
+    return XEV_DISARM;
+}
+
+void bench_shard_ask(struct loop_bench_run *run) {
+    struct scene scene = {.run = run, .begin = begin_asks};
+    run_scene(&scene);
+}
+
+void bench_shard_ask_one(struct loop_bench_run *run) { bench_shard_ask(run); }
 
 /* ---- shard_send ---- */
 

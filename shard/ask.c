@@ -283,12 +283,12 @@ static void arm_for_next(xev_shard *self) {
 
 static void set_ask_deadline(xev_shard *self, xev_ask *ask, uint32_t timeout_ms) {
     struct xev__asks *a = self->asks;
-    uint64_t now = tick_now();
+    uint64_t now_ms = xev__now_ms();
     if (a->timed++ == 0) {
-        a->looked_tick = now;
+        a->looked_tick = now_ms >> TICK_SHIFT;
     }
-    /* Rounded up, and once more for the part of a millisecond that the clock does not tell. */
-    ask->due_tick = ((xev__now_ms() + timeout_ms) >> TICK_SHIFT) + 1;
+    /* Rounded up: the clock does not tell parts of a millisecond. */
+    ask->due_tick = ((now_ms + timeout_ms) >> TICK_SHIFT) + 1;
     ring_append(&a->wheel[ask->due_tick % WHEEL], &ask->timed);
     uint64_t first = a->looked_tick + WHEEL; /* by then the whole wheel is looked at */
     arm_ask_timer(self, ask->due_tick < first ? ask->due_tick : first);
