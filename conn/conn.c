@@ -154,7 +154,7 @@ static xev_cb_action on_conn_closed(xev_loop *loop, xev_completion *k, int resul
 static bool resets(xev_conn_reason reason) {
     return reason == XEV_CONN_ABORTED || reason == XEV_CONN_WRITE_LATE ||
            reason == XEV_CONN_OUTPUT_FULL || reason == XEV_CONN_NO_MEMORY ||
-           reason == XEV_CONN_PIPE_BROKEN;
+           reason == XEV_CONN_TOTAL_FULL || reason == XEV_CONN_PIPE_BROKEN;
 }
 
 static xev_conn_reason reason_of(const xev_conn *c) {

@@ -178,6 +178,7 @@ struct xev_conn_service {
     struct xev__chunks table;    /* of the connections, each with the user's part */
     uint32_t due_head, due_tail; /* number + 1 */
     bool hooked, attending, draining;
+    bool sheds; /* due at the end of the turn */
     xev_hook hook;
     xev_completion again; /* keeps the loop from sleeping while something is due */
     /* What the handler that is running has written. */
@@ -241,6 +242,11 @@ static inline struct xev__conn_output *xev__conn_out(const xev_conn *c) {
 static inline xev_conn *xev__conn_at(const xev_conn_service *s, uint32_t number) {
     return xev__chunks_at(&s->table, number);
 }
+/* NULL: there is none of this number now. */
+static inline xev_conn *xev__conn_live_at(const xev_conn_service *s, uint32_t number) {
+    xev_conn *c = xev__chunks_have(&s->table, number) ? xev__conn_at(s, number) : NULL;
+    return c != NULL && xev__conn_is(c, XEV__CONN_LIVE) ? c : NULL;
+}
 /* A connection of the service without descriptor, LIVE; NULL and *code: none can be had. */
 xev_conn *xev__conn_new(xev_conn_service *s, int *code);
 /* It could not be made after all; nobody was told of it. */
@@ -252,12 +258,29 @@ void xev__conn_due(xev_conn *c, uint32_t flags);
 /* Call the release of a segment at the end of the turn, and free it. */
 void xev__conn_release_later(xev_conn_service *s, xev_conn_slot *seg);
 
+/* Call the service's hook at the end of this turn. */
+void xev__conn_hook_in(xev_conn_service *s);
+
+/* ---- shed.c: all connections hold too much ---- */
+/* With bytes more, more than held_max_bytes are held: some connections are closed at the end of the
+ * turn. False: it is so much that there is nothing more until then. */
+bool xev__shed_allows(xev_conn_service *s, size_t bytes);
+/* At the end of the turn: close connections. */
+void xev__shed(xev_conn_service *s);
+
 /* ---- its memory, in blocks ---- */
 /* At least bytes; *block_bytes is what it has, to be told to put. NULL: no memory. */
 static inline void *xev__block_get(xev_conn_service *s, size_t bytes, uint32_t *block_bytes) {
-    return xev__blocks_get(&s->blocks, bytes, block_bytes);
+    if (s->count.held_bytes + bytes > s->options.held_max_bytes && !xev__shed_allows(s, bytes)) {
+        return NULL;
+    }
+    void *block = xev__blocks_get(&s->blocks, bytes, block_bytes);
+    s->count.held_bytes += block != NULL ? *block_bytes : 0;
+    return block;
 }
 static inline void xev__block_put(xev_conn_service *s, void *block, uint32_t block_bytes) {
+    assert(s->count.held_bytes >= block_bytes);
+    s->count.held_bytes -= block_bytes;
     xev__blocks_put(&s->blocks, block, block_bytes);
 }
 

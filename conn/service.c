@@ -10,6 +10,7 @@
 #define CONNECTIONS_MAX ((1u << 22) - 1) /* 22 bits of a handle */
 #define USER_MAX (1u << 20)
 #define ID_MAX 1023u
+#define HELD_MAX (UINT64_C(256) << 20)
 
 _Noreturn void xev__conn_misuse(const char *call, const char *what, const void *which) {
     xev__complain("xev: %s: %s (%p)", call, what, which);
@@ -23,11 +24,6 @@ static void init_conn(void *conn, uint32_t number) {
     xev_conn *c = conn;
     (void)number;
     c->generation = c->generation != 0 ? c->generation : 1;
-}
-
-static xev_conn *live_conn(const xev_conn_service *s, uint32_t number) {
-    xev_conn *c = xev__chunks_have(&s->table, number) ? xev__conn_at(s, number) : NULL;
-    return c != NULL && xev__conn_is(c, XEV__CONN_LIVE) ? c : NULL;
 }
 
 xev_conn *xev__conn_new(xev_conn_service *s, int *code) {
@@ -192,6 +188,9 @@ static void on_turn_end(xev_loop *loop, xev_hook *hook) {
             break;
         }
     }
+    if (s->sheds) {
+        xev__shed(s);
+    }
     s->attending = false;
     if (s->due_head == 0 && s->released == NULL) {
         s->hooked = false;
@@ -202,7 +201,7 @@ static void on_turn_end(xev_loop *loop, xev_hook *hook) {
     }
 }
 
-static void hook_in(xev_conn_service *s) {
+void xev__conn_hook_in(xev_conn_service *s) {
     if (!s->hooked && s->loop->ops != NULL && !s->loop->deinit) {
         s->hooked = true;
         s->hook.callback = on_turn_end;
@@ -225,7 +224,7 @@ void xev__conn_due(xev_conn *c, uint32_t flags) {
         s->due_head = c->number + 1;
     }
     s->due_tail = c->number + 1;
-    hook_in(s);
+    xev__conn_hook_in(s);
 }
 
 void xev__conn_release_later(xev_conn_service *s, xev_conn_slot *seg) {
@@ -235,7 +234,7 @@ void xev__conn_release_later(xev_conn_service *s, xev_conn_slot *seg) {
     }
     seg->next = s->released;
     s->released = seg;
-    hook_in(s);
+    xev__conn_hook_in(s);
 }
 
 /* ---- the service ---- */
@@ -256,6 +255,7 @@ static bool set_defaults(xev_conn_options *o) {
         uint32_t *field = (uint32_t *)(void *)((char *)o + defaults[i][0]);
         *field = *field != 0 ? *field : defaults[i][1];
     }
+    o->held_max_bytes = o->held_max_bytes != 0 ? o->held_max_bytes : HELD_MAX;
     o->low_bytes = o->low_bytes != 0 ? o->low_bytes : o->high_bytes / 4;
     return o->handlers != NULL && o->handlers->data != NULL && o->id <= ID_MAX &&
            o->user_bytes <= USER_MAX && o->connections_max <= CONNECTIONS_MAX &&
@@ -309,7 +309,7 @@ void xev_conn_service_free(xev_conn_service *s) {
     }
     const xev_allocator *a = &s->loop->options.allocator;
     for (uint32_t i = 0; i < xev__chunks_end(&s->table); i++) {
-        xev_conn *c = live_conn(s, i);
+        xev_conn *c = xev__conn_live_at(s, i);
         if (c == NULL) {
             continue;
         }
@@ -353,7 +353,7 @@ void xev_conn_service_each(xev_conn_service *s, void *userdata, xev_conn_each_fn
         xev__conn_misuse("xev_conn_service_each", "function is null", s);
     }
     for (uint32_t i = 0; i < xev__chunks_end(&s->table); i++) {
-        xev_conn *c = live_conn(s, i);
+        xev_conn *c = xev__conn_live_at(s, i);
         if (c != NULL && !xev__conn_is(c, XEV__CONN_CLOSING)) {
             fn(c, userdata);
         }
@@ -374,7 +374,7 @@ void xev_conn_service_drain(xev_conn_service *s) {
 const char *xev_conn_reason_name(xev_conn_reason reason) {
     static const char *const names[XEV_CONN_REASONS] = {
         "ended",     "lingered",    "aborted",    "detached",    "failed",    "unconnected",
-        "protocol",  "pipe_broken", "input_full", "output_full", "no_memory", "idle_late",
-        "read_late", "write_late",  "life_late",  "loop_ended"};
+        "protocol",  "pipe_broken", "input_full", "output_full", "no_memory", "total_full",
+        "idle_late", "read_late",   "write_late", "life_late",   "loop_ended"};
     return (unsigned)reason < XEV_CONN_REASONS ? names[reason] : "";
 }

@@ -206,7 +206,8 @@ static inline xev_cb_action server_on_tick(xev_loop *loop, xev_completion *timer
     xev_service_counters c;
     xev_conn_service_count(xev_service_conns(s->service, self), &conns);
     xev_service_count(s->service, xev_shard_id(self), &c);
-    uint64_t ended = conns.closed[XEV_CONN_NO_MEMORY] + c.refused[XEV_SERVE_NO_MEMORY];
+    uint64_t ended = conns.closed[XEV_CONN_NO_MEMORY] + conns.closed[XEV_CONN_TOTAL_FULL] +
+                     c.refused[XEV_SERVE_NO_MEMORY];
     if (ended > on->ended) {
         log_line("%s: shard %u: %s: %llu connections were closed", s->program, xev_shard_id(self),
                  xev_strerror(XEV_ENOMEM), (unsigned long long)(ended - on->ended));

@@ -4,6 +4,7 @@
 #include "tests/random.h"
 #include "tests/serve_scene.h"
 
+#include <poll.h>
 #include <sys/resource.h>
 
 static xev_service *service;
@@ -260,6 +261,65 @@ TEST(peers_of_unix_sockets_are_operators_where_that_is_said) {
     add_limited("unix:@xev-operator", XEV_SERVE_AUTO);
     run_with_clients(2, connect_five);
     check_refused_only_for(XEV_SERVE_FULL_PROCESS, 0);
+    xev_serve_free(serve);
+}
+
+/* ---- memory ---- */
+
+static char much[300 * 1024];
+
+/* Each byte is answered by much more than the peer's buffers hold. */
+static ptrdiff_t answer_much(xev_conn *conn, const void *data, size_t len_bytes) {
+    (void)data;
+    (void)xev_conn_write(conn, much, sizeof much);
+    return (ptrdiff_t)len_bytes;
+}
+
+static int shed_clients[6];
+
+/* They read nothing, until one of them has been reset. */
+static void ask_for_much(void) {
+    struct pollfd p[6];
+    int size = 4096;
+    for (int i = 0; i < 6; i++) {
+        shed_clients[i] = connect_to(service);
+        CHECK_EQ(setsockopt(shed_clients[i], SOL_SOCKET, SO_RCVBUF, &size, sizeof size), 0);
+        p[i] = (struct pollfd){.fd = shed_clients[i], .events = POLLRDHUP};
+    }
+    for (int rounds_left = 1000; rounds_left > 0; rounds_left--) {
+        for (int i = 0; i < 6; i++) {
+            (void)send(shed_clients[i], "?", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        }
+        if (poll(p, 6, 10) > 0) {
+            break;
+        }
+    }
+    CHECK_GT(poll(p, 6, 0), 0);
+    for (int i = 0; i < 6; i++) {
+        CHECK_EQ(close(shed_clients[i]), 0);
+    }
+}
+
+static uint64_t ended_for_total;
+
+static void count_ended(xev_shard *self, void *userdata) {
+    xev_conn_counters c;
+    (void)userdata;
+    xev_conn_service_count(xev_service_conns(service, self), &c);
+    CHECK_LE(c.held_bytes, 4 << 20);
+    ended_for_total += c.closed[XEV_CONN_TOTAL_FULL];
+}
+
+TEST(connections_of_a_shard_hold_no_more_together_than_they_may) {
+    static const xev_conn_handlers generous = {.data = answer_much};
+    xev_service_options o = service_options("m", "127.0.0.1:0");
+    o.conns.handlers = &generous;
+    o.conns.held_max_bytes = 4 << 20;
+    o.conns.full_reads = true; /* and so no water mark holds them back */
+    service = add_service(&o);
+    options.stop = count_ended;
+    run_with_clients(1, ask_for_much);
+    CHECK_GT(ended_for_total, 0);
     xev_serve_free(serve);
 }
 

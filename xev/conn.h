@@ -65,6 +65,7 @@ typedef enum xev_conn_reason {
     XEV_CONN_INPUT_FULL,  /* more than unconsumed_max_bytes, and the handler consumed nothing */
     XEV_CONN_OUTPUT_FULL, /* more than queued_max_bytes of output */
     XEV_CONN_NO_MEMORY,   /* memory was short for its input or output */
+    XEV_CONN_TOTAL_FULL,  /* all connections held more than held_max_bytes, and this one the most */
     XEV_CONN_IDLE_LATE,   /* deadlines: see xev_conn_deadlines */
     XEV_CONN_READ_LATE,
     XEV_CONN_WRITE_LATE,
@@ -126,6 +127,11 @@ typedef struct xev_conn_options {
     /* A write beyond queued_max_bytes only reports XEV_ENOBUFS, and does not end the connection. */
     bool full_refuses;
     bool full_reads; /* a connection goes on reading while its output is above high_bytes */
+    /* Memory that all connections hold together for input and output. Above it those that hold the
+     * most are reset, at the end of the turn, until an eighth of it is free. What would be more
+     * than a quarter above it is refused, as if there were no memory. UINT64_MAX: no limit; 256
+     * MiB. */
+    uint64_t held_max_bytes;
     xev_conn_deadlines deadlines;
     /* Called for every connection, whatever its handlers are: where it begins, inside the adopt or
      * connect; and where it ends, after its closed handler (or inside that call, which then fails).
@@ -141,6 +147,7 @@ typedef struct xev_conn_counters {
     uint64_t opened, refused; /* refused: beyond connections_max, or for lack of memory */
     uint64_t closed[XEV_CONN_REASONS];
     uint64_t bytes_in, bytes_out; /* out: what the kernel took */
+    uint64_t held_bytes;          /* now, of held_max_bytes; lent data is not in it */
     uint64_t pool_bytes;          /* held of the loop's allocator now, connections included */
 } xev_conn_counters;
 

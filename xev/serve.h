@@ -85,7 +85,9 @@ typedef enum xev_serve_policy {
  * would pass one is closed when it is accepted, and counted by its reason. No limit is passed,
  * however many shards accept at the same moment. Outgoing connections (xev_conn_connect) count for
  * process_max and shard_max, and are not refused. Each service has limits of its own besides, on
- * each shard: xev_service_options.conns. */
+ * each shard, in xev_service_options.conns: connections_max; held_max_bytes, the memory of all its
+ * connections there together, by which those that hold the most are reset; and what one may hold.
+ */
 typedef struct xev_serve_limits {
     /* Connections of the process. Default: the limit of its descriptors (RLIMIT_NOFILE), less 64
      * and 16 per shard, but at least half of it. With none, clients wait while there are no
