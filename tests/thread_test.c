@@ -246,6 +246,11 @@ TEST(another_thread_ends_the_loop_of_one_that_has_ended) {
     owned_elsewhere(true);
     thread_join(owner.thread);
     CHECK_EQ(xev_loop_active(&loop), 2);
+    while (xev_completion_state(&ticks.c) == XEV_COMPLETION_DEAD) {
+        usleep(100); /* the join may return a moment before the kernel has forgotten the thread */
+    }
+    xev_completion_unref(&ticks.c);
+    xev_completion_unref(&idle.c);
     xev_async_deinit(&w);
     xev_loop_deinit(&loop);
     CHECK_EQ(ticks.result, XEV_ECANCELED);

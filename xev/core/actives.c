@@ -31,6 +31,8 @@
 static struct {
     xev_loop *loop;
     uint64_t thread; /* 0: no thread has run the loop yet */
+    uint64_t number; /* of that thread, to ask whether it has ended; of the process of forks */
+    uint32_t forks;
 } loops[LOOPS_MAX];
 static uint32_t loops_top; /* no place from this one on was ever used */
 
@@ -57,19 +59,31 @@ static void loops_take(xev_loop *loop) {
     }
 }
 
-void xev__loops_set_thread(const xev_loop *loop, uint64_t thread) {
+void xev__loops_set_thread(const xev_loop *loop) {
     if (loop->loops_place < LOOPS_MAX) {
-        ck_pr_store_64(&loops[loop->loops_place].thread, thread);
+        ck_pr_store_64(&loops[loop->loops_place].number, loop->thread_number);
+        ck_pr_store_32(&loops[loop->loops_place].forks, loop->forks);
+        ck_pr_fence_store();
+        ck_pr_store_64(&loops[loop->loops_place].thread, loop->thread);
     }
 }
 
-/* Whether maybe is a loop of this thread, or of none yet (own); or of another thread. */
+/* Whether the thread of the loop at place i has ended. Not in a forked child: its parent's go on.
+ */
+static bool has_ended(uint32_t i) {
+    return ck_pr_load_32(&loops[i].forks) == xev__os_forks &&
+           xev__os_thread_has_ended(ck_pr_load_64(&loops[i].number));
+}
+
+/* Whether maybe is a loop of this thread, of none yet or of one that has ended (own); or of another
+ * thread. */
 static bool is_loop(const xev_loop *maybe, bool own) {
     uint32_t top = ck_pr_load_32(&loops_top);
     for (uint32_t i = 0; i < top && maybe != NULL; i++) {
         if (ck_pr_load_ptr(&loops[i].loop) == maybe) {
             uint64_t thread = ck_pr_load_64(&loops[i].thread);
-            return own == (thread == xev__os_thread_id() || thread == 0);
+            ck_pr_fence_load();
+            return own == (thread == xev__os_thread_id() || thread == 0 || has_ended(i));
         }
     }
     return false;

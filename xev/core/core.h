@@ -520,10 +520,11 @@ static inline bool xev__is_active(const xev_loop *loop, const xev_completion *c)
             c->state != XEV__DEAD);
 }
 
-/* The loop of this thread that c is active in, or NULL. c may be as above. Not for the hot path. */
+/* The loop of this thread, or of one that has ended, that c is active in, or NULL. c may be as
+ * above. Not for the hot path. */
 xev_loop *xev__loop_of(const xev_completion *c);
-/* Of which thread the loop is from now on. */
-void xev__loops_set_thread(const xev_loop *loop, uint64_t thread);
+/* The loop's thread is another one from now on. */
+void xev__loops_set_thread(const xev_loop *loop);
 
 /* ---- fds.c ---- */
 struct xev__fds *xev__fds_new(const xev_allocator *a);

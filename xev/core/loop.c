@@ -156,7 +156,7 @@ static void own_loop_thread(xev_loop *loop) {
     if (loop->thread != me) {
         loop->thread = me;
         loop->thread_number = xev__os_thread_number();
-        xev__loops_set_thread(loop, me);
+        xev__loops_set_thread(loop);
     }
 }
 
