@@ -230,6 +230,31 @@ TEST(host_rests_when_nobody_waits_for_what_woke_it) {
     xev_loop_deinit(&loop);
 }
 
+/* Wakes of a loop that nobody hosted yet are no news for its host. */
+TEST(host_rests_after_wakes_from_before_it_asked_for_the_descriptor) {
+    xev_loop loop;
+    loop_start(&loop);
+    xev_watcher async;
+    CHECK_EQ(xev_async_init(&async), 0);
+    struct op wait = {0};
+    for (uint32_t i = 0; i < 3; i++) {
+        xev_async_wait(&async, &loop, &wait.c, &wait, op_cb);
+        pthread_t t;
+        thread_start(&t, notify, &async);
+        CHECK_EQ(xev_loop_run(&loop, XEV_RUN_UNTIL_DONE), 0);
+        thread_join(t);
+    }
+    CHECK_EQ(wait.calls, 3);
+    check_host_rests(&loop);
+    xev_async_wait(&async, &loop, &wait.c, &wait, op_cb);
+    check_host_rests(&loop);
+    CHECK_EQ(xev_async_notify(&async), 0);
+    host_until(&loop, &wait.calls, 4);
+    check_host_rests(&loop);
+    xev_async_deinit(&async);
+    xev_loop_deinit(&loop);
+}
+
 /* What is to come, and what came in between, when the host asks late. */
 TEST(host_may_ask_for_the_descriptor_between_prepare_and_wait) {
     for (int early = 0; early < 2; early++) {

@@ -637,6 +637,7 @@ static xev_fd uring_descriptor(xev_loop *loop) {
     int ep = epoll_create1(EPOLL_CLOEXEC);
     ep = xev__os_above_std(ep < 0 ? -errno : ep);
     struct epoll_event in = {.events = EPOLLIN};
+    xev__os_wake_drain(u->wake); /* the ring has told, or will tell, of what came before */
     if (ep >= 0 && (epoll_ctl(ep, EPOLL_CTL_ADD, u->wake, &in) < 0 ||
                     epoll_ctl(ep, EPOLL_CTL_ADD, u->ring_signal, &in) < 0)) {
         rc = -errno;
