@@ -98,6 +98,12 @@ TEST(embed) {
     CHECK(strstr(s.err_text, "1 active, 1 of them keep it going\n  timer ") != NULL);
 }
 
+TEST(ask) {
+    struct server s;
+    run_example(&s, "ask");
+    CHECK_STR_EQ(s.out_text, "13 words, 10 different ones\n");
+}
+
 TEST(submit_to) {
     struct server s;
     run_example(&s, "submit_to");
