@@ -89,7 +89,7 @@ typedef enum xev_serve_policy {
  * connections there together, by which those that hold the most are reset; and what one may hold.
  */
 typedef struct xev_serve_limits {
-    /* Connections of the process. Default: the limit of its descriptors (RLIMIT_NOFILE), less 64
+    /* Connections of all shards. Default: the limit of its descriptors (RLIMIT_NOFILE), less 64
      * and 16 per shard, but at least half of it. With none, clients wait while there are no
      * descriptors. */
     uint32_t process_max;
