@@ -103,9 +103,13 @@ _Noreturn static inline void server_usage(const struct server *s, const struct s
         column += 1 + (size_t)n;
     }
     putchar('\n');
+    size_t longest = 0;
+    for (size_t i = 0; i < len; i++) {
+        longest = strlen(flags[i].name) > longest ? strlen(flags[i].name) : longest;
+    }
     for (size_t i = 0; i < len; i++) {
         if (flags[i].help != NULL) {
-            printf("  --%-*s  %s\n", 8, flags[i].name, flags[i].help);
+            printf("  --%-*s  %s\n", (int)longest, flags[i].name, flags[i].help);
         }
     }
     exit(0);

@@ -156,7 +156,8 @@ static xev_cb_action on_accept(xev_loop *loop, xev_completion *c, int result, vo
     xev_listener *l = userdata;
     (void)loop;
     bool more = xev_completion_more(c), tried_before = !more && result == l->error;
-    if (result >= 0 || (result != XEV_ECANCELED && !l->ended && !tried_before)) {
+    bool gated = result == XEV_EINVAL && l->draining && !l->is_tcp; /* by the drain itself */
+    if (result >= 0 || (result != XEV_ECANCELED && !l->ended && !tried_before && !gated)) {
         report_to_callback(l, result);
     }
     if (more) {

@@ -123,6 +123,38 @@ TEST(the_drain_serves_clients_of_a_tcp_socket) { check_drain(XEV_AF_INET, false)
 TEST(a_descriptor_that_does_not_block) { check_drain(XEV_AF_UNIX, true); }
 TEST(a_tcp_descriptor_that_does_not_block) { check_drain(XEV_AF_INET, true); }
 
+static void *serve_one_and_stop(void *arg) {
+    char c;
+    int fd = try_client();
+    CHECK_GE(fd, 0);
+    CHECK_EQ(recv(fd, &c, 1, 0), 1); /* it accepts, and waits for others */
+    CHECK_EQ(close(fd), 0);
+    xev_runtime_stop(&sc.rt);
+    return arg;
+}
+
+static pthread_t stopper;
+
+static void begin_to_stop(xev_shard *self) {
+    (void)self;
+    stopper = thread_start(serve_one_and_stop, NULL);
+}
+
+static void check_idle(enum xev_family family) {
+    for (int i = 0; i < 20; i++) {
+        open_listening(family);
+        sc.init = listen_here;
+        sc.body = begin_to_stop;
+        CHECK_EQ(scene_run(1), 0);
+        thread_join(stopper);
+        CHECK_EQ(accepts, i + 1);
+        CHECK_EQ(errors, 0);
+    }
+}
+
+TEST(the_drain_of_an_idle_unix_socket_is_no_error) { check_idle(XEV_AF_UNIX); }
+TEST(the_drain_of_an_idle_tcp_socket_is_no_error) { check_idle(XEV_AF_INET); }
+
 static void check_shared(enum xev_family family) {
     open_listening(family);
     int other = fcntl(listening, F_DUPFD_CLOEXEC, 3);

@@ -89,9 +89,9 @@ typedef enum xev_serve_policy {
  * connections there together, by which those that hold the most are reset; and what one may hold.
  */
 typedef struct xev_serve_limits {
-    /* Connections of all shards. Default: the limit of its descriptors (RLIMIT_NOFILE), less 64
-     * and 16 per shard, but at least half of it. With none, clients wait while there are no
-     * descriptors. */
+    /* Connections of all shards. Default: how many descriptors the process may have
+     * (RLIMIT_NOFILE), less 64 and 16 per shard, but at least half of them. With none, clients wait
+     * while there are no descriptors. */
     uint32_t process_max;
     uint32_t shard_max; /* connections of a shard; 65 536 */
     /* Accepted connections of one address, and of one IPv6 network of 64 bits; half of process_max.
