@@ -304,4 +304,23 @@ static inline int server_run(struct server *s, xev_serve *serve, xev_service *se
     return rc < 0;
 }
 
+/* All of it, for a server of one service whose name and address, and userdata, need not be set. */
+static inline int server_serve(struct server *s, const xev_service_options *options) {
+    xev_service_options o = *options;
+    xev_serve *serve;
+    xev_service *service = NULL;
+    o.name = s->program;
+    o.address = s->address;
+    o.accept_failed = server_accept_failed;
+    o.userdata = s;
+    int rc = xev_serve_new(&serve);
+    rc = rc < 0 ? rc : xev_serve_add(serve, &o, &service);
+    if (rc < 0) {
+        fprintf(stderr, "%s: %s\n", s->program, xev_strerror(rc));
+    }
+    int code = rc < 0 ? 1 : server_run(s, serve, service);
+    xev_serve_free(serve);
+    return code;
+}
+
 #endif

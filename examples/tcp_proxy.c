@@ -109,23 +109,11 @@ int main(int argc, char **argv) {
     server.runtime.init = on_init;
     server.runtime.deinit = on_deinit;
     const xev_service_options proxy = {
-        .name = "proxy",
-        .address = server.address,
         .shard_bytes = sizeof(struct part),
-        .accept_failed = server_accept_failed,
-        .userdata = &server,
         .conns = {.handlers = &client_handlers,
                   .connections_max = 4000000, /* descriptors are the limit */
                   .high_bytes = 64 * 1024,
                   .deadlines = {.idle_ms = idle_ms}},
     };
-    xev_serve *serve;
-    xev_service *service = NULL;
-    if (xev_serve_new(&serve) < 0 || xev_serve_add(serve, &proxy, &service) < 0) {
-        fprintf(stderr, "tcp_proxy: %s\n", xev_strerror(XEV_ENOMEM));
-        return 1;
-    }
-    int code = server_run(&server, serve, service);
-    xev_serve_free(serve);
-    return code;
+    return server_serve(&server, &proxy);
 }
