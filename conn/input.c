@@ -95,6 +95,12 @@ static void consume(xev_conn *c, size_t len) {
 
 static bool has_input(const xev_conn *c) { return c->more != NULL && c->more->in != NULL; }
 
+/* What is kept will be presented again as it is: reading is held back, or goes on at the turn's
+ * end. Else it is the beginning of something that is incomplete. */
+static bool input_waits(const xev_conn *c) {
+    return has_input(c) && xev__conn_is(c, XEV__CONN_BLOCKED | XEV__CONN_PUMP | XEV__CONN_WRITABLE);
+}
+
 void xev_conn_need(xev_conn *c, size_t len_bytes) {
     xev__conn_check("xev_conn_need", c);
     if (len_bytes > c->service->options.unconsumed_max_bytes) {
@@ -203,8 +209,7 @@ static void check_limit(xev_conn *c) {
 
 static void check_drained(xev_conn *c) {
     if (xev__conn_is(c, XEV__CONN_DRAINING) && c->more->drain_left == 0 &&
-        !xev__conn_is(c, XEV__CONN_CLOSING | XEV__CONN_FINISHING) &&
-        !(has_input(c) && xev__conn_is(c, XEV__CONN_BLOCKED))) {
+        !xev__conn_is(c, XEV__CONN_CLOSING | XEV__CONN_FINISHING) && !input_waits(c)) {
         xev__conn_finish_for(c, XEV_CONN_ENDED, 0);
     }
 }
@@ -310,7 +315,7 @@ static void end_of_input(xev_conn *c) {
         }
     } else if (xev__conn_is(c, XEV__CONN_FINISHING)) {
         xev__conn_check_end(c);
-    } else if (!(has_input(c) && xev__conn_is(c, XEV__CONN_BLOCKED))) {
+    } else if (!input_waits(c)) {
         tell_ended(c);
     }
 }

@@ -59,6 +59,46 @@ TEST(finish_sends_what_is_queued_then_waits_for_the_peers_end) {
     pair_close(&p);
 }
 
+/* Takes one byte of what it is shown each time it is called for the second time: first it pauses,
+ * and goes on at once. */
+static ptrdiff_t yields(struct rec *r, const char *data, size_t len) {
+    (void)data;
+    (void)len;
+    if (r->number++ % 2 == 0) {
+        xev_conn_pause(r->conn);
+        xev_conn_resume(r->conn);
+        return 0;
+    }
+    return 1;
+}
+
+TEST(input_that_is_to_be_shown_again_comes_before_the_peers_end) {
+    struct pair p;
+    pair_open(&p, (xev_conn_options){0}, true);
+    p.rec.data = yields;
+    plain_send(p.peer, "question", 8);
+    CHECK_EQ(shutdown(p.peer, SHUT_WR), 0);
+    run_to(&p.scene, &p.rec.endeds, 1);
+    CHECK_EQ(p.rec.got_len, 8);
+    CHECK_MEM_EQ(p.rec.got, "question", 8);
+    end_by_peer(&p.rec, p.peer, XEV_CONN_ENDED);
+    pair_close(&p);
+}
+
+TEST(input_that_is_to_be_shown_again_is_part_of_a_drain) {
+    struct pair p;
+    pair_open(&p, (xev_conn_options){0}, true);
+    p.rec.data = yields;
+    settle_conn(&p.scene);
+    plain_send(p.peer, "question", 8);
+    xev_conn_drain(p.rec.conn);
+    CHECK_EQ(end_running(&p.scene, p.peer), 0);
+    CHECK_EQ(p.rec.got_len, 8);
+    CHECK_MEM_EQ(p.rec.got, "question", 8);
+    end_by_peer(&p.rec, p.peer, XEV_CONN_ENDED);
+    pair_close(&p);
+}
+
 static void goes_on(struct rec *r) { r->number++; }
 
 TEST(a_half_closed_connection_still_writes) {
