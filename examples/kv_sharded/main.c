@@ -1,0 +1,176 @@
+/* Flags, start and end of the key-value store. */
+#include <limits.h>
+#include <stdio.h>
+
+#include "examples/kv_sharded/kv.h"
+#include "examples/server.h"
+
+#define CONNECTIONS_MAX 4000000 /* descriptors are the limit */
+#define SWEEP_MS 100
+
+struct app app;
+
+/* ---- shards ---- */
+
+static xev_cb_action on_sweep(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    struct store *s = userdata;
+    if (result == 0) {
+        bool more = table_sweep(&s->table, now_ms());
+        xev_timer_run(NULL, loop, c, more ? 1 : SWEEP_MS, s, on_sweep);
+        xev_completion_unref(c);
+    }
+    return XEV_DISARM;
+}
+
+static int on_init(xev_shard *self, void *userdata) {
+    const struct server *server = userdata;
+    struct store *s = store_of(self);
+    xev_loop *loop = xev_shard_loop(self);
+    loop->userdata = s;
+    s->conns = xev_service_conns(server->service, self);
+    app.runtime = xev_shard_runtime(self); /* the same for all */
+    app.backend = server->mixed ? "mixed" : server->backend;
+    xev_timer_run(NULL, loop, &s->sweep, SWEEP_MS, s, on_sweep);
+    xev_completion_unref(&s->sweep);
+    return 0;
+}
+
+/* ---- command line ---- */
+
+static uint64_t max_bytes;
+
+static bool take_max_bytes(const char *text) {
+    static const char units[] = "kmg";
+    char *end;
+    unsigned long long v = strtoull(text, &end, 10);
+    const char *unit = *end != '\0' ? strchr(units, *end | 0x20) : NULL;
+    int shift = unit != NULL ? 10 * (int)(unit - units + 1) : 0;
+    max_bytes = v << shift;
+    return *text >= '0' && *text <= '9' && end[unit != NULL] == '\0' && v <= (1ull << 50) >> shift;
+}
+
+static bool keeps;
+
+static bool take_policy(const char *text) {
+    keeps = strcmp(text, "noeviction") == 0;
+    return keeps || strcmp(text, "allkeys-lru") == 0;
+}
+
+static bool save_at_end;
+
+static const struct server_flag flags[] = {
+    {"maxmemory", "BYTES", "of keys, values and tables; k, m or g may follow (0: no limit)",
+     .add = take_max_bytes, .takes = "a number of bytes to 1024 TiB, k, m or g"},
+    {"maxmemory-policy", "allkeys-lru|noeviction",
+     "a write that has no room drops keys, of five taken\n"
+     "            at random the one used longest ago; or it fails (allkeys-lru)",
+     .add = take_policy, .takes = "allkeys-lru or noeviction"},
+    {"snapshot", "FILE", "loaded at the start where it exists; SAVE and BGSAVE write it",
+     .text = &app.snapshot},
+    {"save-at-end", NULL, "write it after SIGTERM, too", .on = &save_at_end},
+    {0},
+};
+
+/* ---- start and end ---- */
+
+static bool stores_init(uint64_t *key_seed) {
+    app.stores = aligned_alloc(_Alignof(struct store), app.shards * sizeof *app.stores);
+    if (app.stores == NULL || !key_hash_init(key_seed)) {
+        return false;
+    }
+    memset(app.stores, 0, app.shards * sizeof *app.stores);
+    for (uint32_t i = 0; i < app.shards; i++) {
+        struct store *store = &app.stores[i];
+        store->id = i;
+        store->table.max_bytes = max_bytes / app.shards;
+        store->table.evicts = !keeps;
+        if (!table_init(&store->table)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void stores_free(void) {
+    for (uint32_t i = 0; i < app.shards; i++) {
+        struct store *store = &app.stores[i];
+        table_free(&store->table);
+        free(store->out.p);
+        free(store->more.p);
+        free(store->request.argv);
+        free(store->request.text.p);
+    }
+    free(app.stores);
+}
+
+/* Until a signal. */
+static int serve(struct server *server) {
+    const xev_service_options options = {
+        .name = "kv",
+        .address = server->address,
+        .accept_failed = server_accept_failed,
+        .userdata = server,
+        .conns =
+            {
+                .handlers = &client_handlers,
+                .user_bytes = client_bytes,
+                .connections_max = CONNECTIONS_MAX,
+                .unconsumed_max_bytes = REQUEST_MAX + (1u << 20),
+                .queued_max_bytes = XEV_ASK_BYTES_MAX,
+                .high_bytes = HIGH_BYTES,
+                .deadlines = {.idle_ms = UINT32_MAX},
+            },
+    };
+    xev_serve *services;
+    xev_service *service;
+    int rc = xev_serve_new(&services);
+    if (rc == 0 && (rc = xev_serve_add(services, &options, &service)) < 0) {
+        xev_serve_free(services);
+    }
+    if (rc < 0) {
+        fprintf(stderr, "kv_sharded: %s\n", xev_strerror(rc));
+        return 1;
+    }
+    rc = server_run(server, services, service);
+    xev_serve_free(services);
+    return rc;
+}
+
+int main(int argc, char **argv) {
+    struct server server = {
+        .program = "kv_sharded",
+        .host = "127.0.0.1",
+        .port = 7000,
+        .flags = flags,
+        .runtime = {.init = on_init, .ask_bytes = XEV_ASK_BYTES_MAX, .asks = 1u << 22},
+    };
+    server_parse(&server, argc, argv);
+    if (save_at_end && app.snapshot == NULL) {
+        fprintf(stderr, "kv_sharded: --save-at-end needs --snapshot\n");
+        return 2;
+    }
+    if (server.runtime.shards == 0) {
+        server.runtime.shards = xev_cpu_count();
+    }
+    app.shards = server.runtime.shards;
+    commands_init();
+    int rc = 1;
+    if (!stores_init(&server.runtime.key_seed)) {
+        fprintf(stderr, "kv_sharded: %s\n", xev_strerror(XEV_ENOMEM));
+        return rc;
+    }
+    if (app.snapshot == NULL || snapshot_load() == 0) {
+        rc = serve(&server);
+        int saved = rc == 0 && save_at_end ? snapshot_save_now() : 0;
+        if (saved < 0) {
+            log_line("kv_sharded: the snapshot was not saved: %s", xev_strerror(saved));
+            rc = 1;
+        }
+    }
+    for (uint32_t i = 0; rc == 0 && i < app.shards; i++) {
+        printf("shard %u keys=%zu commands=%llu\n", i, app.stores[i].table.count,
+               (unsigned long long)app.stores[i].commands);
+    }
+    stores_free();
+    return rc;
+}
