@@ -81,6 +81,11 @@ expect "clang, two words" 7 "bazel test" "bazelw: installing: clang-14 lld-14"
 run test --config=cov //...
 expect "coverage" 7 "bazel test" "bazelw: installing: clang-14 lld-14 llvm-14"
 
+absent="redis-tools"
+machine
+BAZELW_ALSO="redis-server redis-tools" run test //...
+expect "what else the caller wants" 7 "bazel test" "bazelw: installing: redis-tools"
+
 absent="check liburing-dev"
 machine
 run build //...
