@@ -15,9 +15,11 @@
 #if defined(__GNUC__)
 #define XEV_NODISCARD __attribute__((warn_unused_result))
 #define XEV_PRINTF(fmt_index, first) __attribute__((format(printf, fmt_index, first)))
+#define XEV__NOINLINE __attribute__((noinline))
 #else
 #define XEV_NODISCARD
 #define XEV_PRINTF(fmt_index, first)
+#define XEV__NOINLINE
 #endif
 
 /* A descriptor: a small number on POSIX. On Windows it names a socket or handle, of which 64-bit

@@ -6,6 +6,7 @@
 
 #include "xev/backends/io_uring.h"
 #include "xev/backends/readiness.h"
+#include "xev/core/deliver.h"
 #include "xev/fd.h"
 #include "xev/os/clock.h"
 #include "xev/os/descriptor.h"
@@ -24,7 +25,7 @@ static uint32_t slot_new(struct xev__uring *u, xev_completion *c) {
     uint32_t i = xev__chunks_take(&u->slots);
     if (i != XEV__CHUNKS_NONE) {
         struct xev__uring_slot *s = xev__uring_slot(u, i);
-        assert(s->c == NULL && !s->waiting);
+        assert(s->c == NULL);
         *s = (struct xev__uring_slot){.c = c, .gen = s->gen};
     }
     return i;
@@ -46,35 +47,35 @@ static void slot_wait(struct xev__uring *u, uint32_t i) {
     if (s->waiting) {
         return;
     }
-    assert((u->wait_head == XEV__URING_NONE) == (u->wait_tail == XEV__URING_NONE));
+    assert((u->wait_head == 0) == (u->wait_tail == 0));
     s->waiting = true;
-    s->next = XEV__URING_NONE;
-    if (u->wait_tail != XEV__URING_NONE) {
-        xev__uring_slot(u, u->wait_tail)->next = i;
+    s->next = 0;
+    if (u->wait_tail != 0) {
+        xev__uring_slot(u, u->wait_tail - 1)->next = (i + 1) & XEV__URING_NEXT_MASK;
     } else {
-        u->wait_head = i;
+        u->wait_head = i + 1;
     }
-    u->wait_tail = i;
+    u->wait_tail = i + 1;
 }
 
 /* Submissions are made in order, so none is made before that of a slot that waits. */
 static void request_or_wait(struct xev__uring *u, uint32_t i) {
-    if (u->wait_head != XEV__URING_NONE || !xev__uring_request(u, i)) {
+    if (u->wait_head != 0 || !xev__uring_request(u, i)) {
         slot_wait(u, i);
     }
 }
 
 static void make_waiting_requests(struct xev__uring *u) {
-    while (u->wait_head != XEV__URING_NONE) {
-        uint32_t i = u->wait_head;
+    while (u->wait_head != 0) {
+        uint32_t i = u->wait_head - 1;
         struct xev__uring_slot *s = xev__uring_slot(u, i);
         assert(s->waiting);
         if (s->c != NULL && !xev__uring_request(u, i)) {
             return;
         }
         u->wait_head = s->next;
-        if (u->wait_head == XEV__URING_NONE) {
-            u->wait_tail = XEV__URING_NONE;
+        if (u->wait_head == 0) {
+            u->wait_tail = 0;
         }
         s->waiting = false;
         if (s->c == NULL) {
@@ -85,27 +86,6 @@ static void make_waiting_requests(struct xev__uring *u) {
 
 /* ---- the buffer ring ---- */
 
-static void offer_buffer(xev_loop *loop, uint32_t id) {
-    struct xev__uring *u = loop->backend;
-    struct xev__buffers *b = loop->buffers;
-    assert(id < b->max && u->buffers_in_ring < loop->options.buffers);
-    io_uring_buf_ring_add(u->buffers, xev__buffers_at(b, id), b->size_bytes, (unsigned short)id,
-                          io_uring_buf_ring_mask(loop->options.buffers), 0);
-    io_uring_buf_ring_advance(u->buffers, 1);
-    u->buffers_in_ring++;
-}
-
-void xev__uring_offer_more(xev_loop *loop) {
-    struct xev__uring *u = loop->backend;
-    while (u->buffers_in_ring < loop->options.buffers) {
-        uint32_t id = xev__buffers_alloc(loop->buffers);
-        if (id == XEV__URING_NONE) {
-            return;
-        }
-        offer_buffer(loop, id);
-    }
-}
-
 static void uring_buffer_back(xev_loop *loop, uint32_t id) {
     struct xev__uring *u = loop->backend;
     if (u->buffers != NULL && u->buffers_in_ring < loop->options.buffers) {
@@ -113,7 +93,7 @@ static void uring_buffer_back(xev_loop *loop, uint32_t id) {
             xev__buffers_put(loop->buffers, id);
             id = xev__buffers_alloc(loop->buffers);
         }
-        offer_buffer(loop, id);
+        xev__uring_offer(loop, u, id, xev__buffers_at(loop->buffers, id));
     } else {
         xev__buffers_put(loop->buffers, id);
     }
@@ -376,7 +356,7 @@ static void on_operation(xev_loop *loop, uint32_t i, int res, uint32_t cqe_flags
     struct xev__uring *u = loop->backend;
     xev_completion *c = xev__uring_slot(u, i)->c;
     xev__count(&loop->count.events, 1);
-    bool more = (cqe_flags & IORING_CQE_F_MORE) != 0;
+    bool more = (cqe_flags & IORING_CQE_F_MORE) != 0, headed = xev__uring_slot(u, i)->headed;
     uint32_t buffer = XEV__URING_NONE;
     assert(c->slot == i && xev__uring_slot(u, i)->submitted);
     assert(c->op != XEV__OP_ACCEPT || u->accepts_left > 0); /* deliver_events bounds the batch */
@@ -409,8 +389,7 @@ static void on_operation(xev_loop *loop, uint32_t i, int res, uint32_t cqe_flags
         res = XEV_EOF;
     }
     if (res >= 0 && c->op == XEV__OP_UDP_RECV) {
-        res = xev__uring_datagram_arrived(loop, i, c, buffer,
-                                          res); /* reads the slot, though it is free */
+        res = xev__uring_datagram_arrived(loop, c, headed, buffer, res);
     }
     bool success = res >= 0;
     bool cancelled = false;
@@ -451,6 +430,32 @@ static void on_operation(xev_loop *loop, uint32_t i, int res, uint32_t cqe_flags
     }
 }
 
+/* A repeated receive has data and goes on: as on_operation, for what a server gets most often. */
+static inline void on_received_part(xev_loop *loop, xev_completion *c, int res, uint32_t buffer) {
+    struct xev__uring *u = loop->backend;
+    struct xev__buffers *b = loop->buffers;
+    assert((c->flags & (XEV__F_MULTI | XEV__F_LOAN)) == (XEV__F_MULTI | XEV__F_LOAN));
+    assert((c->flags & (XEV__F_PROBING | XEV__F_POLLED)) == 0 && b->offset == 0);
+    assert(buffer < b->max && u->buffers_in_ring > 0);
+    xev__count(&loop->count.events, 1);
+    u->buffers_in_ring--;
+    if (u->buffers_in_ring < loop->options.buffers / 2) {
+        xev__uring_offer_more(loop);
+    }
+    void *memory = xev__buffers_at(b, buffer);
+    xev__lend(loop, buffer, memory, (uint32_t)res);
+    xev__deliver_part(loop, c, res);
+    xev__lend_no_more(loop);
+    if (b->taken) {
+        return;
+    }
+    if (b->trimming || u->buffers_in_ring >= loop->options.buffers) {
+        uring_buffer_back(loop, buffer);
+    } else {
+        xev__uring_offer(loop, u, buffer, memory);
+    }
+}
+
 static void on_event(xev_loop *loop, uint64_t data, int res, uint32_t cqe_flags) {
     struct xev__uring *u = loop->backend;
     uint32_t i = (uint32_t)data, gen = (uint32_t)(data >> 32) & XEV__URING_GEN_MASK;
@@ -470,11 +475,15 @@ static void on_event(xev_loop *loop, uint64_t data, int res, uint32_t cqe_flags)
         }
         return;
     }
-    if (!xev__chunks_have(&u->slots, i) || xev__uring_slot(u, i)->c == NULL ||
-        (xev__uring_slot(u, i)->gen & XEV__URING_GEN_MASK) != gen) {
+    const struct xev__uring_slot *s = xev__chunks_have(&u->slots, i) ? xev__uring_slot(u, i) : NULL;
+    if (s == NULL || s->c == NULL || (s->gen & XEV__URING_GEN_MASK) != gen) {
         return; /* the operation has ended already */
     }
-    if (kind == XEV__URING_OP) {
+    const uint32_t part = IORING_CQE_F_MORE | IORING_CQE_F_BUFFER;
+    if (kind == XEV__URING_OP && (cqe_flags & part) == part && res > 0 &&
+        s->c->op == XEV__OP_RECV) {
+        on_received_part(loop, s->c, res, cqe_flags >> IORING_CQE_BUFFER_SHIFT);
+    } else if (kind == XEV__URING_OP) {
         on_operation(loop, i, res, cqe_flags);
     } else if (res == XEV_EALREADY) {
         /* A kernel thread carries out the operation. It was told to stop, but may not do so for
@@ -499,7 +508,7 @@ static uint64_t cancel_stuck(struct xev__uring *u, uint64_t timeout_ns) {
     u->stuck = false;
     for (uint32_t i = 0; i < xev__chunks_end(&u->slots); i++) {
         struct xev__uring_slot *s = xev__chunks_have(&u->slots, i) ? xev__uring_slot(u, i) : NULL;
-        if (s != NULL && s->stuck && s->c != NULL) {
+        if (s != NULL && s->c != NULL && s->stuck) {
             s->stuck = false;
             request_or_wait(u, i);
         }
@@ -517,25 +526,19 @@ static void deliver_events(xev_loop *loop) {
     u->accepts_left = XEV__ACCEPTS_PER_TURN;
     while (left > 0 && u->accepts_left > 0) {
         struct io_uring_cqe *ready[32];
-        struct {
-            uint64_t user_data;
-            int res;
-            uint32_t flags;
-        } copy[32];
         unsigned n = left < 32 ? left : 32;
         n = io_uring_peek_batch_cqe(&u->ring, ready, n < u->accepts_left ? n : u->accepts_left);
         if (n == 0) {
             return;
         }
-        for (unsigned i = 0; i < n; i++) {
-            copy[i].user_data = ready[i]->user_data;
-            copy[i].res = ready[i]->res;
-            copy[i].flags = ready[i]->flags;
-        }
         assert(n <= left);
-        io_uring_cq_advance(&u->ring, n);
         for (unsigned i = 0; i < n; i++) {
-            on_event(loop, copy[i].user_data, copy[i].res, copy[i].flags);
+            /* Copied, and given back to the kernel, before the callback, which may submit. */
+            uint64_t user_data = ready[i]->user_data;
+            int res = ready[i]->res;
+            uint32_t flags = ready[i]->flags;
+            io_uring_cq_advance(&u->ring, 1);
+            on_event(loop, user_data, res, flags);
         }
         left -= n;
     }
@@ -556,7 +559,7 @@ static bool kernel_has_news(const struct xev__uring *u) {
 static bool uring_peek(xev_loop *loop) {
     struct xev__uring *u = loop->backend;
     return io_uring_cq_ready(&u->ring) > 0 || io_uring_sq_ready(&u->ring) > 0 ||
-           u->wait_head != XEV__URING_NONE || kernel_has_news(u);
+           u->wait_head != 0 || kernel_has_news(u);
 }
 
 static int enter_kernel(xev_loop *loop, uint64_t timeout_ns) {
@@ -619,7 +622,7 @@ static bool uring_prepare(xev_loop *loop) {
     }
     /* No signal is given when the ring has room again for a slot that waits. */
     return io_uring_cq_ready(&u->ring) > 0 || io_uring_sq_ready(&u->ring) > 0 ||
-           u->wait_head != XEV__URING_NONE || kernel_says_news(u);
+           u->wait_head != 0 || kernel_says_news(u);
 }
 
 /* The host's epoll descriptor. The ring's own descriptor cannot serve: with DEFER_TASKRUN the
@@ -683,7 +686,7 @@ static int uring_poll(xev_loop *loop, uint64_t timeout_ns) {
     if (rc < 0) {
         return rc;
     }
-    if (io_uring_cq_ready(&u->ring) > 0 || u->wait_head != XEV__URING_NONE) {
+    if (io_uring_cq_ready(&u->ring) > 0 || u->wait_head != 0) {
         timeout_ns = 0;
     } else if (!u->wake_armed && timeout_ns > LOOK_AGAIN_NS) {
         timeout_ns = LOOK_AGAIN_NS; /* a wake could not end the wait */

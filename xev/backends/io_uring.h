@@ -31,12 +31,20 @@ enum xev__uring_kind { XEV__URING_OP = 0, XEV__URING_CANCEL = 1, XEV__URING_WAKE
 struct xev__uring_slot {
     xev_completion *c; /* NULL: the slot is free, or it will be when it leaves the list */
     uint32_t gen;
-    uint32_t next;  /* free slot, or in the list of waiting slots */
-    bool waiting;   /* in the list: a submission is to be made for the slot */
-    bool submitted; /* the kernel has the operation: the next submission is its cancel */
-    bool headed;    /* the kernel writes a header in front of each datagram */
-    bool stuck;     /* the kernel could not cancel the operation yet */
+    union {
+        uint32_t next_free; /* while it is free */
+        struct {
+            uint32_t next : 28; /* in the list of waiting slots: number + 1, or 0 */
+            bool waiting : 1;   /* in the list: a submission is to be made for the slot */
+            bool submitted : 1; /* the kernel has the operation: its cancel is submitted next */
+            bool headed : 1;    /* the kernel writes a header in front of each datagram */
+            bool stuck : 1;     /* the kernel could not cancel the operation yet */
+        };
+    };
 };
+_Static_assert(sizeof(void *) != 8 || sizeof(struct xev__uring_slot) == 16,
+               "each idle connection has one");
+#define XEV__URING_NEXT_MASK ((1u << 28) - 1)
 
 struct xev__uring {
     struct io_uring ring;
@@ -58,7 +66,7 @@ struct xev__uring {
      * ring_signal, the eventfd that the ring signals. XEV_INVALID_FD until the program asks. */
     xev_fd host, ring_signal;
     struct xev__chunks slots;
-    uint32_t wait_head, wait_tail;
+    uint32_t wait_head, wait_tail; /* number + 1, or 0 */
     /* One message header per place in the submission queue, for vectored operations on sockets. The
      * kernel has copied the header (SUBMIT_STABLE) by the time the place is free again. */
     uint64_t (*headers)[8];
@@ -79,21 +87,16 @@ static inline struct xev__uring_slot *xev__uring_slot(const struct xev__uring *u
     return xev__chunks_item(&u->slots, i, sizeof(struct xev__uring_slot));
 }
 
-/* ---- io_uring.c ---- */
-
-/* Put free buffers into the ring until its places are full or no buffer is left. */
-void xev__uring_offer_more(xev_loop *loop);
-
 /* ---- io_uring_requests.c ---- */
 
 /* Submit the operation of slot i; or its cancel, where the kernel has the operation. False: there
  * is no room in the submission queue. */
 bool xev__uring_request(struct xev__uring *u, uint32_t i);
 
-/* Describe the datagram that the operation of slot i received. To be called before the operation is
- * started again, since that may write to the header. Returns the length of the datagram without the
- * kernel's header. */
-int xev__uring_datagram_arrived(xev_loop *loop, uint32_t i, xev_completion *c, uint32_t buffer,
+/* Describe the datagram that c received, before c is started again, since that may write to the
+ * header. headed: as the slot of c said. Returns the length of the datagram without the kernel's
+ * header. */
+int xev__uring_datagram_arrived(xev_loop *loop, xev_completion *c, bool headed, uint32_t buffer,
                                 int res);
 
 /* Submit the poll of the wake descriptor, which ends the wait when xev__os_wake_signal is called.
@@ -101,6 +104,20 @@ int xev__uring_datagram_arrived(xev_loop *loop, uint32_t i, xev_completion *c, u
 void xev__uring_arm_wake(struct xev__uring *u);
 
 /* ---- io_uring_setup.c ---- */
+
+/* Put free buffers into the ring until its places are full or no buffer is left. */
+void xev__uring_offer_more(xev_loop *loop);
+/* Put the buffer id, whose memory this is, into the ring, which has a place for it. */
+static inline void xev__uring_offer(xev_loop *loop, struct xev__uring *u, uint32_t id,
+                                    void *memory) {
+    const struct xev__buffers *b = loop->buffers;
+    assert(id < b->max && u->buffers_in_ring < loop->options.buffers);
+    assert(memory == xev__buffers_at(b, id));
+    io_uring_buf_ring_add(u->buffers, memory, b->size_bytes, (unsigned short)id,
+                          io_uring_buf_ring_mask(loop->options.buffers), 0);
+    io_uring_buf_ring_advance(u->buffers, 1);
+    u->buffers_in_ring++;
+}
 
 /* init and deinit of the backend's table. */
 int xev__uring_init(xev_loop *loop, char *why, size_t why_len);

@@ -78,16 +78,15 @@ static void prepare_udp_recv(struct xev__uring *u, struct io_uring_sqe *sqe, xev
 _Static_assert(HEADER_BYTES + NAME_BYTES + CONTROL_BYTES == XEV_DATAGRAM_OVERHEAD,
                "the overhead of the public header is that of the kernel's layout");
 
-int xev__uring_datagram_arrived(xev_loop *loop, uint32_t i, xev_completion *c, uint32_t buffer,
+int xev__uring_datagram_arrived(xev_loop *loop, xev_completion *c, bool headed, uint32_t buffer,
                                 int res) {
-    const struct xev__uring *u = loop->backend;
     xev_datagram *d = c->arg.io.buf;
     if ((c->flags & XEV__F_LOAN) == 0) {
         xev__os_udp_received(d, (uint32_t)res);
         return res;
     }
     uint8_t *data = buffer != XEV__URING_NONE ? xev__buffers_at(loop->buffers, buffer) : NULL;
-    if (!xev__uring_slot(u, i)->headed || data == NULL || res < XEV_DATAGRAM_OVERHEAD) {
+    if (!headed || data == NULL || res < XEV_DATAGRAM_OVERHEAD) {
         d->buf = res > 0 ? data : NULL;
         xev__os_udp_received(d, (uint32_t)res);
         return res;

@@ -133,6 +133,17 @@ static int probe_kernel(xev_loop *loop, struct xev__uring *u, const char **step)
     return rc == -EBADFD ? 0 : rc;
 }
 
+void xev__uring_offer_more(xev_loop *loop) {
+    struct xev__uring *u = loop->backend;
+    while (u->buffers_in_ring < loop->options.buffers) {
+        uint32_t id = xev__buffers_alloc(loop->buffers);
+        if (id == XEV__URING_NONE) {
+            return;
+        }
+        xev__uring_offer(loop, u, id, xev__buffers_at(loop->buffers, id));
+    }
+}
+
 static size_t buffer_ring_bytes(const xev_loop *loop) {
     return loop->options.buffers * sizeof(struct io_uring_buf);
 }
@@ -180,7 +191,6 @@ int xev__uring_init(xev_loop *loop, char *why, size_t why_len) {
     }
     u->features = XEV_FEATURE_ALL & ~loop->options.disable;
     u->host = u->ring_signal = XEV_INVALID_FD;
-    u->wait_head = u->wait_tail = XEV__URING_NONE;
     int rc = create_ring(loop, u);
     if (rc == XEV_ENOMEM && memory_is_limited()) {
         rc = XEV_ENOLOCKMEM;
@@ -211,7 +221,7 @@ int xev__uring_init(xev_loop *loop, char *why, size_t why_len) {
         .loop = loop,
         .item_bytes = sizeof(struct xev__uring_slot),
         .alignment = _Alignof(struct xev__uring_slot),
-        .link_at = offsetof(struct xev__uring_slot, next),
+        .link_at = offsetof(struct xev__uring_slot, next_free),
         .gen_at = offsetof(struct xev__uring_slot, gen),
     };
     xev__chunks_init(&u->slots);
