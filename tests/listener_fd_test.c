@@ -115,7 +115,9 @@ static void check_drain(enum xev_family family, bool nonblocking) {
     CHECK_EQ(accepts, CLIENTS);
     CHECK_EQ(errors, 0);
     CHECK(fcntl(listening, F_GETFD) < 0);
-    CHECK_EQ(try_client(), XEV_ECONNREFUSED);
+    if (family == XEV_AF_UNIX) { /* a port may be another program's by now */
+        CHECK_EQ(try_client(), XEV_ECONNREFUSED);
+    }
 }
 
 TEST(the_drain_serves_clients_of_a_unix_socket) { check_drain(XEV_AF_UNIX, false); }

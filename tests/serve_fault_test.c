@@ -147,7 +147,7 @@ static void connect_eight(void) {
 }
 
 static void check_kept(void) {
-    xev_service_options o = service_options("l", "unix:@xev-fault");
+    xev_service_options o = service_options("l", abstract_address());
     xev_service_counters c;
     service = add_service(&o);
     run_with_clients(4, connect_eight);

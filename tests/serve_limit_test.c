@@ -100,13 +100,13 @@ TEST(no_more_connections_than_the_process_may_have) {
     limits = (xev_serve_limits){.process_max = ROOM, .reserve = UINT32_MAX};
     check_full("127.0.0.1:0", XEV_SERVE_HASH, 4, XEV_SERVE_FULL_PROCESS);
     check_full("127.0.0.1:0", XEV_SERVE_LEAST, 4, XEV_SERVE_FULL_PROCESS);
-    check_full("unix:@xev-limit", XEV_SERVE_DEAL, 3, XEV_SERVE_FULL_PROCESS);
+    check_full(abstract_address(), XEV_SERVE_DEAL, 3, XEV_SERVE_FULL_PROCESS);
 }
 
 TEST(no_more_connections_than_a_shard_may_have) {
     limits = (xev_serve_limits){.shard_max = ROOM, .reserve = UINT32_MAX};
     check_full("127.0.0.1:0", XEV_SERVE_HASH, 1, XEV_SERVE_FULL_SHARD);
-    check_full("unix:@xev-limit", XEV_SERVE_SINGLE, 3, XEV_SERVE_FULL_SHARD);
+    check_full(abstract_address(), XEV_SERVE_SINGLE, 3, XEV_SERVE_FULL_SHARD);
     limits.shard_max = ROOM / 3;
     check_full("127.0.0.1:0", XEV_SERVE_LEAST, 3, XEV_SERVE_FULL_SHARD);
     check_full("127.0.0.1:0", XEV_SERVE_DEAL, 3, XEV_SERVE_FULL_SHARD);
@@ -258,7 +258,7 @@ TEST(who_connects_over_loopback_is_an_operator_by_default) {
 
 TEST(peers_of_unix_sockets_are_operators_where_that_is_said) {
     limits = (xev_serve_limits){.process_max = 5, .reserve = 5, .operators = "unix"};
-    add_limited("unix:@xev-operator", XEV_SERVE_AUTO);
+    add_limited(abstract_address(), XEV_SERVE_AUTO);
     run_with_clients(2, connect_five);
     check_refused_only_for(XEV_SERVE_FULL_PROCESS, 0);
     xev_serve_free(serve);

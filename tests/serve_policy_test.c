@@ -97,7 +97,7 @@ static void check_least(const char *address, xev_serve_policy policy) {
 }
 
 TEST(least_is_even_over_tcp) { check_least("127.0.0.1:0", XEV_SERVE_LEAST); }
-TEST(least_is_even_over_a_unix_socket) { check_least("unix:@xev-least", XEV_SERVE_AUTO); }
+TEST(least_is_even_over_a_unix_socket) { check_least(abstract_address(), XEV_SERVE_AUTO); }
 
 TEST(least_is_even_over_an_inherited_descriptor) {
     char address[32];
@@ -226,7 +226,7 @@ static void check_drain_hands_over(const char *address) {
 
 TEST(the_drain_hands_over_and_serves_all) {
     check_drain_hands_over("127.0.0.1:0");
-    check_drain_hands_over("unix:@xev-drain");
+    check_drain_hands_over(abstract_address());
 }
 
 /* ---- DEAL and SINGLE ---- */
@@ -253,12 +253,12 @@ static void check_of_shard_0(const char *address, xev_serve_policy policy) {
 
 TEST(shard_0_deals_in_turn) {
     check_of_shard_0("127.0.0.1:0", XEV_SERVE_DEAL);
-    check_of_shard_0("unix:@xev-deal", XEV_SERVE_DEAL);
+    check_of_shard_0(abstract_address(), XEV_SERVE_DEAL);
 }
 
 TEST(shard_0_serves_all) {
     check_of_shard_0("127.0.0.1:0", XEV_SERVE_SINGLE);
-    check_of_shard_0("unix:@xev-single", XEV_SERVE_SINGLE);
+    check_of_shard_0(abstract_address(), XEV_SERVE_SINGLE);
 }
 
 /* ---- CPU ---- */

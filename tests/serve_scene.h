@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -174,18 +175,32 @@ static inline uint32_t ask_and_close(const xev_service *service) {
 
 /* ---- paths ---- */
 
-/* Of a file that is not there, in a folder of the test's own; with a prefix, until the next call of
- * the same prefix. */
-static inline const char *path_in_tmp(const char *prefix, const char *name) {
-    static char paths[8][200];
+/* One of the last eight texts. */
+static inline char *next_text(void) {
+    static char texts[8][100];
     static int next;
-    char *path = paths[next++ % 8];
+    return texts[next++ % 8];
+}
+
+/* The path of a file that is not there, behind a prefix, in a folder of the test's own, which is
+ * the current one from then on. A path from the root may be too long for a Unix socket. */
+static inline const char *path_in_tmp(const char *prefix, const char *name) {
     const char *dir = getenv("TEST_TMPDIR");
-    snprintf(path, 200, "%s%s/%s.%d", prefix, dir != NULL && strlen(dir) < 60 ? dir : "/tmp", name,
-             (int)getpid());
-    CHECK_LT(strlen(path), strlen(prefix) + 100);
+    CHECK_EQ(chdir(dir != NULL ? dir : "/tmp"), 0);
+    char *path = next_text();
+    snprintf(path, 100, "%s%s.%d", prefix, name, (int)getpid());
     (void)unlink(path + strlen(prefix));
     return path;
+}
+
+/* An address with an abstract name that no other test has: not even one with this process's
+ * number, in another namespace. */
+static inline const char *abstract_address(void) {
+    uint64_t number;
+    char *address = next_text();
+    CHECK_EQ(getrandom(&number, sizeof number, 0), sizeof number);
+    snprintf(address, 100, "unix:@xev-serve-test-%llx", (unsigned long long)number);
+    return address;
 }
 
 static inline const char *file_of(const char *address) { return address + strlen("unix:"); }

@@ -5,6 +5,7 @@
 
 static xev_service *one, *two, *three, *four;
 
+/* Of a Unix socket: a port may be another program's by then. */
 static void check_no_service_after(const xev_service *service) {
     CHECK_LT(try_connect_to(service), 0);
 }
@@ -48,8 +49,8 @@ TEST(several_services_on_all_shards) {
         static const xev_serve_policy policies[] = {XEV_SERVE_HASH, XEV_SERVE_HASH, XEV_SERVE_LEAST,
                                                     XEV_SERVE_SINGLE};
         CHECK_EQ(xev_service_policy(all[i]), policies[i]);
-        check_no_service_after(all[i]);
     }
+    check_no_service_after(three);
     CHECK_EQ(closed_connections, 240);
     xev_serve_free(serve);
 }
@@ -218,9 +219,7 @@ TEST(a_file_that_somebody_has_replaced_stays) {
 }
 
 TEST(an_abstract_name) {
-    char address[64];
-    snprintf(address, sizeof address, "unix:@xev-serve-test-%d", (int)getpid());
-    one = add_at("s", address);
+    one = add_at("s", abstract_address());
     run_with_clients(2, ask_one);
     xev_serve_free(serve);
 }
@@ -390,7 +389,6 @@ TEST(the_drain_serves_the_backlogs_and_resets_nobody) {
     thread_join(closer);
     CHECK_EQ(count_of(one).served, WAITING);
     CHECK_EQ(count_of(two).served, WAITING);
-    check_no_service_after(one);
     check_no_service_after(two);
     xev_serve_free(serve);
 }
