@@ -319,6 +319,7 @@ static xev_cb_action on_ask_timer(xev_loop *loop, xev_completion *c, int result,
     }
     a->looked_tick = now;
     while (late.next != &late) { /* callbacks may ask, and do not end other asks */
+        xev__count_up(&self->asks_timed_out, 1);
         give_up_ask(self, ask_of_timed(late.next), XEV_ETIMEDOUT);
     }
     arm_for_next(self);
@@ -430,6 +431,7 @@ static int send_or_wait(xev_shard *self, xev_shard *to, xev_ask *ask) {
     }
     ask->state = ASK_WAITS;
     stand_in_queue(w, ask);
+    xev__count_up(&self->asks_waited, 1);
     return 0;
 }
 
@@ -576,8 +578,11 @@ int xev_shard_ask(xev_shard *to, const xev_vec *vec, size_t count, uint32_t time
     rc = send_or_wait(self, to, ask);
     if (rc < 0) {
         free_ask(self->asks, ask);
-    } else if (timeout_ms != 0) {
+        return rc;
+    }
+    xev__count_up(&self->asked, 1);
+    if (timeout_ms != 0) {
         set_ask_deadline(self, ask, timeout_ms);
     }
-    return rc;
+    return 0;
 }

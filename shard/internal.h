@@ -3,6 +3,7 @@
 #define XEV_SHARD_INTERNAL_H
 
 #include <assert.h>
+#include <ck_pr.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -65,7 +66,8 @@ struct xev_shard {
     xev_completion hangup_completion;
     int broken; /* why the loop cannot be run any more, or 0; also in rt->failure */
     xev_listener *listeners;
-    uint64_t accepted, sent, received, refused; /* atomic for readers */
+    uint64_t accepted, sent, received, refused;  /* atomic for readers */
+    uint64_t asked, asks_waited, asks_timed_out; /* likewise */
 
     /* Under the runtime's lock. */
     pthread_cond_t commanded; /* a command was given */
@@ -147,6 +149,11 @@ struct xev__runtime {
     uint64_t
         drain_end_ms; /* its deadline; 0: no drain yet. Written before a shard is told to drain */
 };
+
+/* A counter has one writer, its shard, and readers on other threads. */
+static inline void xev__count_up(uint64_t *counter, uint64_t n) {
+    ck_pr_store_64(counter, ck_pr_load_64(counter) + n);
+}
 
 /* mailbox.c */
 void xev__mailbox_start(xev_shard *s);

@@ -17,18 +17,13 @@
 
 #define URGENT_IN_A_ROW 16u
 
-/* A counter has one writer, its shard, and readers on other threads. */
-static void count_up(uint64_t *counter, uint64_t n) {
-    ck_pr_store_64(counter, ck_pr_load_64(counter) + n);
-}
-
 /* The code for a message that a mailbox of this depth does not take. */
 static int refusal_of(uint32_t depth) {
     if ((depth & XEV__MAILBOX_CLOSED) != 0) {
         return XEV_ECANCELED;
     }
     if (xev_shard_current() != NULL) {
-        count_up(&xev_shard_current()->refused, 1);
+        xev__count_up(&xev_shard_current()->refused, 1);
     }
     return XEV_EAGAIN;
 }
@@ -89,7 +84,7 @@ static void post_message(xev_shard *to, xev_message *m) {
         (void)xev_async_notify(&to->mail_async);
         return;
     }
-    count_up(&self->sent, 1);
+    xev__count_up(&self->sent, 1);
     assert(self->rt->outboxes > 0 && (self->rt->outboxes & (self->rt->outboxes - 1)) == 0);
     struct xev__outbox *o = &self->outboxes[to->id & (self->rt->outboxes - 1)];
     if (o->to != to) {
@@ -202,7 +197,7 @@ void xev__mailbox_deliver(xev_shard *s, uint32_t limit) {
     }
     assert(n >= replies);
     if (n > 0) {
-        count_up(&s->received, n);
+        xev__count_up(&s->received, n);
         give_credits(s, n - replies);
         if (s->room_first != NULL) {
             tell_room(s);
@@ -279,7 +274,7 @@ static int send_urgent(xev_shard *to, xev_message *m, xev_message_fn handler, vo
     }
     xev_shard *self = xev_shard_current();
     if (self != NULL && self->rt == to->rt) {
-        count_up(&self->sent, 1);
+        xev__count_up(&self->sent, 1);
     }
     m->handler = handler;
     m->arg = arg;

@@ -669,6 +669,9 @@ void xev_shard_count(xev_shard *s, xev_shard_counters *out) {
         .messages_sent = ck_pr_load_64(&s->sent),
         .messages_received = ck_pr_load_64(&s->received),
         .messages_refused = ck_pr_load_64(&s->refused),
+        .asks = ck_pr_load_64(&s->asked),
+        .asks_waited = ck_pr_load_64(&s->asks_waited),
+        .asks_timed_out = ck_pr_load_64(&s->asks_timed_out),
         .sleeps = loop.sleeps,
         .wakes = loop.wakes,
     };

@@ -187,7 +187,10 @@ typedef struct xev_shard_counters {
     uint64_t accepted;      /* connections, by all listeners of the shard */
     uint64_t messages_sent; /* requests and replies included */
     uint64_t messages_received;
-    uint64_t messages_refused; /* sends that got XEV_EAGAIN */
+    uint64_t messages_refused; /* sends that got XEV_EAGAIN, and asks that found no room */
+    uint64_t asks;             /* taken by xev_shard_ask */
+    uint64_t asks_waited;      /* of these, those that waited for room */
+    uint64_t asks_timed_out;   /* of these, those that were not answered in time */
     uint64_t sleeps;           /* times the loop went to sleep */
     uint64_t wakes;            /* times another thread had to wake it */
 } xev_shard_counters;
