@@ -154,7 +154,8 @@ static xev_cb_action on_conn_closed(xev_loop *loop, xev_completion *k, int resul
 static bool resets(xev_conn_reason reason) {
     return reason == XEV_CONN_ABORTED || reason == XEV_CONN_WRITE_LATE ||
            reason == XEV_CONN_OUTPUT_FULL || reason == XEV_CONN_NO_MEMORY ||
-           reason == XEV_CONN_TOTAL_FULL || reason == XEV_CONN_PIPE_BROKEN;
+           reason == XEV_CONN_TOTAL_FULL || reason == XEV_CONN_PIPE_BROKEN ||
+           reason == XEV_CONN_FAILED;
 }
 
 static xev_conn_reason reason_of(const xev_conn *c) {
@@ -184,6 +185,9 @@ void xev__conn_close(xev_conn *c, xev_conn_reason reason, int code) {
         return;
     }
     assert(xev__conn_is(c, XEV__CONN_LIVE));
+    if (reason == XEV_CONN_FAILED && code == XEV_ENOMEM) {
+        reason = XEV_CONN_NO_MEMORY; /* the loop's or the system's; the peer has broken nothing */
+    }
     if (reason_of(c) != XEV_CONN_ENDED) {
         reason = reason_of(c); /* it was to end in order, for that */
         code = c->more != NULL ? c->more->code : 0;

@@ -139,3 +139,107 @@ TEST(a_service_without_memory_is_not_made) {
         CHECK_EQ(outstanding_bytes, 0);
     }
 }
+
+/* ---- more connections than there is memory for ---- */
+
+enum { CROWD = 3000 };
+
+static int crowd[CROWD], crowd_closed, crowd_served;
+static xev_conn_reason crowd_reason;
+
+static ptrdiff_t count_data(xev_conn *conn, const void *data, size_t len_bytes) {
+    (void)conn;
+    (void)data;
+    crowd_served++;
+    return (ptrdiff_t)len_bytes;
+}
+
+static void count_closed(xev_conn *conn, xev_conn_reason reason, int code) {
+    (void)conn;
+    CHECK(reason == crowd_reason);
+    CHECK_EQ(code, reason == XEV_CONN_NO_MEMORY ? XEV_ENOMEM : 0);
+    crowd_closed++;
+}
+
+static void run_crowd(struct net *n, const int *counter, int at_least) {
+    while (*counter < at_least) {
+        CHECK_EQ(xev_loop_run(&n->loop, XEV_RUN_ONCE), 0);
+    }
+}
+
+/* A client comes. False: there is no memory for it, and the caller is told. */
+static bool comes(xev_conn_service *service, int *client) {
+    int fd[2];
+    local_pair(fd);
+    int rc = xev_conn_adopt(service, fd[0], NULL);
+    if (rc < 0) {
+        CHECK_EQ(rc, XEV_ENOMEM);
+        CHECK_EQ(close(fd[0]) + close(fd[1]), 0);
+        return false;
+    }
+    *client = fd[1];
+    return true;
+}
+
+/* Some have begun, and the loop has no memory to read from them: these end with that reason, which
+ * is counted; and the next client is served as soon as there is memory. Nothing is lost silently,
+ * and nothing lasts. */
+TEST_TIMEOUT(a_lack_of_memory_is_told_of_each_connection_and_passes, 60) {
+    static const xev_conn_handlers counting = {.data = count_data, .closed = count_closed};
+    struct rlimit limit;
+    struct net n;
+    xev_conn_service *service;
+    xev_conn_counters counters;
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = 2 * CROWD + 100 < limit.rlim_max ? 2 * CROWD + 100 : limit.rlim_max;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    net_open(&n, &(xev_loop_options){.allocator = {allocate, release, NULL}});
+    CHECK_EQ(xev_conn_service_new(&service, &n.loop, &(xev_conn_options){.handlers = &counting}),
+             0);
+    for (int round = 0; round < 2; round++) {
+        bool refused;
+        int adopted = 0;
+        crowd_closed = crowd_served = 0;
+        crowd_reason = XEV_CONN_NO_MEMORY;
+        while (adopted < CROWD - 300) {
+            CHECK(comes(service, &crowd[adopted++]));
+        }
+        inject_plan(1, INJECT_FROM_THERE_ON);
+        while (adopted < CROWD && comes(service, &crowd[adopted])) {
+            adopted++;
+        }
+        refused = adopted < CROWD;
+        for (int i = 0; i < adopted; i++) {
+            plain_send(crowd[i], "x", 1);
+        }
+        for (int i = 0; i < 20; i++) { /* it lasts for some turns */
+            CHECK_EQ(xev_loop_run(&n.loop, XEV_RUN_NO_WAIT), 0);
+        }
+        CHECK_GT(inject.hits, 0);
+        inject_arm(false);
+        while (crowd_served + crowd_closed < adopted) {
+            CHECK_EQ(xev_loop_run(&n.loop, XEV_RUN_ONCE), 0);
+        }
+        xev_conn_service_count(service, &counters);
+        CHECK_EQ(counters.connections, (uint32_t)crowd_served);
+        CHECK(crowd_closed > 0 || refused);
+        /* The next one, and those that were served before, find what they need. */
+        int before = crowd_served, next;
+        CHECK(comes(service, &next));
+        plain_send(next, "y", 1);
+        run_crowd(&n, &crowd_served, before + 1);
+        crowd_reason = XEV_CONN_ENDED;
+        CHECK_EQ(close(next), 0);
+        for (int i = 0; i < adopted; i++) {
+            CHECK_EQ(close(crowd[i]), 0);
+        }
+        run_crowd(&n, &crowd_closed, adopted + 1);
+        xev_conn_service_count(service, &counters);
+        CHECK_EQ(counters.connections, 0);
+        CHECK_EQ(counters.closed[XEV_CONN_FAILED], 0);
+    }
+    xev_loop_deinit(&n.loop);
+    xev_conn_service_free(service);
+    CHECK_EQ(outstanding_bytes, 0);
+    CHECK_EQ(open_fds(), n.fds_before);
+}

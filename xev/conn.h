@@ -64,7 +64,7 @@ typedef enum xev_conn_reason {
     XEV_CONN_PIPE_BROKEN, /* the connection that this one is piped to did not end in order */
     XEV_CONN_INPUT_FULL,  /* more than unconsumed_max_bytes, and the handler consumed nothing */
     XEV_CONN_OUTPUT_FULL, /* more than queued_max_bytes of output */
-    XEV_CONN_NO_MEMORY,   /* memory was short for its input or output */
+    XEV_CONN_NO_MEMORY,   /* memory was short: the service's, the loop's or the system's; a reset */
     XEV_CONN_TOTAL_FULL,  /* all connections held more than held_max_bytes, and this one the most */
     XEV_CONN_IDLE_LATE,   /* deadlines: see xev_conn_deadlines */
     XEV_CONN_READ_LATE,
