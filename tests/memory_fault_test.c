@@ -99,7 +99,7 @@ TEST_TIMEOUT(init_without_memory_says_so_or_does_without, 60) {
 
 /* ---- growth ---- */
 
-enum { FDS = 100, PER_FD = 24 };
+enum { FDS = 1100, PER_FD = 2 };
 
 static int plain_dup(int fd) {
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 64);
@@ -112,6 +112,10 @@ static bool operations_grow(int at, int mode) {
     static struct op op[FDS * PER_FD], closing[FDS];
     struct net n;
     int pair[2], fd[FDS], ready = 0;
+    struct rlimit limit;
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = limit.rlim_cur < FDS + 200 ? FDS + 200 : limit.rlim_cur;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
     net_open(&n, NULL);
     local_pair(pair);
     for (int i = 0; i < FDS; i++) {

@@ -55,7 +55,7 @@ static xev_cb_action ticks(xev_loop *loop, xev_completion *c, int result, void *
 
 static void server_open(struct server *s) {
     memset(s, 0, sizeof *s);
-    struct rlimit limit = {2 * MOST + 200, 2 * MOST + 200}, now;
+    struct rlimit limit = {2 * MOST + 300, 2 * MOST + 300}, now;
     CHECK_EQ(getrlimit(RLIMIT_NOFILE, &now), 0);
     if (now.rlim_cur < limit.rlim_cur) {
         limit.rlim_max = now.rlim_max;
@@ -164,6 +164,31 @@ TEST_TIMEOUT(connections_that_stay_are_served_while_memory_goes_back, 60) {
         CHECK_EQ(xev_conn_find(s.service, handles[i], &conn), 0);
     }
     run_server(&s, &s.datas, FEW);
+    s.closed = 0;
+    leave(&s, 0, FEW);
+    server_close(&s);
+}
+
+/* The table of descriptors by number. */
+TEST_TIMEOUT(a_descriptor_with_a_high_number_needs_its_memory_while_it_is_there, 60) {
+    struct server s;
+    struct op op;
+    int pair[2];
+    server_open(&s);
+    adopt(&s, FEW);
+    int64_t before = held_bytes();
+    local_pair(pair);
+    int high = fcntl(pair[0], F_DUPFD_CLOEXEC, 2 * MOST + 100);
+    CHECK_GT(high, 0);
+    for (int round = 0; round < 2; round++) {
+        op_new(&op, &s.net);
+        xev_fd_poll(high, &s.net.loop, &op.c, XEV_POLL_IN, &op, op_called);
+        CHECK_GE(held_bytes(), before + 2 * MOST * (int)sizeof(uint32_t));
+        plain_send(pair[1], "x", 1);
+        run_op(&op);
+        run_down_to(&s, before + 2048);
+    }
+    CHECK_EQ(close(high) + close(pair[0]) + close(pair[1]), 0);
     s.closed = 0;
     leave(&s, 0, FEW);
     server_close(&s);

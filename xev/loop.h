@@ -61,10 +61,9 @@ enum xev_feature {
 };
 
 /* Where a loop's own memory comes from: its tables, rings and loaned buffers. They are taken by
- * init, and later as the loop grows to the peak of what is in use. They are given back by deinit.
- * Two parts are given back earlier: what the loop knows of descriptors, some time after many are
- * closed, and loaned buffers, some seconds after they were last needed. No operation takes memory
- * for itself. Both functions are called by the thread that calls init or deinit, and by the loop's.
+ * init, and later as the loop grows to the peak of what is in use. What a peak has left is given
+ * back some seconds after it was last needed, the rest by deinit. No operation takes memory for
+ * itself. Both functions are called by the thread that calls init or deinit, and by the loop's.
  */
 typedef struct xev_allocator {
     /* Returns bytes (> 0) of memory at a multiple of alignment, a power of two up to 4096; or NULL:

@@ -125,8 +125,8 @@ enum xev__wait { XEV__WAIT_BUFFER, XEV__WAIT_TIME, XEV__WAITS };
 /* Whether a receive that returned less than it had room for has emptied its stream. */
 enum xev__short_read { XEV__SHORT_NOT_KNOWN, XEV__SHORT_IS_EMPTY, XEV__SHORT_IS_NOTHING };
 
-/* The entry of a descriptor. Entries are allocated in chunks that never move, so that a pointer to
- * an entry stays valid. An entry fits one cache line, since each idle connection has one. Entries
+/* The entry of a descriptor. Entries stand in chunks that never move, so that a pointer to an entry
+ * stays valid. An entry fits one cache line, since each idle connection has one. Entries
  * name each other by number + 1, and 0 names none. */
 struct xev__fd {
     /* The queues, in order of submission. at.link.prev of the first operation is the last one. */
@@ -167,25 +167,13 @@ struct xev__fd_requests {
     uint32_t next_free; /* number + 1, or 0 */
 };
 
-/* A chunk of XEV__FD_CHUNK entries, or of none where its memory was given back. Chunks with free
- * entries, empty chunks and chunks without memory each have a list. A full chunk is in no list. */
-struct xev__fd_chunk {
-    struct xev__fd *entries;
-    uint32_t used;
-    uint32_t free_head;  /* entry number + 1; free entries are linked by ops */
-    uint32_t next, prev; /* chunk number + 1 */
-};
-
 struct xev__fds {
     const xev_allocator *allocator; /* the loop's */
     uint32_t *index;                /* by descriptor: entry number + 1, or 0 */
     uint32_t index_len;
-    struct xev__fd_chunk *chunks;
-    uint32_t chunks_len, chunks_room;
-    /* The lists of chunks, as chunk number + 1: some entries are free; all are free; no memory. */
-    uint32_t partial, empty, vacant;
-    uint32_t made, empty_chunks; /* chunks with memory; how many of them are empty */
-    uint32_t first_gen;          /* of new entries: after those of all that were given back */
+    uint32_t index_top; /* numbers from here on had no entry since the trimmer looked last */
+    struct xev__trimmer index_trimmer;
+    struct xev__chunks entries; /* free ones are linked by ops */
     struct {
         uint32_t head, tail; /* entry number + 1, or 0 */
     } waiting[XEV__WAITS];
@@ -193,8 +181,6 @@ struct xev__fds {
     struct xev__fd_requests *requests;
     uint32_t requests_room, requests_used, free_requests;
 };
-
-#define XEV__FD_CHUNK 64
 
 /* Connections that one listener's accept may report in one turn. A client costs its server far more
  * than its accept; timers, messages and other descriptors have their turn in between. */
@@ -527,10 +513,16 @@ xev_loop *xev__loop_of(const xev_completion *c);
 void xev__loops_set_thread(const xev_loop *loop);
 
 /* ---- fds.c ---- */
-struct xev__fds *xev__fds_new(const xev_allocator *a);
+struct xev__fds *xev__fds_new(xev_loop *loop);
 void xev__fds_free(struct xev__fds *fds);
 static inline struct xev__fd *xev__fds_entry(const struct xev__fds *fds, uint32_t number) {
-    return &fds->chunks[number / XEV__FD_CHUNK].entries[number % XEV__FD_CHUNK];
+    return xev__chunks_item(&fds->entries, number, sizeof(struct xev__fd));
+}
+/* The entry of a number below xev__chunks_end, or NULL: it has no descriptor. */
+static inline struct xev__fd *xev__fds_known(const struct xev__fds *fds, uint32_t number) {
+    bool made = xev__chunks_have(&fds->entries, number);
+    struct xev__fd *e = made ? xev__fds_entry(fds, number) : NULL;
+    return e != NULL && e->fd != XEV_INVALID_FD ? e : NULL;
 }
 /* NULL: not known. */
 static inline struct xev__fd *xev__fds_find(const struct xev__fds *fds, xev_fd fd) {
@@ -543,12 +535,8 @@ static inline struct xev__fd *xev__fds_find(const struct xev__fds *fds, xev_fd f
 /* The entry that an event names, or NULL: it has another descriptor by now, or none. */
 static inline struct xev__fd *xev__fds_at(const struct xev__fds *fds, uint32_t index,
                                           uint32_t gen) {
-    if (index >= fds->chunks_len * XEV__FD_CHUNK ||
-        fds->chunks[index / XEV__FD_CHUNK].entries == NULL) {
-        return NULL;
-    }
-    struct xev__fd *e = xev__fds_entry(fds, index);
-    return e->gen == gen && e->fd != XEV_INVALID_FD ? e : NULL;
+    struct xev__fd *e = xev__fds_known(fds, index);
+    return e != NULL && e->gen == gen ? e : NULL;
 }
 /* The number of an entry, by which xev__fds_entry finds it. */
 static inline uint32_t xev__fds_number(const struct xev__fds *fds, const struct xev__fd *e) {
@@ -562,9 +550,6 @@ struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd); /* NULL: no memor
 struct xev__fd *xev__fds_check(xev_loop *loop, struct xev__fd *e);
 /* Forget fd, which stays open. 0, or XEV_EBUSY: it has operations. */
 int xev__fds_release(xev_loop *loop, xev_fd fd);
-/* Give back the memory of empty chunks, except some. Called at the end of a turn: until then a
- * caller may still read the generation of an entry that is free by now. */
-void xev__fds_trim(struct xev__fds *fds);
 /* Drop an entry, since another file may have its number from now on. It is free for reuse once no
  * list holds it, so code that takes an entry out of a list calls reclaim. */
 void xev__fds_drop(struct xev__fds *fds, struct xev__fd *fd);

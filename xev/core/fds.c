@@ -6,19 +6,86 @@
  * number, which lead to an entry, and only the descriptors that this loop works on have entries.
  */
 #include <assert.h>
+#include <string.h>
 
 #include "xev/core/core.h"
 #include "xev/os/clock.h"
 #include "xev/os/descriptor.h"
 
-#define CHUNK_BYTES (XEV__FD_CHUNK * sizeof(struct xev__fd))
-#define CHUNK_ALIGNMENT 64u /* a cache line */
+/* ---- the table by number ---- */
 
-struct xev__fds *xev__fds_new(const xev_allocator *a) {
-    struct xev__fds *fds = xev__alloc_zeroed(a, sizeof *fds, _Alignof(max_align_t));
-    if (fds != NULL) {
-        fds->allocator = a;
+#define INDEX_FIRST_LEN 64u
+#define INDEX_LOOKS 65536u /* numbers that the trimmer looks at in one call: some 20 us */
+
+static bool resize_index(struct xev__fds *fds, uint32_t len) {
+    uint32_t *p = xev__alloc_zeroed(fds->allocator, len * sizeof *p, _Alignof(max_align_t));
+    if (p == NULL) {
+        return false;
     }
+    uint32_t both = len < fds->index_len ? len : fds->index_len;
+    if (both > 0) {
+        memcpy(p, fds->index, both * sizeof *p);
+    }
+    xev__free(fds->allocator, fds->index, fds->index_len * sizeof *p);
+    fds->index = p;
+    fds->index_len = len;
+    return true;
+}
+
+static uint32_t index_len_for(uint32_t numbers) {
+    uint32_t len = INDEX_FIRST_LEN;
+    while (len < numbers) {
+        len *= 2;
+    }
+    return len;
+}
+
+/* The table doubles when a number does not fit. When no number of its last three quarters had an
+ * entry for a second, half of it or more is given back. */
+static enum xev__trim trim_index(xev_loop *loop, struct xev__trimmer *t) {
+    struct xev__fds *fds = loop->fds;
+    uint32_t top = fds->index_top, quarter = fds->index_len / 4;
+    (void)t;
+    for (uint32_t n = 0; top > 0 && fds->index[top - 1] == 0; n++, top--) {
+        if (n == INDEX_LOOKS) {
+            fds->index_top = top;
+            return XEV__TRIM_MORE;
+        }
+    }
+    bool was_needed = fds->index_top > quarter;
+    fds->index_top = top;
+    if (top > quarter || fds->index_len == INDEX_FIRST_LEN) {
+        return XEV__TRIM_DONE; /* until one of those numbers is dropped */
+    }
+    return !was_needed && resize_index(fds, index_len_for(2 * top)) ? XEV__TRIM_DONE
+                                                                    : XEV__TRIM_LATER;
+}
+
+/* ---- beginning and end ---- */
+
+static void init_entry(void *entry, uint32_t number) {
+    (void)number;
+    ((struct xev__fd *)entry)->fd = XEV_INVALID_FD;
+}
+
+struct xev__fds *xev__fds_new(xev_loop *loop) {
+    const xev_allocator *a = &loop->options.allocator;
+    struct xev__fds *fds = xev__alloc_zeroed(a, sizeof *fds, _Alignof(max_align_t));
+    if (fds == NULL) {
+        return NULL;
+    }
+    fds->allocator = a;
+    fds->entries = (struct xev__chunks){
+        .loop = loop,
+        .item_bytes = sizeof(struct xev__fd),
+        .alignment = 64, /* a cache line */
+        .link_at = offsetof(struct xev__fd, ops),
+        .gen_at = offsetof(struct xev__fd, gen),
+        .init = init_entry,
+    };
+    xev__chunks_init(&fds->entries);
+    fds->index_trimmer.trim = trim_index;
+    xev__trimmer_add(loop, &fds->index_trimmer);
     return fds;
 }
 
@@ -27,160 +94,13 @@ void xev__fds_free(struct xev__fds *fds) {
         return;
     }
     const xev_allocator *a = fds->allocator;
-    for (uint32_t i = 0; i < fds->chunks_len; i++) {
-        xev__free(a, fds->chunks[i].entries, CHUNK_BYTES);
-    }
-    xev__free(a, fds->chunks, fds->chunks_room * sizeof *fds->chunks);
+    xev__chunks_free(&fds->entries);
     xev__free(a, fds->requests, fds->requests_room * sizeof *fds->requests);
     xev__free(a, fds->index, fds->index_len * sizeof *fds->index);
     xev__free(a, fds, sizeof *fds);
 }
 
-static bool grow_index(struct xev__fds *fds, uint32_t want) {
-    uint32_t len = fds->index_len != 0 ? fds->index_len : 64;
-    while (len <= want) {
-        len *= 2;
-    }
-    uint32_t *p = fds->index;
-    p = xev__grow(fds->allocator, p, fds->index_len * sizeof *p, len * sizeof *p);
-    if (p == NULL) {
-        return false;
-    }
-    fds->index = p;
-    fds->index_len = len;
-    return true;
-}
-
-/* ---- chunks of entries ---- */
-
-static void chunk_push(struct xev__fds *fds, uint32_t *list, uint32_t number) {
-    struct xev__fd_chunk *chunk = &fds->chunks[number];
-    chunk->prev = 0;
-    chunk->next = *list;
-    if (*list != 0) {
-        fds->chunks[*list - 1].prev = number + 1;
-    }
-    *list = number + 1;
-}
-
-static void chunk_remove(struct xev__fds *fds, uint32_t *list, uint32_t number) {
-    const struct xev__fd_chunk *chunk = &fds->chunks[number];
-    assert(chunk->prev != 0 || *list == number + 1);
-    if (chunk->prev != 0) {
-        fds->chunks[chunk->prev - 1].next = chunk->next;
-    } else {
-        *list = chunk->next;
-    }
-    if (chunk->next != 0) {
-        fds->chunks[chunk->next - 1].prev = chunk->prev;
-    }
-}
-
-/* The number of a chunk without memory, or UINT32_MAX. */
-static uint32_t vacant_chunk(struct xev__fds *fds) {
-    if (fds->vacant != 0) {
-        return fds->vacant - 1;
-    }
-    if (fds->chunks_len == fds->chunks_room) {
-        uint32_t room = fds->chunks_room != 0 ? 2 * fds->chunks_room : 8;
-        struct xev__fd_chunk *p = fds->chunks;
-        p = xev__grow(fds->allocator, p, fds->chunks_room * sizeof *p, room * sizeof *p);
-        if (p == NULL) {
-            return UINT32_MAX;
-        }
-        fds->chunks = p;
-        fds->chunks_room = room;
-    }
-    chunk_push(fds, &fds->vacant, fds->chunks_len);
-    return fds->chunks_len++;
-}
-
-static bool grow_entries(struct xev__fds *fds) {
-    uint32_t number = vacant_chunk(fds);
-    if (number == UINT32_MAX) {
-        return false;
-    }
-    struct xev__fd *entries = xev__alloc_zeroed(fds->allocator, CHUNK_BYTES, CHUNK_ALIGNMENT);
-    if (entries == NULL) {
-        return false;
-    }
-    chunk_remove(fds, &fds->vacant, number);
-    struct xev__fd_chunk *chunk = &fds->chunks[number];
-    *chunk = (struct xev__fd_chunk){.entries = entries};
-    for (uint32_t i = XEV__FD_CHUNK; i-- > 0;) {
-        entries[i].gen = fds->first_gen;
-        entries[i].fd = XEV_INVALID_FD;
-        entries[i].ops = chunk->free_head;
-        chunk->free_head = number * XEV__FD_CHUNK + i + 1;
-    }
-    chunk_push(fds, &fds->empty, number);
-    fds->made++;
-    fds->empty_chunks++;
-    return true;
-}
-
-/* The number of a free entry. Chunks that are in use are filled before empty chunks. */
-static uint32_t take_entry(struct xev__fds *fds) {
-    assert(fds->partial != 0 || fds->empty != 0);
-    bool was_empty = fds->partial == 0;
-    uint32_t number = (was_empty ? fds->empty : fds->partial) - 1;
-    struct xev__fd_chunk *chunk = &fds->chunks[number];
-    uint32_t taken = chunk->free_head - 1;
-    const struct xev__fd *e = xev__fds_entry(fds, taken);
-    assert(e->fd == XEV_INVALID_FD && chunk->used < XEV__FD_CHUNK);
-    chunk->free_head = e->ops;
-    chunk->used++;
-    if (was_empty) {
-        chunk_remove(fds, &fds->empty, number);
-        chunk_push(fds, &fds->partial, number);
-        fds->empty_chunks--;
-    }
-    if (chunk->free_head == 0) {
-        chunk_remove(fds, &fds->partial, number);
-    }
-    return taken;
-}
-
-static void give_entry(struct xev__fds *fds, struct xev__fd *e) {
-    uint32_t given = xev__fds_number(fds, e), number = given / XEV__FD_CHUNK;
-    struct xev__fd_chunk *chunk = &fds->chunks[number];
-    assert(chunk->used > 0 && e->fd == XEV_INVALID_FD && e == xev__fds_entry(fds, given));
-    if (chunk->free_head == 0) {
-        chunk_push(fds, &fds->partial, number);
-    }
-    e->ops = chunk->free_head;
-    chunk->free_head = given + 1;
-    if (--chunk->used == 0) {
-        chunk_remove(fds, &fds->partial, number);
-        chunk_push(fds, &fds->empty, number);
-        fds->empty_chunks++;
-    }
-}
-
-/* How many chunks a turn gives back at most. A turn then spends little time on it, and chunks that
- * were in use a moment ago are kept for a while. */
-#define TRIM_PER_TURN 64u
-
-void xev__fds_trim(struct xev__fds *fds) {
-    uint32_t keep = 2 + (fds->made - fds->empty_chunks) / 4;
-    for (uint32_t n = 0; n < TRIM_PER_TURN && fds->empty_chunks > keep; n++) {
-        uint32_t number = fds->empty - 1;
-        struct xev__fd_chunk *chunk = &fds->chunks[number];
-        assert(chunk->used == 0 && chunk->entries != NULL);
-        for (uint32_t i = 0; i < XEV__FD_CHUNK; i++) {
-            /* A late event of the kernel must not match an entry that is made here later. */
-            uint32_t after = chunk->entries[i].gen + 1;
-            fds->first_gen = after > fds->first_gen ? after : fds->first_gen;
-        }
-        assert(fds->made > 0 && fds->empty_chunks <= fds->made);
-        chunk_remove(fds, &fds->empty, number);
-        xev__free(fds->allocator, chunk->entries, CHUNK_BYTES);
-        *chunk = (struct xev__fd_chunk){0};
-        chunk_push(fds, &fds->vacant, number);
-        fds->made--;
-        fds->empty_chunks--;
-    }
-}
+/* ---- entries ---- */
 
 struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd) {
     struct xev__fd *e = xev__fds_find(fds, fd);
@@ -190,15 +110,19 @@ struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd) {
     /* The program may pass any number. The table grows only for the number of an open descriptor.
      */
     if ((uint32_t)fd >= fds->index_len &&
-        (!xev__os_is_open(fd) || !grow_index(fds, (uint32_t)fd))) {
+        (!xev__os_is_open(fd) || !resize_index(fds, index_len_for((uint32_t)fd + 1)))) {
         return NULL;
     }
-    if (fds->partial == 0 && fds->empty == 0 && !grow_entries(fds)) {
+    uint32_t number = xev__chunks_take(&fds->entries);
+    if (number == XEV__CHUNKS_NONE) {
         return NULL;
     }
-    uint32_t number = take_entry(fds);
     fds->index[fd] = number + 1;
+    if ((uint32_t)fd >= fds->index_top) {
+        fds->index_top = (uint32_t)fd + 1;
+    }
     e = xev__fds_entry(fds, number);
+    assert(e->fd == XEV_INVALID_FD);
     *e = (struct xev__fd){
         .fd = fd, .gen = e->gen, .ready = xev__bit(XEV__READ) | xev__bit(XEV__WRITE)};
     return e;
@@ -206,7 +130,7 @@ struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd) {
 
 void xev__fds_reclaim(struct xev__fds *fds, struct xev__fd *e) {
     if (e->fd == XEV_INVALID_FD && !e->listed && e->waits == 0) {
-        give_entry(fds, e);
+        xev__chunks_give(&fds->entries, xev__fds_number(fds, e));
     }
 }
 
@@ -215,6 +139,9 @@ void xev__fds_drop(struct xev__fds *fds, struct xev__fd *e) {
     assert(e->fd != XEV_INVALID_FD && e->ops == 0 && !e->has_requests);
     assert(e == xev__fds_entry(fds, number));
     fds->index[e->fd] = 0;
+    if ((uint32_t)e->fd >= fds->index_len / 4 && fds->index_len > INDEX_FIRST_LEN) {
+        xev__trim_soon(fds->entries.loop, &fds->index_trimmer);
+    }
     e->fd = XEV_INVALID_FD;
     e->ops = number;
     e->gen++;

@@ -66,7 +66,7 @@ int xev_loop_init_options(xev_loop *loop, const xev_loop_options *options) {
     }
     loop->now_ns = xev__os_now_ns();
     const xev_allocator *a = &loop->options.allocator;
-    loop->fds = xev__fds_new(a);
+    loop->fds = xev__fds_new(loop);
     loop->buffers = xev__buffers_new(loop, loop->options.buffer_bytes, loop->options.buffers_max);
     loop->inbox = xev__alloc(a, sizeof *loop->inbox, XEV_MPSC_CACHE_LINE);
     if (loop->fds == NULL || loop->buffers == NULL || loop->inbox == NULL ||
@@ -288,9 +288,6 @@ static int run_turn(xev_loop *loop, bool block) {
     if (loop->actives_used < loop->actives_low) {
         xev__trim_soon(loop, &loop->actives_trimmer);
     }
-    if (loop->fds->empty_chunks > 2) {
-        xev__fds_trim(loop->fds);
-    }
     if (loop->buffers->free_len >= loop->buffers->trim_at) {
         xev__buffers_trim_soon(loop);
     }
@@ -467,12 +464,9 @@ static void stop_everything(xev_loop *loop) {
             xev__kinds[op].each(loop, stop_one, loop);
         }
     }
-    for (uint32_t i = 0; i < loop->fds->chunks_len * XEV__FD_CHUNK; i++) {
-        if (loop->fds->chunks[i / XEV__FD_CHUNK].entries == NULL) {
-            continue;
-        }
-        struct xev__fd *e = xev__fds_entry(loop->fds, i);
-        for (int d = 0; e->fd != XEV_INVALID_FD && d < XEV__DIRS; d++) {
+    for (uint32_t i = 0; i < xev__chunks_end(&loop->fds->entries); i++) {
+        struct xev__fd *e = xev__fds_known(loop->fds, i);
+        for (int d = 0; e != NULL && d < XEV__DIRS; d++) {
             /* From the tail on: stopping the head first would start the next operation. */
             xev_completion *c = e->head[d] != NULL ? e->head[d]->at.link.prev : NULL;
             for (xev_completion *prev; c != NULL; c = prev) {

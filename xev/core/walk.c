@@ -125,12 +125,9 @@ static void visit_all(const xev_loop *loop, xev__visit_fn fn, void *arg) {
             xev__kinds[op].each(loop, visit_of_kind, &visitor);
         }
     }
-    for (uint32_t i = 0; i < loop->fds->chunks_len * XEV__FD_CHUNK; i++) {
-        if (loop->fds->chunks[i / XEV__FD_CHUNK].entries == NULL) {
-            continue;
-        }
-        struct xev__fd *e = xev__fds_entry(loop->fds, i);
-        if (e->fd == XEV_INVALID_FD) {
+    for (uint32_t i = 0; i < xev__chunks_end(&loop->fds->entries); i++) {
+        struct xev__fd *e = xev__fds_known(loop->fds, i);
+        if (e == NULL) {
             continue;
         }
         for (int d = 0; d < XEV__DIRS; d++) {
