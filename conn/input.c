@@ -209,7 +209,8 @@ static void check_limit(xev_conn *c) {
 
 static void check_drained(xev_conn *c) {
     if (xev__conn_is(c, XEV__CONN_DRAINING) && c->more->drain_left == 0 &&
-        !xev__conn_is(c, XEV__CONN_CLOSING | XEV__CONN_FINISHING) && !input_waits(c)) {
+        !xev__conn_is(c, XEV__CONN_CLOSING | XEV__CONN_FINISHING | XEV__CONN_BUSY) &&
+        !input_waits(c)) {
         xev__conn_finish_for(c, XEV_CONN_ENDED, 0);
     }
 }
@@ -487,6 +488,18 @@ static xev_cb_action on_cancelled(xev_loop *loop, xev_completion *k, int result,
     (void)result;
     xev__block_put(userdata, k, (uint32_t)xev__block_size(sizeof *k));
     return XEV_DISARM;
+}
+
+void xev_conn_set_busy(xev_conn *c, bool busy) {
+    xev__conn_check("xev_conn_set_busy", c);
+    if (busy) {
+        c->flags |= XEV__CONN_BUSY;
+    } else if (xev__conn_is(c, XEV__CONN_BUSY)) {
+        xev__conn_clear(c, XEV__CONN_BUSY);
+        if (xev__conn_is(c, XEV__CONN_DRAINING) && !xev__conn_is(c, XEV__CONN_CLOSING)) {
+            xev__conn_due(c, XEV__CONN_PUMP);
+        }
+    }
 }
 
 void xev__conn_start_drain(xev_conn *c) {

@@ -58,6 +58,7 @@ enum xev__conn_flag {
     XEV__CONN_DRAINING = 1u << 22,  /* finish behind more->drain_left bytes */
     XEV__CONN_UNOPENED = 1u << 23,  /* no descriptor yet, and none will come: closed is due */
     XEV__CONN_HIGH = 1u << 24,      /* as FULL, also where that does not stop the reading */
+    XEV__CONN_BUSY = 1u << 25,      /* by the user: a drain waits for it */
 };
 #define XEV__CONN_REASON_SHIFT 27 /* the reason stands in the highest bits of the flags */
 _Static_assert(XEV_CONN_REASONS <= 32, "a reason fits there");

@@ -483,6 +483,40 @@ TEST(a_drain_handles_what_was_sent_and_finishes) {
     pair_close(&p);
 }
 
+static ptrdiff_t becomes_busy(struct rec *r, const char *data, size_t len) {
+    (void)data;
+    xev_conn_set_busy(r->conn, true);
+    return (ptrdiff_t)len;
+}
+
+TEST(a_drain_waits_for_who_is_busy) {
+    for (int when = 0; when < 2; when++) { /* before the drain, or by what it still handles */
+        struct pair p;
+        char back[6];
+        pair_open(&p, (xev_conn_options){0}, true);
+        p.rec.data = becomes_busy;
+        run_to(&p.scene, &p.rec.opened, 1);
+        plain_send(p.peer, "do it", 5);
+        if (when == 0) {
+            run_to_got(&p.rec, 5);
+        }
+        xev_conn_service_drain(p.scene.service);
+        run_to_got(&p.rec, 5);
+        settle_conn(&p.scene);
+        plain_send(p.peer, "again", 5); /* too late */
+        settle_conn(&p.scene);
+        CHECK_EQ(p.rec.got_len, 5);
+        CHECK_EQ(xev_conn_write(p.rec.conn, "answer", 6), 0);
+        recv_running(&p.scene, p.peer, back, 6);
+        CHECK_EQ(p.rec.closeds, 0);
+        xev_conn_set_busy(p.rec.conn, false);
+        xev_conn_set_busy(p.rec.conn, false);
+        CHECK_EQ(end_running(&p.scene, p.peer), 0);
+        end_by_peer(&p.rec, p.peer, XEV_CONN_ENDED);
+        pair_close(&p);
+    }
+}
+
 TEST(an_idle_connection_is_drained_at_once) {
     struct pair p;
     pair_open(&p, (xev_conn_options){0}, true);

@@ -124,6 +124,7 @@ TEST(misuse_of_a_connection_is_caught) {
     DIES(xev_conn_end_output, conn, NULL);
     DIES(xev_conn_finish, conn, NULL);
     DIES(xev_conn_drain, conn, NULL);
+    DIES(xev_conn_set_busy, conn, NULL, true);
     DIES(xev_conn_abort, conn, NULL);
     DIES(xev_conn_detach, conn, NULL, NULL, detached);
     DIES(xev_conn_detach, fn, conn, NULL, NULL);

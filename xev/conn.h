@@ -307,6 +307,10 @@ void xev_conn_finish(xev_conn *conn);
  * each other go on until their ends, also where one is still being connected. */
 void xev_conn_drain(xev_conn *conn);
 
+/* While it is busy a drain does not end it: what it was asked is being answered, and the answer is
+ * not yet queued, nor in a slot. */
+void xev_conn_set_busy(xev_conn *conn, bool busy);
+
 /* End at once: drop what is queued, close; a TCP connection is reset. */
 void xev_conn_abort(xev_conn *conn);
 
