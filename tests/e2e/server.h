@@ -26,7 +26,7 @@
 
 #include "tests/test.h"
 
-enum { ARGS_MAX = 24, TEXT_BYTES = 8192, SHARDS_MAX = 8 };
+enum { ARGS_MAX = 32, TEXT_BYTES = 8192, SHARDS_MAX = 8 };
 
 struct server {
     pid_t pid;
