@@ -112,6 +112,43 @@ TEST(no_more_connections_than_a_shard_may_have) {
     check_full("127.0.0.1:0", XEV_SERVE_DEAL, 3, XEV_SERVE_FULL_SHARD);
 }
 
+/* ---- outgoing connections ---- */
+
+static atomic_int outgoing_ended;
+
+static void outgoing_closed(xev_conn *conn, xev_conn_reason reason, int code) {
+    (void)conn;
+    (void)reason;
+    (void)code;
+    outgoing_ended = 1;
+    xev_runtime_stop(&runtime);
+}
+
+static const xev_conn_handlers outgoing = {.data = answer_data, .closed = outgoing_closed};
+
+/* To the service itself, which then has no room for its other end. */
+static int connect_out(xev_shard *self, void *userdata) {
+    const xev_conn_connect_options o = {.handlers = &outgoing};
+    xev_addr addr;
+    (void)userdata;
+    CHECK_EQ(xev_service_addr(service, &addr), 0);
+    CHECK_EQ(xev_conn_connect(xev_service_conns(service, self), &addr, 1, &o, NULL), 0);
+    CHECK_EQ(xev_serve_live(serve, 0), 1);
+    return 0;
+}
+
+TEST(outgoing_connections_take_room_and_are_not_refused) {
+    limits = (xev_serve_limits){.process_max = 1, .reserve = UINT32_MAX};
+    add_limited("127.0.0.1:0", XEV_SERVE_AUTO);
+    options.init = connect_out;
+    CHECK_EQ(run_services(1), 0);
+    CHECK_EQ(outgoing_ended, 1);
+    check_refused_only_for(XEV_SERVE_FULL_PROCESS, 1);
+    CHECK_EQ(count_of(service).served, 0);
+    CHECK_EQ(live_sum(), 0);
+    xev_serve_free(serve);
+}
+
 /* ---- from many threads at once ---- */
 
 enum { THREADS = 8, EACH = 20, ALL = THREADS * EACH };
