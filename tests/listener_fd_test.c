@@ -94,6 +94,13 @@ static xev_listener_status status_of(void) {
     return s;
 }
 
+/* Those that wait are still to be accepted. */
+static void nobody_connects_any_more(xev_shard *self) {
+    (void)self;
+    CHECK_EQ(status_of().state, XEV_LISTENER_DRAINING);
+    CHECK_EQ(try_client(), XEV_ECONNREFUSED);
+}
+
 static void check_closed_in_order(xev_shard *self) {
     (void)self;
     xev_listener_status s = status_of();
@@ -109,6 +116,7 @@ static void check_drain(enum xev_family family, bool nonblocking) {
     }
     sc.init = listen_here;
     sc.body = connect_and_stop;
+    sc.drain = family == XEV_AF_UNIX ? nobody_connects_any_more : NULL;
     sc.stop = check_closed_in_order;
     CHECK_EQ(scene_run(1), 0);
     check_all_served();
