@@ -13,12 +13,13 @@
  *
  * Threads. Everything here is the asking shard's, except for the request, fn and the argument,
  * which are the asked shard's to read while the request is there, and the fields of the answer,
- * which are its to write. Both change hands with the request, by the mailboxes. An answer that does
- * not fit behind the argument stands in a block of the asked shard's pool. The asking shard gives
- * it back by the queue `returned` of that shard, which its owner empties when it needs blocks: a
- * message would wake the owner for nothing.
+ * which are its to write; and but for a look at the state, which is a hint. Both change hands with
+ * the request, by the mailboxes. An answer that does not fit behind the argument stands in a block
+ * of the asked shard's pool. The asking shard gives it back by the queue `returned` of that shard,
+ * which its owner empties when it needs blocks: a message would wake the owner for nothing.
  */
 #include <assert.h>
+#include <ck_pr.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -31,7 +32,7 @@
 #define QUEUES 64u      /* lists of queues, by the number of the shard they wait for */
 #define TAKE_BACK 4u    /* blocks that are taken back for one that is needed */
 
-enum ask_state { ASK_WAITS, ASK_SENT, ASK_OVER };
+enum { ASK_WAITS, ASK_SENT, ASK_OVER };
 
 struct ring {
     struct ring *next, *prev;
@@ -59,7 +60,7 @@ struct xev_ask {
     uint64_t due_tick;
     xev_answer_fn answered;
     void *userdata;
-    enum ask_state state;
+    uint32_t state;                       /* atomic: the asked shard looks whether it is over */
     _Alignas(max_align_t) uint8_t data[]; /* the argument, and room for an answer */
 };
 
@@ -223,7 +224,7 @@ static void end_ask(xev_shard *self, xev_ask *ask, int result, const void *answe
         a->timed--;
         ring_remove(&ask->timed);
     }
-    ask->state = ASK_OVER;
+    ck_pr_store_32(&ask->state, ASK_OVER);
     ring_remove(&ask->order);
     ring_append(&a->over, &ask->order);
     xev__note_call(&self->loop, XEV__CODE(ask->answered));
@@ -448,10 +449,16 @@ void xev__asks_cancel(xev_shard *s) {
 
 /* ---- the asked shard ---- */
 
+static bool is_over(const xev_ask *ask) { return ck_pr_load_32(&ask->state) == ASK_OVER; }
+
 static void handle_ask(xev_shard *self, xev_request *request, void *arg) {
     xev_ask *ask = arg;
     assert(request == &ask->request);
-    (void)request;
+    if (is_over(
+            ask)) { /* a hint, so it needs no order: the work is spared where it shows in time */
+        xev_shard_reply(request, XEV_ECANCELED);
+        return;
+    }
     xev__note_call(&self->loop, XEV__CODE(ask->fn));
     ask->fn(self, ask, ask->data, ask->argument_bytes);
 }
@@ -487,6 +494,11 @@ static void check_answer(const char *call, const xev_ask *ask) {
     xev__shard_check(ask != NULL && ask->request.from != NULL, call,
                      "ask is null or answered already");
     xev__shard_check_thread(call, ask->request.to);
+}
+
+bool xev_ask_is_over(const xev_ask *ask) {
+    check_answer("xev_ask_is_over", ask);
+    return is_over(ask);
 }
 
 void *xev_ask_room(xev_ask *ask, size_t len_bytes) {

@@ -181,6 +181,7 @@ static xev_cb_action answer_from_timer(xev_loop *loop, xev_completion *c, int re
     (void)c;
     CHECK_EQ(result, 0);
     CHECK_MEM_EQ(l->argument, "later", 5); /* still there */
+    CHECK(!xev_ask_is_over(l->ask));
     xev_ask_answer(l->ask, 5, "now", 3);
     return XEV_DISARM;
 }
@@ -402,11 +403,13 @@ TEST(an_ask_that_is_never_answered_times_out_and_holds_no_drain) {
     sc.body = zero_asks_in_vain;
     CHECK_EQ(scene_run(2), 0);
     CHECK_EQ(left, 0);
-    CHECK_EQ(kept_len, 3);
+    CHECK_GE(kept_len, 1);
+    CHECK_LE(kept_len, 3); /* what is over before it is handled is not handled */
 }
 
 static void answer_kept(xev_shard *self) {
     for (int i = 0; xev_shard_id(self) == 1 && i < kept_len; i++) {
+        CHECK(xev_ask_is_over(kept[i]));
         uint8_t *room = xev_ask_room(kept[i], 5000);
         CHECK(room != NULL);
         memset(room, i, 5000);
@@ -436,35 +439,52 @@ TEST(an_answer_after_the_end_of_the_asker_goes_nowhere) {
     CHECK_EQ(left, 0);
 }
 
-static int hold_times;
-
 static void hold_shard(xev_shard *self, xev_ask *ask, const void *argument, size_t len) {
     (void)self;
     (void)argument;
     (void)len;
-    hold_times++;
     sem_take(&release);
     xev_ask_answer(ask, 0, NULL, 0);
 }
 
+static void held_answered(xev_shard *self, int result, const void *answer, size_t len,
+                          void *userdata) {
+    (void)answer;
+    (void)len;
+    (void)userdata;
+    CHECK_EQ(result, 0);
+    CHECK_EQ(left, 0);
+    stop_all(self);
+}
+
+static void not_handled(xev_shard *self, xev_ask *ask, const void *argument, size_t len) {
+    (void)self;
+    (void)ask;
+    (void)argument;
+    (void)len;
+    CHECK_FAIL("nobody waits for the answer");
+}
+
 static void release_when_all_timed_out(xev_shard *self, int result, const void *answer, size_t len,
                                        void *userdata) {
+    (void)self;
     (void)answer;
     (void)len;
     (void)userdata;
     CHECK_EQ(result, XEV_ETIMEDOUT);
     if (--left == 0) {
-        for (int i = 0; i < 20; i++) {
-            sem_give(&release);
-        }
-        stop_all(self);
+        sem_give(&release);
     }
 }
 
 static void zero_asks_who_is_held(xev_shard *self) {
-    for (int i = 0; xev_shard_id(self) == 0 && i < 20; i++) {
+    if (xev_shard_id(self) != 0) {
+        return;
+    }
+    CHECK_EQ(ask_text(shard_number(self, 1), "", 0, hold_shard, NULL, held_answered), 0);
+    for (int i = 0; i < 20; i++) {
         CHECK_EQ(
-            ask_text(shard_number(self, 1), "", 1, hold_shard, NULL, release_when_all_timed_out),
+            ask_text(shard_number(self, 1), "", 1, not_handled, NULL, release_when_all_timed_out),
             0);
     }
 }
@@ -472,14 +492,14 @@ static void zero_asks_who_is_held(xev_shard *self) {
 static void check_counters(xev_shard *self) {
     xev_shard_counters c = counters_of(self);
     uint32_t asks = xev_shard_id(self) == 0 ? 20 : 0;
-    CHECK_EQ(c.asks, asks);
+    CHECK_EQ(c.asks, asks + (asks > 0));
     CHECK_EQ(c.asks_timed_out, asks);
-    CHECK_GE(c.asks_waited, asks == 0 ? 0 : 16);
+    CHECK_GE(c.asks_waited, asks > 0 ? 17 : 0); /* the mailbox has room for four */
     CHECK_LE(c.asks_waited, asks);
 }
 
-/* Of 20 asks few have found room. The others are not made any more. */
-TEST(asks_that_wait_for_room_time_out) {
+/* Of 20 asks few have found room, and none is handled any more. */
+TEST(asks_to_a_shard_that_is_held_time_out) {
     left = 20;
     sem_new(&release);
     sc.o.mailbox = 4;
@@ -487,8 +507,6 @@ TEST(asks_that_wait_for_room_time_out) {
     sc.deinit = check_counters;
     CHECK_EQ(scene_run(2), 0);
     CHECK_EQ(left, 0);
-    CHECK_GE(hold_times, 1);
-    CHECK_LE(hold_times, 4);
 }
 
 static void answered_in_time(xev_shard *self, int result, const void *answer, size_t len,

@@ -206,6 +206,7 @@ TEST(misuse_of_asks_is_caught) {
     DIES(xev_shard_ask, fn, shard, &piece, 1, 0, NULL, NULL, on_answer);
     DIES(xev_shard_ask, answered, shard, &piece, 1, 0, on_ask, NULL, NULL);
     DIES(xev_ask_room, ask, NULL, 1);
+    DIES(xev_ask_is_over, ask, NULL);
     DIES(xev_ask_answer, ask, NULL, 0, NULL, 0);
     static const xev_map map = {on_ask, NULL}, none = {NULL, NULL};
     DIES(xev_shard_map_reduce, rt, NULL, &piece, 1, 0, &map, NULL, on_mapped);

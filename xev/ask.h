@@ -75,6 +75,11 @@ XEV_NODISCARD int xev_shard_ask(xev_shard *to, const xev_vec *vec, size_t count,
                                 uint32_t timeout_ms, xev_ask_fn fn, void *userdata,
                                 xev_answer_fn answered);
 
+/* Whether nobody waits for the answer any more, since the deadline has passed or the asking shard
+ * has ended: the work can be spared, the ask is answered all the same. An ask that is over before
+ * it is handled, as far as that shows by then, is not handled at all. Shard that is asked. */
+bool xev_ask_is_over(const xev_ask *ask);
+
 /* Memory for an answer of up to len_bytes (> 0), aligned for any type, which saves a copy: write
  * there and give it to xev_ask_answer. A second call replaces it. NULL: longer than
  * options.ask_bytes, or no memory. Shard that is asked. */

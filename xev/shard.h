@@ -23,6 +23,10 @@
  * the message waits until all shards serve. Where the start fails, messages are delivered to the
  * shards whose init callback was called, also if it failed, and never to the others.
  *
+ * Requests are messages that come back with a result. Asks (xev/ask.h) are requests that need no
+ * memory of the caller's: they have a copied argument and an answer, a deadline, wait by themselves
+ * where a mailbox is full, and can go to all shards at once.
+ *
  * Signals, while a runtime runs:
  *
  *     SIGINT, SIGTERM  Each counts as a call of xev_runtime_stop, but those that come within 100 ms
