@@ -98,13 +98,9 @@ int xev_conn_set_deadlines(xev_conn *c, const xev_conn_deadlines *deadlines) {
 
 /* ---- the end: closing ---- */
 
-/* A completion for the close of c: that of its receive, if that is over. NULL: later. */
-static xev_completion *take_completion(xev_conn *c) {
-    xev_conn_service *s = c->service;
+/* A completion for a close, which may linger and so takes a whole one. NULL: later. */
+static xev_completion *take_completion(xev_conn_service *s) {
     uint32_t bytes;
-    if (!xev__conn_is(c, XEV__CONN_READING)) {
-        return &c->recv;
-    }
     xev_completion *k = xev__block_get(s, sizeof *k, &bytes);
     if (k == NULL && !s->spare_used) {
         s->spare_used = true;
@@ -116,11 +112,10 @@ static xev_completion *take_completion(xev_conn *c) {
     return k;
 }
 
-static void put_completion(xev_conn *c, xev_completion *k) {
-    xev_conn_service *s = c->service;
+static void put_completion(xev_conn_service *s, xev_completion *k) {
     if (k == &s->spare) {
         s->spare_used = false;
-    } else if (k != &c->recv) {
+    } else {
         xev__block_put(s, k, (uint32_t)xev__block_size(sizeof *k));
     }
     if (s->waiting_close != 0) {
@@ -134,15 +129,15 @@ static void put_completion(xev_conn *c, xev_completion *k) {
 static xev_cb_action on_conn_closed(xev_loop *loop, xev_completion *k, int result, void *userdata) {
     xev_conn *c = userdata;
     (void)result;
-    put_completion(c, k);
     assert(xev__conn_is(c, XEV__CONN_CLOSING) && !xev__conn_is(c, XEV__CONN_READING));
     struct xev__conn_more *m = c->more;
     if (m != NULL && m->write_fd != XEV_INVALID_FD) {
         xev_fd fd = m->write_fd;
         m->write_fd = XEV_INVALID_FD;
-        xev_fd_close(fd, loop, &c->recv, c, on_conn_closed);
+        xev_fd_close(fd, loop, k, c, on_conn_closed);
         return XEV_DISARM;
     }
+    put_completion(c->service, k);
     if (!xev__conn_is(c, XEV__CONN_DETACHING)) {
         c->fd = XEV_INVALID_FD;
     }
@@ -164,7 +159,7 @@ static xev_conn_reason reason_of(const xev_conn *c) {
 
 void xev__conn_start_close(xev_conn *c) {
     xev_conn_service *s = c->service;
-    xev_completion *k = take_completion(c);
+    xev_completion *k = take_completion(s);
     if (k == NULL) {
         c->wheel_next = s->waiting_close;
         s->waiting_close = c->number + 1;

@@ -425,9 +425,9 @@ void xev__conn_read(xev_conn *c) {
     }
     c->flags |= XEV__CONN_READING;
     if (xev__conn_is(c, XEV__CONN_TRANSPORT)) {
-        xev_fd_poll(c->fd, c->service->loop, &c->recv, XEV_POLL_IN, c, on_readable);
+        xev_fd_poll(c->fd, c->service->loop, xev__conn_recv(c), XEV_POLL_IN, c, on_readable);
     } else {
-        xev_tcp_recv_multi(xev_tcp_from_fd(c->fd), c->service->loop, &c->recv, c, on_recv);
+        xev_tcp_recv_multi(xev_tcp_from_fd(c->fd), c->service->loop, xev__conn_recv(c), c, on_recv);
     }
 }
 
@@ -524,5 +524,5 @@ void xev__conn_start_drain(xev_conn *c) {
     /* What the receive has by now is reported before it ends; then the kernel's part is known. */
     xev_completion_zero(k);
     c->flags |= XEV__CONN_STOPPING;
-    xev_cancel(s->loop, &c->recv, k, s, on_cancelled);
+    xev_cancel(s->loop, xev__conn_recv(c), k, s, on_cancelled);
 }

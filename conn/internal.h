@@ -2,7 +2,7 @@
  *
  * A connection has up to four parts:
  *
- *     xev_conn            always; 192 bytes, and the user's part behind it
+ *     xev_conn            always; 160 bytes, and the user's part behind it
  *     xev__conn_more      while it has more state than an idle connection: either of the next two,
  *                         deadlines of its own, a peer, a transport, a connect
  *     xev__conn_input     while input is there that the handler has not consumed
@@ -75,7 +75,8 @@ _Static_assert(XEV_CONN_REASONS <= 32, "a reason fits there");
 struct xev__conn_more;
 
 struct xev_conn {
-    xev_completion recv; /* then the close, where it is over by then */
+    /* The receive: a completion that never gets a time-out. See xev__conn_recv. */
+    _Alignas(xev_completion) unsigned char recv[XEV__COMPLETION_UNTIMED];
     xev_conn_service *service;
     const xev_conn_handlers *handlers;
     struct xev__conn_more *more; /* NULL: it is idle */
@@ -92,7 +93,8 @@ struct xev_conn {
     uint32_t due_tick, wheel_next, wheel_prev;
     uint32_t next_due; /* in the due list, number + 1 */
 };
-_Static_assert(sizeof(void *) != 8 || sizeof(xev_conn) == 192, "an idle connection, in conn.h");
+_Static_assert(sizeof(void *) != 8 || sizeof(xev_conn) == 160, "an idle connection, in conn.h");
+_Static_assert(sizeof(xev_conn) % _Alignof(max_align_t) == 0, "the user's part is aligned");
 
 struct xev__conn_input {
     uint32_t start, len, room; /* bytes data[start, start + len) of data[0, room) */
@@ -191,8 +193,8 @@ struct xev_conn_service {
     xev_conn_slot *piece_lent[XEV__CONN_VECS]; /* NULL: in scratch, or in the loan */
     uint8_t *scratch;
     uint8_t *read_scratch; /* for transports; made when there is one */
-    /* Closing where the receive is still active takes a completion. One is kept for when memory is
-     * short; then connections wait for it. */
+    /* A close takes a completion of its own. One is kept for when memory is short; then connections
+     * wait for it. */
     xev_completion spare;
     bool spare_used;
     uint32_t waiting_close;  /* list by wheel_next, number + 1 */
@@ -234,6 +236,10 @@ static inline bool xev__conn_is(const xev_conn *c, uint32_t flags) {
 }
 
 static inline void xev__conn_clear(xev_conn *c, uint32_t flags) { c->flags &= ~flags; }
+
+static inline xev_completion *xev__conn_recv(xev_conn *c) {
+    return (xev_completion *)(void *)c->recv;
+}
 
 static inline struct xev__conn_output *xev__conn_out(const xev_conn *c) {
     return c->more != NULL ? c->more->out : NULL;

@@ -290,7 +290,7 @@ int xev_conn_service_new(xev_conn_service **service, xev_loop *loop,
     s->blocks.allocator = loop->options.allocator;
     s->table = (struct xev__chunks){
         .loop = loop,
-        .item_bytes = (uint32_t)(sizeof(xev_conn) + (o.user_bytes + 63u) / 64 * 64),
+        .item_bytes = (uint32_t)(sizeof(xev_conn) + (o.user_bytes + 31u) / 32 * 32),
         .alignment = 64,
         .link_at = offsetof(xev_conn, wheel_next),
         .gen_at = offsetof(xev_conn, generation),

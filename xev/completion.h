@@ -96,10 +96,6 @@ struct xev_completion {
     uint8_t state;
     uint16_t flags;
     int32_t result;
-    uint64_t deadline_ns; /* of a timer, or of an operation with a time-out */
-    struct {
-        xev_completion *child, *next, *prev;
-    } heap;
     uint32_t slot; /* the backend's number for the operation in the kernel */
     xev_fd fd;
     union {
@@ -131,6 +127,11 @@ struct xev_completion {
         } close;
         xev_work_fn work;
     } arg;
+    /* Last, for XEV__COMPLETION_UNTIMED in core/support.h. */
+    uint64_t deadline_ns; /* of a timer, or of an operation with a time-out */
+    struct {
+        xev_completion *child, *next, *prev;
+    } heap;
 };
 
 XEV_BEGIN_DECLS

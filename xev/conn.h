@@ -27,7 +27,7 @@
  * then the peer's end), or at once (xev_conn_abort, errors, limits). Either way the closed handler
  * is called once, last, with the reason. The connection is gone when it returns.
  *
- * Memory. An idle connection takes 192 bytes and its part for the user, besides the loop's entry
+ * Memory. An idle connection takes 160 bytes and its part for the user, besides the loop's entry
  * of the descriptor. Some seconds after connections have left, their memory is given back. What is
  * needed while output waits, or while input is incomplete, comes from pools of the service, which
  * grow to the peak of what was in use. Lack of memory ends a connection with a reason; it does not

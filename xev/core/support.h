@@ -2,6 +2,8 @@
 #ifndef XEV_CORE_SUPPORT_H
 #define XEV_CORE_SUPPORT_H
 
+#include <stddef.h>
+
 #include "xev/loop.h"
 #include "xev/os/thread.h"
 #include "xev/signal.h"
@@ -42,6 +44,12 @@ static inline uintptr_t xev__last_call(const xev_loop *loop) {
 /* Some wake of a loop has been refused by the system in this process (core/loop.c). Who waits for a
  * loop to react repeats its call now and then. */
 bool xev__wakes_refused(void);
+
+/* ---- completions without a time ---- */
+
+/* So much of a completion is used by an operation on a descriptor that is neither a close nor a
+ * sendfile, and never gets a time-out. The memory behind it may be anything else's. */
+#define XEV__COMPLETION_UNTIMED offsetof(xev_completion, deadline_ns)
 
 /* ---- loans ---- */
 
