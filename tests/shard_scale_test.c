@@ -1,6 +1,7 @@
 /* The cost of starting and ending a runtime grows with the number of shards, not with its square.
  * The test measures no time: wrappers of the calls count waits, looks at mailboxes and bytes. */
 #include "tests/shard_scene.h"
+#include "xev/ask.h"
 
 enum { FEW = 16, MANY = 128 };
 
@@ -152,4 +153,86 @@ TEST(shards_that_share_an_outbox_get_their_messages_in_order) {
     };
     CHECK_EQ(xev_runtime_run(&rt, &o), 0);
     CHECK_EQ(delivered, MANY * LETTERS);
+}
+
+/* ---- more full mailboxes than an asking shard has lists of queues ---- */
+
+enum { ASKS_EACH = 20 };
+
+static uint32_t asks_seen[MANY], asks_answered, reduced;
+
+static void answer_in_order(xev_shard *self, xev_ask *ask, const void *argument, size_t len) {
+    uint32_t number;
+    CHECK_EQ(len, sizeof number);
+    memcpy(&number, argument, len);
+    CHECK_EQ(number, asks_seen[xev_shard_id(self)]++);
+    xev_ask_answer(ask, 0, NULL, 0);
+}
+
+static void answer_number(xev_shard *self, xev_ask *ask, const void *argument, size_t len) {
+    (void)argument;
+    (void)len;
+    xev_ask_answer(ask, (int)xev_shard_id(self), NULL, 0);
+}
+
+static void fold_number(xev_shard *self, uint32_t shard, int result, const void *answer, size_t len,
+                        void *userdata) {
+    (void)self;
+    (void)answer;
+    (void)len;
+    (void)userdata;
+    CHECK_EQ(result, shard);
+    reduced++;
+}
+
+static void all_reduced(xev_shard *self, int result, void *userdata) {
+    (void)userdata;
+    CHECK_EQ(result, 0);
+    stop_all(self);
+}
+
+static const xev_map numbers = {answer_number, fold_number};
+
+static void count_answer(xev_shard *self, int result, const void *answer, size_t len,
+                         void *userdata) {
+    (void)answer;
+    (void)len;
+    CHECK_EQ(result, 0);
+    if (++asks_answered == MANY * ASKS_EACH) {
+        CHECK_EQ(xev_shard_map_reduce(xev_shard_runtime(self), NULL, 0, 0, &numbers, userdata,
+                                      all_reduced),
+                 0);
+    }
+}
+
+static void ask_many(xev_shard *self, xev_message *message, void *arg) {
+    (void)message;
+    for (uint32_t i = 0; i < MANY * ASKS_EACH; i++) {
+        const uint32_t number = i / MANY;
+        const xev_vec vec = {(void *)(uintptr_t)&number, sizeof number};
+        CHECK_EQ(xev_shard_ask(xev_runtime_shard(arg, i % MANY), &vec, 1, 0, answer_in_order, NULL,
+                               count_answer),
+                 0);
+    }
+    CHECK_GE(counters_of(self).asks_waited, MANY * (ASKS_EACH - 1));
+}
+
+static int begin_asking(xev_shard *self, void *userdata) {
+    return xev_shard_id(self) == 0 ? xev_shard_send(self, &begin[0], ask_many, userdata) : 0;
+}
+
+TEST(asks_wait_for_each_of_many_shards_apart) {
+    static xev_runtime rt;
+    xev_runtime_options o = {
+        .shards = MANY,
+        .no_pin = true,
+        .drain_ms = HOUR_MS,
+        .mailbox = 1,
+        .init = begin_asking,
+        .userdata = &rt,
+        .loop = {.entries = 8, .buffers = 1},
+    };
+    CHECK_EQ(xev_runtime_run(&rt, &o), 0);
+    CHECK_EQ(asks_answered, MANY * ASKS_EACH);
+    CHECK_EQ(reduced, MANY);
 }
