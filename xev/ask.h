@@ -20,12 +20,12 @@
  * it likes: nothing waits for room before it handles its messages, so shards that ask each other
  * come to no standstill.
  *
- * Exactly one answer is called for an ask that was taken, on the asking shard, from its loop, never
- * inside the call. It is told the result and the answer of the function; or XEV_ETIMEDOUT where
- * there was none in time, and the answer that comes later goes nowhere; or XEV_ECANCELED where the
- * asked shard had ended, or the asking one ends. A shard does not end before its asks are answered,
- * unless the drain is cut short; then those that are left are cancelled in the order in which they
- * were made.
+ * For an ask that was taken the callback is called exactly once, on the asking shard, from its
+ * loop, never inside the call. It is told the result and the answer of the function; or
+ * XEV_ETIMEDOUT where there was none in time: an answer that comes later goes nowhere, and holds no
+ * drain; or XEV_ECANCELED where the asked shard had ended, or the asking one ends. A shard does not
+ * end before its asks are answered or have timed out, unless the drain is cut short; then those
+ * that are left are cancelled in the order in which they were made.
  *
  * To answer a peer, reserve a slot of its connection (xev_conn_reserve in conn.h), ask with the
  * slot as userdata, and fill it in the answer. Slots are sent in their order, whatever the order of
@@ -69,8 +69,8 @@ XEV_BEGIN_DECLS
  * 20 ms late. 0: the ask was taken; or nothing was done: XEV_EAGAIN (as many are under way as
  * options.asks allows), XEV_EMSGSIZE (the pieces are longer than options.ask_bytes), XEV_ENOMEM,
  * XEV_ECANCELED (shard to has ended, or this one is about to), XEV_EINVAL (called by a thread that
- * is no shard of the same runtime). Ask's memory is taken from the loop's allocator, which must
- * serve until xev_runtime_run returns, then on the thread in there. */
+ * is no shard of the same runtime). An ask's memory is taken from the loop's allocator, which must
+ * serve until xev_runtime_run returns, at the end on the thread that called it. */
 XEV_NODISCARD int xev_shard_ask(xev_shard *to, const xev_vec *vec, size_t count,
                                 uint32_t timeout_ms, xev_ask_fn fn, void *userdata,
                                 xev_answer_fn answered);
