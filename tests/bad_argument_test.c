@@ -205,6 +205,11 @@ TEST(bad_arguments_of_addresses) {
     REFUSES(xev_addr_format, out, XEV_EINVAL, &a, NULL, sizeof text);
     REFUSES(xev_addr_format, len_bytes, XEV_EINVAL, &a, text, 0);
     REFUSES(xev_addr_format, len_bytes, XEV_EINVAL, &a, text, 1);
+    REFUSES(xev_addr_bytes, addr, 0, NULL, text);
+    REFUSES(xev_addr_from_bytes, addr, XEV_EINVAL, NULL, "abcd", 4, 1);
+    REFUSES(xev_addr_from_bytes, bytes, XEV_EINVAL, &a, NULL, 4, 1);
+    REFUSES(xev_addr_from_bytes, len_bytes, XEV_EINVAL, &a, "abcde", 5, 1);
+    REFUSES(xev_addr_from_bytes, port, XEV_EINVAL, &a, "abcd", 4, 65536);
     REFUSES(xev_addr_family, addr, XEV_AF_UNSPEC, NULL);
     REFUSES(xev_addr_port, addr, 0, NULL);
     memset(name, 'n', sizeof name);

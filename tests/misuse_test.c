@@ -354,6 +354,7 @@ TEST(misuse_of_udp_is_caught) {
 }
 
 TEST(misuse_of_unix_sockets_is_caught) {
+    DIES(xev_addr_bytes, out, &addr, NULL);
     DIES(xev_addr_unix_name, len_bytes, &addr, NULL);
     DIES(xev_unix_init, sock, NULL, XEV_UNIX_STREAM);
     DIES(xev_unix_pair, pair, NULL, XEV_UNIX_STREAM);

@@ -501,3 +501,19 @@ TEST(addresses_are_read_from_text_with_their_ports) {
     memset(path + 6, 'a', sizeof path - 7);
     CHECK_EQ(xev_addr_from_text(&addr, path), XEV_ENAMETOOLONG);
 }
+
+TEST(addresses_are_made_of_bytes) {
+    xev_addr addr, back;
+    unsigned char bytes[16];
+    CHECK_EQ(xev_addr_from_text(&addr, "1.2.3.4:80"), 0);
+    CHECK_EQ(xev_addr_bytes(&addr, bytes), 4);
+    CHECK_MEM_EQ(bytes, "\1\2\3\4", 4);
+    CHECK_EQ(xev_addr_from_bytes(&back, bytes, 4, 80), 0);
+    CHECK_MEM_EQ(&back, &addr, sizeof addr);
+    CHECK_EQ(xev_addr_from_text(&addr, "[fe80::1]:80"), 0);
+    CHECK_EQ(xev_addr_bytes(&addr, bytes), 16);
+    CHECK_EQ(xev_addr_from_bytes(&back, bytes, 16, 80), 0);
+    CHECK_MEM_EQ(&back, &addr, sizeof addr);
+    CHECK_EQ(xev_addr_from_text(&addr, "unix:/a"), 0);
+    CHECK_EQ(xev_addr_bytes(&addr, bytes), 0);
+}

@@ -44,6 +44,15 @@ int xev_addr_format(const xev_addr *addr, char *out, size_t len_bytes);
 /* The family of an address; XEV_AF_UNSPEC for NULL and for a zeroed one. Any thread. */
 enum xev_family xev_addr_family(const xev_addr *addr);
 
+/* The bytes of an IP address in network order, without port and scope, to out, which has 16 bytes.
+ * Returns their number: 4, 16, or 0 where it is no IP address (NULL included). Any thread. */
+uint32_t xev_addr_bytes(const xev_addr *addr, void *out);
+
+/* An IP address from 4 or 16 bytes in network order, and a port. 0, or XEV_EINVAL (NULL, another
+ * len_bytes, a port above 65535). Any thread. */
+XEV_NODISCARD int xev_addr_from_bytes(xev_addr *addr, const void *bytes, size_t len_bytes,
+                                      uint32_t port);
+
 /* The port of an address, 0 to 65535; 0 for NULL, and for an address without a port. Any thread. */
 uint32_t xev_addr_port(const xev_addr *addr);
 

@@ -79,6 +79,19 @@ enum xev_family xev_addr_family(const xev_addr *addr) {
     return addr == NULL || addr->len_bytes == 0 ? XEV_AF_UNSPEC : xev__os_addr_family(addr);
 }
 
+uint32_t xev_addr_bytes(const xev_addr *addr, void *out) {
+    xev__check_pointer("xev_addr_bytes", "room for the bytes is null", out);
+    return addr == NULL || addr->len_bytes == 0 ? 0 : xev__os_addr_bytes(addr, out);
+}
+
+int xev_addr_from_bytes(xev_addr *addr, const void *bytes, size_t len_bytes, uint32_t port) {
+    if (addr == NULL || bytes == NULL || (len_bytes != 4 && len_bytes != 16) || port > 65535) {
+        return XEV_EINVAL;
+    }
+    xev__os_addr_from_bytes(addr, bytes, (uint32_t)len_bytes, port);
+    return 0;
+}
+
 uint32_t xev_addr_port(const xev_addr *addr) { return addr == NULL ? 0 : xev__os_addr_port(addr); }
 
 int xev_addr_format(const xev_addr *addr, char *out, size_t len_bytes) {

@@ -107,6 +107,39 @@ uint32_t xev__os_addr_port(const xev_addr *addr) {
     }
 }
 
+uint32_t xev__os_addr_bytes(const xev_addr *addr, void *out) {
+    const struct sockaddr_in *v4 = (const void *)addr->storage;
+    const struct sockaddr_in6 *v6 = (const void *)addr->storage;
+    switch (xev__os_addr_family(addr)) {
+    case XEV_AF_INET:
+        memcpy(out, &v4->sin_addr, 4);
+        return 4;
+    case XEV_AF_INET6:
+        memcpy(out, &v6->sin6_addr, 16);
+        return 16;
+    default:
+        return 0;
+    }
+}
+
+void xev__os_addr_from_bytes(xev_addr *addr, const void *bytes, uint32_t len_bytes, uint32_t port) {
+    struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)addr->storage;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)addr->storage;
+    assert((len_bytes == 4 || len_bytes == 16) && port <= 65535);
+    memset(addr, 0, sizeof *addr);
+    if (len_bytes == 4) {
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons((uint16_t)port);
+        memcpy(&v4->sin_addr, bytes, 4);
+        addr->len_bytes = sizeof *v4;
+    } else {
+        v6->sin6_family = AF_INET6;
+        v6->sin6_port = htons((uint16_t)port);
+        memcpy(&v6->sin6_addr, bytes, 16);
+        addr->len_bytes = sizeof *v6;
+    }
+}
+
 const char *xev__os_addr_unix_name(const xev_addr *addr, size_t *len_bytes) {
     *len_bytes = 0;
     const char *name = unix_part(addr)->sun_path;
