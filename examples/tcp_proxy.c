@@ -6,33 +6,35 @@
  * answer, by its clients and by checks.
  */
 #include "examples/server.h"
+#include "xev/proxy_protocol.h"
+#include "xev/tcp.h"
 #include "xev/upstream.h"
-
-/* Of one shard. */
-struct part {
-    xev_upstreams *upstreams;
-};
 
 static struct server server = {.program = "tcp_proxy", .host = "127.0.0.1", .port = 7000};
 static xev_addr addrs[XEV_UPSTREAMS_MAX];
 static size_t addrs_len;
 static xev_upstreams_options options;
+static uint32_t proxy_version; /* of the header that upstreams are sent; 0: none */
+static bool accept_proxy;
 
 /* ---- connections ---- */
 
-/* Of a connection that is not piped any more. */
-static ptrdiff_t on_data(xev_conn *conn, const void *data, size_t len_bytes) {
-    (void)conn;
-    (void)data;
+static ptrdiff_t drop(xev_conn *conn, const void *data, size_t len_bytes) {
+    (void)conn, (void)data;
     return (ptrdiff_t)len_bytes;
 }
 
-static const xev_conn_handlers upstream_handlers = {.data = on_data};
+static const xev_conn_handlers upstream_handlers = {.data = drop};
 
-static void on_client(xev_conn *client) {
-    struct part *part = xev_conn_service_userdata(xev_conn_service_of(client));
+static void forward(xev_conn *client, const xev_proxy_header *header) {
+    xev_upstreams **group = xev_conn_service_userdata(xev_conn_service_of(client));
     xev_conn *upstream = NULL;
-    int rc = xev_upstreams_connect(part->upstreams, &upstream_handlers, &upstream);
+    char text[XEV_PROXY_WRITE_MAX];
+    int rc = xev_upstreams_connect(*group, &upstream_handlers, &upstream);
+    if (rc == 0 && proxy_version > 0) {
+        int len = xev_proxy_write(header, proxy_version, text);
+        rc = xev_conn_write(upstream, text, (size_t)len);
+    }
     rc = rc < 0 ? rc : xev_conn_pipe(client, upstream);
     if (rc < 0) {
         xev_conn_abort(client);
@@ -42,32 +44,49 @@ static void on_client(xev_conn *client) {
     }
 }
 
-static const xev_conn_handlers client_handlers = {.opened = on_client, .data = on_data};
+static void on_client(xev_conn *client) {
+    xev_proxy_header header = {{0}, {0}};
+    xev_tcp tcp = xev_tcp_from_fd(xev_conn_fd(client));
+    if (proxy_version > 0 && (xev_tcp_peer_addr(tcp, &header.source) < 0 ||
+                              xev_tcp_local_addr(tcp, &header.destination) < 0)) {
+        xev_conn_abort(client); /* gone already */
+    } else if (!accept_proxy) {
+        forward(client, &header);
+    }
+}
+
+/* The header; what is behind it goes through the pipe. */
+static ptrdiff_t on_header(xev_conn *client, const void *data, size_t len_bytes) {
+    xev_proxy_header header;
+    int len = xev_proxy_read(&header, data, len_bytes);
+    if (len > 0) {
+        forward(client, &header);
+    }
+    return len;
+}
+
+static const xev_conn_handlers client_handlers = {.opened = on_client, .data = on_header};
 
 /* ---- upstreams, on each shard ---- */
 
 static void on_changed(xev_upstreams *group, uint32_t number, int code, void *userdata) {
     char text[XEV_ADDR_TEXT_BYTES];
-    (void)group;
+    (void)group, (void)userdata;
     (void)xev_addr_format(&addrs[number], text, sizeof text);
-    log_line("tcp_proxy: shard %u: upstream %s %s%s", xev_shard_id(userdata), text,
+    log_line("tcp_proxy: shard %u: upstream %s %s%s", xev_shard_id(xev_shard_current()), text,
              code < 0 ? "is left out: " : "is back", code < 0 ? xev_strerror(code) : "");
 }
 
 static int on_init(xev_shard *shard, void *userdata) {
-    const struct server *s = userdata;
-    struct part *part = xev_service_part(s->service, xev_shard_id(shard));
-    xev_upstreams_options o = options;
-    o.changed = on_changed;
-    o.userdata = shard;
-    return xev_upstreams_new(&part->upstreams, xev_service_conns(s->service, shard), addrs,
-                             addrs_len, &o);
+    xev_conn_service *conns = xev_service_conns(server.service, shard);
+    (void)userdata;
+    return xev_upstreams_new(xev_conn_service_userdata(conns), conns, addrs, addrs_len, &options);
 }
 
 static void on_deinit(xev_shard *shard, void *userdata) {
-    const struct server *s = userdata;
-    struct part *part = xev_service_part(s->service, xev_shard_id(shard));
-    xev_upstreams_free(part->upstreams);
+    xev_upstreams **group = xev_service_part(server.service, xev_shard_id(shard));
+    (void)userdata;
+    xev_upstreams_free(*group);
 }
 
 /* ---- command line ---- */
@@ -83,12 +102,17 @@ static bool set_balance(const char *text) {
     return least || strcmp(text, "round-robin") == 0;
 }
 
+static bool set_proxy_protocol(const char *text) {
+    proxy_version = strcmp(text, "v2") == 0 ? 2 : 1;
+    return proxy_version == 2 || strcmp(text, "v1") == 0;
+}
+
 int main(int argc, char **argv) {
     uint32_t idle_ms = 300000;
     const struct server_flag flags[] = {
         {"upstream", "ADDRESS", "127.0.0.1:8000, [::1]:8000, unix:PATH; once for each, to 64",
          .add = add_upstream, .takes = "an address with a port, or unix:PATH, 64 times at most"},
-        {"balance", "POLICY", "round-robin or least-connections (round-robin)", .add = set_balance,
+        {"balance", "POLICY", "round-robin (default) or least-connections", .add = set_balance,
          .takes = "round-robin or least-connections"},
         {"connect-ms", "N", "time for an upstream to answer (3000)", .min = 1, .max = 3600000,
          .number = &options.connect_ms},
@@ -98,6 +122,9 @@ int main(int argc, char **argv) {
          .max = 60000, .number = &options.out_ms},
         {"idle-ms", "N", "a connection may be silent for so long (300000)", .min = 1,
          .max = UINT32_MAX - 1, .number = &idle_ms},
+        {"proxy-protocol", "v1|v2", "tell upstreams who the client is", .add = set_proxy_protocol,
+         .takes = "v1 or v2"},
+        {"accept-proxy", .help = "clients are proxies, and begin so, too", .on = &accept_proxy},
         {NULL},
     };
     server.flags = flags;
@@ -106,10 +133,11 @@ int main(int argc, char **argv) {
         fprintf(stderr, "tcp_proxy: no --upstream; try --help\n");
         return 2;
     }
+    options.changed = on_changed;
     server.runtime.init = on_init;
     server.runtime.deinit = on_deinit;
     const xev_service_options proxy = {
-        .shard_bytes = sizeof(struct part),
+        .shard_bytes = sizeof(xev_upstreams *),
         .conns = {.handlers = &client_handlers,
                   .connections_max = 4000000, /* descriptors are the limit */
                   .high_bytes = 64 * 1024,

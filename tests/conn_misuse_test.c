@@ -1,6 +1,7 @@
 /* Misuse of connections ends the program, as in misuse_test.c; bad numbers and addresses do not. */
 #include "tests/conn_scene.h"
 #include "tests/death.h"
+#include "xev/proxy_protocol.h"
 #include "xev/upstream.h"
 
 /* Of calls that must not return. */
@@ -170,6 +171,17 @@ TEST(misuse_of_upstreams_is_caught) {
     TAKES(xev_upstreams_free, group, NULL);
     two_close(&t);
     xev_upstreams_free(group);
+}
+
+TEST(misuse_of_the_proxy_protocol_is_caught) {
+    xev_proxy_header header = {{0}, {0}};
+    char out[XEV_PROXY_WRITE_MAX];
+    DIES(xev_proxy_read, header, NULL, "x", 1);
+    DIES(xev_proxy_read, data, &header, NULL, 1);
+    CHECK_EQ(TAKES(xev_proxy_read, len_bytes, &header, NULL, 0), 0);
+    DIES(xev_proxy_write, header, NULL, 1, out);
+    DIES(xev_proxy_write, out, &header, 1, NULL);
+    REFUSES(xev_proxy_write, version, XEV_EINVAL, &header, 3, out);
 }
 
 TEST(misuse_of_a_slot_is_caught) {

@@ -30,7 +30,7 @@ complain() { # FOLDER... -- PATTERN WHY
 }
 ours='(xev|shard|mpsc|threadpool|conn|serve|tests|tools|bench|examples)/.*'
 standard='<(assert|errno|limits|stdalign|stdatomic|stdarg|stdbool|stddef|stdint|stdio|stdlib|string|time|ck_[a-z]+)\.h>'
-above='(xev/core|xev/watchers|xev/backends|shard|conn|serve)/.*|xev/(ask|shard|conn|serve|upstream)\.h'
+above='(xev/core|xev/watchers|xev/backends|shard|conn|serve)/.*|xev/(ask|shard|conn|serve|upstream|proxy_protocol)\.h'
 
 complaints=$(
     for file in xev/*.h; do
@@ -44,13 +44,13 @@ complaints=$(
     complain xev/watchers -- 'xev/backends/.*' "a watcher names no backend"
     # The header of serve stands on those of the other two, that of asks on shard's, that of
     # upstreams on conn's.
-    complain xev -- '(shard|conn|serve)/.*|xev/(ask|shard|conn|serve|upstream)\.h' \
+    complain xev -- '(shard|conn|serve)/.*|xev/(ask|shard|conn|serve|upstream|proxy_protocol)\.h' \
         "xev knows nothing of what stands on it" |
         grep -vE '^xev/(serve\.h includes xev/(conn|shard)|ask\.h includes xev/shard|upstream\.h includes xev/conn)\.h:'
     inside='xev/core/core\.h|xev/(watchers|backends)/.*'
     complain conn -- "(shard|serve)/.*|xev/(ask|shard|serve)\.h|$inside" \
         "a connection knows one loop, by its public calls, core/support.h and core/chunks.h"
-    complain shard -- '(conn|serve)/.*|xev/(conn|serve|upstream)\.h' "shards know nothing of connections"
+    complain shard -- '(conn|serve)/.*|xev/(conn|serve|upstream|proxy_protocol)\.h' "shards know nothing of connections"
     complain serve -- "(conn|shard)/.*|xev/os/([^c].*|cl.*)|$inside" \
         "services use public calls of conn and shard, and core/support.h"
     find xev/core xev/watchers conn shard serve -name '*.[ch]' ! -name 'system*' | sort |

@@ -336,6 +336,92 @@ TEST(an_upstream_may_be_a_unix_socket) {
     close_fd(listener);
 }
 
+static uint32_t port_of(int fd) {
+    struct sockaddr_in sa;
+    socklen_t len = sizeof sa;
+    CHECK_EQ(getsockname(fd, (struct sockaddr *)(void *)&sa, &len), 0);
+    return ntohs(sa.sin_port);
+}
+
+TEST(upstreams_are_told_who_the_client_is) {
+    for (int version = 1; version <= 2; version++) {
+        const char *const flags[] = {"--proxy-protocol", version == 1 ? "v1" : "v2", "--check-ms",
+                                     "3600000", NULL};
+        struct proxy p;
+        char wanted[120], got[120];
+        size_t len;
+        proxy_start(&p, 2, 2, 2, flags); /* the first one refuses: the header goes to the next */
+        int fd = client(&p.server), up = accept_up(&p, 1);
+        put(fd, "hello", 5);
+        if (version == 1) {
+            len =
+                (size_t)snprintf(wanted, sizeof wanted, "PROXY TCP4 127.0.0.1 127.0.0.1 %u %u\r\n",
+                                 port_of(fd), p.server.port);
+        } else {
+            static const char head[] = "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\1\x7f\0\0\1";
+            memcpy(wanted, head, sizeof head - 1);
+            uint16_t ports[2] = {htons((uint16_t)port_of(fd)), htons((uint16_t)p.server.port)};
+            memcpy(wanted + sizeof head - 1, ports, 4);
+            len = sizeof head - 1 + 4;
+        }
+        take(up, got, len);
+        CHECK_MEM_EQ(got, wanted, len);
+        take(up, got, 5);
+        CHECK_MEM_EQ(got, "hello", 5);
+        close_fd(fd);
+        check_end(up);
+        close_fd(up);
+        proxy_stop(&p);
+    }
+}
+
+TEST(clients_that_are_proxies_say_who_theirs_is) {
+    static const char *const flags[] = {"--accept-proxy", "--proxy-protocol", "v1",
+                                        "--check-ms",     "3600000",          NULL};
+    static const char v1[] = "PROXY TCP6 fe80::1 ::1 4711 80\r\nhello";
+    static const char v2[] = "\r\n\r\n\0\r\nQUIT\n\x20\x00\0\0hello";
+    static const char *const bad[] = {"GET / HTTP/1.1\r\n", "PROXY TCP4 1.2.3.4\r\n", "PROXX",
+                                      "\r\n\r\nx"};
+    struct proxy p;
+    char got[120];
+    proxy_start(&p, 2, 1, 1, flags);
+    for (size_t step = 1; step < sizeof v1; step += 9) { /* v1 in pieces */
+        int fd = client(&p.server);
+        for (size_t at = 0; at < sizeof v1 - 1; at += step) {
+            put(fd, v1 + at, step < sizeof v1 - 1 - at ? step : sizeof v1 - 1 - at);
+        }
+        int up = accept_up(&p, 0);
+        take(up, got, sizeof v1 - 1);
+        CHECK_MEM_EQ(got, v1, sizeof v1 - 1);
+        close_fd(up);
+        check_end(fd);
+        close_fd(fd);
+    }
+    int fd = client(&p.server);
+    put(fd, v2, sizeof v2 - 1);
+    end_writing(fd);
+    int up = accept_up(&p, 0);
+    take(up, got, 20);
+    CHECK_MEM_EQ(got, "PROXY UNKNOWN\r\nhello", 20);
+    check_end(up);
+    close_fd(up);
+    check_end(fd);
+    close_fd(fd);
+    for (size_t i = 0; i < 5; i++) { /* no upstream hears of these */
+        fd = client(&p.server);
+        if (i < 4) {
+            put(fd, bad[i], strlen(bad[i]));
+        }
+        end_writing(fd);
+        check_end(fd);
+        close_fd(fd);
+    }
+    struct pollfd waiting = {.fd = p.listener[0], .events = POLLIN};
+    CHECK_EQ(poll(&waiting, 1, 0), 0);
+    proxy_stop(&p);
+    CHECK_STR_EQ(p.server.err_text, "");
+}
+
 /* Clients and upstreams that send, end and reset as they like; each byte that arrives is right. */
 TEST_TIMEOUT(peers_may_do_as_they_like, 120) {
     enum { PAIRS = 40, STEPS = 3000 };
@@ -413,7 +499,7 @@ TEST(flags_that_are_wrong) {
     static const char *const wrong[][2] = {
         {"--upstream", "localhost:1"}, {"--upstream", "127.0.0.1"}, {"--upstream", "unix:"},
         {"--balance", "random"},       {"--connect-ms", "0"},       {"--check-ms", "x"},
-        {"--out-ms", "60001"},         {"--idle-ms", "-1"},
+        {"--out-ms", "60001"},         {"--proxy-protocol", "3"},   {"--idle-ms", "-1"},
     };
     struct server s;
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
