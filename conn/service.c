@@ -291,7 +291,7 @@ int xev_conn_service_new(xev_conn_service **service, xev_loop *loop,
     s->table = (struct xev__chunks){
         .loop = loop,
         .item_bytes = (uint32_t)(sizeof(xev_conn) + (o.user_bytes + 31u) / 32 * 32),
-        .alignment = 64,
+        .alignment = 32,
         .link_at = offsetof(xev_conn, wheel_next),
         .gen_at = offsetof(xev_conn, generation),
         .init = init_conn,

@@ -449,3 +449,28 @@ TEST(a_pause_keeps_what_arrives_and_a_resume_presents_it) {
     CHECK_EQ(close(p.peer), 0);
     pair_close(&p);
 }
+
+TEST(users_parts_may_have_any_length) {
+    static const uint32_t bytes[] = {0, 1, 31, 32, 33, 64, 65, 100, 1000};
+    for (size_t i = 0; i < sizeof bytes / sizeof bytes[0]; i++) {
+        struct net net;
+        xev_conn_service *service;
+        xev_conn *conn[3];
+        const xev_conn_options options = {.handlers = &recording, .user_bytes = bytes[i]};
+        memset(&net, 0, sizeof net);
+        net_open(&net, NULL);
+        CHECK_EQ(xev_conn_service_new(&service, &net.loop, &options), 0);
+        for (int k = 0; k < 3; k++) {
+            int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+            CHECK_EQ(xev_conn_adopt(service, fd, &conn[k]), 0);
+            CHECK_EQ((uintptr_t)xev_conn_user(conn[k]) % 16, 0);
+            memset(xev_conn_user(conn[k]), 0xff, bytes[i]);
+        }
+        xev_loop_deinit(&net.loop);
+        const xev_conn_handlers none = {.data = on_data};
+        for (int k = 0; k < 3; k++) {
+            xev_conn_set_handlers(conn[k], &none);
+        }
+        xev_conn_service_free(service);
+    }
+}
