@@ -287,7 +287,7 @@ int xev_conn_service_new(xev_conn_service **service, xev_loop *loop,
     s->loop = loop;
     s->options = o;
     s->scratch = scratch;
-    s->blocks.allocator = loop->options.allocator;
+    s->blocks.loop = loop;
     s->table = (struct xev__chunks){
         .loop = loop,
         .item_bytes = (uint32_t)(sizeof(xev_conn) + (o.user_bytes + 31u) / 32 * 32),
@@ -344,7 +344,7 @@ void xev_conn_service_count(const xev_conn_service *s, xev_conn_counters *out) {
     xev__conn_check("xev_conn_service_count", s);
     xev__conn_check("xev_conn_service_count", out);
     *out = s->count;
-    out->pool_bytes += s->blocks.bytes + xev__chunks_bytes(&s->table);
+    out->pool_bytes += xev__blocks_bytes(&s->blocks) + xev__chunks_bytes(&s->table);
 }
 
 void xev_conn_service_each(xev_conn_service *s, void *userdata, xev_conn_each_fn fn) {

@@ -127,7 +127,7 @@ static struct xev__asks *asks_of(xev_shard *s) {
         return NULL;
     }
     xev_mpsc_init(&a->returned);
-    a->blocks.allocator = *allocator;
+    a->blocks.loop = &s->loop;
     ring_init(&a->going);
     ring_init(&a->over);
     for (uint32_t i = 0; i < WHEEL; i++) {
@@ -207,8 +207,7 @@ void xev__asks_free(xev_shard *s) {
         while (take_back(a)) {
         }
         xev__blocks_free(&a->blocks);
-        xev_allocator allocator = a->blocks.allocator;
-        xev__free(&allocator, a, sizeof *a);
+        xev__free(&s->rt->options.loop.allocator, a, sizeof *a);
         s->asks = NULL;
     }
 }

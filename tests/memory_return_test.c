@@ -16,7 +16,8 @@ struct server {
     xev_conn_service *service;
     xev_completion ticker; /* so that a run never sleeps for long */
     int opened, datas, closed;
-    bool keeps; /* all but the first byte of the input */
+    bool keeps;         /* all but the first byte of the input */
+    size_t write_bytes; /* by each connection when it is opened */
 };
 
 static int peers[MOST];
@@ -26,12 +27,20 @@ static struct server *server_of(const xev_conn *conn) {
     return xev_conn_service_userdata(xev_conn_service_of(conn));
 }
 
-static void opened(xev_conn *conn) { server_of(conn)->opened++; }
+static char zeros[400000];
+
+static void opened(xev_conn *conn) {
+    struct server *s = server_of(conn);
+    s->opened++;
+    if (s->write_bytes > 0) {
+        CHECK_EQ(xev_conn_write(conn, zeros, s->write_bytes), 0);
+    }
+}
 
 static ptrdiff_t data(xev_conn *conn, const void *bytes, size_t len_bytes) {
     struct server *s = server_of(conn);
     (void)bytes;
-    if (s->keeps && len_bytes < 1000) {
+    if (s->keeps) {
         s->datas++;
         return len_bytes == 100;
     }
@@ -166,6 +175,35 @@ TEST_TIMEOUT(connections_that_stay_are_served_while_memory_goes_back, 60) {
     run_server(&s, &s.datas, FEW);
     s.closed = 0;
     leave(&s, 0, FEW);
+    server_close(&s);
+}
+
+/* Input that is incomplete, and output that the peer does not take. */
+TEST_TIMEOUT(what_connections_held_is_given_back, 60) {
+    enum { MANY = 1000, SOME = 200 };
+    struct server s;
+    server_open(&s);
+    adopt(&s, FEW);
+    leave(&s, 0, FEW);
+    int64_t before = held_bytes();
+    s.keeps = true;
+    for (int round = 0; round < 2; round++) {
+        adopt(&s, MANY);
+        for (int i = 0; i < MANY; i++) {
+            char some[700] = {0};
+            plain_send(peers[i], some, (size_t)i % sizeof some + 1);
+        }
+        run_server(&s, &s.datas, MANY);
+        CHECK_GT(held_bytes(), before + MANY * 512);
+        leave(&s, 0, MANY);
+        run_down_to(&s, before + KEPT_BYTES);
+        s.write_bytes = sizeof zeros;
+        adopt(&s, SOME);
+        CHECK_GT(held_bytes(), before + SOME * (32 << 10));
+        leave(&s, 0, SOME);
+        run_down_to(&s, before + KEPT_BYTES);
+        s.write_bytes = 0;
+    }
     server_close(&s);
 }
 

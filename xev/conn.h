@@ -28,10 +28,10 @@
  * is called once, last, with the reason. The connection is gone when it returns.
  *
  * Memory. An idle connection takes 160 bytes and its part for the user, besides the loop's entry
- * of the descriptor. Some seconds after connections have left, their memory is given back. What is
- * needed while output waits, or while input is incomplete, comes from pools of the service, which
- * grow to the peak of what was in use. Lack of memory ends a connection with a reason; it does not
- * end the program.
+ * of the descriptor. What is needed while output waits, or while input is incomplete, comes from
+ * pools of the service. All this is kept for the next who needs it, and given back when nobody has
+ * needed it for some seconds. Lack of memory ends a connection with a reason; it does not end the
+ * program.
  *
  * Misuse (null pointers where the call does not say what NULL means, a handler that consumes more
  * than there is) ends the program, as in completion.h. Threads: all calls are made on the loop's

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 
+#include "xev/core/chunks.h"
 #include "xev/loop.h"
 #include "xev/os/thread.h"
 #include "xev/signal.h"
@@ -66,21 +67,26 @@ void xev__free(const xev_allocator *a, void *memory, size_t bytes); /* NULL: not
 /* ---- memory in blocks (blocks.c) ---- */
 
 #define XEV__BLOCK_CLASSES 27
+#define XEV__BLOCK_SMALL 9 /* the first classes, up to 16 KiB: their blocks stand in chunks */
 #define XEV__BLOCK_MIN 64u
 
-/* All zero but for the allocator: empty. For one thread at a time. */
+/* All zero but for the loop, whose allocator is used: empty. For the loop's thread. It stays at its
+ * address until the loop has ended. */
 struct xev__blocks {
-    xev_allocator allocator;
-    struct xev__block *free[XEV__BLOCK_CLASSES]; /* by class */
-    struct xev__block *slabs;                    /* that small blocks are cut from */
-    uint64_t kept_bytes;                         /* of large free blocks */
-    uint64_t bytes;                              /* taken from the allocator by now */
+    xev_loop *loop;
+    struct xev__chunks small[XEV__BLOCK_SMALL];
+    struct xev__block *kept[XEV__BLOCK_CLASSES]; /* large free blocks, by class */
+    uint64_t kept_bytes, fewest_kept;            /* fewest: since the trimmer was called last */
+    uint64_t large_bytes;                        /* of large blocks, kept ones included */
+    struct xev__trimmer trimmer;                 /* of large ones */
 };
 
 /* At least bytes; *block_bytes is what it has, to be told to put. NULL: no memory. */
 void *xev__blocks_get(struct xev__blocks *b, size_t bytes, uint32_t *block_bytes);
 void xev__blocks_put(struct xev__blocks *b, void *block, uint32_t block_bytes);
-/* Give all memory of slabs and of free blocks back. Large blocks that are in use stay. */
+/* What is taken from the allocator. */
+uint64_t xev__blocks_bytes(const struct xev__blocks *b);
+/* Give all memory of small blocks and of free ones back. Large blocks that are in use stay. */
 void xev__blocks_free(struct xev__blocks *b);
 
 /* What a block for bytes has. */
