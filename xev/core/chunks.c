@@ -170,7 +170,7 @@ static enum xev__trim trim_chunks(xev_loop *loop, struct xev__trimmer *t) {
 /* ---- beginning and end ---- */
 
 void xev__chunks_init(struct xev__chunks *s) {
-    assert(s->loop != NULL && s->item_bytes % s->alignment == 0 && s->chunks == NULL);
+    assert(s->loop != NULL && s->item_bytes > 0 && s->alignment > 0 && s->chunks == NULL);
     s->shift = xev__chunk_shift(s->item_bytes);
     s->trimmer.trim = trim_chunks;
     xev__trimmer_add(s->loop, &s->trimmer);

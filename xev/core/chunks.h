@@ -41,7 +41,8 @@ struct xev__chunk {
 
 struct xev__chunks {
     xev_loop *loop;
-    uint32_t item_bytes, alignment;
+    uint32_t item_bytes;
+    uint32_t alignment;                        /* of a chunk; its items follow without gaps */
     uint32_t link_at, gen_at;                  /* where an item has two uint32_t for the store */
     void (*init)(void *item, uint32_t number); /* of an item that is made, and is zero; or NULL */
     /* The store's own. */
