@@ -146,19 +146,30 @@ struct xev__conn_output {
 struct xev__conn_connect;
 struct xev__upstream;
 
-/* What a connection to an upstream is for. */
-enum xev__upstream_role { XEV__UPSTREAM_USE, XEV__UPSTREAM_CHECK };
+/* What a connection to an upstream is for; OVER: it was kept, and is closed. */
+enum xev__upstream_role {
+    XEV__UPSTREAM_USE,
+    XEV__UPSTREAM_CHECK,
+    XEV__UPSTREAM_IDLE,
+    XEV__UPSTREAM_OVER,
+};
 
 struct xev__conn_more {
     struct xev__conn_input *in;
     struct xev__conn_output *out;
-    xev_conn *peer; /* PIPED */
+    union {
+        xev_conn *peer;      /* PIPED */
+        xev_conn *idle_next; /* of role IDLE: in its upstream's list */
+    };
     const xev_conn_transport *transport;
     void *transport_state;
     struct xev__conn_connect *connect;
     struct xev__upstream *upstream; /* of a group, or NULL */
     xev_conn_detach_fn detached;
-    void *detached_userdata;
+    union {
+        void *detached_userdata;
+        xev_conn *idle_prev;
+    };
     xev_fd write_fd;    /* of two pipes; else XEV_INVALID_FD */
     uint32_t need;      /* bytes of input before the handler is called again */
     uint32_t in_since;  /* when the input began to be incomplete */
@@ -168,6 +179,7 @@ struct xev__conn_more {
     bool own_deadlines;
     bool lost_input; /* DETACHING: there was no memory for what arrived */
     uint8_t upstream_role;
+    bool was_kept; /* by its upstream's list */
     xev_conn_deadlines deadlines;
 };
 _Static_assert(sizeof(void *) != 8 || sizeof(struct xev__conn_more) <= 128, "a block of 128");
@@ -407,5 +419,11 @@ void xev__upstream_connected(xev_conn *c);
 const xev_addr *xev__upstream_failed(xev_conn *c, int code, uint64_t *tried);
 /* It is closed. */
 void xev__upstream_gone(xev_conn *c);
+
+/* ---- upstream_pool.c: those that are kept ---- */
+/* Take it out of its upstream's list. */
+void xev__pool_unlink(xev_conn *c);
+/* One that may be used, with these handlers (NULL: the service's); NULL: there is none. */
+xev_conn *xev__pool_take(struct xev__upstream *up, const xev_conn_handlers *handlers);
 
 #endif

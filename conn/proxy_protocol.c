@@ -84,7 +84,7 @@ static int read_text(xev_proxy_header *h, const char *data, size_t len) {
         return most < LINE_MAX ? 0 : XEV_EPROTO;
     }
     return cr[1] == '\n' && cr - data >= 6 && read_v1_line(h, data + 6, cr) ? (int)(cr + 2 - data)
-                                                                         : XEV_EPROTO;
+                                                                            : XEV_EPROTO;
 }
 
 /* ---- version 2 ---- */

@@ -347,17 +347,22 @@ void xev_conn_service_count(const xev_conn_service *s, xev_conn_counters *out) {
     out->pool_bytes += xev__blocks_bytes(&s->blocks) + xev__chunks_bytes(&s->table);
 }
 
+static void each_conn(xev_conn_service *s, bool kept_too, void *userdata, xev_conn_each_fn fn) {
+    for (uint32_t i = 0; i < xev__chunks_end(&s->table); i++) {
+        xev_conn *c = xev__conn_live_at(s, i);
+        if (c != NULL && !xev__conn_is(c, XEV__CONN_CLOSING) &&
+            (kept_too || c->more == NULL || c->more->upstream_role == XEV__UPSTREAM_USE)) {
+            fn(c, userdata);
+        }
+    }
+}
+
 void xev_conn_service_each(xev_conn_service *s, void *userdata, xev_conn_each_fn fn) {
     xev__conn_check("xev_conn_service_each", s);
     if (fn == NULL) {
         xev__conn_misuse("xev_conn_service_each", "function is null", s);
     }
-    for (uint32_t i = 0; i < xev__chunks_end(&s->table); i++) {
-        xev_conn *c = xev__conn_live_at(s, i);
-        if (c != NULL && !xev__conn_is(c, XEV__CONN_CLOSING)) {
-            fn(c, userdata);
-        }
-    }
+    each_conn(s, false, userdata, fn);
 }
 
 static void drain_one(xev_conn *c, void *userdata) {
@@ -368,7 +373,7 @@ static void drain_one(xev_conn *c, void *userdata) {
 void xev_conn_service_drain(xev_conn_service *s) {
     xev__conn_check("xev_conn_service_drain", s);
     s->draining = true;
-    xev_conn_service_each(s, NULL, drain_one);
+    each_conn(s, true, NULL, drain_one);
 }
 
 const char *xev_conn_reason_name(xev_conn_reason reason) {

@@ -205,6 +205,8 @@ void xev__upstream_gone(xev_conn *c) {
     if (c->more->upstream_role == XEV__UPSTREAM_USE) {
         assert(up->connections > 0);
         up->connections--;
+    } else if (c->more->upstream_role == XEV__UPSTREAM_IDLE) {
+        xev__pool_unlink(c);
     } else if (up->check == c) { /* somebody has ended it before it could tell */
         const xev_loop *loop = up->group->service->loop;
         up->check = NULL;
@@ -223,6 +225,7 @@ static bool set_upstream_defaults(xev_upstreams_options *o, size_t count) {
     o->out_ms = o->out_ms != 0 ? o->out_ms : 1000;
     o->out_max_ms = o->out_max_ms != 0 ? o->out_max_ms : 60000;
     o->check_ms = o->check_ms != 0 ? o->check_ms : 5000;
+    o->idle_ms = o->idle_ms != 0 ? o->idle_ms : 60000;
     return o->out_ms <= o->out_max_ms && (unsigned)o->policy <= XEV_UPSTREAM_LEAST_CONNECTIONS;
 }
 
@@ -284,6 +287,10 @@ int xev_upstreams_connect(xev_upstreams *group, const xev_conn_handlers *handler
     const xev_conn_connect_options o = {.handlers = handlers,
                                         .timeout_ms = group->options.connect_ms};
     up->connections++;
+    *conn = xev__pool_take(up, handlers);
+    if (*conn != NULL) {
+        return 0;
+    }
     int rc = xev__conn_dial(group->service, &up->addr, 1, &o, up, XEV__UPSTREAM_USE, conn);
     if (rc < 0) {
         up->connections--;
@@ -312,7 +319,9 @@ void xev_upstream_count(const xev_upstreams *group, uint32_t number, xev_upstrea
             .out = up->out,
             .out_ms = up->out_ms,
             .connections = up->connections,
+            .idle = up->idle,
             .connected = up->connected,
+            .reused = up->reused,
             .failed = up->failed,
             .code = up->code,
         };

@@ -15,7 +15,9 @@ struct xev__upstream {
     uint32_t out_ms;      /* how long it was left out last; 0: it has answered since */
     bool out;
     int code;
-    uint64_t connected, failed;
+    uint64_t connected, failed, reused;
+    xev_conn *idle_first, *idle_last; /* those that are kept, the latest first */
+    uint32_t idle;
     xev_conn *check; /* under way, or NULL */
 };
 

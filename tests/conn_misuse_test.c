@@ -160,6 +160,9 @@ TEST(misuse_of_upstreams_is_caught) {
     DIES(xev_upstreams_connect, group, NULL, NULL, &made);
     DIES(xev_upstreams_connect, handlers, group, &no_data, &made);
     DIES(xev_upstreams_connect, conn, group, NULL, NULL);
+    DIES(xev_upstream_keep, conn, NULL);
+    DIES(xev_upstream_keep, conn, conn); /* to no upstream */
+    DIES(xev_upstream_was_kept, conn, NULL);
     DIES(xev_upstream_number, conn, NULL);
     DIES(xev_upstreams_count, group, NULL);
     DIES(xev_upstream_count, group, NULL, 0, &counts);

@@ -170,8 +170,9 @@ xev_loop *xev_conn_service_loop(const xev_conn_service *service);
 void *xev_conn_service_userdata(const xev_conn_service *service);
 void xev_conn_service_count(const xev_conn_service *service, xev_conn_counters *out);
 
-/* Call fn for every connection that is not closed or closing, in no order. fn may end connections
- * and write to them. */
+/* Call fn for every connection that is not closed or closing, in no order; but not for those that
+ * are nobody's, kept by a group of upstreams or made to check one (upstream.h). fn may end
+ * connections and write to them. */
 void xev_conn_service_each(xev_conn_service *service, void *userdata, xev_conn_each_fn fn);
 
 /* xev_conn_drain for every connection there is, and for each that is adopted from now on. */

@@ -19,6 +19,13 @@
  * tried all the same. Failures of this side (no descriptor, no memory, no local port) are no
  * upstream's: they end the connection, and no other upstream is tried.
  *
+ * Reuse. A protocol that asks and is answered may give a connection back (xev_upstream_keep) in
+ * place of ending it, once it has read all of the answer. The next connect to that upstream then
+ * takes it, the latest one first. One that the upstream closes, or sends something on, while it is
+ * kept is closed. It may do so in the moment in which the connection is taken: who gets no answer
+ * on one that was kept (xev_upstream_was_kept) asks again on another, where asking twice does no
+ * harm.
+ *
  * Groups of several shards know nothing of each other: each checks for itself.
  *
  * Misuse (null pointers where the call does not say what NULL means) ends the program, as in
@@ -47,6 +54,9 @@ typedef struct xev_upstreams_options {
     uint32_t fails_max;          /* 1 */
     uint32_t out_ms, out_max_ms; /* 1 000, 60 000 */
     uint32_t check_ms;           /* 5 000; UINT32_MAX: no checks */
+    /* Connections that are kept for the next ones, to each upstream (none), and how long (60 000;
+     * UINT32_MAX: as long as it lasts). */
+    uint32_t idle_max, idle_ms;
     /* Upstream number is left out (code: why, below 0), or is back (0). Called by the loop; or
      * NULL. */
     void (*changed)(xev_upstreams *group, uint32_t number, int code, void *userdata);
@@ -58,7 +68,9 @@ typedef struct xev_upstream_counters {
     bool out;             /* it is left out now */
     uint32_t out_ms;      /* how long, or was last; 0: it has answered since */
     uint32_t connections; /* to it, now; and those being made */
+    uint32_t idle;        /* kept, now */
     uint64_t connected;   /* connections that were made */
+    uint64_t reused;      /* that were kept, and taken again */
     uint64_t failed;      /* connects that failed, checks included */
     int code;             /* of the last failure; 0: none */
 } xev_upstream_counters;
@@ -75,11 +87,21 @@ XEV_NODISCARD int xev_upstreams_new(xev_upstreams **group, xev_conn_service *ser
 /* Free it, after xev_conn_service_free. NULL: nothing. By the thread that called that. */
 void xev_upstreams_free(xev_upstreams *group);
 
-/* A connection to an upstream, as by xev_conn_connect: *conn may be written to, and piped, at once.
- * Its opened handler says that one has answered, or closed that none has (XEV_CONN_UNCONNECTED, the
- * code of the last one tried). handlers: NULL, the service's. 0, XEV_ENOBUFS or XEV_ENOMEM. */
+/* A connection to an upstream, as by xev_conn_connect, or one that was kept, as new: *conn may be
+ * written to, and piped, at once. Its opened handler says that one has answered, or closed that
+ * none has (XEV_CONN_UNCONNECTED, the code of the last one tried). handlers: NULL, the service's.
+ * 0, XEV_ENOBUFS or XEV_ENOMEM. */
 XEV_NODISCARD int xev_upstreams_connect(xev_upstreams *group, const xev_conn_handlers *handlers,
                                         xev_conn **conn);
+
+/* Give back a connection of a group, which is the caller's no more: none of its handlers is called
+ * again. It is kept if the group keeps any, and it is open and idle: nothing is queued or reserved,
+ * no side is ending, it is in no pipe. Otherwise it is closed; by a reset, where something that was
+ * written is cut off. Where idle_max are kept already the one that has waited longest is closed. */
+void xev_upstream_keep(xev_conn *conn);
+
+/* It was kept before, and taken again. */
+bool xev_upstream_was_kept(const xev_conn *conn);
 
 /* The number of the upstream that a connection is to, or that is being tried for it: that of its
  * address in the list. UINT32_MAX: it is no connection of a group. */

@@ -41,6 +41,8 @@ int xev__os_shutdown_write(xev_fd fd);
 int xev__os_check_endpoint(xev_fd fd);
 bool xev__os_is_tcp(xev_fd fd);
 int xev__os_unread_bytes(xev_fd fd);
+/* Nothing has arrived that was not read: no data, no end of the stream, no error. */
+bool xev__os_is_silent(xev_fd fd);
 int xev__os_set_nodelay(xev_fd fd, bool on);
 int xev__os_set_keepalive(xev_fd fd, uint32_t idle_s);
 int xev__os_set_buffers(xev_fd fd, uint32_t send_bytes, uint32_t recv_bytes);

@@ -172,6 +172,12 @@ int xev__os_unread_bytes(xev_fd fd) {
     return rc < 0 ? rc : n;
 }
 
+bool xev__os_is_silent(xev_fd fd) {
+    char byte;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+           (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
 int xev__os_set_nodelay(xev_fd fd, bool on) {
     return xev__sys_set_int(fd, IPPROTO_TCP, TCP_NODELAY, on);
 }

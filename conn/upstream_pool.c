@@ -1,0 +1,148 @@
+/* Connections to upstreams that are kept while nobody uses them.
+ *
+ * One that is kept is in the role IDLE and in its upstream's list, the latest first. The loop goes
+ * on reading from it: whatever arrives, or its end, closes it. It is not given out again before the
+ * turn has ended in which it was given back, as the handler that did so may still be running.
+ */
+#include <string.h>
+
+#include "conn/internal.h"
+#include "conn/upstream.h"
+#include "xev/os/socket.h"
+
+/* ---- the list ---- */
+
+static void pool_link(struct xev__upstream *up, xev_conn *c) {
+    c->more->idle_prev = NULL;
+    c->more->idle_next = up->idle_first;
+    if (up->idle_first != NULL) {
+        up->idle_first->more->idle_prev = c;
+    } else {
+        up->idle_last = c;
+    }
+    up->idle_first = c;
+    up->idle++;
+}
+
+void xev__pool_unlink(xev_conn *c) {
+    struct xev__conn_more *m = c->more;
+    struct xev__upstream *up = m->upstream;
+    assert(m->upstream_role == XEV__UPSTREAM_IDLE && up->idle > 0);
+    if (m->idle_prev != NULL) {
+        m->idle_prev->more->idle_next = m->idle_next;
+    } else {
+        up->idle_first = m->idle_next;
+    }
+    if (m->idle_next != NULL) {
+        m->idle_next->more->idle_prev = m->idle_prev;
+    } else {
+        up->idle_last = m->idle_prev;
+    }
+    m->idle_next = m->idle_prev = NULL;
+    up->idle--;
+}
+
+static void close_kept(xev_conn *c, xev_conn_reason reason, int code) {
+    xev__pool_unlink(c);
+    c->more->upstream_role = XEV__UPSTREAM_OVER;
+    xev__conn_close(c, reason, code);
+}
+
+/* ---- what happens to one that is kept ---- */
+
+static ptrdiff_t on_kept_data(xev_conn *c, const void *data, size_t len_bytes) {
+    (void)data;
+    close_kept(c, XEV_CONN_PROTOCOL, XEV_EPROTO); /* nobody has asked anything */
+    return (ptrdiff_t)len_bytes;
+}
+
+static void on_kept_ended(xev_conn *c) { close_kept(c, XEV_CONN_ENDED, 0); }
+
+static void on_kept_late(xev_conn *c, xev_conn_reason which) { close_kept(c, which, 0); }
+
+static const xev_conn_handlers kept_handlers = {
+    .data = on_kept_data, .ended = on_kept_ended, .late = on_kept_late};
+
+/* ---- back ---- */
+
+/* Nothing is under way on it, and it may be given out again. */
+static bool can_be_kept(const xev_conn *c) {
+    const struct xev__conn_more *m = c->more;
+    const uint32_t not_idle = XEV__CONN_OPENING | XEV__CONN_CONNECTING | XEV__CONN_FINISHING |
+                              XEV__CONN_END_OUTPUT | XEV__CONN_EOF | XEV__CONN_CLOSING |
+                              XEV__CONN_PIPED | XEV__CONN_DRAINING;
+    return !xev__conn_is(c, not_idle) && m->out == NULL && m->slots == 0 && !c->service->draining &&
+           m->upstream->group->options.idle_max > 0 && c->generation < UINT32_MAX - 1;
+}
+
+void xev_upstream_keep(xev_conn *c) {
+    const char *call = "xev_upstream_keep";
+    xev__conn_check(call, c);
+    if (c->more == NULL || c->more->upstream == NULL ||
+        c->more->upstream_role != XEV__UPSTREAM_USE) {
+        xev__conn_misuse(call, "it is to no upstream, or has been given back", c);
+    }
+    struct xev__conn_more *m = c->more;
+    struct xev__upstream *up = m->upstream;
+    xev_conn_service *s = c->service;
+    if (s->current == c && s->pieces > 0) {
+        xev__conn_flush(c);
+    }
+    xev_conn_set_handlers(c, &kept_handlers);
+    if (!can_be_kept(c)) {
+        if (m->out != NULL || xev__conn_is(c, XEV__CONN_PIPED)) {
+            xev_conn_abort(c); /* the other side must not take for whole what it has got */
+        } else {
+            xev__conn_close(c, XEV_CONN_ENDED, 0);
+        }
+        return;
+    }
+    up->connections--;
+    m->upstream_role = XEV__UPSTREAM_IDLE;
+    pool_link(up, c);
+    m->own_deadlines = true;
+    m->deadlines =
+        (xev_conn_deadlines){.idle_ms = up->group->options.idle_ms, .life_ms = UINT32_MAX};
+    c->active_tick = xev__conn_tick(s);
+    xev__conn_clear(c, XEV__CONN_PAUSED | XEV__CONN_BUSY);
+    memset(c + 1, 0, s->options.user_bytes);
+    xev__conn_due(c, XEV__CONN_PUMP);
+    if (up->idle > up->group->options.idle_max) {
+        close_kept(up->idle_last, XEV_CONN_ENDED, 0);
+    }
+}
+
+/* ---- out again ---- */
+
+/* Its system has not heard anything that the loop has not: it is as it was. */
+static bool is_usable(const xev_conn *c) { return c->more->in == NULL && xev__os_is_silent(c->fd); }
+
+xev_conn *xev__pool_take(struct xev__upstream *up, const xev_conn_handlers *handlers) {
+    const uint32_t not_now = XEV__CONN_CLOSING | XEV__CONN_FINISHING | XEV__CONN_DUE;
+    for (xev_conn *c = up->idle_first, *next; c != NULL; c = next) {
+        next = c->more->idle_next;
+        if (xev__conn_is(c, not_now) || c->service->current == c) {
+            continue;
+        }
+        if (!is_usable(c)) {
+            close_kept(c, XEV_CONN_ENDED, 0);
+            continue;
+        }
+        xev__pool_unlink(c);
+        c->more->upstream_role = XEV__UPSTREAM_USE;
+        c->more->was_kept = true;
+        c->more->own_deadlines = false;
+        c->handlers = handlers != NULL ? handlers : c->service->options.handlers;
+        c->generation++; /* whoever had it before must not find it */
+        c->opened_tick = c->active_tick = xev__conn_tick(c->service);
+        xev__conn_due(c, XEV__CONN_OPENING);
+        up->reused++;
+        return c;
+    }
+    return NULL;
+}
+
+bool xev_upstream_was_kept(const xev_conn *c) {
+    xev__conn_check("xev_upstream_was_kept", c);
+    return c->more != NULL && c->more->was_kept;
+}
