@@ -70,7 +70,8 @@ struct xev_service {
     bool bound;
     xev_fd fd; /* PLACE_FD: until a listener has it; else XEV_INVALID_FD */
     struct xev__serve_file file;
-    struct xev__served *on; /* one of each shard; NULL: it has not run */
+    struct xev__served *on;       /* one of each shard; NULL: it has not run */
+    struct xev__metrics *metrics; /* of the service that tells them; else NULL */
 };
 
 struct xev_serve {
@@ -94,6 +95,10 @@ struct xev_serve {
     uint8_t *user_began;  /* per shard: the user's init callback was called */
     uint8_t *user_inited; /* ... and was content */
 };
+
+/* ---- serve.c ---- */
+/* Misuse, unless ok. */
+void xev__serve_check(bool ok, const char *call, const char *what);
 
 /* ---- place.c: addresses and listeners ---- */
 /* Understand the service's address and policy, on shard 0. 0, or what xev_shard_fail returned. */

@@ -17,7 +17,7 @@
 #define LINE 64u /* of a cache */
 #define OPERATORS "127.0.0.0/8 ::1"
 
-static void serve_check(bool ok, const char *call, const char *what) {
+void xev__serve_check(bool ok, const char *call, const char *what) {
     if (!ok) {
         xev__complain("xev: %s: %s", call, what);
         abort();
@@ -51,8 +51,8 @@ static void set_limits(xev_serve *serve) {
 
 int xev_serve_set_limits(xev_serve *serve, const xev_serve_limits *limits) {
     const char *call = "xev_serve_set_limits";
-    serve_check(serve != NULL && limits != NULL, call, "services or limits are null");
-    serve_check(!serve->running, call, "it is running");
+    xev__serve_check(serve != NULL && limits != NULL, call, "services or limits are null");
+    xev__serve_check(!serve->running, call, "it is running");
     int rc = xev__serve_parse_operators(serve,
                                         limits->operators != NULL ? limits->operators : OPERATORS);
     if (rc == 0) {
@@ -63,12 +63,13 @@ int xev_serve_set_limits(xev_serve *serve, const xev_serve_limits *limits) {
 }
 
 void xev_serve_limits_get(const xev_serve *serve, xev_serve_limits *out) {
-    serve_check(serve != NULL && out != NULL, "xev_serve_limits_get", "services or room are null");
+    xev__serve_check(serve != NULL && out != NULL, "xev_serve_limits_get",
+                     "services or room are null");
     *out = serve->limits;
 }
 
 uint32_t xev_serve_live(const xev_serve *serve, uint32_t id) {
-    serve_check(serve != NULL, "xev_serve_live", "services are null");
+    xev__serve_check(serve != NULL, "xev_serve_live", "services are null");
     return id < serve->shards ? ck_pr_load_32(&serve->live[id]) : 0;
 }
 
@@ -230,9 +231,9 @@ static void forget_run(xev_serve *serve) {
 
 int xev_serve_run(xev_serve *serve, xev_runtime *rt, const xev_runtime_options *options) {
     const char *call = "xev_serve_run";
-    serve_check(serve != NULL && rt != NULL && options != NULL, call,
-                "services, runtime or options are null");
-    serve_check(!serve->running, call, "it is running");
+    xev__serve_check(serve != NULL && rt != NULL && options != NULL, call,
+                     "services, runtime or options are null");
+    xev__serve_check(!serve->running, call, "it is running");
     serve->running = true;
     forget_run(serve);
     serve->options = *options;
@@ -263,7 +264,7 @@ int xev_serve_run(xev_serve *serve, xev_runtime *rt, const xev_runtime_options *
 /* ---- the list ---- */
 
 int xev_serve_new(xev_serve **serve) {
-    serve_check(serve != NULL, "xev_serve_new", "room is null");
+    xev__serve_check(serve != NULL, "xev_serve_new", "room is null");
     *serve = calloc(1, sizeof **serve);
     if (*serve == NULL) {
         return XEV_ENOMEM;
@@ -276,6 +277,7 @@ static void free_service(xev_service *v) {
     if (v != NULL) {
         free((char *)(uintptr_t)v->options.name);
         free((char *)(uintptr_t)v->options.address);
+        free(v->metrics);
         free(v);
     }
 }
@@ -284,7 +286,7 @@ void xev_serve_free(xev_serve *serve) {
     if (serve == NULL) {
         return;
     }
-    serve_check(!serve->running, "xev_serve_free", "it is running");
+    xev__serve_check(!serve->running, "xev_serve_free", "it is running");
     forget_run(serve);
     for (xev_service *v = serve->services, *next; v != NULL; v = next) {
         next = v->next;
@@ -295,8 +297,8 @@ void xev_serve_free(xev_serve *serve) {
 
 int xev_serve_add(xev_serve *serve, const xev_service_options *options, xev_service **service) {
     const char *call = "xev_serve_add";
-    serve_check(serve != NULL && options != NULL, call, "services or options are null");
-    serve_check(!serve->running, call, "it is running");
+    xev__serve_check(serve != NULL && options != NULL, call, "services or options are null");
+    xev__serve_check(!serve->running, call, "it is running");
     if (service != NULL) {
         *service = NULL;
     }
@@ -329,7 +331,7 @@ int xev_serve_add(xev_serve *serve, const xev_service_options *options, xev_serv
 /* ---- what a service is ---- */
 
 static void check_service(const xev_service *v, const char *call) {
-    serve_check(v != NULL, call, "service is null");
+    xev__serve_check(v != NULL, call, "service is null");
 }
 
 const char *xev_service_name(const xev_service *v) {
@@ -344,7 +346,7 @@ void *xev_service_userdata(const xev_service *v) {
 
 int xev_service_addr(const xev_service *v, xev_addr *addr) {
     check_service(v, "xev_service_addr");
-    serve_check(addr != NULL, "xev_service_addr", "room is null");
+    xev__serve_check(addr != NULL, "xev_service_addr", "room is null");
     *addr = v->bound ? v->addr : (xev_addr){0};
     return v->bound ? 0 : XEV_EINVAL;
 }
@@ -361,13 +363,13 @@ void *xev_service_part(const xev_service *v, uint32_t id) {
 
 xev_conn_service *xev_service_conns(const xev_service *v, xev_shard *shard) {
     check_service(v, "xev_service_conns");
-    serve_check(shard != NULL, "xev_service_conns", "shard is null");
+    xev__serve_check(shard != NULL, "xev_service_conns", "shard is null");
     return v->on != NULL ? v->on[xev_shard_id(shard)].conns : NULL;
 }
 
 void xev_service_count(const xev_service *v, uint32_t id, xev_service_counters *out) {
     check_service(v, "xev_service_count");
-    serve_check(out != NULL, "xev_service_count", "room is null");
+    xev__serve_check(out != NULL, "xev_service_count", "room is null");
     *out = (xev_service_counters){0};
     if (v->on != NULL && id < v->serve->shards) {
         xev__serve_count(&v->on[id], out);

@@ -1,6 +1,7 @@
 /* Misuse of services ends the program, as in misuse_test.c; bad options do not. */
 #include "tests/death.h"
 #include "tests/serve_scene.h"
+#include "xev/metrics.h"
 
 /* Of calls that must not return. */
 #pragma GCC diagnostic ignored "-Wunused-result"
@@ -83,5 +84,40 @@ TEST(bad_options_of_a_service_are_refused) {
         REFUSES(xev_serve_add, options, XEV_EINVAL, serve, &bad, &service);
         CHECK(service == NULL);
     }
+    xev_serve_free(serve);
+}
+
+/* ---- metrics ---- */
+
+static void tell_badly(xev_shard *shard, xev_metrics *metrics, void *userdata) {
+    (void)shard;
+    (void)userdata;
+    DIES(xev_metrics_counter, metrics, NULL, "a", NULL, 0);
+    DIES(xev_metrics_counter, name, metrics, NULL, NULL, 0);
+    TAKES(xev_metrics_counter, labels, metrics, "a", NULL, 0);
+    TAKES(xev_metrics_counter, value, metrics, "b", "c=\"d\"", UINT64_MAX);
+    DIES(xev_metrics_gauge, metrics, NULL, "a", NULL, 0);
+    DIES(xev_metrics_gauge, name, metrics, NULL, NULL, 0);
+    TAKES(xev_metrics_gauge, labels, metrics, "e", NULL, 0);
+    TAKES(xev_metrics_gauge, value, metrics, "f", "", -1);
+}
+
+static void look_once(void) {
+    static const char request[] = "GET /metrics HTTP/1.1\r\n\r\n";
+    char c;
+    int fd = connect_to(service);
+    CHECK_EQ(send(fd, request, sizeof request - 1, MSG_NOSIGNAL), (ssize_t)sizeof request - 1);
+    CHECK_EQ(recv(fd, &c, 1, 0), 1);
+    CHECK_EQ(close(fd), 0);
+}
+
+TEST(misuse_of_metrics_is_caught) {
+    const xev_metrics_options m = {.address = "127.0.0.1:0", .own = tell_badly};
+    CHECK_EQ(xev_serve_new(&serve), 0);
+    DIES(xev_serve_add_metrics, serve, NULL, &m, NULL);
+    DIES(xev_serve_add_metrics, options, serve, NULL, NULL);
+    CHECK_EQ(TAKES(xev_serve_add_metrics, service, serve, &m, NULL), 0);
+    CHECK_EQ(xev_serve_add_metrics(serve, &m, &service), 0);
+    run_with_clients(1, look_once);
     xev_serve_free(serve);
 }
