@@ -226,7 +226,7 @@ int main(int argc, char **argv) {
     const struct server_flag flags[] = {
         {"queued-kib", "N", "output that may wait for a client (256)", .min = 64, .max = 1 << 20,
          .number = &queued_kib},
-        {NULL},
+        {.name = NULL},
     };
     server.flags = flags;
     server_parse(&server, argc, argv);

@@ -228,7 +228,7 @@ int main(int argc, char **argv) {
         {"grace-ms", "N", "SIGTERM to SIGKILL (2000)", .min = 1, .max = 1u << 30,
          .number = &grace_ms},
         {"output-kib", "N", "of a job (65536)", .min = 1, .max = UINT32_MAX, .number = &output_kib},
-        {NULL},
+        {.name = NULL},
     };
     server.flags = flags;
     server.runtime.shards = 1; /* the work is the jobs' */

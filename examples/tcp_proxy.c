@@ -125,7 +125,7 @@ int main(int argc, char **argv) {
         {"proxy-protocol", "v1|v2", "tell upstreams who the client is", .add = set_proxy_protocol,
          .takes = "v1 or v2"},
         {"accept-proxy", .help = "clients are proxies, and begin so, too", .on = &accept_proxy},
-        {NULL},
+        {.name = NULL},
     };
     server.flags = flags;
     server_parse(&server, argc, argv);

@@ -261,7 +261,7 @@ static void on_deinit(xev_shard *self, void *userdata) {
 
 int main(int argc, char **argv) {
     static const struct server_flag flags[] = {
-        {"root", "DIR", "the directory that is served (.)", .text = &root}, {NULL}};
+        {"root", "DIR", "the directory that is served (.)", .text = &root}, {.name = NULL}};
     struct server server = {
         .program = "http_files", .host = "127.0.0.1", .port = 8080, .flags = flags};
     server_parse(&server, argc, argv);
