@@ -43,7 +43,7 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
             size = size,
             srcs = srcs,
             env = test_env,
-            tags = tags + (["rung"] if is_rung else []),
+            tags = tags + (["rung"] if is_rung else ["no_all"] if suffix == "io_uring_no_all" else []),
             target_compatible_with = [] if suffix == "epoll" else select({
                 "//:no_io_uring": ["//tools:incompatible"],
                 "//conditions:default": [],

@@ -42,9 +42,8 @@ complaints=$(
     complain mpsc threadpool -- 'xev/os/([^c].*|cl.*)' "the leaves know nothing of xev"
     complain xev/core -- 'xev/(watchers|backends)/.*' "the core names no watcher and no backend"
     complain xev/watchers -- 'xev/backends/.*' "a watcher names no backend"
-    # The header of serve stands on those of the other two, that of metrics on that of serve, that of
-    # asks on that of shard, that of
-    # upstreams on conn's.
+    # The header of serve stands on those of the other two, that of metrics on that of serve, that
+    # of asks on shard's, that of upstreams on conn's.
     complain xev -- '(shard|conn|serve)/.*|xev/(ask|shard|conn|serve|metrics|upstream|proxy_protocol)\.h' \
         "xev knows nothing of what stands on it" |
         grep -vE '^xev/(serve\.h includes xev/(conn|shard)|ask\.h includes xev/shard|metrics\.h includes xev/serve|upstream\.h includes xev/conn)\.h:'
