@@ -16,79 +16,96 @@ static const char no_memory[] = "OOM command not allowed when used memory > 'max
 /* ---- the table of commands ---- */
 
 const struct command commands[COMMANDS] = {
-    {"append", CMD_APPEND, KIND_KEY, 3, false},
-    {"bgsave", CMD_BGSAVE, KIND_SAVE, -1, false},
-    {"client", CMD_CLIENT, KIND_LOCAL, -2, false},
-    {"command", CMD_COMMAND, KIND_LOCAL, -1, false},
-    {"config", CMD_CONFIG, KIND_LOCAL, -2, false},
-    {"dbsize", CMD_DBSIZE, KIND_ALL, 1, false},
-    {"decr", CMD_DECR, KIND_KEY, 2, false},
-    {"decrby", CMD_DECRBY, KIND_KEY, 3, false},
-    {"del", CMD_DEL, KIND_EACH, -2, false},
-    {"echo", CMD_ECHO, KIND_LOCAL, 2, false},
-    {"exists", CMD_EXISTS, KIND_EACH, -2, false},
-    {"expire", CMD_EXPIRE, KIND_KEY, -3, false},
-    {"flushall", CMD_FLUSHALL, KIND_ALL, -1, false},
-    {"get", CMD_GET, KIND_KEY, 2, true},
-    {"getset", CMD_GETSET, KIND_KEY, 3, true},
-    {"hello", CMD_HELLO, KIND_LOCAL, -1, false},
-    {"incr", CMD_INCR, KIND_KEY, 2, false},
-    {"incrby", CMD_INCRBY, KIND_KEY, 3, false},
-    {"info", CMD_INFO, KIND_ALL, -1, false},
-    {"keys", CMD_KEYS, KIND_ALL, 2, false},
-    {"lastsave", CMD_LASTSAVE, KIND_SAVE, 1, false},
-    {"mget", CMD_MGET, KIND_EACH, -2, true},
-    {"mset", CMD_MSET, KIND_EACH, -3, false},
-    {"persist", CMD_PERSIST, KIND_KEY, 2, false},
-    {"pexpire", CMD_PEXPIRE, KIND_KEY, -3, false},
-    {"ping", CMD_PING, KIND_LOCAL, -1, false},
-    {"pttl", CMD_PTTL, KIND_KEY, 2, false},
-    {"quit", CMD_QUIT, KIND_LOCAL, -1, false},
-    {"randomkey", CMD_RANDOMKEY, KIND_ALL, 1, false},
-    {"save", CMD_SAVE, KIND_SAVE, 1, false},
-    {"scan", CMD_SCAN, KIND_SCAN, -2, false},
-    {"select", CMD_SELECT, KIND_LOCAL, 2, false},
-    {"set", CMD_SET, KIND_KEY, -3, true},
-    {"setnx", CMD_SETNX, KIND_KEY, 3, false},
-    {"strlen", CMD_STRLEN, KIND_KEY, 2, false},
-    {"ttl", CMD_TTL, KIND_KEY, 2, false},
-    {"type", CMD_TYPE, KIND_KEY, 2, false},
-    {"unlink", CMD_UNLINK, KIND_EACH, -2, false},
+    {"append", sizeof "append" - 1, CMD_APPEND, KIND_KEY, 3, false},
+    {"bgsave", sizeof "bgsave" - 1, CMD_BGSAVE, KIND_SAVE, -1, false},
+    {"client", sizeof "client" - 1, CMD_CLIENT, KIND_LOCAL, -2, false},
+    {"command", sizeof "command" - 1, CMD_COMMAND, KIND_LOCAL, -1, false},
+    {"config", sizeof "config" - 1, CMD_CONFIG, KIND_LOCAL, -2, false},
+    {"dbsize", sizeof "dbsize" - 1, CMD_DBSIZE, KIND_ALL, 1, false},
+    {"decr", sizeof "decr" - 1, CMD_DECR, KIND_KEY, 2, false},
+    {"decrby", sizeof "decrby" - 1, CMD_DECRBY, KIND_KEY, 3, false},
+    {"del", sizeof "del" - 1, CMD_DEL, KIND_EACH, -2, false},
+    {"echo", sizeof "echo" - 1, CMD_ECHO, KIND_LOCAL, 2, false},
+    {"exists", sizeof "exists" - 1, CMD_EXISTS, KIND_EACH, -2, false},
+    {"expire", sizeof "expire" - 1, CMD_EXPIRE, KIND_KEY, -3, false},
+    {"flushall", sizeof "flushall" - 1, CMD_FLUSHALL, KIND_ALL, -1, false},
+    {"get", sizeof "get" - 1, CMD_GET, KIND_KEY, 2, true},
+    {"getset", sizeof "getset" - 1, CMD_GETSET, KIND_KEY, 3, true},
+    {"hello", sizeof "hello" - 1, CMD_HELLO, KIND_LOCAL, -1, false},
+    {"incr", sizeof "incr" - 1, CMD_INCR, KIND_KEY, 2, false},
+    {"incrby", sizeof "incrby" - 1, CMD_INCRBY, KIND_KEY, 3, false},
+    {"info", sizeof "info" - 1, CMD_INFO, KIND_ALL, -1, false},
+    {"keys", sizeof "keys" - 1, CMD_KEYS, KIND_ALL, 2, false},
+    {"lastsave", sizeof "lastsave" - 1, CMD_LASTSAVE, KIND_SAVE, 1, false},
+    {"mget", sizeof "mget" - 1, CMD_MGET, KIND_EACH, -2, true},
+    {"mset", sizeof "mset" - 1, CMD_MSET, KIND_EACH, -3, false},
+    {"persist", sizeof "persist" - 1, CMD_PERSIST, KIND_KEY, 2, false},
+    {"pexpire", sizeof "pexpire" - 1, CMD_PEXPIRE, KIND_KEY, -3, false},
+    {"ping", sizeof "ping" - 1, CMD_PING, KIND_LOCAL, -1, false},
+    {"pttl", sizeof "pttl" - 1, CMD_PTTL, KIND_KEY, 2, false},
+    {"quit", sizeof "quit" - 1, CMD_QUIT, KIND_LOCAL, -1, false},
+    {"randomkey", sizeof "randomkey" - 1, CMD_RANDOMKEY, KIND_ALL, 1, false},
+    {"save", sizeof "save" - 1, CMD_SAVE, KIND_SAVE, 1, false},
+    {"scan", sizeof "scan" - 1, CMD_SCAN, KIND_SCAN, -2, false},
+    {"select", sizeof "select" - 1, CMD_SELECT, KIND_LOCAL, 2, false},
+    {"set", sizeof "set" - 1, CMD_SET, KIND_KEY, -3, true},
+    {"setnx", sizeof "setnx" - 1, CMD_SETNX, KIND_KEY, 3, false},
+    {"strlen", sizeof "strlen" - 1, CMD_STRLEN, KIND_KEY, 2, false},
+    {"ttl", sizeof "ttl" - 1, CMD_TTL, KIND_KEY, 2, false},
+    {"type", sizeof "type" - 1, CMD_TYPE, KIND_KEY, 2, false},
+    {"unlink", sizeof "unlink" - 1, CMD_UNLINK, KIND_EACH, -2, false},
 };
 
-#define NAMES 256u
-static uint8_t names[NAMES]; /* number + 1 of a command, by its name's first bytes */
+bool word_is(struct slice s, const char *word) {
+    return strlen(word) == s.len && strncasecmp(s.p, word, s.len) == 0;
+}
 
-static uint32_t name_slot(struct slice name) {
-    uint64_t word = 0;
-    for (size_t i = 0; i < name.len && i < 8; i++) {
-        word = word << 8 | (uint8_t)(name.p[i] | 0x20);
+#define NAMES 256u
+static struct {
+    uint64_t word;
+    const struct command *command;
+} names[NAMES]; /* by the hash of word */
+
+/* Its first eight bytes, in lower case. Names are letters only, so no other byte becomes one. */
+static uint64_t name_word(struct slice name) {
+    uint64_t word = 0x2020202020202020;
+    if (name.len >= 8) {
+        uint64_t eight;
+        memcpy(&eight, name.p, 8);
+        return word | eight;
     }
+    for (size_t i = 0; i < name.len; i++) {
+        word |= (uint64_t)(uint8_t)name.p[i] << 8 * i;
+    }
+    return word;
+}
+
+static uint32_t name_slot(uint64_t word) {
     return (uint32_t)(word * UINT64_C(0x9E3779B97F4A7C15) >> 56);
 }
 
 void commands_init(void) {
-    for (uint8_t i = 0; i < COMMANDS; i++) {
-        uint32_t at = name_slot((struct slice){commands[i].name, strlen(commands[i].name)});
-        while (names[at] != 0) {
+    for (size_t i = 0; i < COMMANDS; i++) {
+        uint64_t word = name_word((struct slice){commands[i].name, strlen(commands[i].name)});
+        uint32_t at = name_slot(word);
+        while (names[at].command != NULL) {
             at = (at + 1) % NAMES;
         }
-        names[at] = i + 1;
+        names[at].word = word;
+        names[at].command = &commands[i];
     }
 }
 
 const struct command *command_find(struct slice name) {
-    for (uint32_t at = name_slot(name); names[at] != 0; at = (at + 1) % NAMES) {
-        const struct command *c = &commands[names[at] - 1];
-        if (strncasecmp(c->name, name.p, name.len) == 0 && c->name[name.len] == '\0') {
+    uint64_t word = name_word(name);
+    for (uint32_t at = name_slot(word); names[at].command != NULL; at = (at + 1) % NAMES) {
+        const struct command *c = names[at].command;
+        if (names[at].word == word && c->name_len == name.len &&
+            (name.len <= 8 || word_is(name, c->name))) {
             return c;
         }
     }
     return NULL;
-}
-
-bool word_is(struct slice s, const char *word) {
-    return strlen(word) == s.len && strncasecmp(s.p, word, s.len) == 0;
 }
 
 /* ---- strings ---- */
@@ -406,7 +423,7 @@ static void run_all(struct store *s, enum command_id id, const struct slice *arg
 int command_run(struct store *s, enum command_id id, const struct slice *argv, size_t argc,
                 uint64_t hash, bool resp3, struct buffer *out) {
     struct table *t = &s->table;
-    int64_t now = now_ms();
+    int64_t now = s->now;
     struct entry *e;
     long long n = 1;
     switch (id) {

@@ -50,17 +50,18 @@ void put_bulk(struct buffer *b, struct slice s);
 void put_nil(struct buffer *b, bool resp3);
 __attribute__((format(printf, 2, 3))) void put_error(struct buffer *b, const char *format, ...);
 
-/* One request; the arguments point into the input, or into text. */
-struct request {
-    struct slice *argv;
-    size_t argc, room;
+/* Requests; the arguments point into the input, or into text. */
+struct requests {
+    struct slice *argv; /* of all of them */
+    size_t len, room;
     size_t need;        /* of an incomplete one: how many bytes it has at least */
     const char *error;  /* of a malformed one */
     struct buffer text; /* of quoted words of an inline request */
 };
 
-/* Bytes used; 0: incomplete; -1: malformed. argc is 0 for an empty line. */
-ptrdiff_t request_parse(struct request *r, const char *p, size_t len);
+/* Add the arguments of one request. Bytes used; 0: incomplete; -1: malformed. No argument is added
+ * for an empty line. An inline request must be the first one. */
+ptrdiff_t request_parse(struct requests *r, const char *p, size_t len);
 
 bool number_parse(struct slice s, long long *n); /* as Redis: "12", "-3"; not "+1", "01", " 1" */
 bool glob_match(struct slice pattern, struct slice s);
@@ -100,6 +101,8 @@ bool table_init(struct table *t);
 void table_free(struct table *t);
 /* NULL: not there, or expired. */
 struct entry *table_find(struct table *t, struct slice key, uint64_t hash, int64_t now);
+/* For a look-up that comes soon: bring the bucket into the cache; then its first entry. */
+void table_prefetch(const struct table *t, uint64_t hash, int step);
 /* Set value and expiry; extra: room for later appends. NULL: memory is short, or max_bytes. */
 struct entry *table_set(struct table *t, struct slice key, uint64_t hash, struct slice value,
                         int64_t expires_ms, size_t extra);
@@ -149,7 +152,8 @@ struct store {
     uint64_t commands, hits, misses;
     uint64_t under_way_bytes; /* of requests to other shards, and their replies */
     struct buffer out, more;  /* replies as they are made */
-    struct request request;
+    struct requests requests;
+    int64_t now; /* ms since 1970 */
     xev_conn_service *conns;
     xev_completion sweep; /* its timer */
 };
@@ -225,7 +229,7 @@ enum command_id {
 
 struct command {
     const char *name;
-    uint8_t id, kind;
+    uint8_t name_len, id, kind;
     int8_t arity; /* as Redis: with the name; below 0: at least */
     bool reads;   /* the reply has a value in it */
 };

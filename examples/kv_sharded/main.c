@@ -97,8 +97,8 @@ static void stores_free(void) {
         table_free(&store->table);
         free(store->out.p);
         free(store->more.p);
-        free(store->request.argv);
-        free(store->request.text.p);
+        free(store->requests.argv);
+        free(store->requests.text.p);
     }
     free(app.stores);
 }

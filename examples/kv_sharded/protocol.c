@@ -71,8 +71,13 @@ void put_bulk(struct buffer *b, struct slice s) {
     char *to = buffer_room(b, s.len + 32);
     if (to != NULL) {
         put_number(b, '$', (long long)s.len);
-        put_bytes(b, s.p, s.len);
-        put_bytes(b, "\r\n", 2);
+        to = b->p + b->len;
+        if (s.len > 0) {
+            memcpy(to, s.p, s.len);
+        }
+        to[s.len] = '\r';
+        to[s.len + 1] = '\n';
+        b->len += s.len + 2;
     }
 }
 
@@ -95,8 +100,8 @@ void put_error(struct buffer *b, const char *format, ...) {
 
 /* ---- requests ---- */
 
-static bool add_arg(struct request *r, const char *p, size_t len) {
-    if (r->argc == r->room) {
+static inline bool add_arg(struct requests *r, const char *p, size_t len) {
+    if (r->len == r->room) {
         size_t room = r->room == 0 ? 64 : 2 * r->room;
         struct slice *argv = realloc(r->argv, room * sizeof *argv);
         if (argv == NULL) {
@@ -106,41 +111,32 @@ static bool add_arg(struct request *r, const char *p, size_t len) {
         r->argv = argv;
         r->room = room;
     }
-    r->argv[r->argc++] = (struct slice){p, len};
+    r->argv[r->len++] = (struct slice){p, len};
     return true;
 }
 
-static ptrdiff_t malformed(struct request *r, const char *error) {
+static ptrdiff_t malformed(struct requests *r, const char *error) {
     r->error = error;
     return -1;
 }
 
 /* A number and its line end, from *at on, which moves behind it. 1; 0: incomplete; -1: none. */
-static int line_number(const char *p, size_t len, size_t *at, long long *n) {
-    size_t i = *at, first;
-    bool minus = i < len && p[i] == '-';
-    uint32_t value = 0;
-    for (first = i += minus; i < len && p[i] >= '0' && p[i] <= '9' && i - first < 10; i++) {
-        value = value * 10 + (uint32_t)(p[i] - '0');
-        if (i - first == 9) {
-            return -1; /* a billion or more */
-        }
+static inline int line_number(const char *p, size_t len, size_t *at, long long *n) {
+    const char *q = p + *at, *end = p + len, *first;
+    uint32_t value = 0, digit;
+    bool minus = q < end && *q == '-';
+    for (first = q += minus; q < end && (digit = (uint32_t)(*q - '0')) <= 9; q++) {
+        value = value * 10 + digit;
     }
-    if (i < len && (i == first || p[i] != '\r')) {
-        return -1;
-    }
-    if (i + 1 >= len) {
-        return 0;
-    }
-    if (p[i + 1] != '\n') {
+    if (q - first > 9 || (q < end && (q == first || *q != '\r')) || (q + 1 < end && q[1] != '\n')) {
         return -1;
     }
     *n = minus ? -(long long)value : (long long)value;
-    *at = i + 2;
-    return 1;
+    *at = (size_t)(q - p) + 2;
+    return q + 1 < end;
 }
 
-static ptrdiff_t parse_bulks(struct request *r, const char *p, size_t len) {
+static ptrdiff_t parse_bulks(struct requests *r, const char *p, size_t len) {
     long long count, bulk;
     size_t at = 1;
     int rc = line_number(p, len, &at, &count);
@@ -199,7 +195,7 @@ static char unescaped(const char **q, const char *end) {
 }
 
 /* One word from *q on, quotes taken off, into text. False: the quotes are not balanced. */
-static bool parse_word(struct request *r, const char **q, const char *end) {
+static bool parse_word(struct requests *r, const char **q, const char *end) {
     char quote = **q == '"' || **q == '\'' ? *(*q)++ : '\0';
     size_t from = r->text.len;
     while (*q < end && (quote != '\0' ? **q != quote : !isspace((unsigned char)**q))) {
@@ -217,7 +213,7 @@ static bool parse_word(struct request *r, const char **q, const char *end) {
     return add_arg(r, r->text.p + from, r->text.len - from);
 }
 
-static ptrdiff_t parse_line(struct request *r, const char *p, size_t len) {
+static ptrdiff_t parse_line(struct requests *r, const char *p, size_t len) {
     const char *end = memchr(p, '\n', len < INLINE_MAX ? len : INLINE_MAX), *q = p;
     if (end == NULL) {
         r->need = len + 1;
@@ -240,8 +236,7 @@ static ptrdiff_t parse_line(struct request *r, const char *p, size_t len) {
     }
 }
 
-ptrdiff_t request_parse(struct request *r, const char *p, size_t len) {
-    r->argc = 0;
+ptrdiff_t request_parse(struct requests *r, const char *p, size_t len) {
     return *p == '*' ? parse_bulks(r, p, len) : parse_line(r, p, len);
 }
 

@@ -20,6 +20,7 @@
 #define ASK_BYTES 1024                /* what an ask counts at least */
 #define OUT_BYTES (64u << 10)         /* of replies, before the connection may send them */
 #define ASK_ARGS_MAX 16
+#define AHEAD 16 /* requests of a pipeline that are looked at together */
 #define NAME_MAX_BYTES 256
 
 /* A command that has several answers, and one reply. */
@@ -191,6 +192,7 @@ static void on_ask(xev_shard *self, xev_ask *ask, const void *argument, size_t l
         return;
     }
     buffer_clear(&s->out);
+    s->now = now_ms();
     int rc =
         command_run(s, (enum command_id)head.id, argv, head.argc, head.hash, head.resp3, &s->out);
     xev_ask_answer(ask, s->out.failed ? XEV_EMSGSIZE : rc, s->out.p, s->out.len);
@@ -246,6 +248,9 @@ static size_t bytes_of(uint32_t to, const struct command *c, const struct slice 
 
 /* The replies so far go out, before a slot or at the end. False: the connection ends. */
 static bool client_flush(xev_conn *conn, struct store *s) {
+    if (s->out.len == 0 && !s->out.failed) {
+        return true;
+    }
     bool ok = !s->out.failed && xev_conn_write(conn, s->out.p, s->out.len) == 0;
     buffer_clear(&s->out);
     if (!ok) {
@@ -327,9 +332,8 @@ static enum outcome ask_shard(xev_conn *conn, struct store *s, uint32_t to, cons
 /* ---- commands ---- */
 
 static enum outcome run_key(xev_conn *conn, struct store *s, const struct command *c,
-                            const struct slice *argv, size_t argc) {
+                            const struct slice *argv, size_t argc, uint64_t hash) {
     const struct client *client = xev_conn_user(conn);
-    uint64_t hash = c->kind == KIND_KEY ? key_hash(argv[1]) : 0;
     uint32_t to = c->kind == KIND_KEY    ? shard_of(hash)
                   : c->kind == KIND_SCAN ? scan_shard(argv[1])
                                          : 0;
@@ -568,47 +572,94 @@ static void put_unknown(struct buffer *out, const struct slice *argv, size_t arg
               argv[0].len < 128 ? (int)argv[0].len : 128, argv[0].p, text);
 }
 
-static enum outcome run(xev_conn *conn, struct store *s, const struct slice *argv, size_t argc) {
-    const struct command *c = command_find(argv[0]);
-    if (c == NULL) {
-        put_unknown(&s->out, argv, argc);
+/* A request that was read. */
+struct read {
+    const struct command *command; /* NULL: there is none of this name */
+    uint64_t hash;                 /* of the key, where the kind of the command is KEY */
+    size_t first, argc;            /* of the arguments */
+    size_t end;                    /* where it ends in the input */
+};
+
+static enum outcome run(xev_conn *conn, struct store *s, const struct read *read) {
+    const struct command *c = read->command;
+    const struct slice *argv = s->requests.argv + read->first;
+    if (read->argc == 0) {
         return DONE;
     }
-    if (c->arity >= 0 ? argc != (size_t)c->arity : argc < (size_t)-c->arity) {
+    if (c == NULL) {
+        put_unknown(&s->out, argv, read->argc);
+        return DONE;
+    }
+    if (c->arity >= 0 ? read->argc != (size_t)c->arity : read->argc < (size_t)-c->arity) {
         put_error(&s->out, "ERR wrong number of arguments for '%s' command", c->name);
         return DONE;
     }
-    return c->kind == KIND_LOCAL                         ? run_local(conn, s, c, argv, argc)
-           : c->kind == KIND_EACH || c->kind == KIND_ALL ? run_parts(conn, s, c, argv, argc)
-                                                         : run_key(conn, s, c, argv, argc);
+    return c->kind == KIND_LOCAL ? run_local(conn, s, c, argv, read->argc)
+           : c->kind == KIND_EACH || c->kind == KIND_ALL
+               ? run_parts(conn, s, c, argv, read->argc)
+               : run_key(conn, s, c, argv, read->argc, read->hash);
 }
 
 /* ---- connections ---- */
 
+/* Read up to AHEAD requests from at on. Returns how many; *used is of the last attempt, as of
+ * request_parse. */
+static int read_ahead(struct store *s, const char *p, size_t at, size_t len, struct read *reads,
+                      ptrdiff_t *used) {
+    struct requests *r = &s->requests;
+    int n = 0;
+    r->len = 0;
+    do {
+        struct read *read = &reads[n];
+        read->first = r->len;
+        *used = request_parse(r, p + at, len - at);
+        if (*used <= 0) {
+            break;
+        }
+        at += (size_t)*used;
+        read->end = at;
+        read->argc = r->len - read->first;
+        read->command = read->argc > 0 ? command_find(r->argv[read->first]) : NULL;
+        read->hash = read->command != NULL && read->command->kind == KIND_KEY && read->argc > 1
+                         ? key_hash(r->argv[read->first + 1])
+                         : 0;
+        n++;
+    } while (n < AHEAD && at < len && p[at] == '*');
+    /* The keys of a pipeline come into the cache together, and not one after the other. */
+    for (int step = 0; n > 1 && step < 2; step++) {
+        for (int i = 0; i < n; i++) {
+            if (reads[i].hash != 0) {
+                table_prefetch(&s->table, reads[i].hash, step);
+            }
+        }
+    }
+    return n;
+}
+
 static ptrdiff_t on_data(xev_conn *conn, const void *data, size_t len_bytes) {
     struct store *s = xev_conn_service_loop(xev_conn_service_of(conn))->userdata;
     struct client *client = xev_conn_user(conn);
-    struct request *r = &s->request;
-    const char *p = data;
+    struct read reads[AHEAD];
     size_t at = 0;
+    ptrdiff_t used = 1;
     enum outcome outcome = DONE;
     buffer_clear(&s->out);
-    while (at < len_bytes && outcome == DONE && s->out.len <= OUT_BYTES) {
-        ptrdiff_t used = request_parse(r, p + at, len_bytes - at);
-        if (used < 0) {
-            put_error(&s->out, "%s", r->error);
-            (void)client_flush(conn, s);
-            return XEV_EINVAL;
+    s->now = now_ms();
+    while (at < len_bytes && used > 0 && outcome == DONE && s->out.len <= OUT_BYTES) {
+        int count = read_ahead(s, data, at, len_bytes, reads, &used);
+        for (int i = 0; i < count && outcome == DONE; i++) {
+            outcome = run(conn, s, &reads[i]);
+            s->commands += !client->begun;
+            at = outcome != HOLD ? reads[i].end : at;
         }
-        if (used == 0) {
-            if (at == 0) {
-                xev_conn_need(conn, r->need);
-            }
-            break;
-        }
-        outcome = r->argc > 0 ? run(conn, s, r->argv, r->argc) : DONE;
-        s->commands += !client->begun;
-        at += outcome != HOLD ? (size_t)used : 0;
+    }
+    if (used < 0 && outcome == DONE) {
+        put_error(&s->out, "%s", s->requests.error);
+        (void)client_flush(conn, s);
+        return XEV_EINVAL;
+    }
+    if (used == 0 && at == 0 && outcome == DONE) {
+        xev_conn_need(conn, s->requests.need);
     }
     if (outcome == END) {
         return (ptrdiff_t)at;

@@ -179,6 +179,16 @@ static struct entry *find_any(const struct table *t, struct slice key, uint32_t 
     return e;
 }
 
+void table_prefetch(const struct table *t, uint64_t hash, int step) {
+    struct entry *const *bucket = bucket_at(t, bucket_of(t, (uint32_t)hash));
+    if (step == 0) {
+        __builtin_prefetch(bucket);
+    } else if (*bucket != NULL) {
+        __builtin_prefetch(*bucket);
+        __builtin_prefetch((const char *)*bucket + 64); /* the key's end, the value */
+    }
+}
+
 struct entry *table_find(struct table *t, struct slice key, uint64_t hash, int64_t now) {
     struct entry *e = find_any(t, key, (uint32_t)hash);
     if (e != NULL && entry_expired(e, now)) {
