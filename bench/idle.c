@@ -5,6 +5,10 @@
  * per connection, whatever else the server holds. Prints one JSON line.
  *
  *     idle --port PORT --server-pid PID [--host 127.0.0.1] [--from 1000] [--to 9000] [--size 1024]
+ *          [--line TEXT]
+ *
+ * With a line each connection sends that, and the answer is a line, too: for servers that do not
+ * echo.
  */
 #include "bench/common.h"
 
@@ -25,6 +29,7 @@ struct options {
     pid_t server;
     int from, to;
     size_t size_bytes;
+    const char *line;
 };
 
 static void open_one(const struct options *o, char *message) {
@@ -35,6 +40,18 @@ static void open_one(const struct options *o, char *message) {
     }
     if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0) {
         bench_die_errno(errno, "connect");
+    }
+    if (o->line != NULL) {
+        if (dprintf(fd, "%s\r\n", o->line) < 0) {
+            bench_die_errno(errno, "send");
+        }
+        for (*message = '\0'; *message != '\n';) {
+            ssize_t n = recv(fd, message, 1, 0);
+            if (n <= 0) {
+                bench_die_errno(n == 0 ? ECONNRESET : errno, "recv");
+            }
+        }
+        return;
     }
     if (send(fd, message, o->size_bytes, 0) != (ssize_t)o->size_bytes) {
         bench_die_errno(errno, "send");
@@ -92,6 +109,8 @@ int main(int argc, char **argv) {
             o.to = (int)bench_parse_int(flag, value, 1, 1000000);
         } else if (strcmp(flag, "--size") == 0) {
             o.size_bytes = (size_t)bench_parse_int(flag, value, 1, 16384);
+        } else if (strcmp(flag, "--line") == 0) {
+            o.line = value;
         } else {
             bench_die("unknown flag %s", flag);
         }

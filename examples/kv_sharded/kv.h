@@ -101,7 +101,8 @@ bool table_init(struct table *t);
 void table_free(struct table *t);
 /* NULL: not there, or expired. */
 struct entry *table_find(struct table *t, struct slice key, uint64_t hash, int64_t now);
-/* For a look-up that comes soon: bring the bucket into the cache; then its first entry. */
+/* For a look-up that comes soon: bring into the cache, step by step, bucket, first entry, second.
+ */
 void table_prefetch(const struct table *t, uint64_t hash, int step);
 /* Set value and expiry; extra: room for later appends. NULL: memory is short, or max_bytes. */
 struct entry *table_set(struct table *t, struct slice key, uint64_t hash, struct slice value,

@@ -626,7 +626,7 @@ static int read_ahead(struct store *s, const char *p, size_t at, size_t len, str
         n++;
     } while (n < AHEAD && at < len && p[at] == '*');
     /* The keys of a pipeline come into the cache together, and not one after the other. */
-    for (int step = 0; n > 1 && step < 2; step++) {
+    for (int step = 0; n > 1 && step < 3; step++) {
         for (int i = 0; i < n; i++) {
             if (reads[i].hash != 0) {
                 table_prefetch(&s->table, reads[i].hash, step);

@@ -143,9 +143,10 @@ static void shrink(struct table *t) {
 
 /* ---- entries ---- */
 
-/* As the allocator sees it: a word before it, and a multiple of 16. */
+/* As the allocator sees it: a word before it, and a multiple of 16. Without it not less than
+ * sizeof(struct entry). */
 static size_t entry_bytes(size_t key_len, size_t room) {
-    return (sizeof(struct entry) + key_len + room + 8 + 15) / 16 * 16;
+    return (offsetof(struct entry, bytes) + key_len + room + 8 + 15) / 16 * 16;
 }
 
 static void remove_at(struct table *t, struct entry **link) {
@@ -181,11 +182,13 @@ static struct entry *find_any(const struct table *t, struct slice key, uint32_t 
 
 void table_prefetch(const struct table *t, uint64_t hash, int step) {
     struct entry *const *bucket = bucket_at(t, bucket_of(t, (uint32_t)hash));
+    const struct entry *e = step > 0 ? *bucket : NULL;
+    e = step == 2 && e != NULL ? e->next : e;
     if (step == 0) {
         __builtin_prefetch(bucket);
-    } else if (*bucket != NULL) {
-        __builtin_prefetch(*bucket);
-        __builtin_prefetch((const char *)*bucket + 64); /* the key's end, the value */
+    } else if (e != NULL) {
+        __builtin_prefetch(e);
+        __builtin_prefetch((const char *)e + 64); /* the key's end, the value */
     }
 }
 
@@ -279,7 +282,7 @@ struct entry *table_set(struct table *t, struct slice key, uint64_t hash, struct
             return NULL;
         }
         *made = (struct entry){.hash = (uint32_t)hash, .key_len = (uint32_t)key.len};
-        made->room = (uint32_t)(bytes - 8 - sizeof *made - key.len);
+        made->room = (uint32_t)(bytes - 8 - offsetof(struct entry, bytes) - key.len);
         memcpy(made->bytes, key.p, key.len);
         e = find_any(t, key, (uint32_t)hash); /* it may have been evicted */
         if (e != NULL) {
