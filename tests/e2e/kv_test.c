@@ -178,12 +178,12 @@ TEST(each_command_answers_as_redis_on_four_shards) { conform(4); }
 
 /* All at once: the replies are the same, and in order. */
 TEST(a_pipeline_over_shards_is_answered_in_order) {
-    enum { ROUNDS = 20 };
+    const int rounds = test_slowdown() > 1 ? 3 : 20;
     struct server s;
     server_start(&s, 3);
     struct kv c = kv_connect(&s);
     size_t count = sizeof conformance / sizeof *conformance;
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < rounds; round++) {
         for (size_t i = 0; i < count; i++) {
             kv_words(&c, conformance[i].words);
             kv_request(&c, "ECHO %d-%zu", round, i);
@@ -192,7 +192,7 @@ TEST(a_pipeline_over_shards_is_answered_in_order) {
         kv_request(&c, "CLIENT SETNAME ");
     }
     kv_flush(&c);
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < rounds; round++) {
         for (size_t i = 0; i < count; i++) {
             const char *reply = kv_reply(&c);
             if (strcmp(reply, conformance[i].reply) != 0) {
@@ -329,7 +329,7 @@ TEST_TIMEOUT(random_bytes_harm_nobody, 60) {
     server_start(&s, 2);
     struct kv other = kv_connect(&s);
     uint64_t rng = random_seed();
-    for (int i = 0; i < 300; i++) {
+    for (int i = 0; i < (test_slowdown() > 1 ? 60 : 300); i++) {
         int fd = client(&s);
         char data[512];
         const char *from = good[random_next(&rng) % 5];
@@ -395,7 +395,8 @@ TEST(half_open_peers_are_closed) {
 
 /* Pipelined MGETs, of more than a hundred times what the server may hold, and nobody reads. */
 TEST_TIMEOUT(a_peer_that_does_not_read_takes_bounded_memory, 60) {
-    enum { KEYS = 64, LEN = 256 * 1024, MGETS = 40 };
+    enum { KEYS = 64, LEN = 256 * 1024 };
+    const int mgets = test_slowdown() > 1 ? 5 : 40;
     static char value[LEN];
     struct server s;
     server_start(&s, 2);
@@ -412,7 +413,7 @@ TEST_TIMEOUT(a_peer_that_does_not_read_takes_bounded_memory, 60) {
         CHECK_STR_EQ(kv_reply(&other), "+OK\r\n");
     }
     uint64_t before = server_rss_kib(&s);
-    for (int i = 0; i < MGETS; i++) {
+    for (int i = 0; i < mgets; i++) {
         kv_head(&c, '*', KEYS + 1);
         kv_arg_text(&c, "MGET");
         for (int k = 0; k < KEYS; k++) {
@@ -430,7 +431,7 @@ TEST_TIMEOUT(a_peer_that_does_not_read_takes_bounded_memory, 60) {
     if (test_slowdown() == 1) {
         CHECK_LT(server_rss_kib(&s), before + 32 * 1024);
     }
-    for (int i = 0; i < MGETS; i++) {
+    for (int i = 0; i < mgets; i++) {
         const char *reply = kv_reply(&c);
         CHECK_EQ(c.reply_len, 5 + KEYS * (LEN + 11));
         CHECK_EQ(strncmp(reply, "*64\r\n$262144\r\nvvv", 17), 0);
