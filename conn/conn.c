@@ -51,6 +51,7 @@ int xev_conn_adopt(xev_conn_service *s, xev_fd fd, xev_conn **conn) {
         return code;
     }
     c->fd = fd;
+    c->flags |= XEV__CONN_FRESH;
     xev__conn_due(c, XEV__CONN_OPENING);
     return 0;
 }

@@ -215,6 +215,16 @@ static void check_drained(xev_conn *c) {
     }
 }
 
+/* Its first input was handled: a drain that has waited for that begins. */
+static void check_first(xev_conn *c) {
+    if (xev__conn_is(c, XEV__CONN_FRESH) && !has_input(c)) {
+        xev__conn_clear(c, XEV__CONN_FRESH);
+        if (c->service->draining) {
+            xev_conn_drain(c);
+        }
+    }
+}
+
 /* Something arrives that is not simply the handler's. */
 static void arrived_rare(xev_conn *c, const uint8_t *data, size_t len) {
     if (drops_input(c)) {
@@ -237,6 +247,7 @@ static void arrived_rare(xev_conn *c, const uint8_t *data, size_t len) {
         }
         xev__conn_leave(c);
         check_limit(c);
+        check_first(c);
         check_drained(c);
     }
 }
@@ -456,6 +467,7 @@ void xev__conn_pump(xev_conn *c) {
             if (used > 0) {
                 consume(c, used);
             }
+            check_first(c);
         }
         check_limit(c);
     }

@@ -59,6 +59,7 @@ enum xev__conn_flag {
     XEV__CONN_UNOPENED = 1u << 23,  /* no descriptor yet, and none will come: closed is due */
     XEV__CONN_HIGH = 1u << 24,      /* as FULL, also where that does not stop the reading */
     XEV__CONN_BUSY = 1u << 25,      /* by the user: a drain waits for it */
+    XEV__CONN_FRESH = 1u << 26,     /* adopted, and nothing of its input was handled whole */
 };
 #define XEV__CONN_REASON_SHIFT 27 /* the reason stands in the highest bits of the flags */
 _Static_assert(XEV_CONN_REASONS <= 32, "a reason fits there");
@@ -68,7 +69,8 @@ _Static_assert(XEV_CONN_REASONS <= 32, "a reason fits there");
     (XEV__CONN_OPENING | XEV__CONN_CONNECTING | XEV__CONN_FULL | XEV__CONN_PAUSED |                \
      XEV__CONN_SLOTS | XEV__CONN_FINISHING | XEV__CONN_CLOSING)
 /* Something that arrives is not for the data handler alone. */
-#define XEV__CONN_RARE (XEV__CONN_BLOCKED | XEV__CONN_PIPED | XEV__CONN_DRAINING)
+#define XEV__CONN_RARE                                                                             \
+    (XEV__CONN_BLOCKED | XEV__CONN_PIPED | XEV__CONN_DRAINING | XEV__CONN_FRESH)
 /* It takes no output. */
 #define XEV__CONN_MUTE (XEV__CONN_END_OUTPUT | XEV__CONN_CLOSING)
 
@@ -307,6 +309,8 @@ static inline void xev__block_put(xev_conn_service *s, void *block, uint32_t blo
 /* A deadline of the kind that lies ms ahead may now be the next one. */
 void xev__wheel_sooner(xev_conn *c);
 void xev__wheel_leave(xev_conn *c);
+/* Its service drains: it ends now, or after its first input, or first_ms. */
+void xev__conn_service_drains(xev_conn *c);
 
 /* ---- conn.c: states ---- */
 /* more, made if need be; NULL: no memory. */

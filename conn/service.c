@@ -129,7 +129,7 @@ static void attend(xev_conn *c) {
             xev__conn_leave(c);
         }
         if (c->service->draining) {
-            xev_conn_drain(c);
+            xev__conn_service_drains(c);
         }
         if (xev__conn_is(c, XEV__CONN_PIPED)) {
             xev__conn_due(c->more->peer, XEV__CONN_PUMP); /* which waited for this */
@@ -250,7 +250,8 @@ static bool set_defaults(xev_conn_options *o) {
         {offsetof(xev_conn_options, deadlines.read_ms), 30000},
         {offsetof(xev_conn_options, deadlines.write_ms), 30000},
         {offsetof(xev_conn_options, deadlines.life_ms), UINT32_MAX},
-        {offsetof(xev_conn_options, deadlines.linger_ms), 5000}};
+        {offsetof(xev_conn_options, deadlines.linger_ms), 5000},
+        {offsetof(xev_conn_options, first_ms), 1000}};
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++) {
         uint32_t *field = (uint32_t *)(void *)((char *)o + defaults[i][0]);
         *field = *field != 0 ? *field : defaults[i][1];
@@ -367,7 +368,7 @@ void xev_conn_service_each(xev_conn_service *s, void *userdata, xev_conn_each_fn
 
 static void drain_one(xev_conn *c, void *userdata) {
     (void)userdata;
-    xev_conn_drain(c);
+    xev__conn_service_drains(c);
 }
 
 void xev_conn_service_drain(xev_conn_service *s) {

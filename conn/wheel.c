@@ -66,6 +66,9 @@ static uint32_t next_deadline(const xev_conn *c, xev_conn_reason *reason) {
             reason);
     earlier(after(c->opened_tick, choose(c, own->life_ms, d->life_ms)), XEV_CONN_LIFE_LATE, &next,
             reason);
+    if (xev__conn_is(c, XEV__CONN_FRESH) && c->service->draining) {
+        earlier(after(c->opened_tick, c->service->options.first_ms), XEV_CONN_ENDED, &next, reason);
+    }
     if (m != NULL && m->in != NULL && !xev__conn_is(c, XEV__CONN_BLOCKED | XEV__CONN_PIPED)) {
         earlier(after(m->in_since, choose(c, own->read_ms, d->read_ms)), XEV_CONN_READ_LATE, &next,
                 reason);
@@ -155,6 +158,16 @@ void xev__wheel_sooner(xev_conn *c) {
     place(c, deadline > s->wheel_tick ? deadline : s->wheel_tick + 1);
 }
 
+void xev__conn_service_drains(xev_conn *c) {
+    uint32_t ms = c->service->options.first_ms;
+    if (xev__conn_is(c, XEV__CONN_FRESH) && !xev__conn_is(c, XEV__CONN_EOF) && ms != UINT32_MAX &&
+        after(c->opened_tick, ms) > xev__conn_tick(c->service)) {
+        xev__wheel_sooner(c);
+    } else {
+        xev_conn_drain(c);
+    }
+}
+
 /* ---- time ---- */
 
 /* Has the peer taken anything since it was last looked at? Its system acknowledges long before the
@@ -175,6 +188,11 @@ static bool peer_took(xev_conn *c) {
 }
 
 static void expire(xev_conn *c, xev_conn_reason reason) {
+    if (reason == XEV_CONN_ENDED) {
+        xev__conn_clear(c, XEV__CONN_FRESH);
+        xev_conn_drain(c);
+        return;
+    }
     if (reason == XEV_CONN_WRITE_LATE || reason == XEV_CONN_LINGERED) {
         xev__conn_close(c, reason, 0);
         return;

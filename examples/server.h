@@ -43,6 +43,7 @@ struct server_shard {
 struct server {
     const char *program, *host;
     uint32_t port;
+    const char *at; /* an address as of xev/serve.h, instead of host and port; or NULL */
     const struct server_flag *flags; /* the last one has no name */
     xev_runtime_options runtime;     /* its init is called last; userdata is the struct server */
     /* ---- */
@@ -138,6 +139,7 @@ static inline void server_parse(struct server *s, int argc, char **argv) {
     const struct server_flag common[] = {
         {"host", "ADDRESS", "address to listen on (127.0.0.1)", .text = &s->host},
         {"port", "N", "0 takes any free one (7000)", .max = 65535, .number = &s->port},
+        {"address", "TEXT", "where to listen otherwise: unix:PATH, fd:N", .text = &s->at},
         {"shards", "N", "threads, each with its own loop and listener (one per CPU)", .min = 1,
          .max = XEV_SHARDS_MAX, .number = &s->runtime.shards},
         {"backend", "auto|io_uring|epoll", "how to wait for the kernel (auto)", .text = &backend},
@@ -181,6 +183,13 @@ static inline void server_parse(struct server *s, int argc, char **argv) {
     }
     s->runtime.loop.spin_ns = 1000ull * spin_us;
     xev_addr addr;
+    if (s->at != NULL) {
+        if (strlen(s->at) >= sizeof s->address) {
+            server_refuse_flag(s, "address", "an address", s->at);
+        }
+        strcpy(s->address, s->at);
+        return;
+    }
     if (xev_addr_parse(&addr, s->host, s->port) < 0) {
         server_refuse_flag(s, "host", "an IPv4 or IPv6 address", s->host);
     }

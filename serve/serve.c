@@ -111,6 +111,13 @@ static int prepare(xev_serve *serve, xev_shard *shard) {
     return rc;
 }
 
+/* Who has just connected is waited for in at most half of the drain's time. */
+static uint32_t first_ms(const xev_serve *serve, uint32_t wanted_ms) {
+    uint32_t drain_ms = serve->options.drain_ms, half = drain_ms != 0 ? drain_ms / 2 : 5000;
+    uint32_t ms = wanted_ms != 0 ? wanted_ms : 1000;
+    return ms == UINT32_MAX || half < 250 ? UINT32_MAX : ms < half ? ms : half;
+}
+
 static int start_service(xev_service *v, xev_shard *shard) {
     uint32_t id = xev_shard_id(shard);
     struct xev__served *d = &v->on[id];
@@ -118,6 +125,7 @@ static int start_service(xev_service *v, xev_shard *shard) {
     d->service = v;
     d->shard = shard;
     conns.id = id;
+    conns.first_ms = first_ms(v->serve, conns.first_ms);
     conns.account = xev__serve_account;
     conns.account_userdata = d;
     if (v->options.shard_bytes > 0) {

@@ -483,6 +483,43 @@ TEST(a_drain_handles_what_was_sent_and_finishes) {
     pair_close(&p);
 }
 
+/* Who has just connected, and whose first input is still on its way, gets its answer. */
+TEST(a_drain_waits_for_the_first_input) {
+    struct pair p;
+    char back[6];
+    pair_open(&p, (xev_conn_options){.first_ms = 3600000}, true);
+    p.rec.data = echo;
+    run_to(&p.scene, &p.rec.opened, 1);
+    xev_conn_service_drain(p.scene.service);
+    settle_conn(&p.scene);
+    CHECK_EQ(p.rec.closeds, 0);
+    plain_send(p.peer, "hello!", 6);
+    recv_running(&p.scene, p.peer, back, 6);
+    CHECK_MEM_EQ(back, "hello!", 6);
+    CHECK_EQ(end_running(&p.scene, p.peer), 0);
+    end_by_peer(&p.rec, p.peer, XEV_CONN_ENDED);
+    pair_close(&p);
+}
+
+/* The others of them end as before: at once, or when the time is over. */
+TEST(a_drain_does_not_wait_for_the_first_input_for_ever) {
+    for (int i = 0; i < 3; i++) {
+        struct pair p;
+        char back[6];
+        pair_open(&p, (xev_conn_options){.first_ms = i == 0 ? UINT32_MAX : 1}, true);
+        p.rec.data = echo;
+        run_to(&p.scene, &p.rec.opened, 1);
+        if (i == 2) { /* it is not the first any more */
+            plain_send(p.peer, "hello!", 6);
+            recv_running(&p.scene, p.peer, back, 6);
+        }
+        xev_conn_service_drain(p.scene.service);
+        CHECK_EQ(end_running(&p.scene, p.peer), 0);
+        end_by_peer(&p.rec, p.peer, XEV_CONN_ENDED);
+        pair_close(&p);
+    }
+}
+
 static ptrdiff_t becomes_busy(struct rec *r, const char *data, size_t len) {
     (void)data;
     xev_conn_set_busy(r->conn, true);

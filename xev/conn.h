@@ -133,6 +133,9 @@ typedef struct xev_conn_options {
      * MiB. */
     uint64_t held_max_bytes;
     xev_conn_deadlines deadlines;
+    /* In the service's drain one of which no input was handled yet waits for it, until so many ms
+     * after its adoption: who has just connected gets an answer. 0: 1000; UINT32_MAX: none. */
+    uint32_t first_ms;
     /* Called for every connection, whatever its handlers are: where it begins, inside the adopt or
      * connect; and where it ends, after its closed handler (or inside that call, which then fails).
      * For who keeps account of connections; it calls nothing that changes one. NULL: nothing. */
@@ -175,7 +178,9 @@ void xev_conn_service_count(const xev_conn_service *service, xev_conn_counters *
  * connections and write to them. */
 void xev_conn_service_each(xev_conn_service *service, void *userdata, xev_conn_each_fn fn);
 
-/* xev_conn_drain for every connection there is, and for each that is adopted from now on. */
+/* xev_conn_drain for every connection there is, and for each that is adopted from now on; for one
+ * that was adopted just now and has said nothing yet, when its first input was handled, or first_ms
+ * of the options have passed. */
 void xev_conn_service_drain(xev_conn_service *service);
 
 /* ---- beginning ---- */

@@ -42,9 +42,10 @@
  *     "memory"      XEV_ENOMEM
  *
  * The end. In the drain all services stop accepting, and serve who is connected by then; their
- * connections end as by xev_conn_service_drain, within the drain's deadline. The drain callback of
- * options is called after that. The services' connections are gone when the deinit callback is
- * called.
+ * connections end as by xev_conn_service_drain, within the drain's deadline. Of that at most half
+ * is for who has connected and not said anything yet (first_ms of conns; none where it is below
+ * 250). The drain callback of options is called after that. The services' connections are gone when
+ * the deinit callback is called.
  *
  * Misuse (null pointers where the call does not say what NULL means) ends the program, as in
  * completion.h.
