@@ -1,5 +1,6 @@
 /* Connections to an upstream that are kept and given out again. */
 #include "tests/conn_scene.h"
+#include "tests/random.h"
 #include "xev/upstream.h"
 
 enum { RECS = 8 };
@@ -308,3 +309,123 @@ TEST(kept_ones_are_nobodys_and_end_with_the_drain_or_the_loop) {
         pool_close(&p);
     }
 }
+
+/* ---- any order ---- */
+
+enum { STEPS = 80, PEERS = 64, SERVERS = 2 };
+
+/* What a user and its upstreams may do, in any order. A record is in use until it is closed or
+ * kept; of one that was kept no handler is called any more. */
+static void any_order(uint64_t seed) {
+    uint64_t rng = mix(seed);
+    struct scene s;
+    struct rec *recs = calloc(STEPS, sizeof *recs);
+    int calls[STEPS], listener[SERVERS], peer[PEERS], recs_len = 0, peers = 0;
+    bool kept[STEPS] = {false};
+    xev_addr addrs[SERVERS];
+    xev_upstreams *group;
+    CHECK(recs != NULL);
+    scene_open(&s);
+    for (int i = 0; i < SERVERS; i++) {
+        listener[i] = plain_listener(64);
+        CHECK_EQ(fcntl(listener[i], F_SETFL, O_NONBLOCK), 0);
+        CHECK_EQ(xev_tcp_local_addr(xev_tcp_from_fd(listener[i]), &addrs[i]), 0);
+    }
+    const xev_upstreams_options options = {.policy = (xev_upstream_policy)rng_below(&rng, 2),
+                                           .idle_max = rng_below(&rng, 4),
+                                           .idle_ms = rng_below(&rng, 2) == 0 ? 1 : 0,
+                                           .check_ms = 1 + rng_below(&rng, 3),
+                                           .out_ms = 1};
+    CHECK_EQ(xev_upstreams_new(&group, s.service, addrs, SERVERS, &options), 0);
+    for (int step = 0; step < STEPS; step++) {
+        int i = recs_len > 0 ? (int)rng_below(&rng, (uint32_t)recs_len) : 0;
+        struct rec *r = recs_len > 0 && recs[i].conn != NULL ? &recs[i] : NULL;
+        int k = peers > 0 ? (int)rng_below(&rng, (uint32_t)peers) : -1;
+        char bytes[4096] = "";
+        switch (rng_below(&rng, 10)) {
+        case 0:
+        case 1:
+            r = rec_init(&recs[recs_len], &s);
+            if (xev_upstreams_connect(group, NULL, &r->conn) == 0) {
+                CHECK(*(struct rec **)xev_conn_user(r->conn) == NULL);
+                *(struct rec **)xev_conn_user(r->conn) = r;
+                r->handle = xev_conn_handle_of(r->conn);
+                recs_len++;
+            } else {
+                rec_free(r);
+            }
+            break;
+        case 2:
+        case 3:
+            if (r != NULL) {
+                pool_keep(r);
+                kept[i] = true;
+                calls[i] = r->opened + r->datas + r->endeds + r->lates + r->closeds;
+            }
+            break;
+        case 4:
+            if (r != NULL && rng_below(&rng, 2) == 0) {
+                xev_conn_abort(r->conn);
+            } else if (r != NULL) {
+                xev_conn_finish(r->conn);
+            }
+            break;
+        case 5:
+            if (r != NULL) {
+                (void)xev_conn_write(r->conn, bytes, 1 + rng_below(&rng, sizeof bytes - 1));
+            }
+            break;
+        case 6:
+            for (int n = 0; n < SERVERS; n++) {
+                int fd = peers < PEERS ? accept4(listener[n], NULL, NULL, SOCK_CLOEXEC) : -1;
+                peer[peers] = fd;
+                peers += fd >= 0;
+            }
+            break;
+        case 7:
+            if (k >= 0 && rng_below(&rng, 2) == 0) {
+                (void)send(peer[k], "hi", 2, MSG_DONTWAIT | MSG_NOSIGNAL);
+            } else if (k >= 0) {
+                CHECK_EQ(close(peer[k]), 0); /* a reset, where something was not read */
+                peer[k] = peer[--peers];
+            }
+            break;
+        case 8:
+            if (rng_below(&rng, 4) == 0) { /* one no longer listens, or does again */
+                int n = (int)rng_below(&rng, SERVERS), on = 0;
+                socklen_t len = sizeof on;
+                CHECK_EQ(getsockopt(listener[n], SOL_SOCKET, SO_ACCEPTCONN, &on, &len), 0);
+                CHECK_EQ(on ? shutdown(listener[n], SHUT_RDWR) : listen(listener[n], 64), 0);
+            }
+            break;
+        default:
+            CHECK_EQ(xev_loop_run(&s.net.loop, XEV_RUN_NO_WAIT), 0);
+        }
+    }
+    if (rng_below(&rng, 2) == 0) {
+        xev_conn_service_drain(s.service);
+        CHECK_EQ(xev_loop_run(&s.net.loop, XEV_RUN_NO_WAIT), 0);
+    }
+    for (int n = 0; n < peers; n++) {
+        CHECK_EQ(close(peer[n]), 0);
+    }
+    for (int n = 0; n < SERVERS; n++) {
+        CHECK_EQ(close(listener[n]), 0);
+    }
+    scene_close(&s);
+    for (uint32_t n = 0; n < SERVERS; n++) {
+        xev_upstream_counters c;
+        xev_upstream_count(group, n, &c);
+        CHECK_EQ(c.connections + c.idle, 0);
+    }
+    for (int i = 0; i < recs_len; i++) {
+        struct rec *r = &recs[i];
+        CHECK_EQ(r->closeds, kept[i] ? 0 : 1);
+        CHECK(!kept[i] || r->opened + r->datas + r->endeds + r->lates + r->closeds == calls[i]);
+        rec_free(r);
+    }
+    xev_upstreams_free(group);
+    free(recs);
+}
+
+TEST_TIMEOUT(any_order_of_calls_and_ends, 120) { for_seeds(100, any_order); }
