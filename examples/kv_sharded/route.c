@@ -302,11 +302,11 @@ static enum outcome ask_shard(xev_conn *conn, struct store *s, uint32_t to, cons
         return HOLD;
     }
     struct pending *pending = malloc(sizeof *pending);
-    xev_conn_slot *slot = job == NULL ? client_slot(conn, s) : NULL;
+    xev_conn_slot *slot = pending != NULL && job == NULL ? client_slot(conn, s) : NULL;
     if (pending == NULL || (job == NULL && slot == NULL)) {
         free(pending);
         xev_conn_abort(conn);
-        return END; /* which frees the slot, too */
+        return END;
     }
     struct head head = {hash, (uint32_t)argc, c->id, client->resp3};
     uint32_t lens[ASK_ARGS_MAX];
@@ -678,11 +678,14 @@ static ptrdiff_t on_data(xev_conn *conn, const void *data, size_t len_bytes) {
 static void on_closed(xev_conn *conn, xev_conn_reason reason, int code) {
     struct store *s = xev_conn_service_loop(xev_conn_service_of(conn))->userdata;
     struct client *client = xev_conn_user(conn);
-    (void)reason;
+    struct job *job = client->job;
     (void)code;
-    if (client->job != NULL) { /* its answers are still to come */
-        client->job->issued = true;
-        job_check_done(s, client->job);
+    if (job != NULL && reason == XEV_CONN_LOOP_ENDED) { /* no answers come any more */
+        free(job->data.p);
+        free(job);
+    } else if (job != NULL) {
+        job->issued = true;
+        job_check_done(s, job);
     }
     free(client->name);
 }

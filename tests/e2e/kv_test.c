@@ -486,6 +486,38 @@ TEST(sigterm_answers_what_was_sent) {
     check_exit(&s, 0);
 }
 
+/* With commands of many parts under way, in the middle of their parts, and nobody who reads. */
+TEST(a_drain_that_is_cut_short_ends_in_order) {
+    struct server s;
+    static char value[200000];
+    server_start_with(&s, 3, (const char *const[]){"--drain-ms", "1", NULL}, NULL);
+    struct kv c[10];
+    for (int i = 0; i < 10; i++) {
+        c[i] = kv_connect(&s);
+        kv_head(&c[i], '*', 3);
+        kv_arg_text(&c[i], "SET");
+        kv_arg_text(&c[i], "big");
+        kv_arg(&c[i], value, sizeof value);
+        kv_flush(&c[i]);
+        CHECK_STR_EQ(kv_reply(&c[i]), "+OK\r\n");
+        for (int k = 0; k < 200; k++) {
+            kv_request(&c[i], "MSET a%d 1 b%d 2 c%d 3 d%d 4 e%d 5", k, k, k, k, k);
+            kv_request(&c[i], "MGET big big big a%d big", k);
+            kv_request(&c[i], "DEL a%d b%d c%d d%d e%d", k, k, k, k, k);
+            kv_request(&c[i], "DBSIZE");
+        }
+        put(c[i].fd, c[i].out, c[i].out_len);
+    }
+    server_signal(&s, SIGTERM);
+    server_wait_end(&s);
+    check_exit(&s, 0);
+    CHECK_STR_EQ(s.err_text,
+                 "kv_sharded: the drain's deadline passed; the connections left were cut\n");
+    for (int i = 0; i < 10; i++) {
+        kv_close(&c[i]);
+    }
+}
+
 /* ---- many keys ---- */
 
 /* Keys that are there all the time are seen exactly once, while the table grows and shrinks. */
