@@ -583,3 +583,64 @@ TEST(gro_receives_joined_datagrams_and_their_size) {
     }
     net_close(&n);
 }
+
+/* ---- a send that is repeated ---- */
+
+struct repeated {
+    struct net *n;
+    int left; /* sends; below 0: without end */
+    int sent, result;
+};
+
+static xev_cb_action on_repeated(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    struct repeated *r = userdata;
+    (void)loop;
+    (void)c;
+    r->result = result;
+    r->sent += result >= 0;
+    r->left -= r->left > 0;
+    return r->left != 0 ? XEV_REARM : XEV_DISARM;
+}
+
+TEST(a_repeated_send_takes_no_turn_for_each_datagram) {
+    struct net n;
+    net_open(&n, NULL);
+    struct pair p = pair_at("127.0.0.1");
+    struct repeated r = {.n = &n, .left = 64};
+    xev_datagram d = out_of("x", 1, &p.in_at);
+    xev_completion send;
+    xev_udp_send(p.out, &n.loop, &send, &d, &r, on_repeated);
+    CHECK_EQ(r.sent, 0); /* no callback inside the call */
+    uint64_t before = n.turns;
+    run_until(&n, &r.sent, 64);
+    CHECK_LE(n.turns - before, 16);
+    pair_close(&n, &p);
+    net_close(&n);
+}
+
+TEST(a_send_that_is_repeated_without_end_keeps_nothing_waiting) {
+    struct net n;
+    net_open(&n, NULL);
+    struct pair p = pair_at("127.0.0.1");
+    struct repeated r = {.n = &n, .left = -1};
+    xev_datagram d = out_of("x", 1, &p.in_at);
+    struct op timer, recv, cancel;
+    char buf[8];
+    xev_datagram in = into(buf, sizeof buf);
+    xev_completion send;
+    do_recv(&recv, &n, p.in, &in);
+    xev_timer_run(NULL, &n.loop, &op_new(&timer, &n)->c, 1, &timer, op_called);
+    xev_udp_send(p.out, &n.loop, &send, &d, &r, on_repeated);
+    run_op(&timer);
+    run_op(&recv);
+    CHECK_EQ(recv.result, 1);
+    CHECK_GT(r.sent, 0);
+    xev_cancel(&n.loop, &send, &op_new(&cancel, &n)->c, &cancel, op_called);
+    int before = r.sent;
+    run_op(&cancel);
+    CHECK_EQ(cancel.result, 0);
+    CHECK_EQ(r.result, XEV_ECANCELED);
+    CHECK_EQ(r.sent, before); /* it was not under way */
+    pair_close(&n, &p);
+    net_close(&n);
+}

@@ -185,7 +185,6 @@ enum verb {
     POLL_MULTI,
     UDP_RECV,
     UDP_RECV_MULTI,
-    UDP_SEND,
     SHUTDOWN,
     VERBS,
 };
@@ -283,10 +282,6 @@ static void start(struct stage *s, struct op *op, enum verb verb) {
         break;
     case UDP_RECV_MULTI:
         xev_udp_recv_multi(udp, l, c, &s->datagram, op, op_called);
-        break;
-    case UDP_SEND:
-        s->datagram = (xev_datagram){.data = "more", .len_bytes = 4};
-        xev_udp_send(udp, l, c, &s->datagram, op, op_called);
         break;
     default:
         xev_tcp_shutdown(stream, l, c, op, op_called);

@@ -132,6 +132,10 @@ static bool ends_at_once(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
 /* The start of the backend's table. e is NULL where restart_operation starts c in another form. */
 static void uring_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     struct xev__uring *u = loop->backend;
+    if (c->op == XEV__OP_UDP_SEND && e != NULL) {
+        xev__uring_list_send(loop, e, c);
+        return;
+    }
     if (xev__io_uring_ops.how[c->op] == XEV__HOW_READY ||
         ((c->flags & XEV__F_LOAN) != 0 && u->buffers == NULL)) {
         c->flags |= XEV__F_POLLED;
@@ -173,6 +177,10 @@ static void uring_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
 static void uring_cancel(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     struct xev__uring *u = loop->backend;
     (void)e;
+    if (xev__uring_is_listed_send(c)) {
+        xev__pend(loop, c, XEV_ECANCELED);
+        return;
+    }
     assert(xev__uring_slot(u, c->slot)->c == c);
     if (!xev__uring_slot(u, c->slot)->submitted) {
         slot_free(u, c->slot); /* it leaves the list later */
@@ -194,6 +202,11 @@ static void restart_operation(xev_loop *loop, xev_completion *c) {
         return;
     }
     uring_start(loop, NULL, c);
+}
+
+void xev__uring_start_polled(xev_loop *loop, xev_completion *c) {
+    c->flags |= XEV__F_POLLED;
+    restart_operation(loop, c);
 }
 
 /* The poll that c made of its descriptor has ended with res. c's slot is free. */
@@ -254,8 +267,7 @@ static bool continue_operation(xev_loop *loop, xev_completion *c, int res) {
     if (res == XEV_EAGAIN) {
         /* A send never waits in the kernel. Other operations do not where the descriptor is
          * non-blocking. */
-        c->flags |= XEV__F_POLLED;
-        restart_operation(loop, c);
+        xev__uring_start_polled(loop, c);
         return true;
     }
     bool no_buffer = res == XEV_ENOBUFS && (c->flags & XEV__F_LOAN) != 0;
@@ -559,7 +571,7 @@ static bool kernel_has_news(const struct xev__uring *u) {
 static bool uring_peek(xev_loop *loop) {
     struct xev__uring *u = loop->backend;
     return io_uring_cq_ready(&u->ring) > 0 || io_uring_sq_ready(&u->ring) > 0 ||
-           u->wait_head != 0 || kernel_has_news(u);
+           u->wait_head != 0 || u->sends.head != NULL || kernel_has_news(u);
 }
 
 static int enter_kernel(xev_loop *loop, uint64_t timeout_ns) {
@@ -582,9 +594,7 @@ static int enter_kernel(xev_loop *loop, uint64_t timeout_ns) {
     return io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, for_ever ? NULL : &ts, NULL);
 }
 
-/* Put everything that waits for it into the submission queue, as far as there is room. Enables the
- * ring when called for the first time. Returns 0 or a code. */
-static int fill_submission_queue(xev_loop *loop) {
+int xev__uring_fill_submission_queue(xev_loop *loop) {
     struct xev__uring *u = loop->backend;
     if (u->owner == 0) {
         int rc = xev__uring_attach(u);
@@ -600,7 +610,7 @@ static int fill_submission_queue(xev_loop *loop) {
     return 0;
 }
 
-static bool uring_prepare(xev_loop *loop) {
+bool xev__uring_prepare(xev_loop *loop) {
     struct xev__uring *u = loop->backend;
     if (u->host != XEV_INVALID_FD) {
         /* The signal is taken back, since the ring itself is looked at below. The eventfd is
@@ -613,7 +623,7 @@ static bool uring_prepare(xev_loop *loop) {
             return true;
         }
     }
-    if (fill_submission_queue(loop) < 0) {
+    if (xev__uring_fill_submission_queue(loop) < 0) {
         return true; /* xev_loop_run will return the error */
     }
     if (io_uring_sq_ready(&u->ring) > 0) {
@@ -622,41 +632,7 @@ static bool uring_prepare(xev_loop *loop) {
     }
     /* No signal is given when the ring has room again for a slot that waits. */
     return io_uring_cq_ready(&u->ring) > 0 || io_uring_sq_ready(&u->ring) > 0 ||
-           u->wait_head != 0 || kernel_says_news(u);
-}
-
-/* The host's epoll descriptor. The ring's own descriptor cannot serve: with DEFER_TASKRUN the
- * kernel does not wake a thread that polls it. */
-static xev_fd uring_descriptor(xev_loop *loop) {
-    struct xev__uring *u = loop->backend;
-    if (u->host != XEV_INVALID_FD) {
-        return u->host;
-    }
-    int rc = fill_submission_queue(loop);
-    rc = rc == 0 ? xev__os_wake_open(&u->ring_signal) : rc;
-    if (rc < 0) {
-        return rc;
-    }
-    int ep = epoll_create1(EPOLL_CLOEXEC);
-    ep = xev__os_above_std(ep < 0 ? -errno : ep);
-    struct epoll_event in = {.events = EPOLLIN};
-    xev__os_wake_drain(u->wake); /* the ring has told, or will tell, of what came before */
-    if (ep >= 0 && (epoll_ctl(ep, EPOLL_CTL_ADD, u->wake, &in) < 0 ||
-                    epoll_ctl(ep, EPOLL_CTL_ADD, u->ring_signal, &in) < 0)) {
-        rc = -errno;
-        (void)xev__os_close(ep);
-        ep = rc;
-    }
-    if (ep < 0) {
-        (void)xev__os_close(u->ring_signal);
-        return ep;
-    }
-    u->host = ep;
-    /* Prepared once more: events from before the registration of the eventfd give no signal. */
-    if (uring_prepare(loop)) {
-        (void)xev__os_wake_signal(u->ring_signal); /* on failure: xev_loop_run looks by itself */
-    }
-    return ep;
+           u->wait_head != 0 || u->sends.head != NULL || kernel_says_news(u);
 }
 
 /* Deinit after results were lost. The operations whose results were lost never end. All others end
@@ -682,11 +658,11 @@ static int uring_poll(xev_loop *loop, uint64_t timeout_ns) {
     if (u->stuck) {
         timeout_ns = cancel_stuck(u, timeout_ns);
     }
-    rc = fill_submission_queue(loop);
+    rc = xev__uring_fill_submission_queue(loop);
     if (rc < 0) {
         return rc;
     }
-    if (io_uring_cq_ready(&u->ring) > 0 || u->wait_head != 0) {
+    if (io_uring_cq_ready(&u->ring) > 0 || u->wait_head != 0 || u->sends.head != NULL) {
         timeout_ns = 0;
     } else if (!u->wake_armed && timeout_ns > LOOK_AGAIN_NS) {
         timeout_ns = LOOK_AGAIN_NS; /* a wake could not end the wait */
@@ -694,6 +670,7 @@ static int uring_poll(xev_loop *loop, uint64_t timeout_ns) {
     rc = enter_kernel(loop, timeout_ns);
     xev__woke(loop);
     deliver_events(loop); /* also on EBUSY, which asks for room in the completion queue */
+    xev__uring_run_sends(loop);
     if (rc >= 0 || rc == -ETIME) {
         return 0;
     }
@@ -762,7 +739,7 @@ const struct xev_backend_ops xev__io_uring_ops = {
             [XEV__OP_CONNECT] = XEV__HOW_READY, /* called at submission: addr need not stay */
             [XEV__OP_SEND] = XEV__HOW_REQUEST,
             [XEV__OP_SENDMSG] = XEV__HOW_REQUEST,
-            [XEV__OP_UDP_SEND] = XEV__HOW_REQUEST,
+            [XEV__OP_UDP_SEND] = XEV__HOW_READY,       /* see io_uring_sends.c */
             [XEV__OP_UDP_SEND_BATCH] = XEV__HOW_READY, /* the ring has no sendmmsg */
             [XEV__OP_WRITE] = XEV__HOW_REQUEST,
             [XEV__OP_SENDFILE] = XEV__HOW_READY,
@@ -779,8 +756,8 @@ const struct xev_backend_ops xev__io_uring_ops = {
     .nap = uring_nap,
     .give_up = uring_give_up,
     .peek = uring_peek,
-    .prepare = uring_prepare,
-    .descriptor = uring_descriptor,
+    .prepare = xev__uring_prepare,
+    .descriptor = xev__uring_descriptor,
     .wake = uring_wake,
     .buffer_back = uring_buffer_back,
     .buffers_free = uring_buffers_free,

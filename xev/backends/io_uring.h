@@ -2,6 +2,7 @@
  *
  *   io_uring.c           slots, operations, events, the poll, the table of the backend
  *   io_uring_requests.c  the submissions, and the header of a received datagram
+ *   io_uring_sends.c     datagrams that are sent one at a time
  *   io_uring_setup.c     the creation of the ring and its buffers, their thread, their end
  *
  * Every operation in the kernel has a slot. user_data is the number and the generation of the slot,
@@ -18,6 +19,7 @@
 
 #include <liburing.h>
 
+#include "xev/backends/readiness.h"
 #include "xev/core/core.h"
 #include "xev/os/thread.h"
 
@@ -67,6 +69,7 @@ struct xev__uring {
     xev_fd host, ring_signal;
     struct xev__chunks slots;
     uint32_t wait_head, wait_tail; /* number + 1, or 0 */
+    struct xev__readiness sends;   /* only the list: entries whose datagrams are to be sent */
     /* One message header per place in the submission queue, for vectored operations on sockets. The
      * kernel has copied the header (SUBMIT_STABLE) by the time the place is free again. */
     uint64_t (*headers)[8];
@@ -87,6 +90,18 @@ static inline struct xev__uring_slot *xev__uring_slot(const struct xev__uring *u
     return xev__chunks_item(&u->slots, i, sizeof(struct xev__uring_slot));
 }
 
+/* ---- io_uring.c ---- */
+
+/* Start c, which found its descriptor not ready: a poll of the descriptor, then another attempt. */
+void xev__uring_start_polled(xev_loop *loop, xev_completion *c);
+
+/* Put everything that waits for it into the submission queue, as far as there is room. Enables the
+ * ring when called for the first time. Returns 0 or a code. */
+int xev__uring_fill_submission_queue(xev_loop *loop);
+
+/* prepare of the backend's table. */
+bool xev__uring_prepare(xev_loop *loop);
+
 /* ---- io_uring_requests.c ---- */
 
 /* Submit the operation of slot i; or its cancel, where the kernel has the operation. False: there
@@ -103,7 +118,23 @@ int xev__uring_datagram_arrived(xev_loop *loop, xev_completion *c, bool headed, 
  * Without room in the submission queue u->wake_armed stays false. */
 void xev__uring_arm_wake(struct xev__uring *u);
 
+/* ---- io_uring_sends.c ---- */
+
+/* Have the poll send the datagram of c, the head of e's queue. */
+void xev__uring_list_send(xev_loop *loop, struct xev__fd *e, xev_completion *c);
+
+/* Whether a STARTED operation waits for that. */
+static inline bool xev__uring_is_listed_send(const xev_completion *c) {
+    return c->op == XEV__OP_UDP_SEND && c->state == XEV__STARTED && c->slot == XEV__URING_NONE;
+}
+
+/* Send such datagrams, as many as one poll may, and call back. */
+void xev__uring_run_sends(xev_loop *loop);
+
 /* ---- io_uring_setup.c ---- */
+
+/* descriptor of the backend's table. */
+xev_fd xev__uring_descriptor(xev_loop *loop);
 
 /* Put free buffers into the ring until its places are full or no buffer is left. */
 void xev__uring_offer_more(xev_loop *loop);

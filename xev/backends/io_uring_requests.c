@@ -149,12 +149,6 @@ static void prepare_operation(struct xev__uring *u, struct io_uring_sqe *sqe, xe
     case XEV__OP_UDP_RECV:
         prepare_udp_recv(u, sqe, c);
         break;
-    case XEV__OP_UDP_SEND: {
-        xev_datagram *d = c->arg.io.buf;
-        xev__os_udp_prepare_send(d);
-        io_uring_prep_sendmsg(sqe, c->fd, (struct msghdr *)(void *)d->priv.msg, (unsigned)flags);
-        break;
-    }
     case XEV__OP_READ:
         if (c->arg.io.aux > 0) {
             io_uring_prep_readv(sqe, c->fd, c->arg.io.buf, c->arg.io.aux, (uint64_t)-1);

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -275,4 +276,38 @@ void xev__uring_deinit(xev_loop *loop) {
     xev__free(a, u->headers, headers_bytes);
     xev__chunks_free(&u->slots);
     xev__free(a, u, sizeof *u);
+}
+
+/* The host's epoll descriptor. The ring's own descriptor cannot serve: with DEFER_TASKRUN the
+ * kernel does not wake a thread that polls it. */
+xev_fd xev__uring_descriptor(xev_loop *loop) {
+    struct xev__uring *u = loop->backend;
+    if (u->host != XEV_INVALID_FD) {
+        return u->host;
+    }
+    int rc = xev__uring_fill_submission_queue(loop);
+    rc = rc == 0 ? xev__os_wake_open(&u->ring_signal) : rc;
+    if (rc < 0) {
+        return rc;
+    }
+    int ep = epoll_create1(EPOLL_CLOEXEC);
+    ep = xev__os_above_std(ep < 0 ? -errno : ep);
+    struct epoll_event in = {.events = EPOLLIN};
+    xev__os_wake_drain(u->wake); /* the ring has told, or will tell, of what came before */
+    if (ep >= 0 && (epoll_ctl(ep, EPOLL_CTL_ADD, u->wake, &in) < 0 ||
+                    epoll_ctl(ep, EPOLL_CTL_ADD, u->ring_signal, &in) < 0)) {
+        rc = -errno;
+        (void)xev__os_close(ep);
+        ep = rc;
+    }
+    if (ep < 0) {
+        (void)xev__os_close(u->ring_signal);
+        return ep;
+    }
+    u->host = ep;
+    /* Prepared once more: events from before the registration of the eventfd give no signal. */
+    if (xev__uring_prepare(loop)) {
+        (void)xev__os_wake_signal(u->ring_signal); /* on failure: xev_loop_run looks by itself */
+    }
+    return ep;
 }

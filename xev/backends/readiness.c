@@ -416,13 +416,7 @@ void xev__readiness_run(xev_loop *loop, struct xev__readiness *r) {
     for (r->round = 0; r->round < ROUNDS && r->head != NULL; r->round++) {
         struct xev__fd *e, *last = r->tail;
         do {
-            e = r->head;
-            assert(e != NULL && e->listed);
-            r->head = e->next_ready != 0 ? xev__fds_entry(loop->fds, e->next_ready - 1) : NULL;
-            if (r->head == NULL) {
-                r->tail = NULL;
-            }
-            e->listed = false;
+            e = xev__readiness_pop(loop, r);
             if (e->fd == XEV_INVALID_FD) {
                 xev__fds_reclaim(loop->fds, e);
             } else {

@@ -82,6 +82,18 @@ static inline void xev__readiness_list(const xev_loop *loop, struct xev__readine
     r->tail = e;
 }
 
+/* Take the first entry off the list, which is not empty. Its descriptor may be closed by now. */
+static inline struct xev__fd *xev__readiness_pop(const xev_loop *loop, struct xev__readiness *r) {
+    struct xev__fd *e = r->head;
+    assert(e != NULL && e->listed);
+    r->head = e->next_ready != 0 ? xev__fds_entry(loop->fds, e->next_ready - 1) : NULL;
+    if (r->head == NULL) {
+        r->tail = NULL;
+    }
+    e->listed = false;
+    return e;
+}
+
 /* Whether c is a repeated receive into loaned buffers that is with the backend. */
 static inline bool xev__is_repeated_loan(const xev_completion *c) {
     return c->op == XEV__OP_RECV && c->state == XEV__STARTED &&
