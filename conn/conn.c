@@ -146,16 +146,25 @@ static xev_cb_action on_conn_closed(xev_loop *loop, xev_completion *k, int resul
     return XEV_DISARM;
 }
 
-/* A peer must not take a stream that lacks something for one that has ended. */
-static bool resets(xev_conn_reason reason) {
-    return reason == XEV_CONN_ABORTED || reason == XEV_CONN_WRITE_LATE ||
-           reason == XEV_CONN_OUTPUT_FULL || reason == XEV_CONN_NO_MEMORY ||
-           reason == XEV_CONN_TOTAL_FULL || reason == XEV_CONN_PIPE_BROKEN ||
-           reason == XEV_CONN_FAILED;
-}
-
 static xev_conn_reason reason_of(const xev_conn *c) {
     return (xev_conn_reason)(c->flags >> XEV__CONN_REASON_SHIFT);
+}
+
+/* A peer must not take a stream that lacks something for one that has ended. */
+static bool lacks_output(const xev_conn *c) {
+    return !xev__conn_is(c, XEV__CONN_OUTPUT_ENDED) &&
+           (xev__conn_out(c) != NULL ||
+            (reason_of(c) == XEV_CONN_LOOP_ENDED && xev__conn_is(c, XEV__CONN_BUSY)));
+}
+
+void xev__conn_reset_or_end(const xev_conn *c) {
+    xev_conn_reason reason = reason_of(c);
+    if (reason == XEV_CONN_ABORTED || reason == XEV_CONN_WRITE_LATE ||
+        reason == XEV_CONN_OUTPUT_FULL || reason == XEV_CONN_NO_MEMORY ||
+        reason == XEV_CONN_TOTAL_FULL || reason == XEV_CONN_PIPE_BROKEN ||
+        reason == XEV_CONN_FAILED || lacks_output(c)) {
+        (void)xev__os_set_linger(c->fd, true, 0); /* not a socket: nothing to reset */
+    }
 }
 
 void xev__conn_start_close(xev_conn *c) {
@@ -170,9 +179,7 @@ void xev__conn_start_close(xev_conn *c) {
         xev__release(s->loop, k, c->fd, c, on_conn_closed);
         return;
     }
-    if (resets(reason_of(c))) {
-        (void)xev__os_set_linger(c->fd, true, 0); /* not a socket: nothing to reset */
-    }
+    xev__conn_reset_or_end(c);
     xev_fd_close(c->fd, s->loop, k, c, on_conn_closed);
 }
 
@@ -192,6 +199,7 @@ void xev__conn_close(xev_conn *c, xev_conn_reason reason, int code) {
     c->flags |= XEV__CONN_CLOSING | (uint32_t)reason << XEV__CONN_REASON_SHIFT;
     c->code = code;
     if (xev__conn_is(c, XEV__CONN_PIPED)) {
+        c->flags |= XEV__CONN_BUSY; /* what the other one has not read yet is lacking */
         xev__pipe_break(c, reason, code);
     }
     if (c->service->loop->ops == NULL) {

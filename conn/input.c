@@ -327,7 +327,8 @@ static void end_of_input(xev_conn *c) {
         }
     } else if (xev__conn_is(c, XEV__CONN_FINISHING)) {
         xev__conn_check_end(c);
-    } else if (!input_waits(c)) {
+    } else if (!input_waits(c) &&
+               (c->handlers->ended != NULL || !xev__conn_is(c, XEV__CONN_BUSY))) {
         tell_ended(c);
     }
 }
@@ -508,7 +509,8 @@ void xev_conn_set_busy(xev_conn *c, bool busy) {
         c->flags |= XEV__CONN_BUSY;
     } else if (xev__conn_is(c, XEV__CONN_BUSY)) {
         xev__conn_clear(c, XEV__CONN_BUSY);
-        if (xev__conn_is(c, XEV__CONN_DRAINING) && !xev__conn_is(c, XEV__CONN_CLOSING)) {
+        if (xev__conn_is(c, XEV__CONN_DRAINING | XEV__CONN_EOF) &&
+            !xev__conn_is(c, XEV__CONN_CLOSING)) {
             xev__conn_due(c, XEV__CONN_PUMP);
         }
     }

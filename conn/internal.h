@@ -58,7 +58,7 @@ enum xev__conn_flag {
     XEV__CONN_DRAINING = 1u << 22,  /* finish behind more->drain_left bytes */
     XEV__CONN_UNOPENED = 1u << 23,  /* no descriptor yet, and none will come: closed is due */
     XEV__CONN_HIGH = 1u << 24,      /* as FULL, also where that does not stop the reading */
-    XEV__CONN_BUSY = 1u << 25,      /* by the user: a drain waits for it */
+    XEV__CONN_BUSY = 1u << 25,      /* by the user: a drain waits for it, and the default end */
     XEV__CONN_FRESH = 1u << 26,     /* adopted, and nothing of its input was handled whole */
 };
 #define XEV__CONN_REASON_SHIFT 27 /* the reason stands in the highest bits of the flags */
@@ -323,6 +323,8 @@ void xev__conn_close(xev_conn *c, xev_conn_reason reason, int code);
 void xev__conn_finish_for(xev_conn *c, xev_conn_reason reason, int code);
 /* It is closing, and has a descriptor again: close that, then it is gone. */
 void xev__conn_start_close(xev_conn *c);
+/* Before its descriptor is closed: have that reset it, where its stream is not whole. */
+void xev__conn_reset_or_end(const xev_conn *c);
 /* Close it if both directions have ended. */
 void xev__conn_check_end(xev_conn *c);
 /* Its descriptor is closed or given away; the last step. */

@@ -319,6 +319,7 @@ void xev_conn_service_free(xev_conn_service *s) {
             (void)xev__os_close(c->more->write_fd);
         }
         if (c->fd != XEV_INVALID_FD) {
+            xev__conn_reset_or_end(c);
             (void)xev__os_close(c->fd);
         }
         xev__conn_gone(c);

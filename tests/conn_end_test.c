@@ -208,6 +208,95 @@ TEST(the_loops_end_closes_what_is_left) {
     rec_free(&unopened);
 }
 
+/* How the stream ends for a peer that reads all of it: 0, or an errno. */
+static int end_of_stream(int fd) {
+    char got[65536];
+    ssize_t n;
+    do {
+        n = recv(fd, got, sizeof got, 0);
+    } while (n > 0);
+    return n == 0 ? 0 : errno;
+}
+
+static ptrdiff_t writes_much(struct rec *r, const char *data, size_t len) {
+    static char big[8 << 20];
+    (void)data;
+    CHECK_EQ(xev_conn_write(r->conn, big, sizeof big), 0);
+    if (r->number == 1) {
+        xev_conn_finish(r->conn);
+    }
+    return (ptrdiff_t)len;
+}
+
+static ptrdiff_t reserves(struct rec *r, const char *data, size_t len) {
+    (void)data;
+    CHECK(xev_conn_reserve(r->conn) != NULL);
+    return (ptrdiff_t)len;
+}
+
+static ptrdiff_t becomes_busy(struct rec *r, const char *data, size_t len) {
+    (void)data;
+    xev_conn_set_busy(r->conn, true);
+    return (ptrdiff_t)len;
+}
+
+static ptrdiff_t joins(struct rec *r, const char *data, size_t len) {
+    (void)data;
+    CHECK_EQ(xev_conn_pipe(r->conn, r->other->conn), 0);
+    return (ptrdiff_t)len;
+}
+
+TEST(the_loops_end_resets_both_ends_of_a_pipe) {
+    struct pair p;
+    struct rec other;
+    int fd[2];
+    pair_open(&p, (xev_conn_options){0}, true);
+    tcp_pair(fd);
+    rec_adopt(rec_init(&other, &p.scene), fd[0]);
+    run_to(&p.scene, &other.opened, 1);
+    p.rec.other = &other;
+    p.rec.data = joins;
+    plain_send(p.peer, "go", 2);
+    run_to_got(&p.rec, 2);
+    settle_conn(&p.scene);
+    xev_loop_deinit(&p.scene.net.loop);
+    xev_conn_service_free(p.scene.service);
+    CHECK_EQ(end_of_stream(p.peer), ECONNRESET);
+    CHECK_EQ(end_of_stream(fd[1]), ECONNRESET);
+    CHECK_EQ(close(p.peer), 0);
+    CHECK_EQ(close(fd[1]), 0);
+    rec_free(&p.rec);
+    rec_free(&other);
+}
+
+TEST(the_loops_end_is_no_end_of_an_incomplete_stream) {
+    static const data_fn lack[] = {writes_much, writes_much, reserves, becomes_busy};
+    for (size_t i = 0; i <= sizeof lack / sizeof lack[0]; i++) {
+        for (int paused = 0; paused < 2; paused++) { /* then neither reads nor writes go on */
+            struct pair p;
+            bool lacks = i < sizeof lack / sizeof lack[0];
+            pair_open(&p, (xev_conn_options){0}, true);
+            p.rec.data = lacks ? lack[i] : NULL;
+            p.rec.number = i;
+            plain_send(p.peer, "go", 2);
+            run_to_got(&p.rec, 2);
+            settle_conn(&p.scene);
+            if (paused) {
+                xev_conn_pause(p.rec.conn);
+                plain_send(p.peer, "kept", 4);
+                settle_conn(&p.scene);
+            }
+            xev_loop_deinit(&p.scene.net.loop);
+            xev_conn_service_free(p.scene.service);
+            CHECK_EQ(p.rec.reason, XEV_CONN_LOOP_ENDED);
+            CHECK_EQ(end_of_stream(p.peer), lacks ? ECONNRESET : 0);
+            CHECK_EQ(close(p.peer), 0);
+            CHECK_EQ(open_fds(), p.scene.net.fds_before);
+            rec_free(&p.rec);
+        }
+    }
+}
+
 static void aborts_other(struct rec *r) {
     if (r->other != NULL && r->other->conn != NULL) {
         xev_conn_abort(r->other->conn);
@@ -520,12 +609,6 @@ TEST(a_drain_does_not_wait_for_the_first_input_for_ever) {
     }
 }
 
-static ptrdiff_t becomes_busy(struct rec *r, const char *data, size_t len) {
-    (void)data;
-    xev_conn_set_busy(r->conn, true);
-    return (ptrdiff_t)len;
-}
-
 TEST(a_drain_waits_for_who_is_busy) {
     for (int when = 0; when < 2; when++) { /* before the drain, or by what it still handles */
         struct pair p;
@@ -550,6 +633,35 @@ TEST(a_drain_waits_for_who_is_busy) {
         xev_conn_set_busy(p.rec.conn, false);
         CHECK_EQ(end_running(&p.scene, p.peer), 0);
         end_by_peer(&p.rec, p.peer, XEV_CONN_ENDED);
+        pair_close(&p);
+    }
+}
+
+TEST(the_peers_end_waits_for_who_is_busy) {
+    static const xev_conn_handlers no_ended = {.data = on_data, .closed = on_closed};
+    for (int drained = 0; drained < 2; drained++) {
+        struct pair p;
+        char back[6];
+        pair_open(&p, (xev_conn_options){0}, true);
+        p.rec.opened = 1; /* its handlers do not tell */
+        xev_conn_set_handlers(p.rec.conn, &no_ended);
+        p.rec.data = becomes_busy;
+        plain_send(p.peer, "do it", 5);
+        CHECK_EQ(shutdown(p.peer, SHUT_WR), 0);
+        run_to_got(&p.rec, 5);
+        settle_conn(&p.scene);
+        if (drained) {
+            xev_conn_service_drain(p.scene.service);
+            settle_conn(&p.scene);
+        }
+        CHECK_EQ(p.rec.closeds, 0);
+        CHECK_EQ(xev_conn_write(p.rec.conn, "answer", 6), 0);
+        xev_conn_set_busy(p.rec.conn, false);
+        recv_running(&p.scene, p.peer, back, 6);
+        CHECK_EQ(end_running(&p.scene, p.peer), 0);
+        run_to(&p.scene, &p.rec.closeds, 1);
+        CHECK_EQ(p.rec.reason, XEV_CONN_ENDED);
+        CHECK_EQ(close(p.peer), 0);
         pair_close(&p);
     }
 }

@@ -70,7 +70,9 @@ typedef enum xev_conn_reason {
     XEV_CONN_READ_LATE,
     XEV_CONN_WRITE_LATE,
     XEV_CONN_LIFE_LATE,
-    XEV_CONN_LOOP_ENDED, /* the loop was deinitialised */
+    /* The loop was deinitialised. A reset, where output was queued or reserved, or the connection
+     * busy or piped. */
+    XEV_CONN_LOOP_ENDED,
     XEV_CONN_REASONS,
 } xev_conn_reason;
 
@@ -84,7 +86,8 @@ typedef struct xev_conn_handlers {
     ptrdiff_t (*data)(xev_conn *conn, const void *data, size_t len_bytes);
     /* The output has fallen to low_bytes after it had been above high_bytes. */
     void (*writable)(xev_conn *conn);
-    /* The peer sends no more, and all it sent was presented. NULL: xev_conn_finish. */
+    /* The peer sends no more, and all it sent was presented. NULL: xev_conn_finish, of one that is
+     * busy (xev_conn_set_busy) when it no longer is. */
     void (*ended)(xev_conn *conn);
     /* A deadline has passed: XEV_CONN_IDLE_LATE, READ_LATE or LIFE_LATE. What this writes still
      * goes out, then the connection ends for that reason. */
@@ -313,8 +316,8 @@ void xev_conn_finish(xev_conn *conn);
  * each other go on until their ends, also where one is still being connected. */
 void xev_conn_drain(xev_conn *conn);
 
-/* While it is busy a drain does not end it: what it was asked is being answered, and the answer is
- * not yet queued, nor in a slot. */
+/* While it is busy a drain does not end it, nor does the peer's end where there is no ended
+ * handler: what it was asked is being answered, and the answer is not yet queued, nor in a slot. */
 void xev_conn_set_busy(xev_conn *conn, bool busy);
 
 /* End at once: drop what is queued, close; a TCP connection is reset. */
