@@ -64,6 +64,13 @@ rate() {
     echo $(($4 * $(getconf CLK_TCK) / (after - before + 1)))
 }
 
+# First of all: later, connections find memory that the load has left.
+for server in redis io_uring epoll; do
+    printf '%s: ' $server
+    "$bin/idle" --port "${port[$server]}" --server-pid "${pid[$server]}" --from 1000 --to 4000 \
+        --line PING | sed -nE 's/.*"bytes_per_connection":([0-9]+).*/\1 bytes per idle connection/p'
+done
+
 for ((round = 1; round <= rounds; round++)); do
     for command in set get; do
         for pipeline in 1 16; do
@@ -99,9 +106,3 @@ END {
         print line
     }
 }' "$tmp/rates" | sort | sed 's/^\([a-z]*\) \([0-9]*\)/\1, \2 in a pipeline:/'
-
-for server in redis io_uring epoll; do
-    printf '%s: ' $server
-    "$bin/idle" --port "${port[$server]}" --server-pid "${pid[$server]}" --from 1000 --to 4000 \
-        --line PING | sed -nE 's/.*"bytes_per_connection":([0-9]+).*/\1 bytes per idle connection/p'
-done
