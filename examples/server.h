@@ -139,7 +139,8 @@ static inline void server_parse(struct server *s, int argc, char **argv) {
     const struct server_flag common[] = {
         {"host", "ADDRESS", "address to listen on (127.0.0.1)", .text = &s->host},
         {"port", "N", "0 takes any free one (7000)", .max = 65535, .number = &s->port},
-        {"address", "TEXT", "where to listen otherwise: unix:PATH, fd:N", .text = &s->at},
+        {"address", "TEXT", "where to listen otherwise: unix:PATH, fd:N, systemd:NAME",
+         .text = &s->at},
         {"shards", "N", "threads, each with its own loop and listener (one per CPU)", .min = 1,
          .max = XEV_SHARDS_MAX, .number = &s->runtime.shards},
         {"backend", "auto|io_uring|epoll", "how to wait for the kernel (auto)", .text = &backend},

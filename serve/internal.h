@@ -125,6 +125,7 @@ bool xev__serve_admit(struct xev__served *d, xev_fd fd, struct xev__admission *a
 bool xev__serve_keep(struct xev__served *d, struct xev__admission *a);
 /* A connection that needs no leave; one that is gone, or was not served after all. */
 void xev__serve_enter(xev_serve *serve, uint32_t shard);
+bool xev__serve_is_systemd(const xev_service *v); /* its address */
 void xev__serve_leave(xev_serve *serve, uint32_t shard, struct xev__peer *peer);
 
 /* ---- peers.c: connections by address ---- */
@@ -134,6 +135,10 @@ void xev__peers_deinit(struct xev__peers *p); /* all were given back */
  * XEV_ENOMEM. Any thread, as is give. */
 int xev__peer_take(struct xev__peers *p, const uint8_t *key, uint32_t max, struct xev__peer **peer);
 void xev__peer_give(struct xev__peers *p, struct xev__peer *peer);
+/* ---- inherited.c: what the process was started with ---- */
+/* The socket of a name or number, which is the caller's then. 0 or a code, with its *step. */
+int xev__serve_take_inherited(const char *which, xev_fd *fd, const char **step);
+
 /* Of an address what is counted together: of IPv6 the first 64 bits. */
 void xev__peer_network(uint8_t *key);
 /* NULL: a peer without an address. */

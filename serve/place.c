@@ -23,9 +23,19 @@ bool xev__serve_parse_number(const char *text, uint32_t max, uint32_t *number) {
     return p > text && *p == '\0' && n <= max;
 }
 
-static int parse_address(xev_service *v) {
+bool xev__serve_is_systemd(const xev_service *v) {
+    return strncmp(v->options.address, "systemd:", 8) == 0;
+}
+
+static int parse_address(xev_service *v, const char **step) {
     const char *text = v->options.address;
     uint32_t fd;
+    *step = "address";
+    if (xev__serve_is_systemd(v)) {
+        v->place = XEV__PLACE_FD;
+        text += strlen("systemd:");
+        return *text == '\0' ? XEV_EINVAL : xev__serve_take_inherited(text, &v->fd, step);
+    }
     if (strncmp(text, "fd:", 3) == 0) {
         v->place = XEV__PLACE_FD;
         if (!xev__serve_parse_number(text + 3, INT_MAX, &fd)) {
@@ -39,9 +49,10 @@ static int parse_address(xev_service *v) {
 }
 
 int xev__serve_understand(xev_service *v, xev_shard *shard) {
-    int rc = parse_address(v);
+    const char *step;
+    int rc = parse_address(v, &step);
     if (rc < 0) {
-        return xev__serve_fail(v, shard, rc, "address");
+        return xev__serve_fail(v, shard, rc, step);
     }
     bool tcp = v->place == XEV__PLACE_TCP;
     v->policy = v->options.policy;

@@ -254,6 +254,12 @@ int xev_serve_run(xev_serve *serve, xev_runtime *rt, const xev_runtime_options *
     o.deinit = serve_on_deinit;
     o.hangup = options->hangup != NULL ? serve_on_hangup : NULL;
     o.stuck = options->stuck != NULL ? serve_on_stuck : NULL;
+    /* Before there are other threads that use the environment. */
+    for (const xev_service *v = serve->services; v != NULL; v = v->next) {
+        if (xev__serve_is_systemd(v)) {
+            (void)xev_serve_inherited(NULL, 0);
+        }
+    }
     o.userdata = serve;
     serve->total = 0;
     xev__peers_init(&serve->peers);

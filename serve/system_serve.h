@@ -16,6 +16,9 @@ struct xev__serve_file {
 /* Programs that are executed do not get fd. 0 or a code. */
 int xev__serve_keep_to_self(xev_fd fd);
 
+/* The number of this process. */
+uint32_t xev__serve_process(void);
+
 /* The file that a bind of socket fd makes will have at most these permissions. 0 or a code. */
 int xev__serve_limit_mode(xev_fd fd, uint32_t mode);
 /* The socket at path, which this process has just bound: which file it is; and give it these

@@ -17,6 +17,8 @@
 
 int xev__serve_keep_to_self(xev_fd fd) { return fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 ? 0 : -errno; }
 
+uint32_t xev__serve_process(void) { return (uint32_t)getpid(); }
+
 int xev__serve_limit_mode(xev_fd fd, uint32_t mode) {
     /* Linux makes the file with the permissions of the socket, less the umask. */
     return fchmod(fd, (mode_t)mode) == 0 ? 0 : -errno;

@@ -15,6 +15,7 @@ static xev_service_options good;
 static xev_addr addr;
 static xev_service_counters counters;
 static xev_serve_limits limits;
+static xev_serve_socket given;
 
 TEST(misuse_of_services_is_caught) {
     CHECK_EQ(xev_serve_new(&serve), 0);

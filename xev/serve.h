@@ -24,6 +24,9 @@
  *     fd:3               A descriptor that the process was started with: a stream
  *                        socket that listens. Others may share it; see
  *                        xev_shard_listen_fd.
+ *     systemd:http       One of the sockets that systemd has opened for the process: the first of
+ *     systemd:0          that name (FileDescriptorName=) that no service has taken, or that of a
+ *                        number, from 0 on. Otherwise as fd:. See xev_serve_inherited.
  *
  * The start. xev_serve_run is xev_runtime_run with the services in it. On each shard the services
  * start in the order in which they were added, then the init callback of options is called. So it
@@ -32,6 +35,9 @@
  * xev_runtime_failure_get names the step (call), the service (part) and its address (object):
  *
  *     "address"     no address: XEV_EINVAL, XEV_ENAMETOOLONG (the path)
+ *     "LISTEN_FDS"  of "systemd:": XEV_ENXIO: the process was not started with sockets (there is no
+ *                   such variable, or LISTEN_PID names another process); as xev_serve_inherited
+ *     "LISTEN_FDNAMES"  XEV_ENOENT: none of that name or number, or a service has taken it
  *     "policy"      XEV_ENOTSUP: not with such an address
  *     "conns"       xev_conn_service_new: XEV_EINVAL (an option), XEV_ENOMEM
  *     "descriptor"  XEV_EBADF, XEV_ENOTSOCK, XEV_EPROTOTYPE, XEV_EINVAL: see xev_shard_listen_fd
@@ -145,6 +151,12 @@ XEV_BEGIN_DECLS
 
 /* No services yet, in *serve. 0, or XEV_ENOMEM (and NULL). Any thread. */
 XEV_NODISCARD int xev_serve_new(xev_serve **serve);
+/* A socket that the process was started with. */
+typedef struct xev_serve_socket {
+    xev_fd fd;        /* XEV_INVALID_FD: a service has taken it */
+    const char *name; /* by LISTEN_FDNAMES; "unknown" without; static storage */
+} xev_serve_socket;
+
 
 /* Free it and its services. NULL: nothing. It does not run (misuse). */
 void xev_serve_free(xev_serve *serve);
@@ -167,6 +179,19 @@ XEV_NODISCARD int xev_serve_run(xev_serve *serve, xev_runtime *rt,
 /* The limits of this run, or the last one, with their defaults filled in; operators is NULL. From
  * the first call of the init callback on. Any thread. */
 void xev_serve_limits_get(const xev_serve *serve, xev_serve_limits *out);
+
+/* The sockets that the process was started with by systemd's convention: LISTEN_FDS of them, from
+ * descriptor 3 on, if LISTEN_PID is this process. The first max of them, in their order, are copied
+ * to sockets (NULL with max 0). Returns their number, which may be above max. 0: there are none, or
+ * they are another process's; XEV_EINVAL: a variable is no number, or there are not as many names
+ * as sockets; XEV_EBADF: one is not open; XEV_ENOMEM. They stay the process's; one that is made a
+ * service's by its address ("fd:3", "systemd:http") is the service's from then on.
+ *
+ * The first call sets close-on-exec of all of them, and removes the variables from the environment,
+ * so that programs which are executed do not take them for their own; no other thread may use the
+ * environment meanwhile. Later calls tell the same. Where an address begins with "systemd:",
+ * xev_serve_run makes that call. Any thread. */
+int xev_serve_inherited(xev_serve_socket *sockets, uint32_t max);
 
 /* Connections of all services on shard number id, outgoing ones and those on their way to it
  * included; what LEAST compares. 0 where there is no such shard. Takes no lock. Any thread, from

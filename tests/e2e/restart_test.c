@@ -84,3 +84,50 @@ TEST_TIMEOUT(restarts_that_no_client_notices, 120) {
     CHECK_EQ(accepted + total_accepted(last), served);
     close_fd(held);
 }
+
+/* ---- systemd's convention ---- */
+
+static void give_two_as_systemd(void) {
+    char pid[16];
+    snprintf(pid, sizeof pid, "%d", (int)getpid());
+    if (dup2(STDIN_FILENO, 3) != 3 || dup2(held, 4) != 4 || setenv("LISTEN_PID", pid, 1) != 0 ||
+        setenv("LISTEN_FDS", "2", 1) != 0 || setenv("LISTEN_FDNAMES", "other:echo", 1) != 0) {
+        _exit(126);
+    }
+}
+
+TEST(sockets_of_systemd) {
+    static const char *const addresses[] = {"systemd:echo", "systemd:1"};
+    hold_listener();
+    for (int i = 0; i < 2; i++) {
+        struct server s;
+        const char *const more[] = {"--address", addresses[i], NULL};
+        server_start_with(&s, 2, more, give_two_as_systemd);
+        CHECK_EQ(s.port, at.port);
+        int fd = client(&s);
+        check_echo(fd, "hello");
+        close_fd(fd);
+        server_stop(&s);
+    }
+    close_fd(held);
+}
+
+static void check_says(const char *address, void (*setup)(void), const char *text) {
+    struct server s;
+    const char *const args[] = {"--address", address, "--backend", backend_wanted(), NULL};
+    server_exec(&s, args, setup);
+    server_wait_end(&s);
+    check_exit(&s, 1);
+    CHECK(strstr(s.err_text, text) != NULL);
+}
+
+TEST(sockets_that_systemd_has_not_given) {
+    hold_listener();
+    check_says("systemd:echo", NULL, "LISTEN_FDS of systemd:echo: no such device");
+    check_says("systemd:nobody", give_two_as_systemd,
+               "LISTEN_FDNAMES of systemd:nobody: not found");
+    check_says("systemd:2", give_two_as_systemd, "LISTEN_FDNAMES of systemd:2: not found");
+    check_says("systemd:", give_two_as_systemd, "address of systemd:: invalid argument");
+    check_says("systemd:other", give_two_as_systemd, "descriptor of systemd:other: not a socket");
+    close_fd(held);
+}
