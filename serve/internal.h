@@ -74,6 +74,28 @@ struct xev_service {
     struct xev__metrics *metrics; /* of the service that tells them; else NULL */
 };
 
+enum xev__life_state {
+    XEV__LIFE_STARTING,
+    XEV__LIFE_READY,
+    XEV__LIFE_RELOADING,
+    XEV__LIFE_STOPPING
+};
+
+struct xev__shard_life;
+
+/* How the services are, and what the service manager knows of it. */
+struct xev__life {
+    xev_fd fd; /* XEV_INVALID_FD: nobody is told */
+    xev_addr manager;
+    uint64_t watchdog_us;       /* 0: none */
+    struct xev__shard_life *on; /* one of each shard; NULL: there are none */
+    pthread_mutex_t lock;       /* of what follows */
+    enum xev__life_state state, told;
+    uint64_t reload_us;  /* when the reload began that it is to be told of; 0: none */
+    uint32_t round_left; /* shards that have not yet reloaded */
+    bool round_again;
+};
+
 struct xev_serve {
     xev_service *services, **last;
     bool running;
@@ -92,6 +114,8 @@ struct xev_serve {
     bool up;                       /* all shards have started: messages reach them */
     uint32_t cpus[XEV_SHARDS_MAX]; /* that the runtime may use, in the order of the shards */
     uint32_t cpus_len;
+    bool no_notify;
+    struct xev__life life;
     uint8_t *user_began;  /* per shard: the user's init callback was called */
     uint8_t *user_inited; /* ... and was content */
 };
@@ -99,8 +123,11 @@ struct xev_serve {
 /* ---- serve.c ---- */
 /* Misuse, unless ok. */
 void xev__serve_check(bool ok, const char *call, const char *what);
+/* Call one of the user's callbacks; NULL: nothing. */
+void xev__serve_call_user(const xev_serve *serve, xev_shard *shard, xev_shard_fn fn);
 
 /* ---- place.c: addresses and listeners ---- */
+bool xev__serve_is_systemd(const xev_service *v); /* its address */
 /* Understand the service's address and policy, on shard 0. 0, or what xev_shard_fail returned. */
 int xev__serve_understand(xev_service *v, xev_shard *shard);
 /* Listen, if this shard does for this service. Likewise. */
@@ -110,8 +137,25 @@ void xev__serve_unlink(xev_service *v);
 /* Name what failed: returns code. */
 int xev__serve_fail(const xev_service *v, xev_shard *shard, int code, const char *step);
 
+/* ---- inherited.c: what the process was started with ---- */
+/* The socket of a name or number, which is the caller's then. 0 or a code, with its *step. */
+int xev__serve_take_inherited(const char *which, xev_fd *fd, const char **step);
+
 /* A number from 0 to max, and nothing else. */
 bool xev__serve_parse_number(const char *text, uint32_t max, uint32_t *number);
+
+/* ---- life.c: what the service manager is told; reloads ---- */
+/* Before and after the run. */
+void xev__life_open(xev_serve *serve);
+void xev__life_close(xev_serve *serve);
+/* On shard 0, when the number of shards is known. 0 or XEV_ENOMEM. */
+int xev__life_prepare(xev_serve *serve);
+/* On each shard: its init has succeeded; SIGHUP; its drain begins. */
+void xev__life_start(xev_serve *serve, xev_shard *shard);
+void xev__life_hangup(xev_serve *serve, xev_shard *shard);
+void xev__life_drain(xev_serve *serve, xev_shard *shard);
+/* On any: the drain is over. */
+void xev__life_stop(xev_serve *serve);
 
 /* ---- choose.c: who is admitted, and to which shard ---- */
 /* The shard with the fewest connections, and their number in *least. Of several: first, if it is
@@ -125,7 +169,6 @@ bool xev__serve_admit(struct xev__served *d, xev_fd fd, struct xev__admission *a
 bool xev__serve_keep(struct xev__served *d, struct xev__admission *a);
 /* A connection that needs no leave; one that is gone, or was not served after all. */
 void xev__serve_enter(xev_serve *serve, uint32_t shard);
-bool xev__serve_is_systemd(const xev_service *v); /* its address */
 void xev__serve_leave(xev_serve *serve, uint32_t shard, struct xev__peer *peer);
 
 /* ---- peers.c: connections by address ---- */
@@ -135,10 +178,6 @@ void xev__peers_deinit(struct xev__peers *p); /* all were given back */
  * XEV_ENOMEM. Any thread, as is give. */
 int xev__peer_take(struct xev__peers *p, const uint8_t *key, uint32_t max, struct xev__peer **peer);
 void xev__peer_give(struct xev__peers *p, struct xev__peer *peer);
-/* ---- inherited.c: what the process was started with ---- */
-/* The socket of a name or number, which is the caller's then. 0 or a code, with its *step. */
-int xev__serve_take_inherited(const char *which, xev_fd *fd, const char **step);
-
 /* Of an address what is counted together: of IPv6 the first 64 bits. */
 void xev__peer_network(uint8_t *key);
 /* NULL: a peer without an address. */

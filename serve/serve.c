@@ -62,6 +62,12 @@ int xev_serve_set_limits(xev_serve *serve, const xev_serve_limits *limits) {
     return rc;
 }
 
+void xev_serve_set_notify(xev_serve *serve, bool notify) {
+    xev__serve_check(serve != NULL, "xev_serve_set_notify", "services are null");
+    xev__serve_check(!serve->running, "xev_serve_set_notify", "it is running");
+    serve->no_notify = !notify;
+}
+
 void xev_serve_limits_get(const xev_serve *serve, xev_serve_limits *out) {
     xev__serve_check(serve != NULL && out != NULL, "xev_serve_limits_get",
                      "services or room are null");
@@ -101,6 +107,9 @@ static int prepare(xev_serve *serve, xev_shard *shard) {
     }
     serve->shards = shards;
     set_limits(serve);
+    if (xev__life_prepare(serve) < 0) {
+        return xev_shard_fail(shard, XEV_ENOMEM, "memory", "", "");
+    }
     int rc = 0;
     for (xev_service *v = serve->services; v != NULL && rc == 0; v = v->next) {
         rc = xev__serve_understand(v, shard);
@@ -155,11 +164,14 @@ static int serve_on_init(xev_shard *shard, void *userdata) {
         rc = serve->options.init(shard, serve->options.userdata);
         serve->user_inited[id] = rc >= 0;
     }
+    if (rc >= 0) {
+        xev__life_start(serve, shard);
+    }
     serve->up = rc >= 0 && id == serve->shards - 1;
     return rc;
 }
 
-static void call_user(const xev_serve *serve, xev_shard *shard, xev_shard_fn fn) {
+void xev__serve_call_user(const xev_serve *serve, xev_shard *shard, xev_shard_fn fn) {
     if (fn != NULL) {
         xev__note_call(xev_shard_loop(shard), XEV__CODE(fn));
         fn(shard, serve->options.userdata);
@@ -169,24 +181,23 @@ static void call_user(const xev_serve *serve, xev_shard *shard, xev_shard_fn fn)
 static void serve_on_drain(xev_shard *shard, void *userdata) {
     xev_serve *serve = userdata;
     uint32_t id = xev_shard_id(shard);
+    xev__life_drain(serve, shard);
     for (xev_service *v = serve->services; v != NULL; v = v->next) {
         if (id == 0) {
             xev__serve_unlink(v);
         }
         xev_conn_service_drain(v->on[id].conns);
     }
-    call_user(serve, shard, serve->options.drain);
+    xev__serve_call_user(serve, shard, serve->options.drain);
 }
 
 static void serve_on_stop(xev_shard *shard, void *userdata) {
     xev_serve *serve = userdata;
-    call_user(serve, shard, serve->options.stop);
+    xev__life_stop(serve);
+    xev__serve_call_user(serve, shard, serve->options.stop);
 }
 
-static void serve_on_hangup(xev_shard *shard, void *userdata) {
-    xev_serve *serve = userdata;
-    call_user(serve, shard, serve->options.hangup);
-}
+static void serve_on_hangup(xev_shard *shard, void *userdata) { xev__life_hangup(userdata, shard); }
 
 static bool serve_on_stuck(const xev_stuck *stuck, void *userdata) {
     xev_serve *serve = userdata;
@@ -210,7 +221,7 @@ static void serve_on_deinit(xev_shard *shard, void *userdata) {
     bool began = serve->shards > 0 && serve->user_began[id] != 0;
     if (serve->options.init == NULL ||
         (began && (serve->user_inited[id] != 0 || serve->options.deinit_failed))) {
-        call_user(serve, shard, serve->options.deinit);
+        xev__serve_call_user(serve, shard, serve->options.deinit);
     }
 }
 
@@ -243,6 +254,12 @@ int xev_serve_run(xev_serve *serve, xev_runtime *rt, const xev_runtime_options *
                      "services, runtime or options are null");
     xev__serve_check(!serve->running, call, "it is running");
     serve->running = true;
+    /* Before there are other threads that use the environment. */
+    for (const xev_service *v = serve->services; v != NULL; v = v->next) {
+        if (xev__serve_is_systemd(v)) {
+            (void)xev_serve_inherited(NULL, 0);
+        }
+    }
     forget_run(serve);
     serve->options = *options;
     serve->cpus_len = xev__serve_cpus(serve->cpus, XEV_SHARDS_MAX); /* before shards are bound */
@@ -254,16 +271,12 @@ int xev_serve_run(xev_serve *serve, xev_runtime *rt, const xev_runtime_options *
     o.deinit = serve_on_deinit;
     o.hangup = options->hangup != NULL ? serve_on_hangup : NULL;
     o.stuck = options->stuck != NULL ? serve_on_stuck : NULL;
-    /* Before there are other threads that use the environment. */
-    for (const xev_service *v = serve->services; v != NULL; v = v->next) {
-        if (xev__serve_is_systemd(v)) {
-            (void)xev_serve_inherited(NULL, 0);
-        }
-    }
     o.userdata = serve;
     serve->total = 0;
     xev__peers_init(&serve->peers);
+    xev__life_open(serve);
     int rc = xev_runtime_run(rt, &o);
+    xev__life_close(serve);
     xev__peers_deinit(&serve->peers);
     for (xev_service *v = serve->services; v != NULL; v = v->next) {
         if (v->fd != XEV_INVALID_FD) { /* no listener took it */

@@ -42,6 +42,16 @@ bool xev__serve_peer_address(xev_fd fd, uint8_t key[16]);
 /* The same of an address that is IPv4 or IPv6. */
 void xev__serve_address(const xev_addr *addr, uint8_t key[16]);
 
+/* ---- the service manager ---- */
+
+/* A socket to tell it things by; XEV_INVALID_FD: none can be had. */
+xev_fd xev__serve_open_teller(void);
+void xev__serve_close_teller(xev_fd fd);
+/* Send text to an address. Does not wait. 0 or a code; XEV_EAGAIN: there is no room now. */
+int xev__serve_tell(xev_fd fd, const xev_addr *to, const char *text);
+/* The clock by which the manager knows when something began. */
+uint64_t xev__serve_monotonic_us(void);
+
 /* A number that nobody can guess. */
 uint64_t xev__serve_random(void);
 

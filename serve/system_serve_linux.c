@@ -123,6 +123,27 @@ void xev__serve_address(const xev_addr *addr, uint8_t key[16]) {
     (void)address_of(&sa, key);
 }
 
+/* ---- the service manager ---- */
+
+xev_fd xev__serve_open_teller(void) {
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return fd >= 0 ? fd : XEV_INVALID_FD;
+}
+
+void xev__serve_close_teller(xev_fd fd) { (void)close(fd); }
+
+int xev__serve_tell(xev_fd fd, const xev_addr *to, const char *text) {
+    ssize_t n = sendto(fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL,
+                       (const struct sockaddr *)(const void *)to->storage, to->len_bytes);
+    return n >= 0 ? 0 : -errno;
+}
+
+uint64_t xev__serve_monotonic_us(void) {
+    struct timespec ts = {0};
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
 uint64_t xev__serve_random(void) {
     uint64_t number = 0;
     if (getrandom(&number, sizeof number, GRND_NONBLOCK) != (ssize_t)sizeof number) {

@@ -31,6 +31,10 @@ TEST(misuse_of_services_is_caught) {
     DIES(xev_serve_run, options, serve, &runtime, NULL);
     DIES(xev_serve_set_limits, serve, NULL, &limits);
     DIES(xev_serve_set_limits, limits, serve, NULL);
+    DIES(xev_serve_set_notify, serve, NULL, true);
+    DIES(xev_serve_inherited, sockets, NULL, 1);
+    CHECK_EQ(TAKES(xev_serve_inherited, sockets, NULL, 0), 0);
+    CHECK_EQ(TAKES(xev_serve_inherited, max, &given, UINT32_MAX), 0);
     DIES(xev_serve_limits_get, serve, NULL, &limits);
     DIES(xev_serve_limits_get, out, serve, NULL);
     DIES(xev_serve_live, serve, NULL, 0);
@@ -58,6 +62,7 @@ static int run_again(xev_shard *self, void *userdata) {
     DIES(xev_serve_free, serve, serve);
     DIES(xev_serve_add, serve, serve, &good, NULL);
     DIES(xev_serve_set_limits, serve, serve, &limits);
+    DIES(xev_serve_set_notify, serve, serve, true);
     DIES(xev_serve_run, serve, serve, &runtime, &options);
     return XEV_EPERM;
 }

@@ -53,6 +53,19 @@
  * 250). The drain callback of options is called after that. The services' connections are gone when
  * the deinit callback is called.
  *
+ * The service manager. Where the environment has NOTIFY_SOCKET, a path or an abstract name
+ * ("@name"), the manager there is told, as by sd_notify(3):
+ *
+ *     READY=1        when all shards serve
+ *     RELOADING=1    with MONOTONIC_USEC, after SIGHUP, if there is a hangup callback; READY=1 when
+ *                    it has returned on all shards. Several signals meanwhile are one more reload.
+ *     STOPPING=1     when the drain begins
+ *     WATCHDOG=1     four times in WATCHDOG_USEC, if that is set, and WATCHDOG_PID is not, or is
+ *                    this process; but not while any shard's loop does not turn
+ *
+ * That never waits for the manager, and is no failure where there is none. See
+ * xev_serve_set_notify.
+ *
  * Misuse (null pointers where the call does not say what NULL means) ends the program, as in
  * completion.h.
  */
@@ -138,6 +151,12 @@ typedef struct xev_service_options {
     void *userdata;
 } xev_service_options;
 
+/* A socket that the process was started with. */
+typedef struct xev_serve_socket {
+    xev_fd fd;        /* XEV_INVALID_FD: a service has taken it */
+    const char *name; /* by LISTEN_FDNAMES; "unknown" without; static storage */
+} xev_serve_socket;
+
 /* Of one service on one shard. */
 typedef struct xev_service_counters {
     uint32_t connections;                 /* now, outgoing ones included */
@@ -151,12 +170,6 @@ XEV_BEGIN_DECLS
 
 /* No services yet, in *serve. 0, or XEV_ENOMEM (and NULL). Any thread. */
 XEV_NODISCARD int xev_serve_new(xev_serve **serve);
-/* A socket that the process was started with. */
-typedef struct xev_serve_socket {
-    xev_fd fd;        /* XEV_INVALID_FD: a service has taken it */
-    const char *name; /* by LISTEN_FDNAMES; "unknown" without; static storage */
-} xev_serve_socket;
-
 
 /* Free it and its services. NULL: nothing. It does not run (misuse). */
 void xev_serve_free(xev_serve *serve);
@@ -166,19 +179,6 @@ void xev_serve_free(xev_serve *serve);
  * told by the start. The thread that made serve, while it does not run. */
 XEV_NODISCARD int xev_serve_add(xev_serve *serve, const xev_service_options *options,
                                 xev_service **service);
-
-/* Limits of the next run. operators is copied. 0, or XEV_EINVAL (operators): they are as before.
- * The thread that made serve, while it does not run. */
-XEV_NODISCARD int xev_serve_set_limits(xev_serve *serve, const xev_serve_limits *limits);
-
-/* Run the shards with the services; results as of xev_runtime_run. options and its callbacks as
- * there. Descriptors of "fd:" addresses are closed by then, whatever the result is. */
-XEV_NODISCARD int xev_serve_run(xev_serve *serve, xev_runtime *rt,
-                                const xev_runtime_options *options);
-
-/* The limits of this run, or the last one, with their defaults filled in; operators is NULL. From
- * the first call of the init callback on. Any thread. */
-void xev_serve_limits_get(const xev_serve *serve, xev_serve_limits *out);
 
 /* The sockets that the process was started with by systemd's convention: LISTEN_FDS of them, from
  * descriptor 3 on, if LISTEN_PID is this process. The first max of them, in their order, are copied
@@ -192,6 +192,23 @@ void xev_serve_limits_get(const xev_serve *serve, xev_serve_limits *out);
  * environment meanwhile. Later calls tell the same. Where an address begins with "systemd:",
  * xev_serve_run makes that call. Any thread. */
 int xev_serve_inherited(xev_serve_socket *sockets, uint32_t max);
+
+/* Limits of the next run. operators is copied. 0, or XEV_EINVAL (operators): they are as before.
+ * The thread that made serve, while it does not run. */
+XEV_NODISCARD int xev_serve_set_limits(xev_serve *serve, const xev_serve_limits *limits);
+
+/* Whether the next runs tell the service manager how they are (see above, "The service manager").
+ * They do as long as this is not called. The thread that made serve, while it does not run. */
+void xev_serve_set_notify(xev_serve *serve, bool notify);
+
+/* Run the shards with the services; results as of xev_runtime_run. options and its callbacks as
+ * there. Descriptors of "fd:" addresses are closed by then, whatever the result is. */
+XEV_NODISCARD int xev_serve_run(xev_serve *serve, xev_runtime *rt,
+                                const xev_runtime_options *options);
+
+/* The limits of this run, or the last one, with their defaults filled in; operators is NULL. From
+ * the first call of the init callback on. Any thread. */
+void xev_serve_limits_get(const xev_serve *serve, xev_serve_limits *out);
 
 /* Connections of all services on shard number id, outgoing ones and those on their way to it
  * included; what LEAST compares. 0 where there is no such shard. Takes no lock. Any thread, from
