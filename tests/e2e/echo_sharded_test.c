@@ -512,6 +512,95 @@ TEST(sigterm_loses_nothing_that_waits_in_the_kernel) {
     }
 }
 
+/* ---- a drain under load: all connections send and read all the time ---- */
+
+enum { BUSY_MAX = 1000, WINDOW = 4096 };
+
+struct busy {
+    uint64_t sent, got, due; /* due: had reached the server before the signal */
+    struct pollfd p;         /* fd -1: it has ended */
+};
+
+static void send_more(struct busy *b, uint64_t id, uint64_t *random) {
+    uint8_t data[WINDOW];
+    size_t room = WINDOW - (size_t)(b->sent - b->got);
+    size_t len = room > 0 ? 1 + random_next(random) % room : 0;
+    fill_bytes(data, id, b->sent, len);
+    ssize_t n = len > 0 ? send(b->p.fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
+    CHECK(n >= 0 || errno == EAGAIN); /* no reset */
+    b->sent += n > 0 ? (uint64_t)n : 0;
+}
+
+static void read_some(struct busy *b, uint64_t id) {
+    uint8_t data[WINDOW];
+    ssize_t n = recv(b->p.fd, data, sizeof data, 0);
+    CHECK_GE(n, 0);
+    CHECK_LE(b->got + (uint64_t)n, b->sent);
+    check_bytes(data, id, b->got, (size_t)n);
+    b->got += (uint64_t)n;
+    if (n == 0) {
+        CHECK_GE(b->got, b->due);
+        close_fd(b->p.fd);
+        b->p.fd = -1;
+    }
+}
+
+/* Each that is readable reads, and sends more. Returns how many have ended. */
+static uint32_t go_on(struct busy *busy, struct pollfd *ready, uint32_t count, uint64_t *random) {
+    uint32_t ended = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        ready[i] = busy[i].p;
+        ended += busy[i].p.fd < 0;
+    }
+    CHECK(ended == count || poll(ready, count, -1) > 0);
+    for (uint32_t i = 0; i < count; i++) {
+        if (ready[i].fd >= 0 && ready[i].revents != 0) {
+            read_some(&busy[i], i);
+        }
+        if (busy[i].p.fd >= 0) {
+            send_more(&busy[i], i, random);
+        }
+    }
+    return ended;
+}
+
+TEST_TIMEOUT(sigterm_under_a_thousand_busy_connections, 120) {
+    static struct busy busy[BUSY_MAX];
+    static struct pollfd ready[BUSY_MAX];
+    uint64_t random = random_seed(), bytes = 0;
+    uint32_t count = rounds(BUSY_MAX);
+    struct server s;
+    server_start(&s, 2);
+    for (uint32_t i = 0; i < count; i++) {
+        busy[i].p = (struct pollfd){.fd = client(&s), .events = POLLIN};
+        send_more(&busy[i], i, &random);
+    }
+    for (int turn = 0; turn < 20; turn++) {
+        CHECK_EQ(go_on(busy, ready, count, &random), 0);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        wait_acknowledged(busy[i].p.fd);
+        busy[i].due = busy[i].sent;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        send_more(&busy[i], i, &random);
+        if (i == count / 2) {
+            server_signal(&s, SIGTERM);
+        }
+    }
+    while (go_on(busy, ready, count, &random) < count) {
+    }
+    server_wait_end(&s);
+    check_exit(&s, 0);
+    CHECK_STR_EQ(s.err_text, "");
+    read_closing_lines(&s);
+    for (uint32_t i = 0; i < count; i++) {
+        bytes += busy[i].got;
+    }
+    CHECK_EQ(total_accepted(&s), count);
+    CHECK_EQ(total_bytes(&s), bytes); /* every reply has arrived */
+}
+
 /* The peer reads only after the signal, and has sent more than a buffer holds. */
 TEST(sigterm_while_a_peer_is_paused) {
     struct server s;
