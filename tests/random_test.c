@@ -404,7 +404,9 @@ static void one_loop(uint64_t seed) {
     async_close(asyncs);
 }
 
-TEST(random_programs_keep_the_contract) { for_seeds(36 / (uint32_t)test_slowdown(), one_loop); }
+TEST_TIMEOUT(random_programs_keep_the_contract, 120) {
+    for_seeds(36 / (uint32_t)test_slowdown(), one_loop);
+}
 
 /* Many more of them, with less going on at a time. */
 static void short_program(uint64_t seed) {
@@ -417,7 +419,7 @@ static void short_program(uint64_t seed) {
     async_close(asyncs);
 }
 
-TEST(short_random_programs_keep_the_contract) {
+TEST_TIMEOUT(short_random_programs_keep_the_contract, 120) {
     for_seeds(400 / (uint32_t)test_slowdown(), short_program);
 }
 
@@ -457,6 +459,6 @@ static void two_loops(uint64_t seed) {
     }
 }
 
-TEST(random_programs_in_two_threads_keep_the_contract) {
+TEST_TIMEOUT(random_programs_in_two_threads_keep_the_contract, 120) {
     for_seeds(12 / (uint32_t)test_slowdown(), two_loops);
 }
