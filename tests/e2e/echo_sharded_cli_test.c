@@ -64,8 +64,9 @@ TEST(flags_that_are_not_there) {
 
 TEST(help) {
     static const char *const args[] = {"--help", NULL};
-    static const char *const flags[] = {"--host",   "--port",    "--shards",   "--backend",
-                                        "--no-pin", "--spin-us", "--drain-ms", "--help"};
+    static const char *const flags[] = {"--host",     "--port",    "--shards",
+                                        "--backend",  "--no-pin",  "--spin-us",
+                                        "--drain-ms", "--address", "--help"};
     struct server s;
     server_exec(&s, args, NULL);
     server_wait_end(&s);
