@@ -123,6 +123,8 @@ struct xev_serve {
 /* ---- serve.c ---- */
 /* Misuse, unless ok. */
 void xev__serve_check(bool ok, const char *call, const char *what);
+/* Whether one of its services has that name. */
+bool xev__serve_has(const xev_serve *serve, const char *name);
 /* Call one of the user's callbacks; NULL: nothing. */
 void xev__serve_call_user(const xev_serve *serve, xev_shard *shard, xev_shard_fn fn);
 

@@ -97,6 +97,18 @@ void xev_metrics_gauge(xev_metrics *metrics, const char *name, const char *label
 
 /* ---- what a shard tells ---- */
 
+/* The label of a service; its name may hold what is special in one. */
+static int service_label(char labels[LABELS_MAX], const xev_service *v) {
+    int at = snprintf(labels, LABELS_MAX, "service=\"");
+    for (const char *p = v->options.name; *p != '\0'; p++) { /* 31 bytes at most */
+        if (*p == '"' || *p == '\\' || *p == '\n') {
+            labels[at++] = '\\';
+        }
+        labels[at++] = *p == '\n' ? 'n' : *p;
+    }
+    return at + snprintf(labels + at, LABELS_MAX - (size_t)at, "\"");
+}
+
 static void tell_service(xev_metrics *m, const xev_service *v, xev_shard *shard) {
     char labels[LABELS_MAX];
     xev_service_counters c;
@@ -107,7 +119,7 @@ static void tell_service(xev_metrics *m, const xev_service *v, xev_shard *shard)
     }
     xev_service_count(v, m->shard, &c);
     xev_conn_service_count(on, &conns);
-    snprintf(labels, sizeof labels, "service=\"%s\"", v->options.name);
+    int len = service_label(labels, v);
     xev_metrics_gauge(m, "xev_service_connections", labels, c.connections);
     xev_metrics_counter(m, "xev_service_accepted_total", labels, c.accepted);
     xev_metrics_counter(m, "xev_service_handed_total", labels, c.handed);
@@ -117,14 +129,14 @@ static void tell_service(xev_metrics *m, const xev_service *v, xev_shard *shard)
     xev_metrics_gauge(m, "xev_service_memory_bytes", labels, (double)conns.pool_bytes);
     for (int i = 0; i < XEV_SERVE_REFUSALS; i++) {
         if (c.refused[i] > 0) {
-            snprintf(labels, sizeof labels, "service=\"%s\",reason=\"%s\"", v->options.name,
+            snprintf(labels + len, sizeof labels - (size_t)len, ",reason=\"%s\"",
                      xev_serve_refusal_name((xev_serve_refusal)i));
             xev_metrics_counter(m, "xev_service_refused_total", labels, c.refused[i]);
         }
     }
     for (int i = 0; i < XEV_CONN_REASONS; i++) {
         if (conns.closed[i] > 0) {
-            snprintf(labels, sizeof labels, "service=\"%s\",reason=\"%s\"", v->options.name,
+            snprintf(labels + len, sizeof labels - (size_t)len, ",reason=\"%s\"",
                      xev_conn_reason_name((xev_conn_reason)i));
             xev_metrics_counter(m, "xev_service_closed_total", labels, conns.closed[i]);
         }
@@ -396,8 +408,12 @@ int xev_serve_add_metrics(xev_serve *serve, const xev_metrics_options *options,
         .own = options->own,
         .userdata = options->userdata,
     };
+    char name[32] = "metrics";
+    for (uint32_t i = 2; xev__serve_has(serve, name); i++) {
+        snprintf(name, sizeof name, "metrics%" PRIu32, i);
+    }
     const xev_service_options o = {
-        .name = "metrics",
+        .name = name,
         .address = options->address,
         .policy = XEV_SERVE_SINGLE,
         .conns = {.handlers = &metrics_handlers,

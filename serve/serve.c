@@ -322,6 +322,14 @@ void xev_serve_free(xev_serve *serve) {
     free(serve);
 }
 
+bool xev__serve_has(const xev_serve *serve, const char *name) {
+    const xev_service *v = serve->services;
+    while (v != NULL && strcmp(v->options.name, name) != 0) {
+        v = v->next;
+    }
+    return v != NULL;
+}
+
 int xev_serve_add(xev_serve *serve, const xev_service_options *options, xev_service **service) {
     const char *call = "xev_serve_add";
     xev__serve_check(serve != NULL && options != NULL, call, "services or options are null");
@@ -333,6 +341,9 @@ int xev_serve_add(xev_serve *serve, const xev_service_options *options, xev_serv
     if (options->name == NULL || options->address == NULL || options->name[0] == '\0' ||
         strlen(options->name) > name_max || options->shard_bytes > SHARD_BYTES_MAX) {
         return XEV_EINVAL;
+    }
+    if (xev__serve_has(serve, options->name)) {
+        return XEV_EINVAL; /* their failures and metrics could not be told apart */
     }
     xev_service *v = calloc(1, sizeof *v);
     if (v == NULL) {

@@ -108,7 +108,7 @@ TEST(variables_that_are_wrong) {
     check_bad("2", NULL, NULL, XEV_EBADF);
 }
 
-/* Two services of one name have the first and the second; there is no third. */
+/* Two services at one name of sockets have the first and the second; there is no third. */
 static void taken(void) {
     xev_serve_socket s[2];
     xev_runtime_failure f;
@@ -118,7 +118,8 @@ static void taken(void) {
     HAVE(xev_serve_new(&serve) == 0);
     xev_service *services[2];
     for (int i = 0; i < 3; i++) {
-        xev_service_options o = service_options("s", "systemd:http");
+        static const char *const names[] = {"a", "b", "c"};
+        xev_service_options o = service_options(names[i], "systemd:http");
         HAVE(xev_serve_add(serve, &o, i < 2 ? &services[i] : NULL) == 0);
     }
     HAVE(run_services(1) == XEV_ENOENT);

@@ -115,6 +115,25 @@ TEST(all_shards_tell_their_numbers) {
     xev_serve_free(serve);
 }
 
+static void look_for_odd_name(void) {
+    check_has(look("GET /metrics HTTP/1.1\r\n\r\n"),
+              "xev_service_served_total{shard=\"0\",service=\"a\\\"\\\\\\nb\"} 0");
+}
+
+TEST(names_are_written_as_labels_want_it) {
+    xev_service_options o = service_options("a\"\\\nb", "127.0.0.1:0");
+    xev_metrics_options m = with_own();
+    service = add_service(&o);
+    CHECK_EQ(xev_serve_add(serve, &o, NULL), XEV_EINVAL); /* the same name twice */
+    CHECK_EQ(xev_serve_add_metrics(serve, &m, &metrics), 0);
+    m.own = NULL;
+    xev_service *second;
+    CHECK_EQ(xev_serve_add_metrics(serve, &m, &second), 0); /* at another address */
+    CHECK_STR_EQ(xev_service_name(second), "metrics2");
+    run_with_clients(1, look_for_odd_name);
+    xev_serve_free(serve);
+}
+
 static void ask_in_other_ways(void) {
     static const struct {
         const char *request, *status;

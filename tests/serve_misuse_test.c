@@ -21,6 +21,7 @@ TEST(misuse_of_services_is_caught) {
     CHECK_EQ(xev_serve_new(&serve), 0);
     good = service_options("a", "127.0.0.1:0");
     CHECK_EQ(TAKES(xev_serve_add, service, serve, &good, NULL), 0);
+    good.name = "b";
     service = add_service(&good);
     DIES(xev_serve_new, serve, NULL);
     TAKES(xev_serve_free, serve, NULL);
@@ -81,9 +82,10 @@ TEST(bad_options_of_a_service_are_refused) {
     name[32] = '\0';
     CHECK_EQ(xev_serve_new(&serve), 0);
     good = service_options("a", "127.0.0.1:0");
-    for (int i = 0; i < 5; i++) {
+    CHECK_EQ(xev_serve_add(serve, &good, NULL), 0);
+    for (int i = 0; i < 6; i++) {
         xev_service_options bad = good;
-        bad.name = i == 0 ? NULL : i == 1 ? "" : i == 2 ? name : "a";
+        bad.name = i == 0 ? NULL : i == 1 ? "" : i == 2 ? name : i == 5 ? "a" : "b";
         bad.address = i == 3 ? NULL : "127.0.0.1:0";
         bad.shard_bytes = i == 4 ? UINT32_MAX : 0;
         service = (xev_service *)(void *)&addr;

@@ -70,8 +70,8 @@ typedef enum xev_conn_reason {
     XEV_CONN_READ_LATE,
     XEV_CONN_WRITE_LATE,
     XEV_CONN_LIFE_LATE,
-    /* The loop was deinitialised. A reset, where output was queued or reserved, or the connection
-     * busy or piped. */
+    /* The loop was deinitialised. TCP: a reset where output was queued or reserved, or the
+     * connection busy or piped. */
     XEV_CONN_LOOP_ENDED,
     XEV_CONN_REASONS,
 } xev_conn_reason;
@@ -248,7 +248,7 @@ const char *xev_conn_reason_name(xev_conn_reason reason);
 /* ---- reading ---- */
 
 /* Call the data handler no more, and soon stop reading; and go on. What the loop had received by
- * then is kept. */
+ * then is kept. Of the deadlines read_ms does not run meanwhile; idle_ms does. */
 void xev_conn_pause(xev_conn *conn);
 void xev_conn_resume(xev_conn *conn);
 

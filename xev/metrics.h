@@ -37,8 +37,8 @@ typedef struct xev_metrics_options {
 
 XEV_BEGIN_DECLS
 
-/* Add a service "metrics", served by shard 0. It answers GET and HEAD of /metrics. Results,
- * *service and thread as of xev_serve_add. */
+/* Add a service "metrics" ("metrics2", ... where there is one), served by shard 0. It answers GET
+ * and HEAD of /metrics. Results, *service and thread as of xev_serve_add. */
 XEV_NODISCARD int xev_serve_add_metrics(xev_serve *serve, const xev_metrics_options *options,
                                         xev_service **service);
 

@@ -136,7 +136,7 @@ typedef enum xev_serve_refusal {
 } xev_serve_refusal;
 
 typedef struct xev_service_options {
-    const char *name;    /* 1 to 31 bytes; copied */
+    const char *name;    /* 1 to 31 bytes, one of its own; copied */
     const char *address; /* see above; copied */
     xev_serve_policy policy;
     int backlog;           /* connections that wait to be accepted; 0: 4096 */
@@ -175,8 +175,8 @@ XEV_NODISCARD int xev_serve_new(xev_serve **serve);
 void xev_serve_free(xev_serve *serve);
 
 /* Add a service, which is in *service (NULL: not wanted) and belongs to serve. 0; XEV_EINVAL (no
- * name or address, name too long, shard_bytes), XEV_ENOMEM: *service is NULL. What else is wrong is
- * told by the start. The thread that made serve, while it does not run. */
+ * name or address, name too long or another one's, shard_bytes), XEV_ENOMEM: *service is NULL. What
+ * else is wrong is told by the start. The thread that made serve, while it does not run. */
 XEV_NODISCARD int xev_serve_add(xev_serve *serve, const xev_service_options *options,
                                 xev_service **service);
 
