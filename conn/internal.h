@@ -69,8 +69,7 @@ _Static_assert(XEV_CONN_REASONS <= 32, "a reason fits there");
     (XEV__CONN_OPENING | XEV__CONN_CONNECTING | XEV__CONN_FULL | XEV__CONN_PAUSED |                \
      XEV__CONN_SLOTS | XEV__CONN_FINISHING | XEV__CONN_CLOSING)
 /* Something that arrives is not for the data handler alone. */
-#define XEV__CONN_RARE                                                                             \
-    (XEV__CONN_BLOCKED | XEV__CONN_PIPED | XEV__CONN_DRAINING | XEV__CONN_FRESH)
+#define XEV__CONN_RARE (XEV__CONN_BLOCKED | XEV__CONN_PIPED | XEV__CONN_DRAINING | XEV__CONN_FRESH)
 /* It takes no output. */
 #define XEV__CONN_MUTE (XEV__CONN_END_OUTPUT | XEV__CONN_CLOSING)
 
