@@ -6,13 +6,15 @@
 static atomic_bool no_messages, no_balance;
 static atomic_int mallocs_left = INT32_MAX; /* when they are used up one fails */
 
-static const char *failed; /* the call that failed first */
+static _Atomic(const char *) failed; /* the call that failed first */
 
 static bool fails(const char *call, int error) {
     if (!inject_now()) {
         return false;
     }
-    failed = inject.hits == 1 ? call : failed;
+    if (inject.hits == 1) {
+        failed = call;
+    }
     errno = error;
     return true;
 }

@@ -18,8 +18,9 @@
 #include "tests/net_scene.h"
 
 static const char *target; /* the call that fails */
-static int error;          /* with this */
-static int dns_answer;     /* getaddrinfo's, getnameinfo's */
+/* Read by threads, too: a wake may still be on its way when what it told of was handled. */
+static atomic_int error;      /* with this */
+static atomic_int dns_answer; /* getaddrinfo's, getnameinfo's */
 
 static bool fails(const char *call) {
     if (target == NULL || strcmp(call, target) != 0 || !inject_now()) {
