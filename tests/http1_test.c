@@ -207,24 +207,7 @@ static void noisy(uint64_t seed) {
     }
     CHECK_LE(len, sizeof text);
     memcpy(text, from, len);
-    for (uint32_t n = rng_below(&rng, 4); n > 0; n--) {
-        size_t at = rng_below(&rng, (uint32_t)len);
-        switch (rng_below(&rng, 3)) {
-        case 0:
-            text[at] = alphabet[rng_below(&rng, sizeof alphabet)];
-            break;
-        case 1:
-            memmove(text + at, text + at + 1, len - at - 1);
-            len -= len > 1;
-            break;
-        default:
-            if (len < sizeof text) {
-                memmove(text + at + 1, text + at, len - at);
-                text[at] = alphabet[rng_below(&rng, sizeof alphabet)];
-                len++;
-            }
-        }
-    }
+    rng_mutate(&rng, text, &len, sizeof text, alphabet, sizeof alphabet);
     size_t step = 1 + rng_below(&rng, 20), used[2] = {0, 0};
     int rc[2];
     if (chunks) {

@@ -203,22 +203,7 @@ static void noisy(uint64_t seed) {
     const struct proxy_case *t = &cases[rng_below(&rng, CASES)];
     size_t len = t->len;
     memcpy(text, t->text, len);
-    for (uint32_t n = rng_below(&rng, 4); n > 0; n--) {
-        size_t at = rng_below(&rng, (uint32_t)len);
-        switch (rng_below(&rng, 3)) {
-        case 0:
-            text[at] = alphabet[rng_below(&rng, sizeof alphabet)];
-            break;
-        case 1:
-            memmove(text + at, text + at + 1, len - at - 1);
-            len -= len > 1;
-            break;
-        default:
-            memmove(text + at + 1, text + at, len - at);
-            text[at] = alphabet[rng_below(&rng, sizeof alphabet)];
-            len++;
-        }
-    }
+    rng_mutate(&rng, text, &len, sizeof text, alphabet, sizeof alphabet);
     xev_proxy_header h, back;
     char what[40];
     snprintf(what, sizeof what, "seed %" PRIu64, seed);

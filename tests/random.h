@@ -51,6 +51,26 @@ static inline uint64_t time_ns(void) {
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+/* Change, remove or insert up to three bytes of a text of *len (> 0) bytes that has room; what
+ * comes in is of the alphabet. */
+static inline void rng_mutate(uint64_t *rng, char *text, size_t *len, size_t room,
+                              const char *alphabet, size_t alphabet_len) {
+    for (uint32_t n = rng_below(rng, 4); n > 0; n--) {
+        size_t at = rng_below(rng, (uint32_t)*len);
+        uint32_t how = rng_below(rng, 3);
+        if (how == 1 && *len > 1) {
+            memmove(text + at, text + at + 1, *len - at - 1);
+            --*len;
+            continue;
+        }
+        if (how == 2 && *len < room) {
+            memmove(text + at + 1, text + at, *len - at);
+            ++*len;
+        }
+        text[at] = alphabet[rng_below(rng, (uint32_t)alphabet_len)];
+    }
+}
+
 /* ---- patterns: the bytes of one write, or of one peer ---- */
 
 static inline uint8_t pattern_at(uint32_t id, uint64_t at) {

@@ -11,7 +11,7 @@
 /* One state of a file, or why there is none. */
 struct file {
     uint32_t refs;
-    int status; /* 200; 301 (a directory without its slash), 403, 404, 500, 503 */
+    int status; /* 200; 301 (a directory without its slash), 403, 404, 500, 503; 0: unchanged */
     xev_fd fd;  /* of a large file; else XEV_INVALID_FD */
     char *data; /* of a small one, */
     char *gz;   /* ... and the same compressed, where that is worth it */
