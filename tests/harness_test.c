@@ -115,4 +115,15 @@ TEST(running_no_case_is_a_failure) {
     expect_output("no test case to run");
 }
 
+TEST(one_case_runs_in_the_process_itself) {
+    CHECK_EQ(probe("--case second_passes"), EXIT_SUCCESS);
+    expect_output("ran second");
+    CHECK_EQ(probe("--case bad_str"), 97);
+    expect_output("\"left\" against \"right\"");
+    CHECK(strstr(output, "bad_str_null") == NULL);
+    CHECK_EQ(probe("--case bad_exit"), 3);
+    CHECK_EQ(probe("--case bad"), EXIT_FAILURE);
+    expect_output("no test case to run");
+}
+
 TEST(unknown_argument_is_refused) { CHECK_EQ(probe("--no-such-option"), 2); }

@@ -1,14 +1,15 @@
 /* Test cases, independent of the program that runs them.
  *
- * The library Check runs the cases where it exists (test_check.c). It is not named here, so that
- * the same tests can run later where Check cannot (without fork or setjmp).
+ * The library Check runs the cases where it exists (test_check.c), and a runner of our own where it
+ * does not (test_plain.c). Neither is named here.
  *
  *     TEST(accept_cancelled_reports_ecanceled) { CHECK_EQ(result, XEV_ECANCELED); }
  *
- * Cases register themselves and run in source order, each in a process of its own. A failing
- * check ends its case; checks may be made from any thread of the case. The arguments of a check
- * are evaluated once. main() is in the library: `--filter SUBSTR` (or XEV_TEST_FILTER) runs the
- * cases whose name contains SUBSTR, `--list` names them.
+ * Cases register themselves and run in source order, each in a process of its own where the system
+ * has processes. A failing check ends its case; checks may be made from any thread of the case. The
+ * arguments of a check are evaluated once. main() is in the library: `--filter SUBSTR` (or
+ * XEV_TEST_FILTER) runs the cases whose name contains SUBSTR, `--list` names them, `--case NAME`
+ * runs one without a process of its own and exits with 97 if a check fails.
  */
 #ifndef TESTS_TEST_H
 #define TESTS_TEST_H
