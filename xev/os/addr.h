@@ -12,6 +12,8 @@ enum xev_family xev__os_addr_family(const xev_addr *addr);
 uint32_t xev__os_addr_port(const xev_addr *addr);
 uint32_t xev__os_addr_bytes(const xev_addr *addr, void *out);
 void xev__os_addr_from_bytes(xev_addr *addr, const void *bytes, uint32_t len_bytes, uint32_t port);
+/* The part of format for Unix sockets. */
+int xev__os_addr_unix_format(const xev_addr *addr, char *out, size_t len_bytes);
 int xev__os_addr_format(const xev_addr *addr, char *out, size_t len_bytes);
 const char *xev__os_addr_unix_name(const xev_addr *addr, size_t *len_bytes);
 

@@ -6,8 +6,9 @@
 
 #define XEV__SIGNALS 64
 
-/* Whether a handler for the signal can be installed, and may return. */
-bool xev__os_signal_valid(int number);
+/* 0: a handler for the signal can be installed, and may return; XEV_EINVAL; XEV_ENOTSUP: the system
+ * has no signals. */
+int xev__os_signal_check(int number);
 enum xev__disposition { XEV__DEFAULT, XEV__IGNORED, XEV__HANDLED };
 enum xev__disposition xev__os_signal_disposition(int number);
 /* Install handler, and keep the signal's disposition until now; 0 or a code. And install that

@@ -74,8 +74,9 @@ int xev__catch(xev__catcher *c, int signal_number, enum xev__catch_when when) {
     assert(c->caught != NULL);
     c->number = signal_number;
     c->catching = false;
-    if (!xev__os_signal_valid(signal_number)) {
-        return XEV_EINVAL;
+    int rc = xev__os_signal_check(signal_number);
+    if (rc < 0) {
+        return rc;
     }
     if (xev__os_in_forked_child(forget_all) < 0) { /* before the lock is held for the first time */
         return XEV_ENOMEM;
@@ -91,7 +92,7 @@ int xev__catch(xev__catcher *c, int signal_number, enum xev__catch_when when) {
     XEV_HANDOFF_RELEASE(c);
     ck_pr_fence_memory();
     ck_pr_store_ptr(&catchers[signal_number], c);
-    int rc = first ? xev__os_signal_catch(signal_number, handler) : 0;
+    rc = first ? xev__os_signal_catch(signal_number, handler) : 0;
     c->catching = rc == 0;
     if (rc < 0) {
         unlink_catcher(c);

@@ -1,30 +1,17 @@
 /* POSIX: addresses, as text and as the system's structures. */
 #include <arpa/inet.h>
 #include <assert.h>
-#include <net/if.h>
 #include <netinet/in.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include "xev/error.h"
 #include "xev/os/addr.h"
-#include "xev/os/posix/posix.h"
-#include "xev/unix.h"
+#include "xev/os/posix/sys.h"
 
 _Static_assert(sizeof(((xev_addr *)0)->storage) >= sizeof(struct sockaddr_in6), "address fits");
-
-_Static_assert(sizeof(((xev_addr *)0)->storage) >= sizeof(struct sockaddr_un), "address fits");
-_Static_assert(XEV_UNIX_NAME_MAX == sizeof(((struct sockaddr_un *)0)->sun_path), "name fits");
-
-static const struct sockaddr_un *unix_part(const xev_addr *a) {
-    return (const struct sockaddr_un *)(const void *)a->storage;
-}
-
-#define NAME_AT offsetof(struct sockaddr_un, sun_path)
 
 int xev__os_addr_parse(xev_addr *addr, const char *host, uint32_t port) {
     assert(host != NULL && port <= 65535);
@@ -36,7 +23,7 @@ int xev__os_addr_parse(xev_addr *addr, const char *host, uint32_t port) {
         addr->len_bytes = sizeof *v4;
         return 0;
     }
-    char text[INET6_ADDRSTRLEN + IF_NAMESIZE + 1];
+    char text[INET6_ADDRSTRLEN + 16 + 1];
     size_t len = strlen(host);
     if (len >= 2 && host[0] == '[' && host[len - 1] == ']') {
         host++;
@@ -53,7 +40,7 @@ int xev__os_addr_parse(xev_addr *addr, const char *host, uint32_t port) {
         *scope++ = '\0';
         char *end;
         unsigned long index = strtoul(scope, &end, 10);
-        v6->sin6_scope_id = *end == '\0' ? (uint32_t)index : if_nametoindex(scope);
+        v6->sin6_scope_id = *end == '\0' ? (uint32_t)index : xev__sys_interface_index(scope);
         if (v6->sin6_scope_id == 0) {
             return XEV_EINVAL;
         }
@@ -67,31 +54,15 @@ int xev__os_addr_parse(xev_addr *addr, const char *host, uint32_t port) {
     return 0;
 }
 
-int xev__os_addr_unix(xev_addr *addr, const char *name, size_t len_bytes) {
-    memset(addr, 0, sizeof *addr);
-    bool path = len_bytes > 0 && name[0] != '\0';
-    if (len_bytes > (size_t)XEV_UNIX_NAME_MAX - path) {
-        return XEV_ENAMETOOLONG;
-    }
-    if (path && memchr(name, '\0', len_bytes) != NULL) {
-        return XEV_EINVAL;
-    }
-    struct sockaddr_un *un = (struct sockaddr_un *)(void *)addr->storage;
-    un->sun_family = AF_UNIX;
-    assert(len_bytes <= sizeof un->sun_path);
-    if (len_bytes > 0) {
-        memcpy(un->sun_path, name, len_bytes);
-    }
-    addr->len_bytes = (uint32_t)(NAME_AT + len_bytes + path);
-    assert(addr->len_bytes <= sizeof(struct sockaddr_un));
-    return 0;
+static sa_family_t family_of(const xev_addr *addr) {
+    return ((const struct sockaddr *)(const void *)addr->storage)->sa_family;
 }
 
 enum xev_family xev__os_addr_family(const xev_addr *addr) {
-    return xev__sys_addr(addr)->sa_family == AF_INET    ? XEV_AF_INET
-           : xev__sys_addr(addr)->sa_family == AF_INET6 ? XEV_AF_INET6
-           : xev__sys_addr(addr)->sa_family == AF_UNIX  ? XEV_AF_UNIX
-                                                        : XEV_AF_UNSPEC;
+    return family_of(addr) == AF_INET    ? XEV_AF_INET
+           : family_of(addr) == AF_INET6 ? XEV_AF_INET6
+           : family_of(addr) == AF_UNIX  ? XEV_AF_UNIX
+                                         : XEV_AF_UNSPEC;
 }
 
 uint32_t xev__os_addr_port(const xev_addr *addr) {
@@ -140,40 +111,11 @@ void xev__os_addr_from_bytes(xev_addr *addr, const void *bytes, uint32_t len_byt
     }
 }
 
-const char *xev__os_addr_unix_name(const xev_addr *addr, size_t *len_bytes) {
-    *len_bytes = 0;
-    const char *name = unix_part(addr)->sun_path;
-    if (xev__os_addr_family(addr) == XEV_AF_UNIX && addr->len_bytes > NAME_AT) {
-        size_t len = addr->len_bytes - NAME_AT;
-        /* The kernel counts the zero at the end of a path, or leaves no room for one. */
-        *len_bytes = name[0] != '\0' ? strnlen(name, len) : len;
-    }
-    return name;
-}
-
-/* A zero in an abstract name is written as "@". */
-static int unix_format(const xev_addr *addr, char *out, size_t len_bytes) {
-    size_t len;
-    const char *name = xev__os_addr_unix_name(addr, &len);
-    if (len >= len_bytes) {
-        return XEV_EINVAL;
-    }
-    for (size_t i = 0; i < len; i++) {
-        out[i] = '@';
-        if (name[i] != '\0') {
-            out[i] = name[i];
-        }
-    }
-    assert(len < len_bytes);
-    out[len] = '\0';
-    return 0;
-}
-
 int xev__os_addr_format(const xev_addr *addr, char *out, size_t len_bytes) {
     char ip[INET6_ADDRSTRLEN] = "", scope[16] = "";
     bool v6 = xev__os_addr_family(addr) == XEV_AF_INET6;
     if (xev__os_addr_family(addr) == XEV_AF_UNIX) {
-        return unix_format(addr, out, len_bytes);
+        return xev__os_addr_unix_format(addr, out, len_bytes);
     }
     if (v6) {
         const struct sockaddr_in6 *a = (const struct sockaddr_in6 *)(const void *)addr->storage;

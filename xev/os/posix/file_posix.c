@@ -11,7 +11,7 @@
 #include "xev/error.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/file.h"
-#include "xev/os/posix/posix.h"
+#include "xev/os/posix/sys.h"
 
 _Static_assert(sizeof(xev_vec) == sizeof(struct iovec), "vec is an iovec");
 _Static_assert(offsetof(xev_vec, len_bytes) == offsetof(struct iovec, iov_len), "likewise");
@@ -37,16 +37,19 @@ int xev__sys_open(const char *path, int how, mode_t mode) {
 }
 
 int xev__os_file_open(const char *path, uint32_t flags, uint32_t mode) {
-    static const struct {
+    const struct {
         uint32_t ours;
         int theirs;
     } bits[] = {
-        {XEV_OPEN_CREATE, O_CREAT},        {XEV_OPEN_EXCLUSIVE, O_EXCL},
-        {XEV_OPEN_TRUNCATE, O_TRUNC},      {XEV_OPEN_APPEND, O_APPEND},
-        {XEV_OPEN_DIRECTORY, O_DIRECTORY}, {XEV_OPEN_NOFOLLOW, O_NOFOLLOW},
-        {XEV_OPEN_DIRECT, O_DIRECT},       {XEV_OPEN_SYNC, O_SYNC},
+        {XEV_OPEN_CREATE, O_CREAT},           {XEV_OPEN_EXCLUSIVE, O_EXCL},
+        {XEV_OPEN_TRUNCATE, O_TRUNC},         {XEV_OPEN_APPEND, O_APPEND},
+        {XEV_OPEN_DIRECTORY, O_DIRECTORY},    {XEV_OPEN_NOFOLLOW, O_NOFOLLOW},
+        {XEV_OPEN_DIRECT, xev__sys_o_direct}, {XEV_OPEN_SYNC, O_SYNC},
     };
     int how = O_CLOEXEC | O_NOCTTY;
+    if ((flags & XEV_OPEN_DIRECT) != 0 && xev__sys_o_direct == 0) {
+        return XEV_ENOTSUP;
+    }
     for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++) {
         how |= (flags & bits[i].ours) != 0 ? bits[i].theirs : 0;
     }

@@ -13,7 +13,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static sigset_t holders_mask;
 static struct sigaction replaced[XEV__SIGNALS + 1];
 
-bool xev__os_signal_valid(int number) {
+int xev__os_signal_check(int number) {
     switch (number) {
     case SIGKILL: /* the kernel does not allow a handler */
     case SIGSTOP:
@@ -21,9 +21,9 @@ bool xev__os_signal_valid(int number) {
     case SIGBUS:
     case SIGFPE:
     case SIGILL:
-        return false;
+        return XEV_EINVAL;
     default:
-        return number > 0 && number <= XEV__SIGNALS && number <= SIGRTMAX;
+        return number > 0 && number <= XEV__SIGNALS && number <= SIGRTMAX ? 0 : XEV_EINVAL;
     }
 }
 

@@ -17,6 +17,8 @@ _Static_assert(sizeof(struct msghdr) <= sizeof(((xev_datagram *)0)->priv.msg), "
 _Static_assert(sizeof(struct sockaddr_in6) <= sizeof(((xev_datagram *)0)->priv.name), "fits");
 _Static_assert(offsetof(struct iovec, iov_len) == sizeof(void *), "vec is an iovec");
 
+uint32_t xev__sys_interface_index(const char *name) { return if_nametoindex(name); }
+
 /* The socket's family: AF_INET, AF_INET6, or a code. */
 static int domain_of(xev_fd fd) {
     int domain = 0;
