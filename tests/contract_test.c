@@ -384,7 +384,7 @@ static void check_refused(const xev_loop_options *options) {
 }
 
 TEST(bad_options_are_refused) {
-    check_refused(&(xev_loop_options){.backend = (xev_backend_kind)3});
+    check_refused(&(xev_loop_options){.backend = (xev_backend_kind)(XEV_BACKEND_LAST + 1)});
     check_refused(&(xev_loop_options){.backend = (xev_backend_kind)UINT32_MAX});
     check_refused(&(xev_loop_options){.entries = 3});
     check_refused(&(xev_loop_options){.entries = 8192});

@@ -76,8 +76,8 @@ TEST(the_environment_names_the_backend) {
     static const struct {
         const char *value, *backend; /* NULL: refused */
     } cases[] = {
-        {"epoll", "epoll"}, {"", ""},         {"auto", ""},     {"io_uring", "io_uring"},
-        {"EPOLL", NULL},    {"kqueue", NULL}, {"epoll ", NULL}, {"io_uringx", NULL},
+        {"epoll", "epoll"}, {"", ""},          {"auto", ""},     {"io_uring", "io_uring"},
+        {"EPOLL", NULL},    {"kqueues", NULL}, {"epoll ", NULL}, {"io_uringx", NULL},
     };
     clear_environment();
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -105,6 +105,9 @@ TEST(a_backend_that_was_not_built_in_is_an_error) {
     if (!has_io_uring) {
         CHECK_EQ(xev_loop_init_options(&loop, &by_io_uring), XEV_ENOTSUP);
     }
+    CHECK_EQ(setenv("XEV_BACKEND", "kqueue", 1), 0); /* another system's */
+    CHECK_EQ(xev_loop_init(&loop), XEV_ENOTSUP);
+    clear_environment();
     xev_loop_options none = {.backend = (xev_backend_kind)77};
     CHECK_EQ(xev_loop_init_options(&loop, &none), XEV_EINVAL);
 }

@@ -42,6 +42,10 @@ typedef enum {
     XEV_BACKEND_AUTO = 0,
     XEV_BACKEND_IO_URING = 1,
     XEV_BACKEND_EPOLL = 2,
+    XEV_BACKEND_KQUEUE = 3, /* this and the next ones: of other systems */
+    XEV_BACKEND_IOCP = 4,
+    XEV_BACKEND_WASI_POLL = 5,
+    XEV_BACKEND_LAST = XEV_BACKEND_WASI_POLL,
 } xev_backend_kind;
 
 /* Kinds of operations, as counted by xev_loop_metrics; with room for more. */

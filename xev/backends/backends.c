@@ -8,14 +8,13 @@
 
 #include "xev/core/core.h"
 
-/* In order of preference. */
-static const struct xev_backend_ops *const backends[] = {
-#if !defined(XEV_NO_IO_URING)
-    &xev__io_uring_ops,
-#endif
-    &xev__epoll_ops,
+/* All there are on any system, as XEV_BACKEND names them. */
+static const char *const names[] = {
+    [XEV_BACKEND_AUTO] = "auto",   [XEV_BACKEND_IO_URING] = "io_uring",
+    [XEV_BACKEND_EPOLL] = "epoll", [XEV_BACKEND_KQUEUE] = "kqueue",
+    [XEV_BACKEND_IOCP] = "iocp",   [XEV_BACKEND_WASI_POLL] = "wasi_poll",
 };
-#define COUNT (sizeof backends / sizeof backends[0])
+_Static_assert(sizeof names / sizeof names[0] == XEV_BACKEND_LAST + 1, "each has a name");
 
 static const struct {
     const char *name;
@@ -59,17 +58,16 @@ static int disabled_by_environment(xev_loop *loop) {
 static int wanted_backend(xev_loop *loop, xev_backend_kind *kind) {
     *kind = loop->options.backend;
     const char *name = getenv("XEV_BACKEND");
-    if (*kind != XEV_BACKEND_AUTO || name == NULL || *name == '\0' || strcmp(name, "auto") == 0) {
+    if (*kind != XEV_BACKEND_AUTO || name == NULL || *name == '\0') {
         return 0;
     }
-    if (strcmp(name, "io_uring") == 0) {
-        *kind = XEV_BACKEND_IO_URING;
-    } else if (strcmp(name, "epoll") == 0) {
-        *kind = XEV_BACKEND_EPOLL;
-    } else {
-        return refuse_choice(loop, XEV_EINVAL, "XEV_BACKEND: no such backend", name);
+    for (int i = 0; i <= XEV_BACKEND_LAST; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            *kind = (xev_backend_kind)i;
+            return 0;
+        }
     }
-    return 0;
+    return refuse_choice(loop, XEV_EINVAL, "XEV_BACKEND: no such backend", name);
 }
 
 int xev__backend_choose(xev_loop *loop) {
@@ -82,15 +80,14 @@ int xev__backend_choose(xev_loop *loop) {
     if (rc < 0) {
         return rc;
     }
-    rc = refuse_choice(loop, XEV_ENOTSUP, "not built in",
-                       kind == XEV_BACKEND_EPOLL ? "epoll" : "io_uring");
-    for (size_t i = 0; i < COUNT; i++) {
-        if (kind != XEV_BACKEND_AUTO && backends[i]->kind != kind) {
+    rc = refuse_choice(loop, XEV_ENOTSUP, "not built in", names[kind]);
+    for (size_t i = 0; xev__backends[i] != NULL; i++) {
+        if (kind != XEV_BACKEND_AUTO && xev__backends[i]->kind != kind) {
             continue;
         }
         char why[sizeof loop->fallback] = "";
-        loop->ops = backends[i];
-        rc = backends[i]->init(loop, why, sizeof why);
+        loop->ops = xev__backends[i];
+        rc = xev__backends[i]->init(loop, why, sizeof why);
         if (rc == 0) {
             assert(loop->backend != NULL);
             if (i == 0 || kind != XEV_BACKEND_AUTO) {

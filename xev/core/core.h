@@ -283,6 +283,9 @@ struct xev_backend_ops {
 
 extern const struct xev_backend_ops xev__io_uring_ops, xev__epoll_ops;
 
+/* backends/list_*.c: those of the system, in order of preference, and NULL. */
+extern const struct xev_backend_ops *const xev__backends[];
+
 /* backends/backends.c: fill in loop->ops and loop->backend by the options and the environment. */
 int xev__backend_choose(xev_loop *loop);
 

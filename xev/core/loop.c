@@ -25,7 +25,7 @@ static int fill_defaults(xev_loop_options *o) {
     }
     if (!power_of_two(o->entries) || o->entries > 4096 || !power_of_two(o->cq_entries) ||
         o->cq_entries < o->entries || o->buffer_bytes < 64 || o->buffer_bytes > 1024 * 1024 ||
-        !power_of_two(o->buffers) || o->buffers_max > 32768 || o->backend > XEV_BACKEND_EPOLL ||
+        !power_of_two(o->buffers) || o->buffers_max > 32768 || o->backend > XEV_BACKEND_LAST ||
         (o->allocator.allocate == NULL) != (o->allocator.release == NULL)) {
         return XEV_EINVAL;
     }
