@@ -465,7 +465,9 @@ static int make_shards(xev_runtime *handle, struct xev__runtime *rt) {
         rt->outboxes *= 2;
     }
     for (uint32_t i = 0; i < rt->count; i++) {
-        pthread_cond_init(&rt->shards[i].commanded, NULL);
+        int rc = xev__cond_init(&rt->shards[i].commanded);
+        assert(rc == 0); /* it takes nothing of the system */
+        (void)rc;
     }
     for (uint32_t i = 0; i < rt->count; i++) {
         xev_shard *s = &rt->shards[i];

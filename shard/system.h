@@ -3,7 +3,6 @@
 #define XEV_SHARD_SYSTEM_H
 
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,10 +31,9 @@ int xev__signal_number(int which);
 uint32_t xev__signals_unblock(uint32_t set);
 void xev__signals_block(uint32_t set);
 
-/* What threads and signal handlers signal and one thread waits for. A semaphore: unlike a write to
- * a descriptor, a signal cannot fail and be lost, and nothing refuses the wait. */
+/* What threads and signal handlers signal and one thread waits for. Not a descriptor: a write can
+ * fail and its signal be lost, and a wait can be refused. */
 struct xev__event {
-    sem_t semaphore;
     uint32_t signalled; /* atomic: a signal has not been taken */
 };
 void xev__event_init(struct xev__event *e);
@@ -46,7 +44,9 @@ void xev__event_signal(struct xev__event *e);
 void xev__event_wait(struct xev__event *e, int timeout_ms);
 
 void xev__sleep_ms(uint32_t ms);
-/* pthread_cond_wait, for ms at most. */
+/* As pthread_cond_init, for a condition that is waited for with a limit. 0 or a code. */
+int xev__cond_init(pthread_cond_t *cond);
+/* As pthread_cond_wait, for ms at most. */
 void xev__cond_wait_ms(pthread_cond_t *cond, pthread_mutex_t *lock, uint32_t ms);
 
 /* Whether fd is a stream socket that listens: 0, or XEV_EBADF, XEV_ENOTSOCK, XEV_EPROTOTYPE (no

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/filter.h>
+#include <linux/futex.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -136,63 +138,74 @@ void xev__signals_block(uint32_t set) { change_mask(SIG_BLOCK, set, NULL); }
 
 /* ---- waking ---- */
 
-void xev__event_init(struct xev__event *e) {
-    int rc = sem_init(&e->semaphore, 0, 0);
-    assert(rc == 0); /* it fails for a bad argument only */
-    (void)rc;
-    e->signalled = 0;
+static long futex(uint32_t *word, int operation, uint32_t value, const struct timespec *timeout) {
+    return syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, timeout, NULL, 0);
 }
 
-void xev__event_deinit(struct xev__event *e) { (void)sem_destroy(&e->semaphore); }
+void xev__event_init(struct xev__event *e) { e->signalled = 0; }
+
+void xev__event_deinit(struct xev__event *e) { (void)e; }
 
 void xev__event_signal(struct xev__event *e) {
     int saved = errno; /* of the code that a signal handler has interrupted */
     XEV_HANDOFF_RELEASE(&e->signalled);
     ck_pr_fence_memory();
-    /* One post for all signals since the last wait, so that the semaphore is 0 or 1. */
+    /* One wake for all signals since the last wait. */
     if (ck_pr_fas_32(&e->signalled, 1) == 0) {
-        (void)sem_post(&e->semaphore);
+        (void)futex(&e->signalled, FUTEX_WAKE, 1, NULL);
     }
     errno = saved;
 }
 
-/* Of CLOCK_MONOTONIC. */
-static struct timespec from_now(uint32_t ms) {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    int64_t ns = ts.tv_nsec + (int64_t)(ms % 1000) * 1000000;
-    ts.tv_sec += ms / 1000 + (time_t)(ns / 1000000000);
-    ts.tv_nsec = (long)(ns % 1000000000);
-    return ts;
+static struct timespec duration(uint32_t ms) {
+    return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+}
+
+/* A look before the caller's: a signal from now on is a new one. */
+static bool take_signal(struct xev__event *e) {
+    if (ck_pr_fas_32(&e->signalled, 0) == 0) {
+        return false;
+    }
+    ck_pr_fence_memory();
+    XEV_HANDOFF_ACQUIRE(&e->signalled);
+    return true;
 }
 
 void xev__event_wait(struct xev__event *e, int timeout_ms) {
-    int rc;
-    if (timeout_ms < 0) {
-        rc = sem_wait(&e->semaphore);
-    } else {
-        struct timespec end = from_now((uint32_t)timeout_ms);
-        rc = sem_clockwait(&e->semaphore, CLOCK_MONOTONIC, &end);
+    if (take_signal(e)) {
+        return;
     }
-    assert(rc == 0 || errno == EINTR || errno == ETIMEDOUT);
-    if (rc == 0) {
-        /* Before the caller looks: a signal from now on is a new one. */
-        uint32_t signalled = ck_pr_fas_32(&e->signalled, 0);
-        assert(signalled == 1);
-        (void)signalled;
-        ck_pr_fence_memory();
-        XEV_HANDOFF_ACQUIRE(&e->signalled);
-    }
+    struct timespec limit = duration(timeout_ms < 0 ? 0 : (uint32_t)timeout_ms);
+    /* It measures the time by CLOCK_MONOTONIC. EAGAIN: a signal has come meanwhile. */
+    long rc = futex(&e->signalled, FUTEX_WAIT, 0, timeout_ms < 0 ? NULL : &limit);
+    assert(rc == 0 || errno == EAGAIN || errno == EINTR || errno == ETIMEDOUT);
+    (void)rc;
+    (void)take_signal(e);
 }
 
 void xev__sleep_ms(uint32_t ms) {
-    struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    struct timespec ts = duration(ms);
     (void)nanosleep(&ts, NULL);
 }
 
+int xev__cond_init(pthread_cond_t *cond) {
+    pthread_condattr_t attr;
+    int rc = pthread_condattr_init(&attr);
+    if (rc == 0) {
+        rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+        rc = rc == 0 ? pthread_cond_init(cond, &attr) : rc;
+        (void)pthread_condattr_destroy(&attr);
+    }
+    return -rc;
+}
+
 void xev__cond_wait_ms(pthread_cond_t *cond, pthread_mutex_t *lock, uint32_t ms) {
-    struct timespec end = from_now(ms);
-    int rc = pthread_cond_clockwait(cond, lock, CLOCK_MONOTONIC, &end);
+    struct timespec end;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    int64_t ns = end.tv_nsec + (int64_t)(ms % 1000) * 1000000;
+    end.tv_sec += ms / 1000 + (time_t)(ns / 1000000000);
+    end.tv_nsec = (long)(ns % 1000000000);
+    int rc = pthread_cond_timedwait(cond, lock, &end);
     assert(rc == 0 || rc == ETIMEDOUT);
     (void)rc;
 }

@@ -275,7 +275,7 @@ static void sleeper_wake(struct sleeper *s) {
  * LOST_WAKE_AFTER_S the wake is lost, and that is what the test reports. */
 static void sleeper_sleep(struct sleeper *s, const char *who) {
     struct timespec deadline;
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
+    clock_gettime(CLOCK_REALTIME, &deadline);
     deadline.tv_sec += LOST_WAKE_AFTER_S;
     pthread_mutex_lock(&s->lock);
     bool late = false;
@@ -283,7 +283,7 @@ static void sleeper_sleep(struct sleeper *s, const char *who) {
         if (late) {
             CHECK_FAIL("%s: lost wake, after %llu", who, (unsigned long long)s->wakes);
         }
-        late = pthread_cond_clockwait(&s->cond, &s->lock, CLOCK_MONOTONIC, &deadline) == ETIMEDOUT;
+        late = pthread_cond_timedwait(&s->cond, &s->lock, &deadline) == ETIMEDOUT;
     }
     s->taken = s->wakes;
     pthread_mutex_unlock(&s->lock);

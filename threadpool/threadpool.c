@@ -51,6 +51,7 @@ struct pool {
     pthread_mutex_t lock;  /* guards everything below but max_threads */
     pthread_cond_t wakeup; /* a token was given, or shutdown */
     pthread_attr_t attr;
+    struct xev__cpu_mask cpus; /* of the thread that made the pool; its threads run on them, too */
     struct lane lane[XEV_LANE_COUNT];
     uint32_t next_lane; /* whose turn it is */
     uint32_t max_threads;
@@ -183,11 +184,6 @@ static void *worker(void *arg);
 static int start_thread(struct pool *p) {
     assert(p->threads < p->max_threads);
     int rc = xev__threadpool_thread_create(&p->thread[p->threads], &p->attr, worker, p);
-    if (rc == -EPERM || rc == -EINVAL) {
-        /* The affinity may not be set here, or none of its CPUs is left. Without it, then. */
-        xev__threadpool_attr_unset_cpus(&p->attr);
-        rc = xev__threadpool_thread_create(&p->thread[p->threads], &p->attr, worker, p);
-    }
     if (rc == 0) {
         p->threads++;
         p->starting++;
@@ -235,6 +231,7 @@ static void sleep_until_roused(struct pool *p) {
 static void *worker(void *arg) {
     struct pool *p = arg;
     xev__threadpool_name_self();
+    xev__threadpool_cpus_use(&p->cpus);
     pthread_mutex_lock(&p->lock);
     assert(p->starting > 0 && p->starting <= p->threads);
     p->starting--;
@@ -357,7 +354,7 @@ int xev_threadpool_init(xev_threadpool *pool, xev_threadpool_config *cfg) {
     if (rc != 0) {
         goto free_pool;
     }
-    xev__threadpool_attr_set_cpus(&p->attr);
+    xev__threadpool_cpus_note(&p->cpus);
     rc = xev__threadpool_attr_set_stack(&p->attr, cfg->stack_size);
     if (rc != 0) {
         goto destroy_attr;

@@ -5,6 +5,7 @@
 #define XEV_THREADPOOL_THREADS_H
 
 #include <pthread.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Gives the calling thread a name for debuggers and top, where the system has such. */
@@ -14,11 +15,18 @@ void xev__threadpool_name_self(void);
  * minimum; 0 leaves the default. Returns 0 or -EINVAL. */
 int xev__threadpool_attr_set_stack(pthread_attr_t *attr, uint32_t stack_size);
 
-/* Threads made with attr may run on the CPUs that the calling thread may run on now, whatever CPU
- * the thread that makes them is bound to by then. */
-void xev__threadpool_attr_set_cpus(pthread_attr_t *attr);
-/* Takes that back: threads made with attr may run on the CPUs of the thread that makes them. */
-void xev__threadpool_attr_unset_cpus(pthread_attr_t *attr);
+/* Which CPUs a thread may run on. As wide as Linux's largest mask, see sched_setaffinity(2). */
+enum { XEV__MASK_CPUS = 8192 };
+struct xev__cpu_mask {
+    uint64_t bits[XEV__MASK_CPUS / 64];
+    size_t len_bytes; /* 0: not known */
+};
+
+/* Those of the calling thread, where the system has such. */
+void xev__threadpool_cpus_note(struct xev__cpu_mask *mask);
+/* The calling thread may run on them from now on. Where that is not allowed, or none of them is
+ * left, it stays as it is: as the thread that made it. */
+void xev__threadpool_cpus_use(const struct xev__cpu_mask *mask);
 
 /* pthread_create with all signals blocked in the new thread but those that a fault in itself
  * raises. Returns 0 or -errno. */

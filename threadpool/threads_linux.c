@@ -2,22 +2,23 @@
 #include "threadpool/threads.h"
 
 #include <sched.h>
-#include <stddef.h>
-#include <unistd.h>
+#include <string.h>
 
-/* Above this the kernel's mask does not fit a fixed cpu_set_t, see sched_setaffinity(2). */
-enum { MOST_CPUS = 8192 };
-
-void xev__threadpool_attr_set_cpus(pthread_attr_t *attr) {
-    cpu_set_t set[MOST_CPUS / CPU_SETSIZE];
+void xev__threadpool_cpus_note(struct xev__cpu_mask *mask) {
+    cpu_set_t set[XEV__MASK_CPUS / CPU_SETSIZE];
+    mask->len_bytes = 0;
     if (sched_getaffinity(0, sizeof set, set) == 0) {
-        (void)pthread_attr_setaffinity_np(attr, sizeof set, set); /* else as their maker */
+        memcpy(mask->bits, set, sizeof set);
+        mask->len_bytes = sizeof set;
     }
 }
 
-void xev__threadpool_attr_unset_cpus(pthread_attr_t *attr) {
-    static const cpu_set_t none;
-    (void)pthread_attr_setaffinity_np(attr, 0, &none); /* of 0 bytes: glibc drops what it has */
+void xev__threadpool_cpus_use(const struct xev__cpu_mask *mask) {
+    if (mask->len_bytes != 0) {
+        cpu_set_t set[XEV__MASK_CPUS / CPU_SETSIZE];
+        memcpy(set, mask->bits, sizeof set);
+        (void)sched_setaffinity(0, sizeof set, set);
+    }
 }
 
 void xev__threadpool_name_self(void) { pthread_setname_np(pthread_self(), "xev-pool"); }
