@@ -15,6 +15,7 @@
 #include "xev/error.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/file.h"
+#include "xev/os/linux/libc.h"
 #include "xev/os/posix/sys.h"
 
 /* How much a copy moves before it looks whether it is to stop. This takes some tens of ms. */

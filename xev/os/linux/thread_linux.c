@@ -14,16 +14,16 @@
 void xev__os_code_place(const void *code, char *text, size_t len_bytes) {
     assert(text != NULL && len_bytes > 0);
     Dl_info info;
-    void *extra;
-    if (dladdr1(code, &info, &extra, RTLD_DL_LINKMAP) == 0) {
+    if (dladdr(code, &info) == 0 || info.dli_fname == NULL || info.dli_fbase == NULL) {
         snprintf(text, len_bytes, "%p", code);
         return;
     }
-    const struct link_map *map = extra;
-    assert(map != NULL && info.dli_fname != NULL && (uintptr_t)code >= map->l_addr);
+    /* The code of a program that cannot be moved has its address by itself. */
+    const ElfW(Ehdr) *file = info.dli_fbase;
+    uintptr_t base = file->e_type == ET_EXEC ? 0 : (uintptr_t)info.dli_fbase;
     const char *slash = strrchr(info.dli_fname, '/');
     snprintf(text, len_bytes, "%s+%#jx", slash != NULL ? slash + 1 : info.dli_fname,
-             (uintmax_t)((uintptr_t)code - map->l_addr));
+             (uintmax_t)((uintptr_t)code - base));
 }
 
 uint64_t xev__os_thread_number(void) { return (uint64_t)syscall(SYS_gettid); }

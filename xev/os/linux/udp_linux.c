@@ -120,7 +120,7 @@ void xev__os_udp_describe(xev_datagram *d, uint32_t len_bytes, const void *name,
     uint64_t aligned[sizeof d->priv.control / sizeof(uint64_t)];
     control_bytes = control_bytes < sizeof aligned ? control_bytes : sizeof aligned;
     memcpy(aligned, control, control_bytes);
-    struct msghdr m = {.msg_control = aligned, .msg_controllen = control_bytes};
+    struct msghdr m = {.msg_control = aligned, .msg_controllen = (socklen_t)control_bytes};
     d->segment_bytes = segment_of(&m);
 }
 

@@ -140,7 +140,7 @@ void xev__os_msg_init(uint64_t msg[8], const void *vec, size_t count) {
     struct msghdr *m = (struct msghdr *)(void *)msg;
     memset(m, 0, sizeof *m);
     m->msg_iov = (struct iovec *)(uintptr_t)vec;
-    m->msg_iovlen = count;
+    m->msg_iovlen = (__typeof__(m->msg_iovlen))count;
 }
 
 int xev__os_recvv(xev_fd fd, const void *vec, uint32_t count) {

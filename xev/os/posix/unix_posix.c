@@ -110,11 +110,12 @@ void xev__os_unix_send(xev_unix_msg *msg) {
     if (msg->fds_len > 0) {
         size_t bytes = msg->fds_len * sizeof(int);
         h->msg_control = msg->control;
-        h->msg_controllen = CMSG_SPACE(bytes);
+        h->msg_controllen = (socklen_t)CMSG_SPACE(bytes);
         struct cmsghdr *c = CMSG_FIRSTHDR(h);
+        memset(c, 0, sizeof *c); /* where its length is shorter than the kernel's, the rest too */
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(bytes);
+        c->cmsg_len = (socklen_t)CMSG_LEN(bytes);
         memcpy(CMSG_DATA(c), msg->fds, bytes);
     }
 }
