@@ -55,48 +55,68 @@ static bool parse_digits(http1_text *t, uint64_t *n) {
     return i > 0;
 }
 
-static int parse_range(http1_text t, uint64_t size, uint64_t *at, uint64_t *len) {
+/* "0-9", "90-", "-5". False: it is none of these. *len 0: it lies outside. */
+static bool parse_span(http1_text t, uint64_t size, http1_span *span) {
     uint64_t first, last;
-    if (t.len < 6 || !http1_is_word((http1_text){t.at, 6}, "bytes=")) {
-        return 200;
-    }
-    t = (http1_text){t.at + 6, t.len - 6};
     bool has_first = parse_digits(&t, &first);
     if (t.len == 0 || t.at[0] != '-') {
-        return 200;
+        return false;
     }
     t = (http1_text){t.at + 1, t.len - 1};
     bool has_last = parse_digits(&t, &last);
     if (t.len > 0 || (!has_first && !has_last) || (has_first && has_last && first > last)) {
-        return 200;
+        return false;
     }
     if (!has_first) { /* so many bytes at the end */
         first = last == 0 ? size : last < size ? size - last : 0;
         has_last = false;
     }
-    if (first >= size) {
-        return 416;
-    }
-    *at = first;
-    *len = (has_last && last < size ? last + 1 : size) - first;
-    return 206;
+    uint64_t end = has_last && last < size ? last + 1 : size;
+    *span = (http1_span){first, first < end ? end - first : 0};
+    return true;
 }
 
-int http1_range(const http1_request *request, const char *etag, int64_t modified, uint64_t size,
-                uint64_t *at, uint64_t *len) {
+static int parse_ranges(http1_text t, uint64_t size, http1_span *spans, uint32_t *count) {
+    uint64_t sum = 0;
+    uint32_t n = 0, asked = 0;
+    http1_text element;
+    http1_span span;
+    if (t.len < 6 || !http1_is_word((http1_text){t.at, 6}, "bytes=")) {
+        return 200;
+    }
+    t = (http1_text){t.at + 6, t.len - 6};
+    for (; http1_next(&t, &element); asked++) {
+        if (asked == HTTP1_SPANS_MAX || !parse_span(element, size, &span)) {
+            return 200;
+        }
+        if (span.len > 0) {
+            sum += span.len;
+            spans[n++] = span;
+        }
+        if (sum > size) {
+            return 200;
+        }
+    }
+    *count = n > 0 ? n : 1;
+    return n > 0 ? 206 : asked > 0 ? 416 : 200;
+}
+
+int http1_ranges(const http1_request *request, const char *etag, int64_t modified, uint64_t size,
+                 http1_span spans[HTTP1_SPANS_MAX], uint32_t *count) {
     http1_text range = http1_field_value(request, "Range");
     http1_text still = http1_field_value(request, "If-Range");
     int64_t date;
-    *at = 0;
-    *len = size;
-    if (range.at == NULL || !http1_is(request->method, "GET")) {
-        return 200;
+    int status = 200;
+    *count = 1;
+    if (range.at != NULL && http1_is(request->method, "GET") &&
+        (still.at == NULL || (http1_is(still, etag) && strncmp(etag, "W/", 2) != 0) ||
+         (http1_parse_date(still, &date) && date == modified))) { /* it is no other file by now */
+        status = parse_ranges(range, size, spans, count);
     }
-    if (still.at != NULL && !(http1_is(still, etag) && strncmp(etag, "W/", 2) != 0) &&
-        !(http1_parse_date(still, &date) && date == modified)) {
-        return 200; /* it is another file by now */
+    if (status != 206) {
+        spans[0] = (http1_span){0, size};
     }
-    return parse_range(range, size, at, len);
+    return status;
 }
 
 /* "q=0", "q=0.000" */

@@ -1,4 +1,4 @@
-/* Paths, reasons and dates. */
+/* Paths, dates and types. */
 #include <string.h>
 #include <time.h>
 
@@ -72,41 +72,6 @@ int http1_path(http1_text path, char *out, size_t out_bytes) {
     return (int)len;
 }
 
-const char *http1_reason(int status) {
-    static const struct {
-        int status;
-        const char *reason;
-    } reasons[] = {
-        {100, "Continue"},
-        {200, "OK"},
-        {204, "No Content"},
-        {206, "Partial Content"},
-        {301, "Moved Permanently"},
-        {304, "Not Modified"},
-        {400, "Bad Request"},
-        {403, "Forbidden"},
-        {404, "Not Found"},
-        {405, "Method Not Allowed"},
-        {408, "Request Timeout"},
-        {412, "Precondition Failed"},
-        {413, "Content Too Large"},
-        {414, "URI Too Long"},
-        {416, "Range Not Satisfiable"},
-        {417, "Expectation Failed"},
-        {431, "Request Header Fields Too Large"},
-        {500, "Internal Server Error"},
-        {501, "Not Implemented"},
-        {503, "Service Unavailable"},
-        {505, "HTTP Version Not Supported"},
-    };
-    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
-        if (reasons[i].status == status) {
-            return reasons[i].reason;
-        }
-    }
-    return "Unknown";
-}
-
 void http1_date(int64_t seconds, char out[HTTP1_DATE_BYTES]) {
     time_t t = (time_t)seconds;
     struct tm tm;
@@ -141,4 +106,37 @@ bool http1_parse_date(http1_text text, int64_t *seconds) {
         }
     }
     return false;
+}
+
+const char *http1_type(const char *name, bool *is_text) {
+    static const struct {
+        const char *suffix, *type;
+        bool is_text;
+    } types[] = {
+        {".html", "text/html; charset=utf-8", true},
+        {".css", "text/css; charset=utf-8", true},
+        {".js", "text/javascript; charset=utf-8", true},
+        {".json", "application/json", true},
+        {".txt", "text/plain; charset=utf-8", true},
+        {".svg", "image/svg+xml", true},
+        {".xml", "application/xml", true},
+        {".md", "text/markdown; charset=utf-8", true},
+        {".png", "image/png", false},
+        {".jpg", "image/jpeg", false},
+        {".gif", "image/gif", false},
+        {".webp", "image/webp", false},
+        {".ico", "image/vnd.microsoft.icon", false},
+        {".wasm", "application/wasm", false},
+        {".pdf", "application/pdf", false},
+        {".woff2", "font/woff2", false},
+        {"", "application/octet-stream", false},
+    };
+    size_t i = 0, len = strlen(name), n;
+    for (; (n = strlen(types[i].suffix)) > 0; i++) {
+        if (len > n && strcmp(name + len - n, types[i].suffix) == 0) {
+            break;
+        }
+    }
+    *is_text = types[i].is_text;
+    return types[i].type;
 }

@@ -15,42 +15,18 @@
 #define BYTES_MAX ((uint64_t)64 << 20)
 
 struct entry {
-    struct entry *same;          /* the next in its place of the table */
-    struct entry *newer, *older; /* by use */
+    struct entry *next; /* in its place of the table */
     struct files *files;
     struct file *file;  /* NULL before the first look */
     struct file *found; /* by the look that is on the pool */
     struct waiter *waiters;
     xev_completion look;
     uint64_t looked_ms;
-    bool looking;
+    bool looking, used; /* used since the hand came by */
     char path[];
 };
 
 /* ---- a state of a file, made on a pool thread ---- */
-
-static const struct {
-    const char *suffix, *type;
-    bool is_text;
-} types[] = {
-    {".html", "text/html; charset=utf-8", true},
-    {".css", "text/css; charset=utf-8", true},
-    {".js", "text/javascript; charset=utf-8", true},
-    {".json", "application/json", true},
-    {".txt", "text/plain; charset=utf-8", true},
-    {".svg", "image/svg+xml", true},
-    {".xml", "application/xml", true},
-    {".md", "text/markdown; charset=utf-8", true},
-    {".png", "image/png", false},
-    {".jpg", "image/jpeg", false},
-    {".gif", "image/gif", false},
-    {".webp", "image/webp", false},
-    {".ico", "image/vnd.microsoft.icon", false},
-    {".wasm", "application/wasm", false},
-    {".pdf", "application/pdf", false},
-    {".woff2", "font/woff2", false},
-    {"", "application/octet-stream", false},
-};
 
 static void compress_text(struct file *f) {
     z_stream z;
@@ -88,7 +64,7 @@ static bool read_whole(struct file *f, int fd) {
     return f->data != NULL;
 }
 
-static int status_of_errno(void) {
+int status_of_errno(void) {
     bool none = errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG || errno == ELOOP;
     bool short_of = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
     return none ? 404 : errno == EACCES ? 403 : short_of ? 503 : 500;
@@ -96,21 +72,15 @@ static int status_of_errno(void) {
 
 /* Is it text? */
 static bool describe(struct file *f, const char *path, const struct stat *st) {
-    size_t i = 0, len = strlen(path);
-    for (; *types[i].suffix != '\0'; i++) {
-        size_t n = strlen(types[i].suffix);
-        if (len > n && strcmp(path + len - n, types[i].suffix) == 0) {
-            break;
-        }
-    }
-    f->type = types[i].type;
+    bool is_text;
+    f->type = http1_type(path, &is_text);
     f->size = (uint64_t)st->st_size;
     f->inode = st->st_ino;
     f->modified = st->st_mtim.tv_sec;
     f->changed_ns = (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec;
     snprintf(f->etag, sizeof f->etag, "\"%llx-%llx\"", (unsigned long long)f->changed_ns,
              (unsigned long long)f->size);
-    return types[i].is_text;
+    return is_text;
 }
 
 /* A FIFO does not make the open wait, a device is not served. */
@@ -127,7 +97,7 @@ static void open_file(struct file *f, const char *path, const struct file *old) 
         bool same = old != NULL && old->status == 200 && old->inode == f->inode &&
                     old->changed_ns == f->changed_ns && old->size == f->size;
         if (same) {
-            f->status = 0; /* what is there already is right */
+            f->status = FILE_SAME;
         } else if (f->size > MEMORY_MAX) {
             f->fd = fd;
             return;
@@ -145,17 +115,18 @@ static void open_file(struct file *f, const char *path, const struct file *old) 
 static int look(void *userdata) {
     struct entry *e = userdata;
     char path[4096];
-    const char *index = e->path[strlen(e->path) - 1] == '/' ? "index.html" : "";
+    bool is_folder = e->path[strlen(e->path) - 1] == '/';
     struct file *f = e->found = calloc(1, sizeof *f);
     if (f == NULL) {
         return XEV_ENOMEM;
     }
-    f->refs = 1;
-    f->fd = XEV_INVALID_FD;
-    if (snprintf(path, sizeof path, "%s%s%s", e->files->root, e->path, index) >= (int)sizeof path) {
-        f->status = 404;
-    } else {
+    *f = (struct file){.refs = 1, .status = 404, .fd = XEV_INVALID_FD};
+    if (snprintf(path, sizeof path, "%s%s%s", e->files->root, e->path,
+                 is_folder ? "index.html" : "") < (int)sizeof path) {
         open_file(f, path, e->file);
+    }
+    if (f->status == 404 && is_folder && e->files->lists) {
+        f->status = FILE_LIST; /* whether there is a folder is seen then */
     }
     return 0;
 }
@@ -190,48 +161,37 @@ static struct entry **place(struct files *files, const char *path) {
     for (const char *c = path; *c != '\0'; c++) {
         hash = (hash ^ (unsigned char)*c) * 1099511628211u;
     }
-    struct entry **at = &files->table[(hash >> 20) % (sizeof files->table / sizeof *files->table)];
+    struct entry **at = &files->table[(hash >> 20) % FILES_PLACES];
     while (*at != NULL && strcmp((*at)->path, path) != 0) {
-        at = &(*at)->same;
+        at = &(*at)->next;
     }
     return at;
 }
 
-static void unlink_use(struct files *files, struct entry *e) {
-    *(e->newer != NULL ? &e->newer->older : &files->newest) = e->older;
-    *(e->older != NULL ? &e->older->newer : &files->oldest) = e->newer;
-}
-
-static void used(struct files *files, struct entry *e) {
-    e->newer = NULL;
-    e->older = files->newest;
-    *(files->newest != NULL ? &files->newest->newer : &files->oldest) = e;
-    files->newest = e;
-}
-
-static void drop(struct files *files, struct entry *e) {
-    *place(files, e->path) = e->same;
-    unlink_use(files, e);
-    files->entries--;
-    files->bytes -= bytes_of(e->file);
+static void drop(struct entry **at) {
+    struct entry *e = *at;
+    *at = e->next;
+    e->files->entries--;
+    e->files->bytes -= bytes_of(e->file);
     if (e->file != NULL) {
         file_release(e->file);
     }
     free(e);
 }
 
-/* A few at a time, the oldest first; those that are looked at stay. */
+/* Some places, from the hand on: what was used since it came by stays once more. */
 static void make_room(struct files *files) {
-    struct entry *e = files->oldest;
-    for (int tries = 8; e != NULL && tries > 0; tries--) {
-        struct entry *newer = e->newer;
-        if (files->entries <= ENTRIES_MAX && files->bytes <= BYTES_MAX) {
-            return;
+    for (int n = 0; n < 64 && (files->entries > ENTRIES_MAX || files->bytes > BYTES_MAX); n++) {
+        struct entry **at = &files->table[files->hand++ % FILES_PLACES];
+        while (*at != NULL) {
+            struct entry *e = *at;
+            if (e->used || e->looking || e->waiters != NULL) {
+                e->used = false;
+                at = &e->next;
+            } else {
+                drop(at);
+            }
         }
-        if (!e->looking && e->waiters == NULL) {
-            drop(files, e);
-        }
-        e = newer;
     }
 }
 
@@ -248,7 +208,7 @@ static xev_cb_action looked(xev_loop *loop, xev_completion *c, int result, void 
     (void)c;
     e->looking = false;
     e->looked_ms = (uint64_t)xev_loop_now(loop);
-    if (result == 0 && e->found->status != 0) {
+    if (result == 0 && e->found->status != FILE_SAME) {
         e->files->bytes += bytes_of(e->found) - bytes_of(e->file);
         if (e->file != NULL) {
             file_release(e->file);
@@ -279,12 +239,8 @@ struct file *files_get(struct files *files, const char *path, struct waiter *w) 
         e->files = files;
         *at = e;
         files->entries++;
-    } else if (files->newest != e) {
-        unlink_use(files, e);
     }
-    if (files->newest != e) {
-        used(files, e);
-    }
+    e->used = true;
     uint64_t now_ms = (uint64_t)xev_loop_now(files->loop);
     if (!e->looking && e->file != NULL && now_ms - e->looked_ms < CHECK_EVERY_MS) {
         return e->file;
@@ -312,16 +268,15 @@ void files_forget(struct waiter *w) {
     }
 }
 
-void files_init(struct files *files, xev_loop *loop, const char *root,
-                void (*ready)(struct waiter *w)) {
+void files_init(struct files *files, xev_loop *loop) {
     files->loop = loop;
-    files->root = root;
-    files->ready = ready;
     files->none = (struct file){.refs = 1, .status = 503, .fd = XEV_INVALID_FD};
 }
 
 void files_free(struct files *files) {
-    while (files->oldest != NULL) {
-        drop(files, files->oldest);
+    for (size_t i = 0; i < FILES_PLACES; i++) {
+        while (files->table[i] != NULL) {
+            drop(&files->table[i]);
+        }
     }
 }

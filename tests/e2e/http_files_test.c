@@ -235,6 +235,50 @@ TEST(ranges_and_conditions) {
     stop(&s);
 }
 
+/* Parts of a file from memory, and of one from the disk. */
+TEST(several_ranges_come_in_one_body) {
+    static const struct {
+        const char *target, *ranges;
+        size_t size, spans[3][2];
+    } rows[] = {
+        {"/index.html", "0-1,4-", 6, {{0, 2}, {4, 2}}},
+        {"/middle.bin", "99999-,0-0,50000-79999", 100000, {{99999, 1}, {0, 1}, {50000, 30000}}},
+        {"/big.bin", "5-5,1000-2000999,-1", BIG, {{5, 1}, {1000, 2000000}, {BIG - 1, 1}}},
+    };
+    struct server s;
+    struct reply r;
+    start(&s);
+    int fd = client(&s);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char fields[128], boundary[64], expected[256];
+        snprintf(fields, sizeof fields, "Range: bytes=%s\r\nAccept-Encoding: gzip\r\n",
+                 rows[i].ranges);
+        ask_on(fd, &r, "GET", rows[i].target, fields);
+        CHECK_EQ(r.status, 206);
+        CHECK_STR_EQ(field(&r, "Content-Range"), "");
+        CHECK_EQ(sscanf(field(&r, "Content-Type"), "multipart/byteranges; boundary=%63s", boundary),
+                 1);
+        const uint8_t *at = r.body, *from = i == 0 ? (const uint8_t *)"front\n" : big;
+        for (int j = 0; j < 3 && rows[i].spans[j][1] > 0; j++) {
+            const size_t *span = rows[i].spans[j];
+            int len = snprintf(expected, sizeof expected,
+                               "%s--%s\r\nContent-Type: %s\r\nContent-Range: bytes %zu-%zu/%zu"
+                               "\r\n\r\n",
+                               j > 0 ? "\r\n" : "", boundary,
+                               i == 0 ? "text/html; charset=utf-8" : "application/octet-stream",
+                               span[0], span[0] + span[1] - 1, rows[i].size);
+            CHECK_MEM_EQ(at, expected, (size_t)len);
+            CHECK_MEM_EQ(at + len, from + span[0], span[1]);
+            at += (size_t)len + span[1];
+        }
+        int len = snprintf(expected, sizeof expected, "\r\n--%s--\r\n", boundary);
+        CHECK_MEM_EQ(at, expected, (size_t)len);
+        CHECK_EQ((size_t)(at - r.body) + (size_t)len, r.len);
+    }
+    close_fd(fd);
+    stop(&s);
+}
+
 TEST(text_is_compressed_for_those_who_accept_it) {
     struct server s;
     struct reply r;
@@ -256,6 +300,142 @@ TEST(text_is_compressed_for_those_who_accept_it) {
         get(&s, &r, "/middle.bin", "Accept-Encoding: gzip\r\n");
         check_body(&r, 200, big, 100000);
     }
+    stop(&s);
+}
+
+/* ---- listings ---- */
+
+static void start_listing(struct server *s, int files) {
+    start_with(s, (const char *const[]){"--list", NULL});
+    CHECK_EQ(mkdir(path_of("many"), 0755), 0);
+    for (int i = 0; i < files; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "many/file <%d>", i);
+        write_file(name, "", 0);
+    }
+}
+
+/* Reads a body in chunks up to its end; returns it, ended by a NUL. */
+static char *read_chunks(int fd) {
+    size_t at = 0, end = 0, chunk;
+    do {
+        size_t line = end;
+        while (line == end || received[end - 1] != '\n') {
+            take(fd, received + end++, 1);
+        }
+        received[end] = '\0';
+        CHECK_EQ(sscanf((char *)received + line, "%zx\r\n", &chunk), 1);
+        CHECK_LT(at + chunk + 64, sizeof received);
+        end = at;
+        take(fd, received + end, chunk + 2); /* over the line */
+        CHECK_MEM_EQ(received + end + chunk, "\r\n", 2);
+        at = end += chunk;
+    } while (chunk > 0);
+    received[at] = '\0';
+    return (char *)received;
+}
+
+/* From one that fits into a chunk to some chunks; one of the counts may end with one. */
+TEST_TIMEOUT(directories_are_listed_in_chunks, 60) {
+    struct server s;
+    struct reply r;
+    start_listing(&s, 0);
+    int fd = client(&s);
+    for (int files = 0, chunks = 0; files < 230; files++) {
+        char q[] = "GET /many/ HTTP/1.1\r\nHost: a\r\n\r\n", name[128];
+        if (files % 50 == 0 || files > 195) {
+            put(fd, q, sizeof q - 1);
+            read_reply(fd, &r, false);
+            CHECK_EQ(r.status, 200);
+            CHECK_STR_EQ(field(&r, "Transfer-Encoding"), "chunked");
+            CHECK_STR_EQ(field(&r, "Content-Length"), "");
+            const char *list = read_chunks(fd);
+            for (int i = 0; i < files; i++) {
+                snprintf(name, sizeof name,
+                         "<a href=\"file%%20%%3C%d%%3E\">file &#60;%d&#62;</a>\n", i, i);
+                CHECK(strstr(list, name) != NULL);
+            }
+            for (chunks = 0; (list = strstr(list, "<a href")) != NULL; list++) {
+                chunks++;
+            }
+            CHECK_EQ(chunks, files + 1); /* and the directory above */
+        }
+        snprintf(name, sizeof name, "many/file <%d>", files);
+        write_file(name, "", 0);
+    }
+    close_fd(fd);
+    stop(&s);
+}
+
+TEST(a_listing_to_clients_of_all_kinds) {
+    struct server s;
+    struct reply r;
+    start_listing(&s, 3000);
+    int fd = client(&s);
+    /* Nothing of what follows in the pipeline is answered before its end. */
+    PUT(fd, "GET /many/ HTTP/1.1\r\nHost: a\r\n\r\nGET /sub/ HTTP/1.1\r\nHost: a\r\n\r\n");
+    read_reply(fd, &r, false);
+    CHECK(strstr(read_chunks(fd), "2999") != NULL);
+    read_reply(fd, &r, true);
+    check_body(&r, 200, "below\n", 6);
+    ask_on(fd, &r, "HEAD", "/many/", "");
+    CHECK_EQ(r.status, 200);
+    CHECK_STR_EQ(field(&r, "Transfer-Encoding"), "chunked");
+    ask_on(fd, &r, "GET", "/none/", "");
+    CHECK_EQ(r.status, 404);
+    ask_on(fd, &r, "GET", "/index.html/", "");
+    CHECK_EQ(r.status, 404);
+    ask_on(fd, &r, "GET", "/many", "");
+    CHECK_EQ(r.status, 301);
+    PUT(fd, "GET /many/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    read_reply(fd, &r, false); /* the end of the connection is the end of the body */
+    CHECK_STR_EQ(field(&r, "Transfer-Encoding"), "");
+    CHECK_STR_EQ(field(&r, "Connection"), "close");
+    size_t len = 0;
+    for (ssize_t n; (n = recv(fd, received + len, sizeof received - 1 - len, 0)) > 0;) {
+        len += (size_t)n;
+    }
+    received[len] = '\0';
+    CHECK(strstr((char *)received, "2999") != NULL);
+    CHECK_MEM_EQ(received + len - 5, "</a>\n", 5);
+    close_fd(fd);
+    for (int i = 0; i < 50; i++) { /* that leave early */
+        fd = client(&s);
+        PUT(fd, "GET /many/ HTTP/1.1\r\nHost: a\r\n\r\n");
+        if (i % 2 == 0) {
+            reset_close(fd);
+        } else {
+            close_fd(fd);
+        }
+    }
+    /* One that reads slowly, into the drain. */
+    int slow = client_socket(&s);
+    small_buffers(slow);
+    connect_fd(&s, slow);
+    PUT(slow, "GET /many/ HTTP/1.1\r\nHost: a\r\n\r\n");
+    uint8_t first;
+    take(slow, &first, 1);
+    server_signal(&s, SIGTERM);
+    take(slow, received, 12);
+    CHECK_MEM_EQ(received, "TTP/1.1 200 ", 12);
+    len = 0;
+    for (ssize_t n; (n = recv(slow, received + len, sizeof received - 1 - len, 0)) > 0;) {
+        len += (size_t)n;
+    }
+    CHECK_MEM_EQ(received + len - 7, "\r\n0\r\n\r\n", 7);
+    close_fd(slow);
+    server_wait_end(&s);
+    check_exit(&s, 0);
+    CHECK_STR_EQ(s.err_text, "");
+}
+
+TEST(directories_are_not_listed_unless_that_was_asked_for) {
+    struct server s;
+    struct reply r;
+    start(&s);
+    CHECK_EQ(mkdir(path_of("bare"), 0755), 0);
+    get(&s, &r, "/bare/", "");
+    CHECK_EQ(r.status, 404);
     stop(&s);
 }
 
@@ -459,6 +639,7 @@ TEST(curl_is_served) {
     CHECK_STR_EQ(curl("-L", &s, "/sub"), "below\n");
     CHECK_STR_EQ(curl("--compressed", &s, "/"), "front\n");
     CHECK_STR_EQ(curl("-r 1-3", &s, "/"), "ron");
+    CHECK(strstr(curl("-r 1-3,0-0", &s, "/"), "bytes 1-3/6\r\n\r\nron\r\n--") != NULL);
     CHECK_STR_EQ(curl("-o /dev/null -w '%{http_code}' -d 'x=y'", &s, "/"), "405");
     CHECK_STR_EQ(curl("-H 'Transfer-Encoding: chunked' -X GET -d hello", &s, "/"), "front\n");
     CHECK_STR_EQ(curl("--http1.0", &s, "/"), "front\n");
@@ -468,5 +649,94 @@ TEST(curl_is_served) {
     (void)curl(compare, &s, "/text.html");
     snprintf(compare, sizeof compare, "cmp %s/got %s/text.html", root, root);
     CHECK_EQ(system(compare), 0);
+    stop(&s);
+}
+
+/* ---- beside nginx ---- */
+
+/* Its status and every Content-Range, of the head or of a part. */
+static void ranges_of(char *out, size_t room, const char *server, const char *ranges) {
+    char command[1024];
+    snprintf(command, sizeof command,
+             "curl -s -m 30 -i -H 'Range: bytes=%s' %s | tr -d '\\r' |"
+             " grep -aoE '^HTTP/1.1 [0-9]*|^Content-Range: .*'",
+             ranges, server);
+    FILE *f = popen(command, "r");
+    CHECK(f != NULL);
+    out[fread(out, 1, room - 1, f)] = '\0';
+    CHECK_EQ(pclose(f), 0);
+}
+
+TEST_TIMEOUT(ranges_are_answered_as_nginx_does, 60) {
+    static const char *const rows[] = {"0-9",      "5-5",         "90-10000000",  "-5",
+                                       "-0",       "20000-",      "20000-30000",  "0-1,3-4",
+                                       "3-4, 0-1", "0-1,20000-",  "20000-,-0",    "0-9999,9999-",
+                                       "0-,0-",    "5-5,5-5,5-5", "0-9999,10000-"};
+    struct server s;
+    struct server nginx;
+    if (access("/usr/bin/curl", X_OK) != 0 || access("/usr/sbin/nginx", X_OK) != 0) {
+        fprintf(stderr, "SKIPPED: there is no curl or no nginx\n");
+        return;
+    }
+    start(&s);
+    char config[4096], path[512], ours[512], theirs[1024], got[1024], expected[1024];
+    char folder[] = "/tmp/nginx.XXXXXX"; /* the names of sockets are short */
+    CHECK(mkdtemp(folder) != NULL);
+    int len = snprintf(config, sizeof config,
+                       "user root; daemon off; master_process off; pid %s/pid; error_log %s/log;\n"
+                       "events {}\nhttp { access_log off; client_body_temp_path %s;"
+                       " proxy_temp_path %s; fastcgi_temp_path %s; uwsgi_temp_path %s;"
+                       " scgi_temp_path %s;\n server { listen unix:%s/nginx; root %s; } }\n",
+                       root, root, root, root, root, root, root, folder, root);
+    write_file("config", config, (size_t)len);
+    snprintf(path, sizeof path, "%s", path_of("config"));
+    program_exec(&nginx, "/usr/sbin/nginx",
+                 (const char *const[]){"-p", root, "-e", "stderr", "-c", path, NULL}, NULL);
+    snprintf(ours, sizeof ours, "http://127.0.0.1:%u/text.html", s.port);
+    snprintf(path, sizeof path, "%s/nginx", folder);
+    snprintf(theirs, sizeof theirs, "--unix-socket %s http://a/text.html", path);
+    while (access(path, F_OK) != 0) { /* from then on connections wait in its backlog */
+        if (waitpid(nginx.pid, NULL, WNOHANG) != 0) {
+            size_t said = 0;
+            append_text(nginx.err, nginx.err_text, &said);
+            CHECK_FAIL("nginx does not start: %s", nginx.err_text);
+        }
+        (void)poll(NULL, 0, 10);
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        ranges_of(expected, sizeof expected, theirs, rows[i]);
+        ranges_of(got, sizeof got, ours, rows[i]);
+        if (strcmp(got, expected) != 0) {
+            CHECK_FAIL("%s: %s, not %s", rows[i], got, expected);
+        }
+    }
+    server_signal(&nginx, SIGTERM);
+    CHECK_EQ(waitpid(nginx.pid, NULL, 0), nginx.pid);
+    CHECK_EQ(close(nginx.out), 0);
+    CHECK_EQ(close(nginx.err), 0);
+    (void)unlink(path);
+    CHECK_EQ(rmdir(folder), 0);
+    stop(&s);
+}
+
+/* ---- under load ---- */
+
+TEST_TIMEOUT(wrk_is_served, 60) {
+    struct server s;
+    char command[256], out[4096], *errors;
+    if (access("/usr/bin/wrk", X_OK) != 0) {
+        fprintf(stderr, "SKIPPED: there is no wrk\n");
+        return;
+    }
+    start(&s);
+    snprintf(command, sizeof command, "wrk -t 1 -c 32 -d 1s http://127.0.0.1:%u/middle.bin",
+             s.port);
+    FILE *f = popen(command, "r");
+    CHECK(f != NULL);
+    out[fread(out, 1, sizeof out - 1, f)] = '\0';
+    CHECK_EQ(pclose(f), 0);
+    CHECK(strstr(out, "requests in") != NULL);
+    errors = strstr(out, "Socket errors");
+    CHECK(errors == NULL && strstr(out, "Non-2xx") == NULL);
     stop(&s);
 }
