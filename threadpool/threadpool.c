@@ -359,7 +359,7 @@ int xev_threadpool_init(xev_threadpool *pool, xev_threadpool_config *cfg) {
     if (rc != 0) {
         goto destroy_attr;
     }
-    rc = -pthread_mutex_init(&p->lock, NULL);
+    rc = xev__threadpool_lock_init(&p->lock);
     if (rc != 0) {
         goto destroy_attr;
     }

@@ -1,5 +1,5 @@
 /* threads.h: what the pool needs of the system beyond plain POSIX threads. Private to //threadpool.
- * Thread creation: threads_posix.c. Names and affinity: one of threads_linux.c and
+ * Thread creation: threads_posix.c. Names, affinity, the lock: one of threads_linux.c and
  * threads_generic.c. */
 #ifndef XEV_THREADPOOL_THREADS_H
 #define XEV_THREADPOOL_THREADS_H
@@ -32,5 +32,9 @@ void xev__threadpool_cpus_use(const struct xev__cpu_mask *mask);
  * raises. Returns 0 or -errno. */
 int xev__threadpool_thread_create(pthread_t *out, const pthread_attr_t *attr, void *(*run)(void *),
                                   void *arg);
+
+/* Makes a lock that is held for a moment only: who finds it held looks again for a while before it
+ * sleeps, where the system has such. Returns 0 or -errno. */
+int xev__threadpool_lock_init(pthread_mutex_t *lock);
 
 #endif /* XEV_THREADPOOL_THREADS_H */

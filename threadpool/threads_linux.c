@@ -22,3 +22,17 @@ void xev__threadpool_cpus_use(const struct xev__cpu_mask *mask) {
 }
 
 void xev__threadpool_name_self(void) { pthread_setname_np(pthread_self(), "xev-pool"); }
+
+int xev__threadpool_lock_init(pthread_mutex_t *lock) {
+    pthread_mutexattr_t attr;
+    int rc = -pthread_mutexattr_init(&attr);
+    if (rc != 0) {
+        return rc;
+    }
+#if defined(__GLIBC__)
+    (void)pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
+#endif
+    rc = -pthread_mutex_init(lock, &attr);
+    pthread_mutexattr_destroy(&attr);
+    return rc;
+}

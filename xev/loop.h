@@ -191,6 +191,8 @@ struct xev_loop {
     /* Finished, callback not yet run; and those of them whose turn it is. */
     struct xev__list pending, delivering;
     struct xev__list tries; /* file operations that are tried without waiting first */
+    struct xev__list to_pool; /* what the turn gives to the thread pool when it is over */
+    uint32_t to_pool_len;
     struct xev__file_hint file_hints[XEV__FILE_HINTS];
     /* What is active: see actives.c. */
     uint32_t **actives;

@@ -31,7 +31,9 @@ XEV_BEGIN_DECLS
  * misuse), then call back on the loop. Result: what fn returned (>= 0, or a negative code that the
  * caller chooses). XEV_ENOPOOL: the loop has no pool. XEV_ECANCELED: it was cancelled before a
  * thread began it, or the pool is shut down. XEV_EAGAIN: no thread could be started. What fn wrote
- * is visible to the callback. Loop's thread. */
+ * is visible to the callback. Submitted inside xev_loop_run, it goes to the pool with all that the
+ * turn submits, at the turn's end or 64 at a time: so a callback must not wait for it. Loop's
+ * thread. */
 void xev_work_submit(xev_loop *loop, xev_completion *c, enum xev_threadpool_lane lane,
                      xev_work_fn fn, void *userdata, xev_cb cb);
 

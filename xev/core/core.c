@@ -586,6 +586,9 @@ bool xev__stop(xev_loop *loop, xev_completion *c) {
     case XEV__TRY:
         xev__list_remove(&loop->tries, c);
         break;
+    case XEV__TO_POOL:
+        xev__keep_from_pool(loop, c);
+        break;
     case XEV__POOL:
         if (!xev_threadpool_cancel(loop->options.thread_pool, &c->at.task)) {
             if (c->op != XEV__OP_REQUEST) {

@@ -9,6 +9,7 @@
  *     TIMER     among the timers (timers.c)
  *     ASYNC     waiter of an async watcher
  *     TRY       in loop->tries; the turn tries it without waiting, or gives it to the pool
+ *     TO_POOL   in loop->to_pool; the turn gives all that are there to the pool when it is over
  *     POOL      on the thread pool
  *     CHAINED   a cancel that waits for its target to end
  *     CLOSING   a close that waits for the descriptor's operations to end
@@ -75,6 +76,7 @@ enum xev__state {
     XEV__TIMER,
     XEV__ASYNC,
     XEV__TRY,
+    XEV__TO_POOL,
     XEV__POOL,
     XEV__CHAINED,
     XEV__CLOSING,
@@ -684,6 +686,10 @@ static inline void xev__forget_hint(xev_loop *loop, xev_fd fd) {
         *hint = (struct xev__file_hint){.fd = XEV_INVALID_FD};
     }
 }
+/* Give the pool what waits for it. Called before each sleep, and when a run is over. */
+void xev__hand_over(xev_loop *loop);
+/* c, which waits for that, is to go elsewhere. */
+void xev__keep_from_pool(xev_loop *loop, xev_completion *c);
 /* Carry out requests that wait for nothing, and call back, as far as one turn may. */
 void xev__run_tries(xev_loop *loop);
 /* A begun request has bad arguments: it ends with code, repeated or not. */

@@ -248,6 +248,7 @@ static int run_turn(xev_loop *loop, bool block) {
     }
     call_hooks(loop, XEV_HOOK_BEFORE_POLL);
     call_hooks(loop, XEV_HOOK_FLUSH);
+    xev__hand_over(loop);
     int rc = 0;
     bool polled = false, parked = false;
     /* A hook may have ended, or unreferenced, the last operation that the run is for. */
@@ -315,6 +316,7 @@ uint64_t xev_loop_prepare_wait_ns(xev_loop *loop) {
     loop->hosted = true;
     loop->running = true; /* a hook must not run the loop */
     call_hooks(loop, XEV_HOOK_FLUSH);
+    xev__hand_over(loop);
     loop->running = false;
     bool hurry = xev__fds_feed(loop) || loop->pending.head != NULL || loop->tries.head != NULL ||
                  loop->ops->prepare(loop);
@@ -373,6 +375,7 @@ int xev_loop_run(xev_loop *loop, xev_run_mode_t mode) {
     if (rc == 0) {
         loop->failed_call = NULL; /* a failed poll that was repeated is no failure of the run */
     }
+    xev__hand_over(loop);
     ck_pr_store_32(&loop->stop, 0); /* it was for this run, whatever ended it */
     loop->running = false;
     uint64_t now = xev__os_now_ns();
@@ -455,6 +458,9 @@ static void stop_everything(xev_loop *loop) {
     for (xev_completion *c = loop->works, *next; c != NULL; c = next) {
         next = c->heap.next;
         (void)xev__stop(loop, c);
+    }
+    while (loop->to_pool.head != NULL) {
+        (void)xev__stop(loop, loop->to_pool.head);
     }
     while (loop->tries.head != NULL) {
         (void)xev__stop(loop, loop->tries.head);

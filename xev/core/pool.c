@@ -44,9 +44,13 @@ static void *work_argument(xev_completion *c) {
     return c->op == XEV__OP_REQUEST ? (void *)c : c->userdata;
 }
 
+static xev_completion *completion_of(const xev_threadpool_task *task) {
+    return (xev_completion *)((uintptr_t)task - offsetof(xev_completion, at));
+}
+
 /* On a thread of the pool. */
 static void run_work(xev_threadpool_task *task) {
-    xev_completion *c = (xev_completion *)(void *)((char *)task - offsetof(xev_completion, at));
+    xev_completion *c = completion_of(task);
     xev_loop *loop = c->loop;
     c->result = c->arg.work(work_argument(c));
     /* As soon as c is pushed, the loop may finish c and end. While this count is held it does not
@@ -58,21 +62,70 @@ static void run_work(xev_threadpool_task *task) {
     xev__visit_end(&loop->notifiers);
 }
 
-static void schedule_work(xev_loop *loop, xev_completion *c) {
-    xev_threadpool *pool = loop->options.thread_pool;
-    xev_completion *cancels = c->at.link.cancels;
-    c->state = XEV__POOL;
-    if ((c->flags & XEV__F_DEADLINE) == 0) {
-        xev__work_link(loop, c);
+/* ---- to the pool ----
+ *
+ * What a turn submits goes to the pool in one piece: the pool's lock is taken once for all of it,
+ * and its threads find many pieces of work when they wake instead of one after the other. A turn
+ * that submits many gives them in several pieces, so that the threads need not wait for its end.
+ */
+#define PIECE_MAX 64u
+
+/* The list has the work of all lanes, in order of submission. */
+static void to_batches(xev_loop *loop, xev_threadpool_batch *batches) {
+    for (xev_completion *c = loop->to_pool.head, *next; c != NULL; c = next) {
+        assert(c->state == XEV__TO_POOL && c->at.link.cancels == NULL);
+        next = c->at.link.next;
+        c->state = XEV__POOL;
+        if ((c->flags & XEV__F_DEADLINE) == 0) {
+            xev__work_link(loop, c);
+        }
+        xev_threadpool_task_init(&c->at.task, run_work);
+        xev_threadpool_batch_push_task(&batches[c->slot], &c->at.task);
     }
-    xev_threadpool_batch batch;
-    xev_threadpool_batch_init(&batch);
-    xev_threadpool_task_init(&c->at.task, run_work);
-    xev_threadpool_batch_push_task(&batch, &c->at.task);
-    int rc = xev_threadpool_schedule_lane(pool, &batch, (enum xev_threadpool_lane)c->slot);
-    if (rc < 0) {
-        c->at.link.cancels = cancels;
-        xev__pend(loop, c, rc);
+    loop->to_pool = (struct xev__list){NULL, NULL};
+    loop->to_pool_len = 0;
+}
+
+/* The pool has not taken the tasks of the batch. */
+static void pend_batch(xev_loop *loop, const xev_threadpool_batch *batch, int code) {
+    const xev_threadpool_task *task = batch->head;
+    for (size_t left = batch->len; left > 0; left--) {
+        xev_completion *c = completion_of(task);
+        task = task->next;
+        c->at.link.cancels = NULL;
+        xev__pend(loop, c, code);
+    }
+}
+
+void xev__hand_over(xev_loop *loop) {
+    if (loop->to_pool.head == NULL) {
+        return;
+    }
+    xev_threadpool_batch batches[XEV_LANE_COUNT] = {{NULL, NULL, 0}};
+    to_batches(loop, batches);
+    for (int lane = 0; lane < XEV_LANE_COUNT; lane++) {
+        if (batches[lane].len > 0) {
+            int rc = xev_threadpool_schedule_lane(loop->options.thread_pool, &batches[lane],
+                                                  (enum xev_threadpool_lane)lane);
+            if (rc < 0) {
+                pend_batch(loop, &batches[lane], rc);
+            }
+        }
+    }
+}
+
+void xev__keep_from_pool(xev_loop *loop, xev_completion *c) {
+    assert(c->state == XEV__TO_POOL && loop->to_pool_len > 0);
+    xev__list_remove(&loop->to_pool, c);
+    loop->to_pool_len--;
+}
+
+static void schedule_work(xev_loop *loop, xev_completion *c) {
+    assert(c->at.link.cancels == NULL && c->slot < XEV_LANE_COUNT);
+    c->state = XEV__TO_POOL;
+    xev__list_push(&loop->to_pool, c);
+    if (++loop->to_pool_len == PIECE_MAX || !loop->running) {
+        xev__hand_over(loop);
     }
 }
 

@@ -49,9 +49,9 @@ static void visit_list(const xev_loop *loop, xev_completion *c, xev__visit_fn fn
     }
 }
 
-/* Whether c is on the pool and in no list of a descriptor. */
+/* Whether c is on the pool, or on the way there, and in no list of a descriptor. */
 static bool only_on_pool(const xev_completion *c) {
-    return c->state == XEV__POOL && (c->flags & XEV__F_COUNTED) == 0;
+    return (c->state == XEV__POOL || c->state == XEV__TO_POOL) && (c->flags & XEV__F_COUNTED) == 0;
 }
 
 /* Visit c if it is a timer, a close that lingers, or work with a deadline. Other operations with a
@@ -119,6 +119,12 @@ static void visit_all(const xev_loop *loop, xev__visit_fn fn, void *arg) {
             visit(loop, c, fn, arg);
         }
     }
+    for (xev_completion *c = loop->to_pool.head, *next; c != NULL; c = next) {
+        next = c->at.link.next;
+        if (only_on_pool(c) && (c->flags & XEV__F_DEADLINE) == 0) {
+            visit(loop, c, fn, arg);
+        }
+    }
     struct visitor visitor = {fn, arg};
     for (int op = 0; op < XEV__OP_COUNT; op++) {
         if (xev__kinds[op].each != NULL) {
@@ -178,6 +184,7 @@ static const char *state_name(const xev_completion *c) {
         return "waits for a notify";
     case XEV__TRY:
         return "waits for its turn to be tried";
+    case XEV__TO_POOL:
     case XEV__POOL:
         return "on the thread pool";
     case XEV__STEPPING:
