@@ -87,6 +87,14 @@ static inline xev_backend_kind server_backend(const struct server *s, const char
     server_refuse_flag(s, "backend", "auto, io_uring or epoll", text);
 }
 
+static inline xev_log_level server_log_level(const struct server *s, const char *text) {
+    xev_log_level level = xev_log_level_of(text);
+    if (level == XEV_LOG_LEVELS) {
+        server_refuse_flag(s, "log-level", "error, warn, info or debug", text);
+    }
+    return level;
+}
+
 _Noreturn static inline void server_usage(const struct server *s, const struct server_flag *flags,
                                           size_t len) {
     size_t indent = strlen("usage:  ") + strlen(s->program), column = indent - 1;
@@ -134,7 +142,7 @@ static inline void server_take_flag(const struct server *s, const struct server_
 
 static inline void server_parse(struct server *s, int argc, char **argv) {
     uint32_t spin_us = 0;
-    const char *backend = "auto";
+    const char *backend = "auto", *log_level = "warn";
     bool help = false;
     const struct server_flag common[] = {
         {"host", "ADDRESS", "address to listen on (127.0.0.1)", .text = &s->host},
@@ -149,6 +157,8 @@ static inline void server_parse(struct server *s, int argc, char **argv) {
          .number = &spin_us},
         {"drain-ms", "N", "time for connections to end after SIGTERM (10000)", .min = 1,
          .max = 3600000, .number = &s->runtime.drain_ms},
+        {"log-level", "LEVEL", "what goes to stderr: error, warn, info, debug (warn)",
+         .text = &log_level},
         {"help", .on = &help},
     };
     struct server_flag flags[SERVER_FLAGS_MAX];
@@ -177,6 +187,7 @@ static inline void server_parse(struct server *s, int argc, char **argv) {
             server_usage(s, flags, len);
         }
         s->runtime.loop.backend = server_backend(s, backend);
+        xev_log_set_level(server_log_level(s, log_level));
     }
     if (optind < argc) {
         fprintf(stderr, "%s: unexpected argument '%s'; try --help\n", s->program, argv[optind]);
@@ -279,10 +290,10 @@ static inline void server_explain(const struct server *s, int rc) {
         snprintf(shard, sizeof shard, "shard %u: ", (unsigned)f.shard);
     }
     if (strcmp(f.call, "listen") == 0 && f.part[0] != '\0') {
-        log_line("%s: cannot listen on %s: %s", s->program, f.object, xev_strerror(rc));
+        log_error("%s: cannot listen on %s: %s", s->program, f.object, xev_strerror(rc));
     } else {
-        log_line("%s: %s%s%s%s: %s (%s)", s->program, shard, f.call,
-                 f.object[0] != '\0' ? " of " : "", f.object, xev_strerror(rc), xev_err_name(rc));
+        log_error("%s: %s%s%s%s: %s (%s)", s->program, shard, f.call,
+                  f.object[0] != '\0' ? " of " : "", f.object, xev_strerror(rc), xev_err_name(rc));
     }
 }
 

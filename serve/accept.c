@@ -6,6 +6,7 @@
 
 #include "serve/internal.h"
 #include "xev/core/support.h"
+#include "xev/log.h"
 #include "xev/tcp.h"
 
 /* On its way to another shard. */
@@ -21,7 +22,10 @@ static void count_one(uint64_t *counter) { ck_pr_store_64(counter, *counter + 1)
 
 static void refuse(struct xev__served *d, xev_fd fd, xev_serve_refusal why) {
     assert(why < XEV_SERVE_REFUSALS);
+    static xev_log_kind kind = {.name = "refused", .level = XEV_LOG_INFO};
     count_one(&d->refused[why]);
+    xev_log_write(&kind, "xev: shard %u: a connection of service %s is refused: %s",
+                  xev_shard_id(d->shard), d->service->options.name, xev_serve_refusal_name(why));
     (void)xev_tcp_close_now(xev_tcp_from_fd(fd));
 }
 

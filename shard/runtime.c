@@ -17,6 +17,7 @@
 
 #include "shard/internal.h"
 #include "threadpool/cpus.h"
+#include "xev/log.h"
 
 /* How often a shard whose loop is broken looks for messages. */
 #define MESSAGES_LOOK_MS 10u
@@ -371,13 +372,16 @@ static bool quiescent(struct xev__runtime *rt) {
 }
 
 static int serve_and_drain(struct xev__runtime *rt) {
+    static xev_log_kind kind = {.name = "runtime", .level = XEV_LOG_INFO};
     for (uint32_t i = 0; i < rt->count; i++) {
         give_command(&rt->shards[i], XEV__SERVE);
         (void)wait_done(&rt->shards[i]);
     }
+    xev_log_write(&kind, "xev: %u shards serve", rt->count);
     while (!xev__is_to_end(rt)) {
         wait_for_news(rt, -1);
     }
+    xev_log_write(&kind, "xev: the drain begins, for %u ms at most", rt->options.drain_ms);
     uint64_t begun = xev__now_ms();
     xev__patience_update(rt, begun);
     rt->drain_end_ms = begun + rt->options.drain_ms;
@@ -394,6 +398,7 @@ static int serve_and_drain(struct xev__runtime *rt) {
         uint64_t left = rt->drain_end_ms - now;
         wait_for_news(rt, left > INT32_MAX ? INT32_MAX : (int)left);
     }
+    xev_log_write(&kind, "xev: the drain is over%s", rc == 0 ? "" : "; what is left is cancelled");
     for (uint32_t i = 0; i < rt->count; i++) {
         (void)wait_done(&rt->shards[i]);
     }

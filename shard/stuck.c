@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "shard/internal.h"
+#include "xev/log.h"
 
 #define HURRY_MS 100u
 #define NEVER UINT32_MAX /* of stuck_ms */
@@ -87,8 +88,10 @@ static bool report_shard(xev_shard *s, const char *doing, uint64_t since_stop_ms
     }
     xev__thread_activity(ck_pr_load_64(&s->thread_number), activity, sizeof activity);
     if (o->stuck == NULL) {
-        xev__complain("xev: shard %u: stuck %s, %llu ms after the stop%s%s%s%s", s->id, doing,
-                      (unsigned long long)since_stop_ms,
+        static xev_log_kind kind = {
+            .name = "stuck", .level = XEV_LOG_ERROR, .lines_max = UINT32_MAX};
+        xev_log_write(&kind, "xev: shard %u: stuck %s, %llu ms after the stop%s%s%s%s", s->id,
+                      doing, (unsigned long long)since_stop_ms,
                       place[0] != '\0' ? "; last callback at " : "", place,
                       activity[0] != '\0' ? "; its thread is " : "", activity);
         return false;

@@ -94,6 +94,7 @@ function declaration(s,    name, part, parts, n, i) {
     if (n == 0 || s ~ /^ ?(void)? ?$/) print FILENAME, name, "-", "-"
     for (i = 1; i <= n && s !~ /^ ?(void)? ?$/; i++) {
         part = parts[i]
+        if (part ~ /^ ?\.\.\. ?$/) continue
         pointer = gsub(/\*|\[[^]]*\]/, " ", part) > 0 ? "*" : ""
         sub(/ +$/, "", part)
         match(part, /[A-Za-z0-9_]+$/)

@@ -5,6 +5,7 @@
  * handler gets them again. So requests of a pipeline are answered in their order, and nothing of a
  * request has to be kept.
  */
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>

@@ -42,7 +42,7 @@ TEST(flags_that_are_wrong) {
         {"--host", "nowhere"},    {"--host", ""},
         {"--host", "1.2.3"},      {"--spin-us", "-5"},
         {"--spin-us", "1000001"}, {"--drain-ms", "0"},
-        {"--drain-ms", "x"},
+        {"--drain-ms", "x"},      {"--log-level", "loud"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         const char *args[] = {"--port", "0", wrong[i][0], wrong[i][1], NULL};
@@ -64,9 +64,9 @@ TEST(flags_that_are_not_there) {
 
 TEST(help) {
     static const char *const args[] = {"--help", NULL};
-    static const char *const flags[] = {"--host",     "--port",    "--shards",
-                                        "--backend",  "--no-pin",  "--spin-us",
-                                        "--drain-ms", "--address", "--help"};
+    static const char *const flags[] = {"--host",      "--port",    "--shards",   "--backend",
+                                        "--no-pin",    "--spin-us", "--drain-ms", "--address",
+                                        "--log-level", "--help"};
     struct server s;
     server_exec(&s, args, NULL);
     server_wait_end(&s);

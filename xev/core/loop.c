@@ -9,6 +9,7 @@
 #include "mpsc/visit.h"
 #include "xev/core/core.h"
 #include "xev/core/support.h"
+#include "xev/log.h"
 #include "xev/os/clock.h"
 #include "xev/os/thread.h"
 
@@ -79,6 +80,9 @@ int xev_loop_init_options(xev_loop *loop, const xev_loop_options *options) {
     rc = xev__backend_choose(loop);
     if (rc < 0) {
         free_parts(loop);
+    } else if (loop->fallback[0] != '\0') {
+        static xev_log_kind kind = {.name = "backend", .level = XEV_LOG_INFO};
+        xev_log_write(&kind, "xev: a loop is on %s; %s", loop->ops->name, loop->fallback);
     }
     return rc;
 }
@@ -120,6 +124,10 @@ static int poll_failed(xev_loop *loop, int rc, uint64_t timeout_ns) {
         now - loop->failing_since_ns >= FAILING_MAX_NS) {
         loop->failing_tries = 0;
         return rc;
+    }
+    if (rc != XEV_EINTR) {
+        static xev_log_kind kind = {.name = "poll", .level = XEV_LOG_WARN};
+        xev_log_write(&kind, "xev: %s: %s; it is repeated", loop->failed_call, xev_strerror(rc));
     }
     uint32_t ms = nap_ms(loop, rc);
     assert(ms <= NAP_MAX_MS);
@@ -399,7 +407,11 @@ void xev__signal(xev_loop *loop) {
         ck_pr_inc_64(&loop->wakes);
         if (loop->ops->wake(loop) < 0) {
             xev_mpsc_not_woken(loop->inbox);
-            ck_pr_store_32(&xev__signals_refused, 1);
+            if (ck_pr_fas_32(&xev__signals_refused, 1) == 0) {
+                static xev_log_kind kind = {.name = "wake", .level = XEV_LOG_WARN};
+                xev_log_write(&kind, "xev: the system has refused to wake a loop; loops look "
+                                     "for work more often from now on");
+            }
         }
     }
 }

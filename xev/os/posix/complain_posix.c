@@ -1,14 +1,10 @@
-/* POSIX: the end of a program that has a bug, with a line on stderr that never waits. */
+/* POSIX: a line on stderr that never waits. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -44,17 +40,7 @@ static void put_line(int fd, const char *text, size_t len_bytes) {
     (void)n; /* there is no other place to report a failure to */
 }
 
-void xev__complain(const char *format, ...) {
-    char line[512];
-    int error = errno;
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(line, sizeof line - 1, format, args);
-    va_end(args);
-    /* The line is cut where it is too long: room is left for the line feed and vsnprintf's 0. */
-    size_t len = n < 0 ? 0 : (size_t)n < sizeof line - 2 ? (size_t)n : sizeof line - 2;
-    line[len++] = '\n';
-
+void xev__put_line(const char *text, size_t len_bytes) {
     /* A pipe without a reader raises SIGPIPE in this thread. It is blocked meanwhile, and taken
      * away if it was not pending before. */
     sigset_t sigpipe, before, pending;
@@ -63,17 +49,11 @@ void xev__complain(const char *format, ...) {
     sigemptyset(&pending);
     (void)sigpending(&pending);
     (void)pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
-    put_line(STDERR_FILENO, line, len);
+    put_line(STDERR_FILENO, text, len_bytes);
     if (sigismember(&pending, SIGPIPE) == 0) {
         const struct timespec now = {0, 0};
         while (sigtimedwait(&sigpipe, NULL, &now) < 0 && errno == EINTR) {
         }
     }
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    errno = error;
-}
-
-void xev__assert_failed(const char *file, int line, const char *condition) {
-    xev__complain("xev: %s:%d: assertion failed: %s", file, line, condition);
-    abort();
 }
