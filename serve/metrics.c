@@ -180,6 +180,12 @@ static void tell_pool(xev_metrics *m, xev_shard *shard) {
         xev_metrics_gauge(m, "xev_pool_queued", labels, (double)c.lane[i].queued);
         xev_metrics_gauge(m, "xev_pool_running", labels, c.lane[i].running);
         xev_metrics_counter(m, "xev_pool_finished_total", labels, c.lane[i].finished);
+        xev_metrics_gauge(m, "xev_pool_queued_peak", labels, (double)c.lane[i].peak_queued);
+        xev_metrics_counter(m, "xev_pool_waits_total", labels, c.lane[i].waits);
+        xev_metrics_counter(m, "xev_pool_wait_nanoseconds_total", labels, c.lane[i].wait_ns);
+        xev_metrics_gauge(m, "xev_pool_wait_max_seconds", labels,
+                          (double)c.lane[i].wait_max_ns / 1e9);
+        xev_metrics_gauge(m, "xev_pool_oldest_seconds", labels, (double)c.lane[i].oldest_ns / 1e9);
     }
 }
 

@@ -76,6 +76,10 @@ static void ask_for_text(void) {
     check_has(body, "xev_service_connections{shard=\"0\",service=\"metrics\"} 1");
     check_has(body, "# TYPE xev_service_connections gauge");
     check_has(body, "xev_pool_queued{shard=\"0\",lane=\"fsync\"} 0");
+    check_has(body, "xev_pool_waits_total{shard=\"0\",lane=\"dns\"} 0");
+    check_has(body, "xev_pool_wait_nanoseconds_total{shard=\"0\",lane=\"dns\"} 0");
+    check_has(body, "xev_pool_oldest_seconds{shard=\"0\",lane=\"dns\"} 0");
+    check_has(body, "xev_pool_queued_peak{shard=\"0\",lane=\"dns\"} 0");
     check_has(body, "own_total{shard=\"0\",op=\"get\"} 100");
     check_has(body, "own_total{shard=\"2\",op=\"get\"} 102");
     check_has(body, "own_total{shard=\"1\",op=\"set\"} 18446744073709551615");

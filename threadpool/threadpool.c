@@ -12,6 +12,10 @@
  * rouse(), and the end of a task in a lane at its cap, whose thread takes a task at once.
  * Tokens, and not the condition variable's own wakes, are counted, so spurious ones do no harm.
  *
+ * Waits. A task has no room for a time. Each lane has a ring of marks instead, in the order of its
+ * queue: the first task of a batch, and when it came. So the wait of each batch is measured as long
+ * as no more than MARKS of them wait; beyond that, of MARKS tasks spread over the queue.
+ *
  * Signals are sent with the lock held: a task may run, and its creator destroy the pool, as soon
  * as the lock is free, so nothing of the pool may be touched after unlocking it.
  */
@@ -21,6 +25,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "threadpool/cpus.h"
 #include "threadpool/threads.h"
@@ -29,6 +34,7 @@
 enum {
     LEAST_DEFAULT_THREADS = 4,
     LANE_MASK = 7, /* the low bits of a queued task's prev */
+    MARKS = 32,    /* a power of two */
 };
 
 static const uint32_t CAP_DEFAULT = UINT32_MAX; /* lane_cap: the setter was not called */
@@ -37,14 +43,26 @@ static_assert(sizeof(void *) != 8 || sizeof(xev_threadpool_task) == 24, "three w
 static_assert(_Alignof(xev_threadpool_task) > LANE_MASK, "room for the lane in a pointer");
 static_assert((int)XEV_LANE_COUNT <= LANE_MASK + 1, "lanes fit the mask");
 
+struct mark {
+    const xev_threadpool_task *task;
+    uint64_t since_ns;
+};
+
 struct lane {
     xev_threadpool_task sentinel; /* circular list: next is the oldest, prev the newest */
     uint64_t queued;
     uint64_t finished;
     uint64_t cancelled;
+    uint64_t peak_queued;
+    uint64_t waits;
+    uint64_t wait_ns;
+    uint64_t wait_max_ns;
     uint32_t running;
     uint32_t peak_running;
     uint32_t cap;
+    uint32_t first_mark; /* its place, modulo MARKS */
+    uint32_t marks_len;
+    struct mark marks[MARKS];
 };
 
 struct pool {
@@ -103,7 +121,53 @@ static xev_threadpool_task *prev_of(const xev_threadpool_task *t) {
     return (xev_threadpool_task *)((uintptr_t)t->prev & ~(uintptr_t)LANE_MASK);
 }
 
-static void lane_append(struct pool *p, unsigned int id, const xev_threadpool_batch *batch) {
+static uint64_t now_ns(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static struct mark *mark_at(struct lane *lane, uint32_t i) {
+    assert(i < lane->marks_len);
+    return &lane->marks[(lane->first_mark + i) % MARKS];
+}
+
+static void add_mark(struct lane *lane, const xev_threadpool_task *t, uint64_t since_ns) {
+    if (lane->marks_len < MARKS) {
+        lane->marks_len++;
+        *mark_at(lane, lane->marks_len - 1) = (struct mark){t, since_ns};
+    }
+}
+
+/* t, the first one of its lane, begins to run. */
+static void measure_wait(struct lane *lane, const xev_threadpool_task *t) {
+    if (lane->marks_len == 0 || mark_at(lane, 0)->task != t) {
+        return;
+    }
+    uint64_t since = mark_at(lane, 0)->since_ns, now = now_ns();
+    uint64_t wait = now > since ? now - since : 0;
+    lane->first_mark++;
+    lane->marks_len--;
+    lane->waits++;
+    lane->wait_ns += wait;
+    if (wait > lane->wait_max_ns) {
+        lane->wait_max_ns = wait;
+    }
+}
+
+/* t has been cancelled. */
+static void drop_mark(struct lane *lane, const xev_threadpool_task *t) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < lane->marks_len; i++) {
+        if (mark_at(lane, i)->task != t) {
+            *mark_at(lane, kept++) = *mark_at(lane, i);
+        }
+    }
+    lane->marks_len = kept;
+}
+
+static void lane_append(struct pool *p, unsigned int id, const xev_threadpool_batch *batch,
+                        uint64_t at_ns) {
     xev_threadpool_task *sentinel = &p->lane[id].sentinel;
     xev_threadpool_task *prev = prev_of(sentinel);
     xev_threadpool_task *t = batch->head;
@@ -123,7 +187,12 @@ static void lane_append(struct pool *p, unsigned int id, const xev_threadpool_ba
     }
     sentinel->prev = with_lane(prev, id);
     assert(n == batch->len);
-    p->lane[id].queued += n;
+    struct lane *lane = &p->lane[id];
+    lane->queued += n;
+    if (lane->queued > lane->peak_queued) {
+        lane->peak_queued = lane->queued;
+    }
+    add_mark(lane, batch->head, at_ns);
 }
 
 static void lane_remove(struct pool *p, xev_threadpool_task *t) {
@@ -167,6 +236,7 @@ static xev_threadpool_task *take_next_task(struct pool *p, struct lane **from) {
         p->next_lane = (id + 1) % XEV_LANE_COUNT;
         xev_threadpool_task *t = lane->sentinel.next;
         assert(t != &lane->sentinel && lane_of(t) == id);
+        measure_wait(lane, t);
         lane_remove(p, t);
         lane->running++;
         assert(lane->running <= lane->cap);
@@ -425,6 +495,7 @@ static int schedule_batch(const char *call, xev_threadpool *pool, xev_threadpool
     struct pool *p = check_pool(call, pool);
     check_pointer(call, "batch is null", batch);
     check_lane(call, lane);
+    uint64_t at_ns = now_ns();
     pthread_mutex_lock(&p->lock);
     int rc = 0;
     if (p->shutdown) {
@@ -434,7 +505,7 @@ static int schedule_batch(const char *call, xev_threadpool *pool, xev_threadpool
         if (is_first && start_thread(p) != 0) {
             rc = -EAGAIN;
         } else {
-            lane_append(p, lane, batch);
+            lane_append(p, lane, batch, at_ns);
             rouse(p, batch->len, !is_first);
             /* Here and not below: a task may free what the batch is part of. */
             xev_threadpool_batch_init(batch);
@@ -460,6 +531,7 @@ bool xev_threadpool_cancel(xev_threadpool *pool, xev_threadpool_task *task) {
     bool was_queued = task->prev != NULL;
     if (was_queued) {
         p->lane[lane_of(task)].cancelled++;
+        drop_mark(&p->lane[lane_of(task)], task);
         lane_remove(p, task);
     }
     pthread_mutex_unlock(&p->lock);
@@ -470,15 +542,22 @@ void xev_threadpool_stats(xev_threadpool *pool, xev_threadpool_counters *out) {
     struct pool *p = check_pool("xev_threadpool_stats", pool);
     check_pointer("xev_threadpool_stats", "room for the counters is null", out);
     *out = (xev_threadpool_counters){.max_threads = p->max_threads};
+    uint64_t now = now_ns();
     pthread_mutex_lock(&p->lock);
     out->threads = p->threads;
     out->idle = p->idle - p->tokens;
     for (unsigned int id = 0; id < XEV_LANE_COUNT; id++) {
-        const struct lane *lane = &p->lane[id];
+        struct lane *lane = &p->lane[id];
+        uint64_t oldest = lane->marks_len > 0 ? mark_at(lane, 0)->since_ns : now;
         out->lane[id] = (xev_threadpool_lane_counters){
             .queued = lane->queued,
             .finished = lane->finished,
             .cancelled = lane->cancelled,
+            .peak_queued = lane->peak_queued,
+            .waits = lane->waits,
+            .wait_ns = lane->wait_ns,
+            .wait_max_ns = lane->wait_max_ns,
+            .oldest_ns = now > oldest ? now - oldest : 0,
             .running = lane->running,
             .peak_running = lane->peak_running,
             .cap = lane->cap,

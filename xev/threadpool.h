@@ -82,9 +82,16 @@ typedef struct xev_threadpool {
 
 /* Counters of one lane. */
 typedef struct xev_threadpool_lane_counters {
-    uint64_t queued;       /* tasks waiting now */
-    uint64_t finished;     /* tasks whose callback has returned */
-    uint64_t cancelled;    /* tasks that xev_threadpool_cancel removed */
+    uint64_t queued;      /* tasks waiting now */
+    uint64_t finished;    /* tasks whose callback has returned */
+    uint64_t cancelled;   /* tasks that xev_threadpool_cancel removed */
+    uint64_t peak_queued; /* the most that waited at once */
+    /* Waits, from the scheduling to the start. The first task of each batch is measured; where more
+     * than 32 batches wait, some of them. */
+    uint64_t waits;        /* tasks that were measured */
+    uint64_t wait_ns;      /* the sum of their waits */
+    uint64_t wait_max_ns;  /* the longest one */
+    uint64_t oldest_ns;    /* how long the oldest one has waited that has not started; 0: none */
     uint32_t running;      /* tasks whose callback is running now */
     uint32_t peak_running; /* the most that ran at once */
     uint32_t cap;          /* the cap in force, 1..max_threads */
