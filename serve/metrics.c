@@ -23,12 +23,19 @@ struct xev__metrics {
     void *userdata;
 };
 
+#define FIRST_BOUND 10u /* of the buckets told, as powers of two */
+#define LAST_BOUND 36u
+#define BOUND_STEP 2u
+
+/* Those of a histogram are told in this order. */
+enum sample_kind { COUNTER, GAUGE, BUCKET, SUM, COUNT };
+
 struct sample {
     const char *name; /* of the program: the same address on every shard */
-    bool is_counter;
+    enum sample_kind kind;
     uint32_t shard;
-    uint64_t count;
-    double level;
+    uint64_t count; /* COUNTER, BUCKET, COUNT */
+    double level;   /* GAUGE, SUM; BUCKET: no value is above it */
     char labels[LABELS_MAX + 1];
 };
 
@@ -82,7 +89,7 @@ void xev_metrics_counter(xev_metrics *metrics, const char *name, const char *lab
     check_sample("xev_metrics_counter", metrics, name);
     struct sample *s = add_sample(metrics, name, labels);
     if (s != NULL) {
-        s->is_counter = true;
+        s->kind = COUNTER;
         s->count = value;
     }
 }
@@ -91,8 +98,34 @@ void xev_metrics_gauge(xev_metrics *metrics, const char *name, const char *label
     check_sample("xev_metrics_gauge", metrics, name);
     struct sample *s = add_sample(metrics, name, labels);
     if (s != NULL) {
+        s->kind = GAUGE;
         s->level = value;
     }
+}
+
+void xev_metrics_histogram(xev_metrics *metrics, const char *name, const char *labels,
+                           const xev_histogram *h, double unit) {
+    check_sample("xev_metrics_histogram", metrics, name);
+    xev__serve_check(h != NULL, "xev_metrics_histogram", "histogram is null");
+    uint32_t bounds = (LAST_BOUND - FIRST_BOUND) / BOUND_STEP + 1;
+    if (!make_room(metrics, bounds + 3)) {
+        return; /* all or nothing */
+    }
+    uint64_t count = xev_histogram_count(h);
+    for (uint32_t i = 0; i <= bounds; i++) {
+        struct sample *s = add_sample(metrics, name, labels);
+        uint64_t bound = (uint64_t)1 << (FIRST_BOUND + BOUND_STEP * i);
+        uint64_t below = i < bounds ? xev_histogram_count_below(h, bound) : count;
+        s->kind = BUCKET;
+        s->level = i < bounds ? (double)(bound - 1) * unit : (double)INFINITY;
+        s->count = below < count ? below : count; /* another thread may record meanwhile */
+    }
+    struct sample *s = add_sample(metrics, name, labels);
+    s->kind = SUM;
+    s->level = (double)xev_histogram_sum(h) * unit;
+    s = add_sample(metrics, name, labels);
+    s->kind = COUNT;
+    s->count = count;
 }
 
 /* ---- what a shard tells ---- */
@@ -139,6 +172,18 @@ static void tell_service(xev_metrics *m, const xev_service *v, xev_shard *shard)
             snprintf(labels + len, sizeof labels - (size_t)len, ",reason=\"%s\"",
                      xev_conn_reason_name((xev_conn_reason)i));
             xev_metrics_counter(m, "xev_service_closed_total", labels, conns.closed[i]);
+        }
+    }
+}
+
+static void tell_times(xev_metrics *m, xev_shard *shard) {
+    static const char *const times[] = {"xev_loop_turn_seconds", "xev_loop_callback_seconds"};
+    _Static_assert(sizeof times / sizeof times[0] == XEV_SHARD_TIMES, "a name for each");
+    for (int i = 0; i < XEV_SHARD_TIMES; i++) {
+        xev_histogram h = {0};
+        xev_shard_times(shard, (xev_shard_time)i, &h);
+        if (xev_histogram_count(&h) > 0) {
+            xev_metrics_histogram(m, times[i], NULL, &h, 1e-9);
         }
     }
 }
@@ -199,6 +244,7 @@ static void tell(xev_shard *self, xev_ask *ask, const void *argument, size_t len
         tell_service(&m, v, self);
     }
     tell_shard(&m, self);
+    tell_times(&m, self);
     tell_pool(&m, self);
     if (options->own != NULL) {
         options->own(self, &m, options->userdata);
@@ -213,7 +259,9 @@ static int by_name(const void *a, const void *b) {
     const struct sample *x = a, *y = b;
     int rc = strcmp(x->name, y->name);
     rc = rc != 0 ? rc : strcmp(x->labels, y->labels);
-    return rc != 0 ? rc : x->shard < y->shard ? -1 : x->shard > y->shard;
+    rc = rc != 0 ? rc : (x->shard > y->shard) - (x->shard < y->shard);
+    rc = rc != 0 ? rc : (x->kind > y->kind) - (x->kind < y->kind);
+    return rc != 0 || x->kind != BUCKET ? rc : (x->level > y->level) - (x->level < y->level);
 }
 
 static void gather_samples(xev_shard *self, uint32_t shard, int result, const void *answer,
@@ -267,6 +315,23 @@ static void write_level(char *out, size_t out_bytes, double level) {
     }
 }
 
+static void write_sample(struct text *t, const struct sample *s) {
+    static const char *const suffixes[] = {"", "", "_bucket", "_sum", "_count"};
+    char value[32], bound[48] = "";
+    if (s->kind == GAUGE || s->kind == SUM) {
+        write_level(value, sizeof value, s->level);
+    } else {
+        snprintf(value, sizeof value, "%" PRIu64, s->count);
+    }
+    if (s->kind == BUCKET) {
+        char level[32];
+        write_level(level, sizeof level, s->level);
+        snprintf(bound, sizeof bound, ",le=\"%s\"", level);
+    }
+    append_line(t, "%.200s%s{shard=\"%" PRIu32 "\"%s%s} %s\n", s->name, suffixes[s->kind], s->shard,
+                s->labels, bound, value);
+}
+
 /* The text of all samples. */
 static struct text make_text(struct look *look) {
     struct text t = {.data = malloc(4096), .room = 4096};
@@ -276,17 +341,14 @@ static struct text make_text(struct look *look) {
     }
     for (uint32_t i = 0; i < look->all.len; i++) {
         const struct sample *s = &look->all.samples[i];
-        char value[32];
         if (strcmp(name, s->name) != 0) {
             name = s->name;
-            append_line(&t, "# TYPE %.200s %s\n", name, s->is_counter ? "counter" : "gauge");
+            append_line(&t, "# TYPE %.200s %s\n", name,
+                        s->kind == COUNTER ? "counter"
+                        : s->kind == GAUGE ? "gauge"
+                                           : "histogram");
         }
-        if (s->is_counter) {
-            snprintf(value, sizeof value, "%" PRIu64, s->count);
-        } else {
-            write_level(value, sizeof value, s->level);
-        }
-        append_line(&t, "%.200s{shard=\"%" PRIu32 "\"%s} %s\n", name, s->shard, s->labels, value);
+        write_sample(&t, s);
     }
     append_line(&t, "# TYPE xev_metrics_missing gauge\nxev_metrics_missing %" PRIu32 "\n",
                 look->missing);

@@ -10,6 +10,7 @@
 #include "mpsc/visit.h"
 #include "shard/system.h"
 #include "xev/core/support.h"
+#include "xev/histogram.h"
 #include "xev/os/complain.h"
 #include "xev/shard.h"
 
@@ -68,6 +69,7 @@ struct xev_shard {
     xev_listener *listeners;
     uint64_t accepted, sent, received, refused;  /* atomic for readers */
     uint64_t asked, asks_waited, asks_timed_out; /* likewise */
+    xev_histogram *times[XEV_SHARD_TIMES];       /* NULL: not measured */
 
     /* Under the runtime's lock. */
     pthread_cond_t commanded; /* a command was given */

@@ -79,6 +79,8 @@ static int set_up_shard(xev_shard *s) {
     assert(!s->has_loop && !s->serving && xev__current_shard == s);
     xev_loop_options loop = o->loop;
     loop.thread_pool = &s->rt->pool;
+    loop.turn_times = s->times[XEV_SHARD_TURNS];
+    loop.callback_times = s->times[XEV_SHARD_CALLBACKS];
     int rc = xev_loop_init_options(&s->loop, &loop);
     if (rc < 0) {
         return note_failure(s->rt, rc, s->id, "xev_loop_init");
@@ -457,6 +459,18 @@ static int run_shards(struct xev__runtime *rt) {
     return end_shards(rt, rc);
 }
 
+static bool make_times(xev_shard *s) {
+    for (int i = 0; i < XEV_SHARD_TIMES; i++) {
+        if (i != XEV_SHARD_CALLBACKS || s->rt->options.loop.time_callbacks) {
+            s->times[i] = calloc(1, sizeof *s->times[i]);
+            if (s->times[i] == NULL) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 static int make_shards(xev_runtime *handle, struct xev__runtime *rt) {
     size_t size = rt->count * sizeof *rt->shards;
     rt->shards = aligned_alloc(XEV_MPSC_CACHE_LINE, size);
@@ -480,7 +494,7 @@ static int make_shards(xev_runtime *handle, struct xev__runtime *rt) {
         s->handle = handle;
         s->id = i;
         s->outboxes = calloc(rt->outboxes, sizeof *s->outboxes);
-        if (s->outboxes == NULL) {
+        if (s->outboxes == NULL || !make_times(s)) {
             return note_failure(rt, XEV_ENOMEM, i, "calloc");
         }
         xev_mpsc_init(&s->mail);
@@ -574,6 +588,9 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     }
     for (uint32_t i = 0; rt->shards != NULL && i < rt->count; i++) {
         xev__asks_free(&rt->shards[i]);
+        for (int which = 0; which < XEV_SHARD_TIMES; which++) {
+            free(rt->shards[i].times[which]);
+        }
         free(rt->shards[i].outboxes);
         pthread_cond_destroy(&rt->shards[i].commanded);
     }
@@ -650,6 +667,15 @@ xev_shard *xev_runtime_shard(xev_runtime *handle, uint32_t id) {
     xev_shard *shard = id < visit.rt->count ? &visit.rt->shards[id] : NULL;
     xev__visit_leave(visit);
     return shard;
+}
+
+void xev_shard_times(const xev_shard *s, xev_shard_time which, xev_histogram *into) {
+    check_shard("xev_shard_times", s);
+    xev__shard_check((unsigned)which < XEV_SHARD_TIMES && into != NULL, "xev_shard_times",
+                     "no such time, or histogram is null");
+    if (s->times[which] != NULL) {
+        xev_histogram_merge(into, s->times[which]);
+    }
 }
 
 uint32_t xev_shard_id(const xev_shard *s) {

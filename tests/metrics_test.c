@@ -219,3 +219,25 @@ TEST(the_longest_callback_is_told_where_it_is_asked_for) {
     CHECK_GE(m.longest_callback_ns, 100 * MS_NS);
     CHECK_GE(m.longest_turn_ns, m.longest_callback_ns);
 }
+
+TEST(turns_and_callbacks_are_recorded_where_that_is_asked_for) {
+    static xev_histogram turns, callbacks;
+    const xev_loop_options o = {.turn_times = &turns, .callback_times = &callbacks};
+    xev_loop loop;
+    xev_completion blocking, timer;
+    xev_loop_metrics m;
+    int fired = 0;
+    CHECK_EQ(xev_loop_init_options(&loop, &o), 0);
+    xev_timer_run(NULL, &loop, &blocking, 1, NULL, blocks_for_100_ms);
+    xev_timer_run(NULL, &loop, &timer, 5, &fired, four_times);
+    CHECK_EQ(xev_loop_run(&loop, XEV_RUN_UNTIL_DONE), 0);
+    xev_loop_metrics_get(&loop, &m);
+    CHECK_EQ(xev_histogram_count(&callbacks), 5);
+    CHECK_EQ(xev_histogram_max(&callbacks), m.longest_callback_ns);
+    CHECK_GE(xev_histogram_max(&callbacks), 100 * MS_NS);
+    CHECK_GE(xev_histogram_count(&turns), 4); /* one blocked, and the others each took some time */
+    CHECK_LE(xev_histogram_count(&turns), m.turns + 1);
+    CHECK_EQ(xev_histogram_max(&turns), m.longest_turn_ns);
+    CHECK_GE(xev_histogram_max(&turns), 100 * MS_NS);
+    xev_loop_deinit(&loop);
+}

@@ -18,6 +18,12 @@ static void own_numbers(xev_shard *shard, xev_metrics *m, void *userdata) {
     memset(labels, 'a', sizeof labels);
     memcpy(labels + 297, "b", 2);
     xev_metrics_gauge(m, "own_long", labels, NAN);
+    static const uint64_t values[] = {0, 1023, 1024, 4096, 1000000, (uint64_t)1 << 40};
+    xev_histogram h = {.sum = 0};
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        xev_histogram_record(&h, values[i]);
+    }
+    xev_metrics_histogram(m, "own_size", "op=\"get\"", &h, 1);
 }
 
 static char reply[65536];
@@ -40,7 +46,7 @@ static const char *look(const char *text) {
 }
 
 static void check_has(const char *text, const char *line) {
-    char wanted[256];
+    char wanted[512];
     snprintf(wanted, sizeof wanted, "\n%s\n", line);
     if (strstr(text, wanted) == NULL) {
         CHECK_FAIL("not there: %s; in: %s", line, text);
@@ -87,6 +93,20 @@ static void ask_for_text(void) {
     check_has(body, "own_level{shard=\"1\"} -0.5");
     CHECK(strstr(body, "aaa} NaN\n") != NULL); /* cut, and the line is whole */
     check_has(body, "xev_metrics_missing 0");
+    check_has(body, "# TYPE own_size histogram");
+    check_has(body, "own_size_bucket{shard=\"1\",op=\"get\",le=\"1023\"} 2\n"
+                    "own_size_bucket{shard=\"1\",op=\"get\",le=\"4095\"} 3\n"
+                    "own_size_bucket{shard=\"1\",op=\"get\",le=\"16383\"} 4\n"
+                    "own_size_bucket{shard=\"1\",op=\"get\",le=\"65535\"} 4\n"
+                    "own_size_bucket{shard=\"1\",op=\"get\",le=\"262143\"} 4");
+    check_has(body, "own_size_bucket{shard=\"1\",op=\"get\",le=\"6.87194767e+10\"} 5\n"
+                    "own_size_bucket{shard=\"1\",op=\"get\",le=\"+Inf\"} 6\n"
+                    "own_size_sum{shard=\"1\",op=\"get\"} 1.09951263e+12\n"
+                    "own_size_count{shard=\"1\",op=\"get\"} 6");
+    check_has(body, "# TYPE xev_loop_turn_seconds histogram");
+    CHECK(strstr(body, "\nxev_loop_turn_seconds_count{shard=\"2\"} ") != NULL);
+    CHECK(strstr(body, "\nxev_loop_turn_seconds_bucket{shard=\"2\",le=\"1.023e-06\"} ") != NULL);
+    CHECK(strstr(body, "xev_loop_callback_seconds") == NULL); /* not asked for */
     /* One line of type for each name, and all samples of a name behind it. */
     char copy[sizeof reply], *save = NULL, seen[100][64] = {{0}}, name[64] = "";
     uint32_t names = 0;
@@ -102,7 +122,7 @@ static void ask_for_text(void) {
             snprintf(seen[names++], sizeof seen[0], "%s", name);
         } else {
             CHECK_EQ(strncmp(line, name, strlen(name)), 0);
-            CHECK(strchr("{ ", line[strlen(name)]) != NULL);
+            CHECK(strchr("{ _", line[strlen(name)]) != NULL);
         }
     }
     CHECK_GT(names, 20);

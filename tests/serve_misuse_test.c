@@ -108,6 +108,12 @@ static void tell_badly(xev_shard *shard, xev_metrics *metrics, void *userdata) {
     DIES(xev_metrics_gauge, name, metrics, NULL, NULL, 0);
     TAKES(xev_metrics_gauge, labels, metrics, "e", NULL, 0);
     TAKES(xev_metrics_gauge, value, metrics, "f", "", -1);
+    static const xev_histogram h;
+    DIES(xev_metrics_histogram, metrics, NULL, "a", NULL, &h, 1);
+    DIES(xev_metrics_histogram, name, metrics, NULL, NULL, &h, 1);
+    DIES(xev_metrics_histogram, h, metrics, "a", NULL, NULL, 1);
+    TAKES(xev_metrics_histogram, labels, metrics, "g", NULL, &h, 1);
+    TAKES(xev_metrics_histogram, unit, metrics, "h", "", &h, -1);
 }
 
 static void look_once(void) {

@@ -16,6 +16,7 @@ static const xev_runtime_options options;
 static _Alignas(XEV_MPSC_CACHE_LINE) char memory[4096];
 static xev_shard *const shard = (xev_shard *)(void *)memory; /* not looked at */
 static xev_shard_counters counters;
+static xev_histogram histogram;
 static xev_runtime_failure failure;
 static xev_listener listener;
 static xev_listener_status status;
@@ -85,6 +86,9 @@ TEST(misuse_of_shards_is_caught) {
     DIES(xev_shard_loop, shard, NULL);
     DIES(xev_shard_count, shard, NULL, &counters);
     DIES(xev_shard_count, out, shard, NULL);
+    DIES(xev_shard_times, shard, NULL, XEV_SHARD_TURNS, &histogram);
+    DIES(xev_shard_times, which, shard, XEV_SHARD_TIMES, &histogram);
+    DIES(xev_shard_times, into, shard, XEV_SHARD_TURNS, NULL);
     DIES(xev_shard_listen, shard, NULL, &listener, &addr, 0, NULL, on_connection);
     DIES(xev_shard_listen, listener, shard, NULL, &addr, 0, NULL, on_connection);
     DIES(xev_shard_listen, callback, shard, &listener, &addr, 0, NULL, NULL);

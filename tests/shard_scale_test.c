@@ -95,8 +95,8 @@ TEST(memory_of_a_shard_does_not_grow_with_their_number) {
     unsigned long some = bytes / 64;
     run_shards(MANY);
     unsigned long many = bytes / MANY;
-    CHECK_LT(few, 4096 + sizeof(xev_loop));
-    CHECK_LT(some, 8192 + sizeof(xev_loop));
+    CHECK_LT(few, 4096 + sizeof(xev_loop) + sizeof(xev_histogram));
+    CHECK_LT(some, 8192 + sizeof(xev_loop) + sizeof(xev_histogram));
     CHECK_LE(many, some);
 }
 

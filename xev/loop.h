@@ -30,6 +30,7 @@
 
 #include "xev/completion.h"
 #include "xev/error.h"
+#include "xev/histogram.h"
 
 typedef enum {
     XEV_RUN_NO_WAIT = 0,    /* one turn, which does not block: handles what is ready */
@@ -91,7 +92,10 @@ typedef struct xev_loop_options {
     uint32_t buffers_max; /* loaned buffers that exist at most, to 32768; default 2048 */
     /* how long the loop looks for work before it sleeps; 0: it sleeps at once */
     uint64_t spin_ns;
-    bool time_callbacks;         /* measure longest_callback_ns: two clock reads per callback */
+    bool time_callbacks; /* measure longest_callback_ns: two clock reads per callback */
+    /* In ns: how long each turn was awake, between two polls of the kernel; and each callback,
+     * which implies time_callbacks. The caller's until deinit, and no other loop's; NULL: none. */
+    xev_histogram *turn_times, *callback_times;
     xev_threadpool *thread_pool; /* the caller's until deinit; NULL: none */
     xev_allocator allocator;     /* both functions, or neither: malloc and free */
 } xev_loop_options;

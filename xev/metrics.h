@@ -50,6 +50,13 @@ void xev_metrics_counter(xev_metrics *metrics, const char *name, const char *lab
                          uint64_t value);
 void xev_metrics_gauge(xev_metrics *metrics, const char *name, const char *labels, double value);
 
+/* Tell a histogram of this shard's, likewise; name has no suffix. unit is what its values are
+ * multiplied by: 1e-9 where they are ns, since Prometheus wants seconds. Of its buckets 14 are
+ * told, each 4 times as wide as the one before: up to 1023 units, 4095, 16383, ... 2^36 - 1 (ns:
+ * from 1 us to 69 s). They, the sum and the count are exact. */
+void xev_metrics_histogram(xev_metrics *metrics, const char *name, const char *labels,
+                           const xev_histogram *h, double unit);
+
 XEV_END_DECLS
 
 #endif

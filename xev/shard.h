@@ -105,7 +105,9 @@ typedef struct xev_runtime_options {
     uint32_t ask_bytes;    /* of one argument or answer, to XEV_ASK_BYTES_MAX; 0: 1 MiB */
     uint32_t pool_threads; /* of the shared thread pool; 0: the pool's default */
     uint64_t key_seed;     /* of xev_shard_of_key; secret and random where peers choose keys */
-    xev_loop_options loop; /* of each shard; thread_pool is set by the runtime */
+    /* Of each shard. thread_pool, turn_times and callback_times are set by the runtime: turns are
+     * measured always, callbacks with time_callbacks. */
+    xev_loop_options loop;
     /* Call deinit on a shard whose init callback failed, too: a program of several parts frees
      * there what the first of them had made. Otherwise it is not called on that shard. */
     bool deinit_failed;
@@ -199,6 +201,13 @@ typedef struct xev_shard_counters {
     uint64_t wakes;            /* times another thread had to wake it */
 } xev_shard_counters;
 
+/* What a shard measures in ns: see xev_shard_times. */
+typedef enum xev_shard_time {
+    XEV_SHARD_TURNS = 0, /* turns of its loop, while awake */
+    XEV_SHARD_CALLBACKS, /* callbacks of its loop, with the option loop.time_callbacks */
+    XEV_SHARD_TIMES,
+} xev_shard_time;
+
 #define XEV_NO_SHARD UINT32_MAX
 
 typedef struct xev_runtime_failure {
@@ -280,6 +289,10 @@ xev_loop *xev_shard_loop(xev_shard *shard);
 
 /* Any thread; the counters are read one by one. */
 void xev_shard_count(xev_shard *shard, xev_shard_counters *out);
+
+/* Add what the shard has measured to a histogram of the caller's; nothing where it does not measure
+ * it. Any thread. */
+void xev_shard_times(const xev_shard *shard, xev_shard_time which, xev_histogram *into);
 
 /* Listen on addr, on this shard only, with SO_REUSEPORT, so that the kernel spreads connections
  * over the shards that do so. On shard 0 the address must be free: another program that listens on

@@ -36,6 +36,7 @@
 #include "xev/fd.h"
 #include "xev/file.h"
 #include "xev/fs_event.h"
+#include "xev/histogram.h"
 #include "xev/log.h"
 #include "xev/loop.h"
 #include "xev/process.h"

@@ -314,7 +314,11 @@ xev_cb_action xev__run_callback_timed(xev_loop *loop, xev_completion *c, int res
     uint64_t since = xev__os_now_ns();
     xev_cb_action action = c->callback(loop, c, result, c->userdata);
     xev__check_fork(loop);
-    xev__count_longest(&loop->count.longest_callback_ns, xev__os_now_ns() - since);
+    uint64_t took = xev__os_now_ns() - since;
+    xev__count_longest(&loop->count.longest_callback_ns, took);
+    if (loop->options.callback_times != NULL) {
+        xev_histogram_record(loop->options.callback_times, took);
+    }
     return action;
 }
 

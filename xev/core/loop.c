@@ -21,6 +21,7 @@ static int fill_defaults(xev_loop_options *o) {
     o->buffer_bytes = o->buffer_bytes != 0 ? o->buffer_bytes : 32 * 1024;
     o->buffers = o->buffers != 0 ? o->buffers : 64;
     o->buffers_max = o->buffers_max != 0 ? o->buffers_max : 2048;
+    o->time_callbacks = o->time_callbacks || o->callback_times != NULL;
     if (o->buffers_max < o->buffers) {
         o->buffers_max = o->buffers;
     }
@@ -224,6 +225,14 @@ static bool spin_for_work(xev_loop *loop, uint64_t timeout_ns, int *rc) {
     return false;
 }
 
+/* A turn has taken so long. */
+static void count_turn(xev_loop *loop, uint64_t took_ns) {
+    xev__count_longest(&loop->count.longest_turn_ns, took_ns);
+    if (loop->options.turn_times != NULL) {
+        xev_histogram_record(loop->options.turn_times, took_ns);
+    }
+}
+
 void xev__woke(xev_loop *loop) {
     loop->now_ns = xev__os_now_ns();
     uint64_t worked_until_ns = loop->now_ns;
@@ -234,7 +243,7 @@ void xev__woke(xev_loop *loop) {
         loop->awake_since_ns = loop->now_ns;
     }
     if (loop->looked_ns != 0) {
-        xev__count_longest(&loop->count.longest_turn_ns, worked_until_ns - loop->looked_ns);
+        count_turn(loop, worked_until_ns - loop->looked_ns);
     }
     loop->looked_ns = loop->now_ns;
 }
@@ -387,7 +396,7 @@ int xev_loop_run(xev_loop *loop, xev_run_mode_t mode) {
     ck_pr_store_32(&loop->stop, 0); /* it was for this run, whatever ended it */
     loop->running = false;
     uint64_t now = xev__os_now_ns();
-    xev__count_longest(&loop->count.longest_turn_ns, now - loop->looked_ns);
+    count_turn(loop, now - loop->looked_ns);
     xev__count(&loop->count.awake_ns, now - loop->awake_since_ns);
     loop->looked_ns = 0;
     return rc;
