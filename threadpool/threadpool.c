@@ -78,6 +78,7 @@ struct pool {
     uint32_t idle;     /* of them, waiting on wakeup */
     uint32_t tokens;   /* wakes given to idle threads and not yet taken, <= idle */
     bool shutdown;
+    bool runs_here;     /* without threads: a caller of schedule runs tasks */
     pthread_t thread[]; /* max_threads */
 };
 
@@ -298,6 +299,17 @@ static void sleep_until_roused(struct pool *p) {
     p->idle--;
 }
 
+/* t was taken off lane. The lock is held, but not while t runs. */
+static void run_task(struct pool *p, struct lane *lane, xev_threadpool_task *t) {
+    xev_task_cb cb = t->cb;
+    pthread_mutex_unlock(&p->lock);
+    cb(t);
+    pthread_mutex_lock(&p->lock);
+    assert(lane->running > 0);
+    lane->running--;
+    lane->finished++;
+}
+
 static void *worker(void *arg) {
     struct pool *p = arg;
     xev__threadpool_name_self();
@@ -321,16 +333,25 @@ static void *worker(void *arg) {
             rouse(p, UINT64_MAX, true);
             is_first = false;
         }
-        xev_task_cb cb = t->cb;
-        pthread_mutex_unlock(&p->lock);
-        cb(t);
-        pthread_mutex_lock(&p->lock);
-        assert(lane->running > 0);
-        lane->running--;
-        lane->finished++;
+        run_task(p, lane, t);
     }
     pthread_mutex_unlock(&p->lock);
     return NULL;
+}
+
+/* Where there are no threads: run all that is queued, and what that queues. The lock is held; it is
+ * free while a task runs. A task that schedules others gets here, too, and leaves them to whoever
+ * runs it. */
+static void run_all_here(struct pool *p) {
+    struct lane *lane = NULL;
+    if (p->runs_here) {
+        return;
+    }
+    p->runs_here = true;
+    for (xev_threadpool_task *t; (t = take_next_task(p, &lane)) != NULL;) {
+        run_task(p, lane, t);
+    }
+    p->runs_here = false;
 }
 
 /* --- configuration --- */
@@ -500,6 +521,10 @@ static int schedule_batch(const char *call, xev_threadpool *pool, xev_threadpool
     int rc = 0;
     if (p->shutdown) {
         rc = -ECANCELED;
+    } else if (batch->len > 0 && !xev__threadpool_has_threads) {
+        lane_append(p, lane, batch, at_ns);
+        xev_threadpool_batch_init(batch);
+        run_all_here(p);
     } else if (batch->len > 0) {
         bool is_first = p->threads == 0;
         if (is_first && start_thread(p) != 0) {

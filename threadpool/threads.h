@@ -1,12 +1,16 @@
 /* threads.h: what the pool needs of the system beyond plain POSIX threads. Private to //threadpool.
- * Thread creation: threads_posix.c. Names, affinity, the lock: one of threads_linux.c and
- * threads_generic.c. */
+ * Thread creation: threads_posix.c, or threads_none.c where there are no threads. Names, affinity,
+ * the lock: one of threads_linux.c and threads_generic.c. */
 #ifndef XEV_THREADPOOL_THREADS_H
 #define XEV_THREADPOOL_THREADS_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* Whether the system has threads. Where it has none, who schedules tasks runs them. */
+extern const bool xev__threadpool_has_threads;
 
 /* Gives the calling thread a name for debuggers and top, where the system has such. */
 void xev__threadpool_name_self(void);

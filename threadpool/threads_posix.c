@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <unistd.h>
 
+const bool xev__threadpool_has_threads = true;
+
 int xev__threadpool_attr_set_stack(pthread_attr_t *attr, uint32_t stack_size) {
     if (stack_size == 0) {
         return 0;

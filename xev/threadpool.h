@@ -10,6 +10,9 @@
  * The names, argument orders and usage of libxev's C API are kept; its programs compile unchanged
  * and use one lane, XEV_LANE_CPU. Lanes, cancel and counters are additions.
  *
+ * On a system without threads (WASI) the thread that schedules tasks runs them, before the call
+ * returns; those that a task schedules run after it. Caps and max_threads mean nothing there.
+ *
  * Invariants. A task is queued if and only if its `prev` is not NULL. Once a task's callback was
  * entered the pool does not touch the task any more. Callbacks run with no lock held.
  *
