@@ -4,7 +4,7 @@
  *
  * Every result in xev is one signed int: >= 0 is success, < 0 is one of these codes. A code equals
  * -errno where the platform has that errno, and the list holds every errno of the system. Codes
- * from -4095 to -4087 have no errno; their values are stable.
+ * from -4095 to -4084 have no errno there; their values are stable.
  */
 #ifndef XEV_ERROR_H
 #define XEV_ERROR_H
@@ -34,7 +34,6 @@
     X(EDEADLK, "would wait for itself")                                                            \
     X(EDESTADDRREQ, "destination address required")                                                \
     X(EDOM, "argument outside the function's domain")                                              \
-    X(EDQUOT, "disk quota exceeded")                                                               \
     X(EEXIST, "already exists")                                                                    \
     X(EFAULT, "bad address in memory")                                                             \
     X(EFBIG, "file too large")                                                                     \
@@ -85,11 +84,26 @@
     X(EROFS, "read-only file system")                                                              \
     X(ESPIPE, "not seekable")                                                                      \
     X(ESRCH, "no such process")                                                                    \
-    X(ESTALE, "stale handle")                                                                      \
     X(ETIMEDOUT, "timed out")                                                                      \
-    X(ETOOMANYREFS, "too many descriptors on their way")                                           \
     X(ETXTBSY, "text file busy")                                                                   \
     X(EXDEV, "crosses file systems")
+
+/* Codes that are errnos where the system has them, and else have stable values. */
+#if defined(EDQUOT)
+#define XEV__EDQUOT -EDQUOT
+#else
+#define XEV__EDQUOT -4086
+#endif
+#if defined(ESTALE)
+#define XEV__ESTALE -ESTALE
+#else
+#define XEV__ESTALE -4085
+#endif
+#if defined(ETOOMANYREFS)
+#define XEV__ETOOMANYREFS -ETOOMANYREFS
+#else
+#define XEV__ETOOMANYREFS -4084
+#endif
 
 #if defined(EBADR) && defined(EL3RST)
 #define XEV_ERRNO_LINUX_MAP(X)                                                                     \
@@ -154,9 +168,19 @@
 #define XEV_ERRNO_LINUX_MAP(X)
 #endif
 
+#if defined(ENOTCAPABLE)
+#define XEV_ERRNO_WASI_MAP(X)                                                                      \
+    X(EMULTIHOP, "more than one hop attempted")                                                    \
+    X(ENOLINK, "link has been cut")                                                                \
+    X(ENOTCAPABLE, "the host gives no right to do this")
+#else
+#define XEV_ERRNO_WASI_MAP(X)
+#endif
+
 #define XEV_ERRNO_MAP(X)                                                                           \
     XEV_ERRNO_COMMON_MAP(X)                                                                        \
-    XEV_ERRNO_LINUX_MAP(X)
+    XEV_ERRNO_LINUX_MAP(X)                                                                         \
+    XEV_ERRNO_WASI_MAP(X)
 
 /* X(name, value, text): codes of the Linux kernel that no program should see, and that some drivers
  * return nevertheless; <errno.h> does not have them. */
@@ -192,6 +216,9 @@
     X(EFORKED, -4088, "the loop was made before fork(): the child needs its own")                  \
     X(ENOLOCKMEM, -4087,                                                                           \
       "no locked memory for io_uring: raise ulimit -l (LimitMEMLOCK), or use epoll")               \
+    X(EDQUOT, XEV__EDQUOT, "disk quota exceeded")                                                  \
+    X(ESTALE, XEV__ESTALE, "stale handle")                                                         \
+    X(ETOOMANYREFS, XEV__ETOOMANYREFS, "too many descriptors on their way")                        \
     X(EUNKNOWN, -4093, "unknown error")                                                            \
     XEV_KERNEL_MAP(X)
 

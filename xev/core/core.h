@@ -283,7 +283,7 @@ struct xev_backend_ops {
     void (*abandon)(xev_loop *loop);
 };
 
-extern const struct xev_backend_ops xev__io_uring_ops, xev__epoll_ops;
+extern const struct xev_backend_ops xev__io_uring_ops, xev__epoll_ops, xev__wasi_poll_ops;
 
 /* backends/list_*.c: those of the system, in order of preference, and NULL. */
 extern const struct xev_backend_ops *const xev__backends[];
@@ -319,8 +319,12 @@ _Noreturn void xev__misuse_active(const char *call, const xev_completion *c);
 #define XEV__CALL(name) (name)
 #else
 /* The name of the public function whose body this stands in, and who called it, for the xev__begin
- * that it leads to. */
+ * that it leads to. XEV_NO_RETURN_ADDRESS: the compiler cannot tell who (WebAssembly). */
+#if defined(XEV_NO_RETURN_ADDRESS)
+#define XEV__CALL(name) (xev__call_from = NULL, (name))
+#else
 #define XEV__CALL(name) (xev__call_from = __builtin_return_address(0), (name))
+#endif
 extern _Thread_local const void *xev__call_from;
 void xev__starts_put(xev_loop *loop, struct xev__start start);
 struct xev__start xev__starts_take(xev_loop *loop, const xev_completion *c);

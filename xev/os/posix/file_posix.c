@@ -99,7 +99,7 @@ static int rest_of(const xev_vec *vec, uint32_t count, uint64_t skip, struct iov
             continue;
         }
         rest[n].iov_base = (char *)vec[i].base + skip;
-        rest[n++].iov_len = vec[i].len_bytes - skip;
+        rest[n++].iov_len = vec[i].len_bytes - (size_t)skip;
         skip = 0;
     }
     return n;
@@ -140,24 +140,15 @@ int xev__os_file_sync(xev_fd fd, bool data_only) {
 }
 
 static enum xev_file_type type_of(mode_t mode) {
-    switch (mode & S_IFMT) {
-    case S_IFREG:
-        return XEV_FILE_REGULAR;
-    case S_IFDIR:
-        return XEV_FILE_DIRECTORY;
-    case S_IFLNK:
-        return XEV_FILE_SYMLINK;
-    case S_IFIFO:
-        return XEV_FILE_FIFO;
-    case S_IFSOCK:
-        return XEV_FILE_SOCKET;
-    case S_IFCHR:
-        return XEV_FILE_CHAR_DEVICE;
-    case S_IFBLK:
-        return XEV_FILE_BLOCK_DEVICE;
-    default:
-        return XEV_FILE_UNKNOWN;
-    }
+    /* Where sockets and pipes are the same, as in WASI's C library, they are sockets. */
+    return S_ISREG(mode)    ? XEV_FILE_REGULAR
+           : S_ISDIR(mode)  ? XEV_FILE_DIRECTORY
+           : S_ISLNK(mode)  ? XEV_FILE_SYMLINK
+           : S_ISSOCK(mode) ? XEV_FILE_SOCKET
+           : S_ISFIFO(mode) ? XEV_FILE_FIFO
+           : S_ISCHR(mode)  ? XEV_FILE_CHAR_DEVICE
+           : S_ISBLK(mode)  ? XEV_FILE_BLOCK_DEVICE
+                            : XEV_FILE_UNKNOWN;
 }
 
 static int64_t ns_of(struct timespec t) { return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec; }
