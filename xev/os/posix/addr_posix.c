@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +56,10 @@ int xev__os_addr_parse(xev_addr *addr, const char *host, uint32_t port) {
 }
 
 static sa_family_t family_of(const xev_addr *addr) {
-    return ((const struct sockaddr *)(const void *)addr->storage)->sa_family;
+    sa_family_t family;
+    memcpy(&family, (const char *)addr->storage + offsetof(struct sockaddr, sa_family),
+           sizeof family);
+    return family;
 }
 
 enum xev_family xev__os_addr_family(const xev_addr *addr) {
