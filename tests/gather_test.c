@@ -1,0 +1,310 @@
+/* Replies of other shards: in the order of the requests, of one shard or of many, with so many
+ * bytes under way and no more, and for connections that go away meanwhile. */
+#include <sys/socket.h>
+
+#include "tests/shard_scene.h"
+#include "xev/gather.h"
+
+enum { SHARDS = 3, REQUESTS = 3000 };
+
+struct user {
+    uint32_t before; /* so that the share is not at the beginning */
+    xev_gather_share share;
+    xev_gather *open;
+};
+
+static xev_conn_service *service; /* of shard 0 */
+static int peer;                  /* the other end of its connection */
+static pthread_t client;
+static int parts, closed;
+static xev_gatherer gatherer;
+static const xev_conn_handlers *handlers;
+static size_t ask_bytes = 1000;
+
+/* ---- the scene ---- */
+
+static void open_connection(xev_shard *self) {
+    int fd[2];
+    xev_conn *conn;
+    const xev_conn_options options = {.handlers = handlers, .user_bytes = sizeof(struct user)};
+    CHECK_EQ(xev_conn_service_new(&service, xev_shard_loop(self), &options), 0);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+    peer = fd[1];
+    CHECK_EQ(xev_conn_adopt(service, fd[0], &conn), 0);
+}
+
+static void drain_service(xev_shard *self) {
+    if (xev_shard_id(self) == 0) {
+        xev_conn_service_drain(service);
+    }
+}
+
+static void free_service(xev_shard *self) {
+    if (xev_shard_id(self) == 0) {
+        xev_conn_service_free(service);
+    }
+}
+
+static int run(const xev_conn_handlers *h, void (*body)(xev_shard *self)) {
+    handlers = h;
+    gatherer.share_offset = offsetof(struct user, share);
+    sc.body = body;
+    sc.drain = drain_service;
+    sc.deinit = free_service;
+    int rc = scene_run(SHARDS);
+    CHECK_EQ(gatherer.under_way_bytes, 0);
+    CHECK_EQ(closed, 1);
+    return rc;
+}
+
+static void on_closed(xev_conn *c, xev_conn_reason reason, int code) {
+    const struct user *u = xev_conn_user(c);
+    (void)reason;
+    (void)code;
+    CHECK_EQ(u->before, 0);
+    closed++;
+}
+
+/* ---- requests of one byte ----
+ *
+ * '0' to '2': that shard answers with the byte. 'S': all shards answer; the reply is the sum of
+ * their numbers. 'L': it is written here. 'X': the argument is too long to be asked. 'E': nothing
+ * is filled. */
+
+static xev_cb_action answer_from_timer(xev_loop *loop, xev_completion *c, int result,
+                                       void *userdata) {
+    (void)loop;
+    CHECK_EQ(result, 0);
+    xev_ask_answer(userdata, '1', "1", 1);
+    free(c);
+    return XEV_DISARM;
+}
+
+/* Some of shard 1 come later than those behind them. */
+static void answer_byte(xev_shard *self, xev_ask *ask, const void *argument, size_t len) {
+    static int asked;
+    char byte = (char)('0' + xev_shard_id(self));
+    CHECK_EQ(len, ask_bytes);
+    CHECK_EQ(((const char *)argument)[len - 1], 'a');
+    if (byte == '1' && asked++ % 3 == 0) {
+        xev_completion *c = calloc(1, sizeof *c);
+        CHECK(c != NULL);
+        xev_timer_run(NULL, xev_shard_loop(self), c, 1, ask, answer_from_timer);
+    } else {
+        xev_ask_answer(ask, byte, &byte, 1);
+    }
+}
+
+struct sum {
+    uint32_t sum, asked, answered;
+    char kind;
+};
+
+static void add_part(xev_gather *g, int result, const void *answer, size_t len) {
+    struct sum *sum = xev_gather_user(g);
+    CHECK(xev_gather_gatherer(g) == &gatherer);
+    parts++;
+    sum->answered++;
+    if (sum->kind == 'X') {
+        CHECK_EQ(result, XEV_EMSGSIZE);
+        xev_gather_fill(g, "!", 1);
+    } else if (sum->kind == 'S' || sum->kind == 'E') {
+        CHECK_EQ(len, 1);
+        sum->sum += (uint32_t)result - '0';
+    } else {
+        CHECK_EQ(result, sum->kind);
+        xev_gather_fill(g, answer, len);
+    }
+}
+
+static void all_parts(xev_gather *g) {
+    const struct sum *sum = xev_gather_user(g);
+    char byte = (char)('0' + sum->sum);
+    CHECK_EQ(sum->answered, sum->asked);
+    if (sum->kind == 'S') {
+        xev_gather_fill(g, &byte, 1);
+    }
+}
+
+static void ask_one(xev_gather *g, uint32_t to) {
+    static char argument[1 << 17], last[] = "a";
+    struct sum *sum = xev_gather_user(g);
+    xev_vec vec[] = {{argument, ask_bytes - 1}, {last, 1}};
+    vec[0].len_bytes = sum->kind == 'X' ? sizeof argument : vec[0].len_bytes;
+    sum->asked++;
+    xev_gather_ask(g, xev_runtime_shard(&sc.rt, to), vec, 2, ask_bytes);
+    CHECK_LE(gatherer.under_way_bytes,
+             gatherer.conn_max_bytes > 0 ? gatherer.conn_max_bytes : 2000);
+}
+
+static ptrdiff_t serve_bytes(xev_conn *c, const void *data, size_t len) {
+    const char *bytes = data;
+    for (size_t i = 0; i < len; i++) {
+        size_t needed = ask_bytes * (bytes[i] == 'S' || bytes[i] == 'E' ? SHARDS : 1);
+        if (bytes[i] == 'L') {
+            CHECK_EQ(xev_conn_write(c, "L", 1), 0);
+            continue;
+        }
+        if (!xev_gather_may_ask(&gatherer, c, needed)) {
+            return (ptrdiff_t)i;
+        }
+        xev_gather *g = xev_gather_new(&gatherer, c, sizeof(struct sum));
+        CHECK(g != NULL);
+        ((struct sum *)xev_gather_user(g))->kind = bytes[i];
+        if (bytes[i] == 'S' || bytes[i] == 'E') {
+            for (uint32_t to = 0; to < SHARDS; to++) {
+                ask_one(g, to);
+            }
+        } else {
+            ask_one(g, bytes[i] == 'X' ? 1 : (uint32_t)(bytes[i] - '0'));
+        }
+        xev_gather_end(g);
+    }
+    return (ptrdiff_t)len;
+}
+
+static void *send_and_compare(void *arg) {
+    static char out[REQUESTS + 1], in[REQUESTS + 1], expected[REQUESTS + 1];
+    size_t len = 0;
+    (void)arg;
+    for (int i = 0; i < REQUESTS; i++) {
+        static const char kinds[] = "012S1L1XE1S1";
+        out[i] = kinds[i * 7 % 12];
+        if (out[i] != 'E') {
+            expected[len++] = out[i] == 'S' ? '3' : out[i] == 'X' ? '!' : out[i];
+        }
+    }
+    CHECK_EQ(send(peer, out, REQUESTS, MSG_NOSIGNAL), REQUESTS);
+    CHECK_EQ(recv(peer, in, len, MSG_WAITALL), (ssize_t)len);
+    CHECK_STR_EQ(in, expected);
+    CHECK_EQ(close(peer), 0);
+    xev_runtime_stop(&sc.rt);
+    return NULL;
+}
+
+static void zero_serves_bytes(xev_shard *self) {
+    if (xev_shard_id(self) == 0) {
+        open_connection(self);
+        client = thread_start(send_and_compare, NULL);
+    }
+}
+
+static void check_bytes(uint32_t conn_max_bytes) {
+    static const xev_conn_handlers h = {.data = serve_bytes, .closed = on_closed};
+    gatherer.ask = answer_byte;
+    gatherer.part = add_part;
+    gatherer.all = all_parts;
+    gatherer.conn_max_bytes = conn_max_bytes;
+    sc.o.ask_bytes = 1 << 16;
+    CHECK_EQ(run(&h, zero_serves_bytes), 0);
+    thread_join(client);
+}
+
+TEST(replies_go_out_in_the_order_of_the_requests) { check_bytes(1 << 20); }
+TEST(no_more_than_the_limit_is_under_way) { check_bytes(5000); }
+
+/* One gather is above the limit by itself: it is the only one then. */
+TEST(what_is_above_the_limit_goes_alone) {
+    ask_bytes = 2000;
+    gatherer.max_bytes = 1;
+    check_bytes(6000);
+}
+
+/* ---- the connection goes away ---- */
+
+static xev_ask *kept[SHARDS];
+static int kept_len;
+static xev_message answer_now;
+
+static void keep_ask(xev_shard *self, xev_ask *ask, const void *argument, size_t len) {
+    CHECK_EQ(xev_shard_id(self), 1);
+    CHECK_EQ(len, 0);
+    (void)argument;
+    kept[kept_len++] = ask;
+}
+
+static void answer_kept(xev_shard *self, xev_message *message, void *arg) {
+    (void)self;
+    (void)message;
+    (void)arg;
+    CHECK_EQ(kept_len, 3);
+    for (int i = 0; i < 3; i++) {
+        xev_ask_answer(kept[i], 0, NULL, 0);
+    }
+}
+
+static void count_part(xev_gather *g, int result, const void *answer, size_t len) {
+    (void)g;
+    (void)answer;
+    CHECK_EQ(len, 0);
+    CHECK(result == 0 || result == XEV_ECANCELED);
+    parts++;
+}
+
+static void fill_and_stop(xev_gather *g) {
+    CHECK_EQ(parts, 3);
+    CHECK_EQ(gatherer.under_way_bytes, 0);
+    xev_gather_fill(g, "x", 1); /* goes nowhere */
+    xev_runtime_stop(&sc.rt);
+}
+
+static ptrdiff_t ask_and_abort(xev_conn *c, const void *data, size_t len) {
+    struct user *u = xev_conn_user(c);
+    (void)data;
+    u->open = xev_gather_new(&gatherer, c, 0);
+    CHECK(u->open != NULL);
+    for (int i = 0; i < 3; i++) {
+        xev_gather_ask(u->open, xev_runtime_shard(&sc.rt, 1), NULL, 0, 10);
+    }
+    CHECK_EQ(gatherer.under_way_bytes, 30);
+    if (gatherer.all == NULL) { /* the end of the runtime ends it */
+        xev_runtime_stop(&sc.rt);
+    } else {
+        xev_conn_abort(c);
+    }
+    return (ptrdiff_t)len;
+}
+
+static void end_it(xev_conn *c, xev_conn_reason reason, int code) {
+    struct user *u = xev_conn_user(c);
+    on_closed(c, reason, code);
+    CHECK_EQ(close(peer), 0);
+    if (reason == XEV_CONN_LOOP_ENDED) {
+        xev_gather_drop(u->open);
+    } else {
+        xev_gather_end(u->open);
+        CHECK_EQ(xev_shard_send(xev_runtime_shard(&sc.rt, 1), &answer_now, answer_kept, NULL), 0);
+    }
+}
+
+static void zero_sends_a_byte(xev_shard *self) {
+    if (xev_shard_id(self) == 0) {
+        open_connection(self);
+        CHECK_EQ(send(peer, "a", 1, MSG_NOSIGNAL), 1);
+    }
+}
+
+static const xev_conn_handlers leaving = {.data = ask_and_abort, .closed = end_it};
+
+TEST(answers_for_a_connection_that_has_gone_are_counted_and_dropped) {
+    gatherer.ask = keep_ask;
+    gatherer.part = count_part;
+    gatherer.all = fill_and_stop;
+    CHECK_EQ(run(&leaving, zero_sends_a_byte), 0);
+    CHECK_EQ(parts, 3);
+}
+
+static void do_not_drain(xev_shard *self) { (void)self; }
+
+static void zero_sends_and_never_drains(xev_shard *self) {
+    sc.drain = do_not_drain;
+    zero_sends_a_byte(self);
+}
+
+TEST(one_that_the_end_of_the_loop_leaves_is_dropped) {
+    gatherer.ask = keep_ask;
+    gatherer.part = count_part;
+    sc.o.drain_ms = 100;
+    CHECK_EQ(run(&leaving, zero_sends_and_never_drains), XEV_ETIMEDOUT);
+    CHECK_EQ(parts, 3);
+}
