@@ -1,124 +1,65 @@
-/* What the commands do, on the shard that has the key. */
+/* The commands, and what they do on the shard that has the key. */
 #include <limits.h>
 #include <stdio.h>
-#include <string.h>
-#include <strings.h>
+#include <stdlib.h>
 
 #include "examples/kv_sharded/kv.h"
 
 #define SCAN_BUCKETS 10 /* looked at for each key that COUNT asks for */
 #define SCAN_COUNT_MAX 10000
+#define NAME_MAX_BYTES 256
 
 static const char not_integer[] = "ERR value is not an integer or out of range";
 static const char syntax_error[] = "ERR syntax error";
 static const char no_memory[] = "OOM command not allowed when used memory > 'maxmemory'.";
 
-/* ---- the table of commands ---- */
-
-const struct command commands[COMMANDS] = {
-    {"append", sizeof "append" - 1, CMD_APPEND, KIND_KEY, 3, false},
-    {"bgsave", sizeof "bgsave" - 1, CMD_BGSAVE, KIND_SAVE, -1, false},
-    {"client", sizeof "client" - 1, CMD_CLIENT, KIND_LOCAL, -2, false},
-    {"command", sizeof "command" - 1, CMD_COMMAND, KIND_LOCAL, -1, false},
-    {"config", sizeof "config" - 1, CMD_CONFIG, KIND_LOCAL, -2, false},
-    {"dbsize", sizeof "dbsize" - 1, CMD_DBSIZE, KIND_ALL, 1, false},
-    {"decr", sizeof "decr" - 1, CMD_DECR, KIND_KEY, 2, false},
-    {"decrby", sizeof "decrby" - 1, CMD_DECRBY, KIND_KEY, 3, false},
-    {"del", sizeof "del" - 1, CMD_DEL, KIND_EACH, -2, false},
-    {"echo", sizeof "echo" - 1, CMD_ECHO, KIND_LOCAL, 2, false},
-    {"exists", sizeof "exists" - 1, CMD_EXISTS, KIND_EACH, -2, false},
-    {"expire", sizeof "expire" - 1, CMD_EXPIRE, KIND_KEY, -3, false},
-    {"flushall", sizeof "flushall" - 1, CMD_FLUSHALL, KIND_ALL, -1, false},
-    {"get", sizeof "get" - 1, CMD_GET, KIND_KEY, 2, true},
-    {"getset", sizeof "getset" - 1, CMD_GETSET, KIND_KEY, 3, true},
-    {"hello", sizeof "hello" - 1, CMD_HELLO, KIND_LOCAL, -1, false},
-    {"incr", sizeof "incr" - 1, CMD_INCR, KIND_KEY, 2, false},
-    {"incrby", sizeof "incrby" - 1, CMD_INCRBY, KIND_KEY, 3, false},
-    {"info", sizeof "info" - 1, CMD_INFO, KIND_ALL, -1, false},
-    {"keys", sizeof "keys" - 1, CMD_KEYS, KIND_ALL, 2, false},
-    {"lastsave", sizeof "lastsave" - 1, CMD_LASTSAVE, KIND_SAVE, 1, false},
-    {"mget", sizeof "mget" - 1, CMD_MGET, KIND_EACH, -2, true},
-    {"mset", sizeof "mset" - 1, CMD_MSET, KIND_EACH, -3, false},
-    {"persist", sizeof "persist" - 1, CMD_PERSIST, KIND_KEY, 2, false},
-    {"pexpire", sizeof "pexpire" - 1, CMD_PEXPIRE, KIND_KEY, -3, false},
-    {"ping", sizeof "ping" - 1, CMD_PING, KIND_LOCAL, -1, false},
-    {"pttl", sizeof "pttl" - 1, CMD_PTTL, KIND_KEY, 2, false},
-    {"quit", sizeof "quit" - 1, CMD_QUIT, KIND_LOCAL, -1, false},
-    {"randomkey", sizeof "randomkey" - 1, CMD_RANDOMKEY, KIND_ALL, 1, false},
-    {"save", sizeof "save" - 1, CMD_SAVE, KIND_SAVE, 1, false},
-    {"scan", sizeof "scan" - 1, CMD_SCAN, KIND_SCAN, -2, false},
-    {"select", sizeof "select" - 1, CMD_SELECT, KIND_LOCAL, 2, false},
-    {"set", sizeof "set" - 1, CMD_SET, KIND_KEY, -3, true},
-    {"setnx", sizeof "setnx" - 1, CMD_SETNX, KIND_KEY, 3, false},
-    {"strlen", sizeof "strlen" - 1, CMD_STRLEN, KIND_KEY, 2, false},
-    {"ttl", sizeof "ttl" - 1, CMD_TTL, KIND_KEY, 2, false},
-    {"type", sizeof "type" - 1, CMD_TYPE, KIND_KEY, 2, false},
-    {"unlink", sizeof "unlink" - 1, CMD_UNLINK, KIND_EACH, -2, false},
-};
-
-bool word_is(struct slice s, const char *word) {
-    return strlen(word) == s.len && strncasecmp(s.p, word, s.len) == 0;
+const char *error_of(int code) {
+    return code == XEV_ENOMEM     ? no_memory
+           : code == XEV_EMSGSIZE ? "ERR the reply is too long"
+           : code == XEV_EAGAIN   ? "ERR the server is busy"
+                                  : "ERR the server ends";
 }
 
-#define NAMES 256u
-static struct {
-    uint64_t word;
-    const struct command *command;
-} names[NAMES]; /* by the hash of word */
+/* ---- replies ---- */
 
-/* Its first eight bytes, in lower case. Names are letters only, so no other byte becomes one. */
-static uint64_t name_word(struct slice name) {
-    uint64_t word = 0x2020202020202020;
-    if (name.len >= 8) {
-        uint64_t eight;
-        memcpy(&eight, name.p, 8);
-        return word | eight;
-    }
-    for (size_t i = 0; i < name.len; i++) {
-        word |= (uint64_t)(uint8_t)name.p[i] << 8 * i;
-    }
-    return word;
+static int reply_number(struct call *c, long long n) { return put_number(c->out, ':', n), DONE; }
+static int reply_text(struct call *c, const char *text) { return put_text(c->out, text), DONE; }
+static int reply_ok(struct call *c) { return reply_text(c, "+OK\r\n"); }
+static int reply_bulk(struct call *c, struct slice s) { return put_bulk(c->out, s), DONE; }
+static int reply_nil(struct call *c) { return put_nil(c->out, c->resp3), DONE; }
+static int reply_error(struct call *c, const char *text) {
+    return put_error(c->out, "%s", text), DONE;
+}
+/* format has a place for argument i, of which no more than 64 bytes are shown. */
+#define REPLY_ERROR_OF(c, format, i)                                                               \
+    (put_error((c)->out, format, (int)((c)->argv[i].len < 64 ? (c)->argv[i].len : 64),             \
+               (c)->argv[i].p),                                                                    \
+     DONE)
+
+static int reply_value(struct call *c, const struct entry *e) {
+    *(e != NULL ? &c->store->hits : &c->store->misses) += 1;
+    return e != NULL ? reply_bulk(c, entry_value(e)) : reply_nil(c);
 }
 
-static uint32_t name_slot(uint64_t word) {
-    return (uint32_t)(word * UINT64_C(0x9E3779B97F4A7C15) >> 56);
+/* False: the reply says that the argument is none. */
+static bool number_arg(struct call *c, size_t i, long long *n) {
+    return number_parse(c->argv[i], n) || (reply_error(c, not_integer), false);
 }
 
-void commands_init(void) {
-    for (size_t i = 0; i < COMMANDS; i++) {
-        uint64_t word = name_word((struct slice){commands[i].name, strlen(commands[i].name)});
-        uint32_t at = name_slot(word);
-        while (names[at].command != NULL) {
-            at = (at + 1) % NAMES;
-        }
-        names[at].word = word;
-        names[at].command = &commands[i];
-    }
+static struct entry *find(const struct call *c) {
+    return table_find(&c->store->table, c->argv[1], c->hash, c->store->now);
 }
 
-const struct command *command_find(struct slice name) {
-    uint64_t word = name_word(name);
-    for (uint32_t at = name_slot(word); names[at].command != NULL; at = (at + 1) % NAMES) {
-        const struct command *c = names[at].command;
-        if (names[at].word == word && c->name_len == name.len &&
-            (name.len <= 8 || word_is(name, c->name))) {
-            return c;
-        }
+/* NULL: the reply says that there is no room. */
+static struct entry *set(struct call *c, struct slice value, int64_t expires_ms, size_t extra) {
+    struct entry *e = table_set(&c->store->table, c->argv[1], c->hash, value, expires_ms, extra);
+    if (e == NULL) {
+        reply_error(c, no_memory);
     }
-    return NULL;
+    return e;
 }
 
 /* ---- strings ---- */
-
-static void put_value(struct store *s, const struct entry *e, bool resp3, struct buffer *out) {
-    if (e == NULL) {
-        s->misses++;
-        put_nil(out, resp3);
-    } else {
-        s->hits++;
-        put_bulk(out, entry_value(e));
-    }
-}
 
 /* A time that is given in units of so many ms, from base on; false: it is out of range. */
 static bool deadline(long long n, int64_t unit_ms, int64_t base, int64_t *at) {
@@ -131,8 +72,7 @@ struct set_options {
 };
 
 /* The options of SET. NULL, or what is wrong. */
-static const char *set_options(const struct slice *argv, size_t argc, int64_t now,
-                               struct set_options *o) {
+static const char *set_options(const struct call *c, struct set_options *o) {
     static const struct {
         const char *name;
         int64_t unit_ms;
@@ -140,20 +80,20 @@ static const char *set_options(const struct slice *argv, size_t argc, int64_t no
     } times[] = {{"ex", 1000, true}, {"px", 1, true}, {"exat", 1000, false}, {"pxat", 1, false}};
     size_t t, time = 4, time_at = 0;
     long long n;
-    for (size_t i = 3; i < argc; i++) {
-        for (t = 0; t < 4 && !word_is(argv[i], times[t].name);) {
+    for (size_t i = 3; i < c->argc; i++) {
+        for (t = 0; t < 4 && !word_is(c->argv[i], times[t].name);) {
             t++;
         }
-        if (t < 4 && (time == 4 || time == t) && !o->keep && i + 1 < argc) {
+        if (t < 4 && (time == 4 || time == t) && !o->keep && i + 1 < c->argc) {
             time = t;
             time_at = ++i;
-        } else if (word_is(argv[i], "nx") && !o->xx) {
+        } else if (word_is(c->argv[i], "nx") && !o->xx) {
             o->nx = true;
-        } else if (word_is(argv[i], "xx") && !o->nx) {
+        } else if (word_is(c->argv[i], "xx") && !o->nx) {
             o->xx = true;
-        } else if (word_is(argv[i], "get")) {
+        } else if (word_is(c->argv[i], "get")) {
             o->get = true;
-        } else if (word_is(argv[i], "keepttl") && time == 4) {
+        } else if (word_is(c->argv[i], "keepttl") && time == 4) {
             o->keep = true;
         } else {
             return syntax_error;
@@ -162,123 +102,163 @@ static const char *set_options(const struct slice *argv, size_t argc, int64_t no
     if (time == 4) {
         return NULL;
     }
-    if (!number_parse(argv[time_at], &n)) {
+    if (!number_parse(c->argv[time_at], &n)) {
         return not_integer;
     }
-    return n > 0 && deadline(n, times[time].unit_ms, times[time].from_now ? now : 0, &o->expires_ms)
+    return n > 0 && deadline(n, times[time].unit_ms, times[time].from_now ? c->store->now : 0,
+                             &o->expires_ms)
                ? NULL
                : "ERR invalid expire time in 'set' command";
 }
 
-static void run_set(struct store *s, const struct slice *argv, size_t argc, uint64_t hash,
-                    int64_t now, bool resp3, struct buffer *out) {
+static int run_set(struct call *c) {
     struct set_options o = {0};
-    const char *error = argc > 3 ? set_options(argv, argc, now, &o) : NULL;
+    const char *error = c->argc > 3 ? set_options(c, &o) : NULL;
     if (error != NULL) {
-        put_error(out, "%s", error);
-        return;
+        return reply_error(c, error);
     }
-    size_t from = out->len;
-    const struct entry *e =
-        o.nx || o.xx || o.get || o.keep ? table_find(&s->table, argv[1], hash, now) : NULL;
+    size_t from = c->out->len;
+    const struct entry *e = o.nx || o.xx || o.get || o.keep ? find(c) : NULL;
     if (o.get) {
-        put_value(s, e, resp3, out);
+        reply_value(c, e);
     }
     if ((o.nx && e != NULL) || (o.xx && e == NULL)) {
-        if (!o.get) {
-            put_nil(out, resp3);
-        }
-        return;
+        return o.get ? DONE : reply_nil(c);
     }
     int64_t expires = o.keep && e != NULL ? e->expires_ms : o.expires_ms;
-    e = table_set(&s->table, argv[1], hash, argv[2], expires, 0);
-    if (e == NULL) {
-        out->len = from;
-        put_error(out, "%s", no_memory);
-    } else if (!o.get) {
-        put_text(out, "+OK\r\n");
+    if (table_set(&c->store->table, c->argv[1], c->hash, c->argv[2], expires, 0) == NULL) {
+        c->out->len = from;
+        return reply_error(c, no_memory);
     }
+    return o.get ? DONE : reply_ok(c);
 }
 
-static void run_incr(struct store *s, struct slice key, uint64_t hash, long long by, int64_t now,
-                     struct buffer *out) {
-    const struct entry *e = table_find(&s->table, key, hash, now);
-    long long n = 0;
+static int run_get(struct call *c) { return reply_value(c, find(c)); }
+
+static int run_getset(struct call *c) {
+    const struct slice argv[] = {c->argv[0], c->argv[1], c->argv[2], {"get", 3}};
+    struct call as_set = *c;
+    as_set.argv = argv;
+    as_set.argc = 4;
+    return run_set(&as_set);
+}
+
+static int run_setnx(struct call *c) {
+    bool there = find(c) != NULL;
+    return there || set(c, c->argv[2], 0, 0) != NULL ? reply_number(c, !there) : DONE;
+}
+
+static int run_strlen(struct call *c) {
+    const struct entry *e = find(c);
+    return reply_number(c, e != NULL ? e->value_len : 0);
+}
+
+static int run_type(struct call *c) {
+    return reply_text(c, find(c) != NULL ? "+string\r\n" : "+none\r\n");
+}
+
+/* By arg, or by arg times the third argument. */
+static int run_incr(struct call *c) {
+    const struct entry *e = find(c);
+    long long n = 0, by = 1;
     char text[24];
+    if (c->argc == 3 && !number_arg(c, 2, &by)) {
+        return DONE;
+    }
+    if (by == LLONG_MIN && c->command->arg < 0) {
+        return reply_error(c, "ERR decrement would overflow");
+    }
     if (e != NULL && !number_parse(entry_value(e), &n)) {
-        put_error(out, "%s", not_integer);
-    } else if (__builtin_add_overflow(n, by, &n)) {
-        put_error(out, "ERR increment or decrement would overflow");
-    } else {
-        int len = snprintf(text, sizeof text, "%lld", n);
-        e = table_set(&s->table, key, hash, (struct slice){text, (size_t)len},
-                      e != NULL ? e->expires_ms : 0, 0);
-        if (e == NULL) {
-            put_error(out, "%s", no_memory);
-        } else {
-            put_number(out, ':', n);
-        }
+        return reply_error(c, not_integer);
     }
+    if (__builtin_add_overflow(n, by * c->command->arg, &n)) {
+        return reply_error(c, "ERR increment or decrement would overflow");
+    }
+    struct slice value = {text, (size_t)snprintf(text, sizeof text, "%lld", n)};
+    e = set(c, value, e != NULL ? e->expires_ms : 0, 0);
+    return e != NULL ? reply_number(c, n) : DONE;
 }
 
-static void run_append(struct store *s, struct slice key, struct slice tail, uint64_t hash,
-                       int64_t now, struct buffer *out) {
-    struct entry *e = table_find(&s->table, key, hash, now);
-    struct slice head = e != NULL ? entry_value(e) : (struct slice){"", 0};
+static int run_append(struct call *c) {
+    struct entry *e = find(c);
+    struct slice head = e != NULL ? entry_value(e) : slice_of(""), tail = c->argv[2];
+    struct buffer *whole = &c->store->more;
     if (head.len + tail.len > REQUEST_MAX) {
-        put_error(out, "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
-        return;
+        return reply_error(c, "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
     }
-    buffer_clear(&s->more);
-    put_bytes(&s->more, head.p, head.len);
-    put_bytes(&s->more, tail.p, tail.len);
-    bool in_place = e != NULL && head.len + tail.len <= e->room;
-    if (in_place) { /* else s->more may have failed */
-        memcpy(e->bytes + key.len + head.len, tail.p, tail.len);
+    if (e != NULL && head.len + tail.len <= e->room) {
+        memcpy(e->bytes + e->key_len + head.len, tail.p, tail.len);
         e->value_len += (uint32_t)tail.len;
-    } else if (!s->more.failed) {
-        e = table_set(&s->table, key, hash, (struct slice){s->more.p, s->more.len},
-                      e != NULL ? e->expires_ms : 0, e != NULL ? s->more.len / 2 : 0);
-        in_place = e != NULL;
+        return reply_number(c, e->value_len);
     }
-    if (in_place) {
-        put_number(out, ':', e->value_len);
-    } else {
-        put_error(out, "%s", no_memory);
+    buffer_clear(whole);
+    put_bytes(whole, head.p, head.len);
+    put_bytes(whole, tail.p, tail.len);
+    if (whole->failed) {
+        return reply_error(c, no_memory);
     }
+    e = set(c, (struct slice){whole->p, whole->len}, e != NULL ? e->expires_ms : 0,
+            e != NULL ? whole->len / 2 : 0);
+    return e != NULL ? reply_number(c, e->value_len) : DONE;
 }
 
-/* ---- expiry ---- */
+/* ---- expiry: arg is the unit in ms ---- */
 
-static void run_expire(struct store *s, enum command_id id, const struct slice *argv, size_t argc,
-                       uint64_t hash, int64_t now, struct buffer *out) {
+static int run_expire(struct call *c) {
     long long n;
     int64_t at;
-    struct entry *e = table_find(&s->table, argv[1], hash, now);
-    if (argc > 3) {
-        put_error(out, "ERR Unsupported option %.*s", argv[3].len < 64 ? (int)argv[3].len : 64,
-                  argv[3].p);
-    } else if (!number_parse(argv[2], &n)) {
-        put_error(out, "%s", not_integer);
-    } else if (!deadline(n, id == CMD_EXPIRE ? 1000 : 1, now, &at)) {
-        put_error(out, "ERR invalid expire time in '%s' command", commands[id].name);
-    } else if (e == NULL) {
-        put_number(out, ':', 0);
-    } else {
-        if (at <= now) {
-            table_delete(&s->table, e);
-        } else {
-            table_set_expiry(&s->table, e, at);
-        }
-        put_number(out, ':', 1);
+    struct entry *e = find(c);
+    if (c->argc > 3) {
+        return REPLY_ERROR_OF(c, "ERR Unsupported option %.*s", 3);
     }
+    if (!number_arg(c, 2, &n)) {
+        return DONE;
+    }
+    if (!deadline(n, c->command->arg, c->store->now, &at)) {
+        put_error(c->out, "ERR invalid expire time in '%s' command", c->command->name);
+        return DONE;
+    }
+    if (e != NULL && at <= c->store->now) {
+        table_delete(&c->store->table, e);
+    } else if (e != NULL) {
+        table_set_expiry(&c->store->table, e, at);
+    }
+    return reply_number(c, e != NULL);
 }
 
-static long long time_left(const struct entry *e, int64_t now, bool seconds) {
-    if (e == NULL || e->expires_ms == 0) {
-        return e == NULL ? -2 : -1;
+static int run_ttl(struct call *c) {
+    const struct entry *e = find(c);
+    int unit = c->command->arg;
+    return reply_number(c, e == NULL ? -2
+                           : e->expires_ms == 0
+                               ? -1
+                               : (e->expires_ms - c->store->now + unit / 2) / unit);
+}
+
+static int run_persist(struct call *c) {
+    struct entry *e = find(c);
+    bool expires = e != NULL && e->expires_ms != 0;
+    if (expires) {
+        table_set_expiry(&c->store->table, e, 0);
     }
-    return seconds ? (e->expires_ms - now + 500) / 1000 : e->expires_ms - now;
+    return reply_number(c, expires);
+}
+
+/* ---- each of several keys ---- */
+
+static int run_exists(struct call *c) { return find(c) != NULL; }
+
+static int run_del(struct call *c) {
+    struct entry *e = find(c);
+    if (e != NULL) {
+        table_delete(&c->store->table, e);
+    }
+    return e != NULL;
+}
+
+static int run_mset(struct call *c) {
+    return table_set(&c->store->table, c->argv[1], c->hash, c->argv[2], 0, 0) != NULL ? 0
+                                                                                      : XEV_ENOMEM;
 }
 
 /* ---- all keys ---- */
@@ -317,186 +297,412 @@ uint32_t scan_shard(struct slice cursor) {
     return shard < app.shards ? (uint32_t)shard : 0;
 }
 
-static void run_scan(struct store *s, const struct slice *argv, size_t argc, int64_t now,
-                     struct buffer *out) {
+static int run_scan(struct call *c) {
     uint64_t shard, at;
     struct slice pattern = {"*", 1};
     long long count = 10;
     bool strings = true;
-    if (!cursor_parse(argv[1], &shard, &at)) {
-        put_error(out, "ERR invalid cursor");
-        return;
+    struct buffer *keys = &c->store->more;
+    if (!cursor_parse(c->argv[1], &shard, &at)) {
+        return reply_error(c, "ERR invalid cursor");
     }
-    for (size_t i = 2; i < argc; i += 2) {
-        bool value = i + 1 < argc;
-        if (value && word_is(argv[i], "count")) {
-            if (!number_parse(argv[i + 1], &count)) {
-                put_error(out, "%s", not_integer);
-                return;
+    for (size_t i = 2; i < c->argc; i += 2) {
+        bool value = i + 1 < c->argc;
+        if (value && word_is(c->argv[i], "count")) {
+            if (!number_arg(c, i + 1, &count)) {
+                return DONE;
             }
-        } else if (value && word_is(argv[i], "match")) {
-            pattern = argv[i + 1];
-        } else if (value && word_is(argv[i], "type")) {
-            strings = word_is(argv[i + 1], "string");
+        } else if (value && word_is(c->argv[i], "match")) {
+            pattern = c->argv[i + 1];
+        } else if (value && word_is(c->argv[i], "type")) {
+            strings = word_is(c->argv[i + 1], "string");
         } else {
             count = 0;
         }
         if (count < 1) {
-            put_error(out, "%s", syntax_error);
-            return;
+            return reply_error(c, syntax_error);
         }
     }
     count = count < SCAN_COUNT_MAX ? count : SCAN_COUNT_MAX;
-    buffer_clear(&s->more);
-    uint32_t found = put_keys(&s->table, &at, pattern, (uint64_t)count,
-                              (uint64_t)count * SCAN_BUCKETS, now, &s->more);
+    buffer_clear(keys);
+    uint32_t found = put_keys(&c->store->table, &at, pattern, (uint64_t)count,
+                              (uint64_t)count * SCAN_BUCKETS, c->store->now, keys);
     if (!strings) {
         found = 0;
-        buffer_clear(&s->more);
+        buffer_clear(keys);
     }
     uint64_t next = at < TABLE_END           ? shard * 2 * TABLE_END + at
                     : shard + 1 < app.shards ? (shard + 1) * 2 * TABLE_END
                                              : 0;
     char text[24];
-    int len = snprintf(text, sizeof text, "%llu", (unsigned long long)next);
-    put_text(out, "*2\r\n");
-    put_bulk(out, (struct slice){text, (size_t)len});
-    put_number(out, '*', found);
-    put_bytes(out, s->more.p, s->more.len);
-    out->failed |= s->more.failed;
+    snprintf(text, sizeof text, "%llu", (unsigned long long)next);
+    put_text(c->out, "*2\r\n");
+    put_bulk(c->out, slice_of(text));
+    put_number(c->out, '*', found);
+    put_bytes(c->out, keys->p, keys->len);
+    c->out->failed |= keys->failed;
+    return DONE;
 }
 
-static void put_stats(struct store *s, struct buffer *out) {
+/* Every answer to a command for all shards begins with these. count: what was found. */
+static void put_stats(struct call *c, uint64_t count) {
+    struct store *s = c->store;
     const struct table *t = &s->table;
-    xev_conn_counters c;
-    xev_conn_service_count(s->conns, &c);
+    xev_conn_counters conns;
+    xev_conn_service_count(s->conns, &conns);
     uint64_t stats[STATS] = {
-        [STAT_KEYS] = t->count,        [STAT_EXPIRES] = t->expiring, [STAT_MEMORY] = t->used_bytes,
-        [STAT_COMMANDS] = s->commands, [STAT_HITS] = s->hits,        [STAT_MISSES] = s->misses,
-        [STAT_EXPIRED] = t->expired,   [STAT_EVICTED] = t->evicted,  [STAT_CLIENTS] = c.connections,
+        [STAT_KEYS] = t->count,        [STAT_EXPIRES] = t->expiring,
+        [STAT_MEMORY] = t->used_bytes, [STAT_COMMANDS] = s->commands,
+        [STAT_HITS] = s->hits,         [STAT_MISSES] = s->misses,
+        [STAT_EXPIRED] = t->expired,   [STAT_EVICTED] = t->evicted,
+        [STAT_COUNT] = count,          [STAT_CLIENTS] = conns.connections,
     };
     if (s->id == 0) {
         snapshot_stats(stats);
     }
-    put_bytes(out, stats, sizeof stats);
+    put_bytes(c->out, stats, sizeof stats);
 }
 
-/* ---- a command ---- */
+static int run_stats(struct call *c) { return put_stats(c, c->store->table.count), DONE; }
 
-static int run_each(struct store *s, enum command_id id, const struct slice *argv, uint64_t hash,
-                    int64_t now) {
-    if (id == CMD_MSET) {
-        return table_set(&s->table, argv[1], hash, argv[2], 0, 0) != NULL ? 0 : XEV_ENOMEM;
-    }
-    struct entry *e = table_find(&s->table, argv[1], hash, now);
-    if (id != CMD_EXISTS && e != NULL) {
-        table_delete(&s->table, e);
-    }
-    return e != NULL;
+static int run_flushall(struct call *c) {
+    table_flush(&c->store->table);
+    return run_stats(c);
 }
 
-static void run_all(struct store *s, enum command_id id, const struct slice *argv, int64_t now,
-                    struct buffer *out) {
-    uint64_t count = s->table.count, at = 0;
-    struct slice key = {NULL, 0};
-    if (id == CMD_INFO) {
-        put_stats(s, out);
+static int run_randomkey(struct call *c) {
+    const struct entry *e = table_random(&c->store->table, c->store->now);
+    put_stats(c, e != NULL ? c->store->table.count : 0);
+    if (e != NULL) {
+        put_bytes(c->out, e->bytes, e->key_len);
+    }
+    return DONE;
+}
+
+static int run_keys(struct call *c) {
+    struct buffer *out = c->out;
+    size_t head = out->len;
+    uint64_t at = 0, count;
+    put_stats(c, 0);
+    count = put_keys(&c->store->table, &at, c->argv[1], UINT64_MAX, UINT64_MAX, c->store->now, out);
+    if (!out->failed) {
+        memcpy(out->p + head + STAT_COUNT * sizeof count, &count, sizeof count);
+    }
+    return DONE;
+}
+
+/* ---- the replies of many shards ---- */
+
+static void finish_ok(struct sum *sum, struct buffer *out) {
+    (void)sum;
+    put_text(out, "+OK\r\n");
+}
+
+static void finish_count(struct sum *sum, struct buffer *out) {
+    put_number(out, ':', (long long)sum->stats[STAT_COUNT]);
+}
+
+static void finish_keys(struct sum *sum, struct buffer *out) {
+    put_number(out, '*', (long long)sum->stats[STAT_COUNT]);
+    put_bytes(out, sum->data.p, sum->data.len);
+}
+
+static void finish_randomkey(struct sum *sum, struct buffer *out) {
+    if (sum->stats[STAT_COUNT] == 0) {
+        put_nil(out, sum->resp3);
+    } else {
+        put_bulk(out, (struct slice){sum->data.p, sum->data.len});
+    }
+}
+
+static void finish_info(struct sum *sum, struct buffer *out) {
+    static const char *const names[STATS] = {
+        [STAT_KEYS] = "keys",
+        [STAT_EXPIRES] = "expires",
+        [STAT_MEMORY] = "used_memory",
+        [STAT_COMMANDS] = "total_commands_processed",
+        [STAT_HITS] = "keyspace_hits",
+        [STAT_MISSES] = "keyspace_misses",
+        [STAT_EXPIRED] = "expired_keys",
+        [STAT_EVICTED] = "evicted_keys",
+        [STAT_CLIENTS] = "connected_clients",
+        [STAT_SAVING] = "rdb_bgsave_in_progress",
+        [STAT_SAVE_FAILED] = "rdb_last_save_failed",
+        [STAT_LAST_SAVE] = "rdb_last_save_time",
+    };
+    char text[2048];
+    const uint64_t *stats = sum->stats;
+    int len =
+        snprintf(text, sizeof text, "# Server\r\nserver_name:xev-kv\r\nshards:%u\r\nbackend:%s\r\n",
+                 app.shards, app.backend);
+    for (int i = 0; i < STAT_COUNT; i++) {
+        len += snprintf(text + len, sizeof text - (size_t)len, "%s:%llu\r\n", names[i],
+                        (unsigned long long)stats[i]);
+    }
+    if (stats[STAT_KEYS] > 0) {
+        snprintf(text + len, sizeof text - (size_t)len,
+                 "# Keyspace\r\ndb0:keys=%llu,expires=%llu,avg_ttl=0\r\n",
+                 (unsigned long long)stats[STAT_KEYS], (unsigned long long)stats[STAT_EXPIRES]);
+    }
+    if (sum->resp3) {
+        put_number(out, '=', (long long)strlen(text) + 4);
+        put_text(out, "txt:");
+        put_text(out, text);
+        put_text(out, "\r\n");
+    } else {
+        put_bulk(out, slice_of(text));
+    }
+}
+
+void sum_add(struct store *s, struct sum *sum, int result, const char *answer, size_t len) {
+    uint64_t stats[STATS];
+    if (result < 0) {
+        sum->error = error_of(result);
         return;
     }
-    size_t head = out->len;
-    put_bytes(out, &count, sizeof count);
-    if (id == CMD_FLUSHALL) {
-        table_flush(&s->table);
-    } else if (id == CMD_RANDOMKEY) {
-        const struct entry *e = table_random(&s->table, now);
-        key = e != NULL ? entry_key(e) : key;
-        count = e != NULL ? count : 0;
-        put_bytes(out, key.p, key.len);
-    } else if (id == CMD_KEYS) {
-        count = put_keys(&s->table, &at, argv[1], UINT64_MAX, UINT64_MAX, now, out);
+    if (sum->command->kind == KIND_EACH) {
+        sum->stats[STAT_COUNT] += (uint64_t)result;
+        return;
     }
-    if (!out->failed) {
-        memcpy(out->p + head, &count, sizeof count);
+    memcpy(stats, answer, sizeof stats);
+    for (int i = 0; i < STATS; i++) {
+        sum->stats[i] += stats[i];
+    }
+    if (sum->command->run == run_randomkey) { /* of each shard's, by how many keys it has */
+        uint64_t count = stats[STAT_COUNT];
+        if (count == 0 || random_number(&s->table.random) % sum->stats[STAT_COUNT] >= count) {
+            return;
+        }
+        buffer_clear(&sum->data);
+    }
+    put_bytes(&sum->data, answer + sizeof stats, len - sizeof stats);
+}
+
+/* ---- connections ---- */
+
+static int run_ping(struct call *c) {
+    return c->argc == 1   ? reply_text(c, "+PONG\r\n")
+           : c->argc == 2 ? reply_bulk(c, c->argv[1])
+                          : reply_error(c, "ERR wrong number of arguments for 'ping' command");
+}
+
+static int run_echo(struct call *c) { return reply_bulk(c, c->argv[1]); }
+
+static int run_select(struct call *c) {
+    long long n;
+    return !number_arg(c, 1, &n) ? DONE
+           : n == 0              ? reply_ok(c)
+                                 : reply_error(c, "ERR DB index is out of range");
+}
+
+/* There is nothing to get; redis-benchmark asks. */
+static int run_config(struct call *c) {
+    return word_is(c->argv[1], "get") ? (put_number(c->out, c->resp3 ? '%' : '*', 0), DONE)
+                                      : reply_error(c, "ERR CONFIG has GET only");
+}
+
+static int run_quit(struct call *c) {
+    reply_ok(c);
+    if (client_flush(c->conn, c->store)) {
+        xev_conn_finish(c->conn);
+    }
+    return END;
+}
+
+/* False: the reply says what is wrong with it. */
+static bool set_name(struct call *c, struct slice name) {
+    struct client *client = xev_conn_user(c->conn);
+    char *copy = NULL;
+    for (size_t i = 0; i < name.len; i++) {
+        if (name.p[i] < '!' || name.p[i] > '~') {
+            reply_error(c,
+                        "ERR Client names cannot contain spaces, newlines or special characters.");
+            return false;
+        }
+    }
+    if (name.len > 0 && (name.len > NAME_MAX_BYTES || (copy = strndup(name.p, name.len)) == NULL)) {
+        reply_error(c, "ERR the name is too long");
+        return false;
+    }
+    free(client->name);
+    client->name = copy;
+    return true;
+}
+
+static int run_hello(struct call *c) {
+    struct client *client = xev_conn_user(c->conn);
+    long long version = client->resp3 ? 3 : 2;
+    if (c->argc > 1 && !number_parse(c->argv[1], &version)) {
+        return reply_error(c, "ERR Protocol version is not an integer or out of range");
+    }
+    if (version < 2 || version > 3) {
+        return reply_error(c, "NOPROTO unsupported protocol version");
+    }
+    if (c->argc > 2 && !(c->argc == 4 && word_is(c->argv[2], "setname"))) {
+        return REPLY_ERROR_OF(c, "ERR syntax error in HELLO option '%.*s'", 2);
+    }
+    if (c->argc == 4 && !set_name(c, c->argv[3])) {
+        return DONE;
+    }
+    client->resp3 = version == 3;
+    put_number(c->out, client->resp3 ? '%' : '*', client->resp3 ? 7 : 14);
+    put_text(c->out, "$6\r\nserver\r\n$6\r\nxev-kv\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n"
+                     "$5\r\nproto\r\n");
+    put_number(c->out, ':', version);
+    put_text(c->out, "$2\r\nid\r\n");
+    put_number(c->out, ':', (long long)xev_conn_handle_of(c->conn));
+    return reply_text(c, "$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"
+                         "$7\r\nmodules\r\n*0\r\n");
+}
+
+static int run_client(struct call *c) {
+    const struct client *client = xev_conn_user(c->conn);
+    struct slice what = c->argv[1];
+    if (word_is(what, "id") && c->argc == 2) {
+        return reply_number(c, (long long)xev_conn_handle_of(c->conn));
+    }
+    if (word_is(what, "getname") && c->argc == 2) {
+        return client->name != NULL ? reply_bulk(c, slice_of(client->name)) : reply_nil(c);
+    }
+    if (word_is(what, "setname") && c->argc == 3) {
+        return set_name(c, c->argv[2]) ? reply_ok(c) : DONE;
+    }
+    if (word_is(what, "setinfo") && c->argc == 4) {
+        return reply_ok(c);
+    }
+    return REPLY_ERROR_OF(c, "ERR unknown subcommand or wrong number of arguments for '%.*s'", 1);
+}
+
+static int run_command(struct call *c);
+
+/* ---- the table of commands ---- */
+
+#define C(name) name, sizeof name - 1
+
+const struct command commands[] = {
+    /* name, kind, arity, value_argc, run, finish, arg */
+    // clang-format off
+    {C("append"), KIND_KEY, 3, 0, run_append, NULL, 0},
+    {C("bgsave"), KIND_SAVE, -1, 0, NULL, NULL, BGSAVE},
+    {C("client"), KIND_LOCAL, -2, 0, run_client, NULL, 0},
+    {C("command"), KIND_LOCAL, -1, 0, run_command, NULL, 0},
+    {C("config"), KIND_LOCAL, -2, 0, run_config, NULL, 0},
+    {C("dbsize"), KIND_ALL, 1, 0, run_stats, finish_count, 0},
+    {C("decr"), KIND_KEY, 2, 0, run_incr, NULL, -1},
+    {C("decrby"), KIND_KEY, 3, 0, run_incr, NULL, -1},
+    {C("del"), KIND_EACH, -2, 0, run_del, finish_count, 1},
+    {C("echo"), KIND_LOCAL, 2, 0, run_echo, NULL, 0},
+    {C("exists"), KIND_EACH, -2, 0, run_exists, finish_count, 1},
+    {C("expire"), KIND_KEY, -3, 0, run_expire, NULL, 1000},
+    {C("flushall"), KIND_ALL, -1, 0, run_flushall, finish_ok, 0},
+    {C("get"), KIND_KEY, 2, 2, run_get, NULL, 0},
+    {C("getset"), KIND_KEY, 3, 3, run_getset, NULL, 0},
+    {C("hello"), KIND_LOCAL, -1, 0, run_hello, NULL, 0},
+    {C("incr"), KIND_KEY, 2, 0, run_incr, NULL, 1},
+    {C("incrby"), KIND_KEY, 3, 0, run_incr, NULL, 1},
+    {C("info"), KIND_ALL, -1, 0, run_stats, finish_info, 0},
+    {C("keys"), KIND_ALL, 2, 0, run_keys, finish_keys, 0},
+    {C("lastsave"), KIND_SAVE, 1, 0, NULL, NULL, LASTSAVE},
+    {C("mget"), KIND_EACH, -2, 2, run_get, NULL, 1},
+    {C("mset"), KIND_EACH, -3, 0, run_mset, finish_ok, 2},
+    {C("persist"), KIND_KEY, 2, 0, run_persist, NULL, 0},
+    {C("pexpire"), KIND_KEY, -3, 0, run_expire, NULL, 1},
+    {C("ping"), KIND_LOCAL, -1, 0, run_ping, NULL, 0},
+    {C("pttl"), KIND_KEY, 2, 0, run_ttl, NULL, 1},
+    {C("quit"), KIND_LOCAL, -1, 0, run_quit, NULL, 0},
+    {C("randomkey"), KIND_ALL, 1, 0, run_randomkey, finish_randomkey, 0},
+    {C("save"), KIND_SAVE, 1, 0, NULL, NULL, SAVE},
+    {C("scan"), KIND_SCAN, -2, 0, run_scan, NULL, 0},
+    {C("select"), KIND_LOCAL, 2, 0, run_select, NULL, 0},
+    {C("set"), KIND_KEY, -3, 4, run_set, NULL, 0},
+    {C("setnx"), KIND_KEY, 3, 0, run_setnx, NULL, 0},
+    {C("strlen"), KIND_KEY, 2, 0, run_strlen, NULL, 0},
+    {C("ttl"), KIND_KEY, 2, 0, run_ttl, NULL, 1000},
+    {C("type"), KIND_KEY, 2, 0, run_type, NULL, 0},
+    {C("unlink"), KIND_EACH, -2, 0, run_del, finish_count, 1},
+    // clang-format on
+};
+
+#define COMMANDS (sizeof commands / sizeof *commands)
+
+/* All of them: name, arity, flags, first key, last key, step; or names only. */
+static int put_commands(struct call *c, bool names_only) {
+    put_number(c->out, '*', COMMANDS);
+    for (size_t i = 0; i < COMMANDS; i++) {
+        const struct command *d = &commands[i];
+        bool keyed = d->kind == KIND_KEY || d->kind == KIND_EACH;
+        if (!names_only) {
+            put_text(c->out, "*6\r\n");
+        }
+        put_bulk(c->out, slice_of(d->name));
+        if (!names_only) {
+            put_number(c->out, ':', d->arity);
+            put_text(c->out, "*0\r\n");
+            put_number(c->out, ':', keyed);
+            put_number(c->out, ':', !keyed ? 0 : d->kind == KIND_KEY ? 1 : -1);
+            put_number(c->out, ':', !keyed ? 0 : d->kind == KIND_KEY ? 1 : d->arg);
+        }
+    }
+    return DONE;
+}
+
+static int run_command(struct call *c) {
+    if (c->argc == 1 || (c->argc == 2 && word_is(c->argv[1], "list"))) {
+        return put_commands(c, c->argc == 2);
+    }
+    if (c->argc == 2 && word_is(c->argv[1], "count")) {
+        return reply_number(c, COMMANDS);
+    }
+    if (word_is(c->argv[1], "docs")) {
+        return put_number(c->out, c->resp3 ? '%' : '*', 0), DONE;
+    }
+    return REPLY_ERROR_OF(c, "ERR unknown subcommand '%.*s'. Try COMMAND HELP.", 1);
+}
+
+#define NAMES 256u
+static struct {
+    uint64_t word;
+    const struct command *command;
+} names[NAMES]; /* by the hash of word */
+
+/* Its first eight bytes, in lower case. Names are letters only, so no other byte becomes one. */
+static uint64_t name_word(struct slice name) {
+    uint64_t word = 0x2020202020202020;
+    if (name.len >= 8) {
+        uint64_t eight;
+        memcpy(&eight, name.p, 8);
+        return word | eight;
+    }
+    for (size_t i = 0; i < name.len; i++) {
+        word |= (uint64_t)(uint8_t)name.p[i] << 8 * i;
+    }
+    return word;
+}
+
+static uint32_t name_slot(uint64_t word) {
+    return (uint32_t)(word * UINT64_C(0x9E3779B97F4A7C15) >> 56);
+}
+
+void commands_init(void) {
+    for (size_t i = 0; i < COMMANDS; i++) {
+        uint64_t word = name_word(slice_of(commands[i].name));
+        uint32_t at = name_slot(word);
+        while (names[at].command != NULL) {
+            at = (at + 1) % NAMES;
+        }
+        names[at].word = word;
+        names[at].command = &commands[i];
     }
 }
 
-int command_run(struct store *s, enum command_id id, const struct slice *argv, size_t argc,
-                uint64_t hash, bool resp3, struct buffer *out) {
-    struct table *t = &s->table;
-    int64_t now = s->now;
-    struct entry *e;
-    long long n = 1;
-    switch (id) {
-    case CMD_GET:
-    case CMD_MGET:
-        put_value(s, table_find(t, argv[1], hash, now), resp3, out);
-        break;
-    case CMD_SET:
-        run_set(s, argv, argc, hash, now, resp3, out);
-        break;
-    case CMD_SETNX:
-        e = table_find(t, argv[1], hash, now);
-        if (e == NULL && table_set(t, argv[1], hash, argv[2], 0, 0) == NULL) {
-            put_error(out, "%s", no_memory);
-        } else {
-            put_number(out, ':', e == NULL);
+const struct command *command_find(struct slice name) {
+    uint64_t word = name_word(name);
+    for (uint32_t at = name_slot(word); names[at].command != NULL; at = (at + 1) % NAMES) {
+        const struct command *c = names[at].command;
+        if (names[at].word == word && c->name_len == name.len &&
+            (name.len <= 8 || word_is(name, c->name))) {
+            return c;
         }
-        break;
-    case CMD_GETSET: {
-        const struct slice as_set[] = {argv[0], argv[1], argv[2], {"get", 3}};
-        run_set(s, as_set, 4, hash, now, resp3, out);
-        break;
     }
-    case CMD_INCRBY:
-    case CMD_DECRBY:
-        if (!number_parse(argv[2], &n)) {
-            put_error(out, "%s", not_integer);
-            break;
-        }
-        if (id == CMD_DECRBY && n == LLONG_MIN) {
-            put_error(out, "ERR decrement would overflow");
-            break;
-        } /* fall through */
-    case CMD_INCR:
-    case CMD_DECR:
-        run_incr(s, argv[1], hash, id == CMD_DECR || id == CMD_DECRBY ? -n : n, now, out);
-        break;
-    case CMD_APPEND:
-        run_append(s, argv[1], argv[2], hash, now, out);
-        break;
-    case CMD_STRLEN:
-        e = table_find(t, argv[1], hash, now);
-        put_number(out, ':', e != NULL ? e->value_len : 0);
-        break;
-    case CMD_EXPIRE:
-    case CMD_PEXPIRE:
-        run_expire(s, id, argv, argc, hash, now, out);
-        break;
-    case CMD_TTL:
-    case CMD_PTTL:
-        put_number(out, ':', time_left(table_find(t, argv[1], hash, now), now, id == CMD_TTL));
-        break;
-    case CMD_PERSIST:
-        e = table_find(t, argv[1], hash, now);
-        put_number(out, ':', e != NULL && e->expires_ms != 0);
-        if (e != NULL) {
-            table_set_expiry(t, e, 0);
-        }
-        break;
-    case CMD_TYPE:
-        put_text(out, table_find(t, argv[1], hash, now) != NULL ? "+string\r\n" : "+none\r\n");
-        break;
-    case CMD_SCAN:
-        run_scan(s, argv, argc, now, out);
-        break;
-    case CMD_DEL:
-    case CMD_UNLINK:
-    case CMD_EXISTS:
-    case CMD_MSET:
-        return run_each(s, id, argv, hash, now);
-    default:
-        run_all(s, id, argv, now, out);
-        break;
-    }
-    return 0;
+    return NULL;
 }

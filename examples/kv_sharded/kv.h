@@ -2,7 +2,7 @@
  *
  *     protocol.c   requests in, replies out
  *     table.c      one shard's keys: hash table, expiry, eviction
- *     commands.c   what the commands do on the shard that has the key
+ *     commands.c   the commands, and what they do on the shard that has the key
  *     route.c      which shard that is; the connections
  *     snapshot.c   the file
  *     main.c       flags, start, end
@@ -17,9 +17,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
-#include "xev/ask.h"
-#include "xev/conn.h"
+#include "xev/gather.h"
 #include "xev/serve.h"
 
 #define REQUEST_MAX (16u << 20) /* bytes of one request, and of one value */
@@ -31,6 +31,8 @@ struct slice {
     const char *p;
     size_t len;
 };
+
+static inline struct slice slice_of(const char *text) { return (struct slice){text, strlen(text)}; }
 
 /* ---- protocol.c ---- */
 
@@ -63,6 +65,7 @@ struct requests {
  * for an empty line. An inline request must be the first one. */
 ptrdiff_t request_parse(struct requests *r, const char *p, size_t len);
 
+bool word_is(struct slice s, const char *word);  /* in any case */
 bool number_parse(struct slice s, long long *n); /* as Redis: "12", "-3"; not "+1", "01", " 1" */
 bool glob_match(struct slice pattern, struct slice s);
 
@@ -143,6 +146,7 @@ enum store_stat {
     STAT_SAVING, /* these are shard 0's */
     STAT_SAVE_FAILED,
     STAT_LAST_SAVE,
+    STAT_COUNT, /* of what a command has found */
     STATS
 };
 
@@ -151,10 +155,10 @@ struct store {
     _Alignas(64) struct table table;
     uint32_t id;
     uint64_t commands, hits, misses;
-    uint64_t under_way_bytes; /* of requests to other shards, and their replies */
-    struct buffer out, more;  /* replies as they are made */
+    struct buffer out, more; /* replies as they are made */
     struct requests requests;
     int64_t now; /* ms since 1970 */
+    xev_gatherer gatherer;
     xev_conn_service *conns;
     xev_completion sweep; /* its timer */
 };
@@ -177,6 +181,15 @@ static inline uint32_t shard_of(uint64_t hash) {
 
 /* ---- commands.c ---- */
 
+struct client {
+    xev_gather_share share;
+    xev_gather *gather; /* of the command that is partly carried out */
+    char *name;
+    uint32_t next : 29; /* the first part of it that is not yet carried out */
+    uint32_t begun : 1; /* some of it is */
+    uint32_t resp3 : 1;
+};
+
 enum kind {
     KIND_LOCAL, /* no key */
     KIND_KEY,   /* the key is argv[1] */
@@ -186,77 +199,69 @@ enum kind {
     KIND_SAVE,  /* shard 0 */
 };
 
-enum command_id {
-    CMD_APPEND,
-    CMD_BGSAVE,
-    CMD_CLIENT,
-    CMD_COMMAND,
-    CMD_CONFIG,
-    CMD_DBSIZE,
-    CMD_DECR,
-    CMD_DECRBY,
-    CMD_DEL,
-    CMD_ECHO,
-    CMD_EXISTS,
-    CMD_EXPIRE,
-    CMD_FLUSHALL,
-    CMD_GET,
-    CMD_GETSET,
-    CMD_HELLO,
-    CMD_INCR,
-    CMD_INCRBY,
-    CMD_INFO,
-    CMD_KEYS,
-    CMD_LASTSAVE,
-    CMD_MGET,
-    CMD_MSET,
-    CMD_PERSIST,
-    CMD_PEXPIRE,
-    CMD_PING,
-    CMD_PTTL,
-    CMD_QUIT,
-    CMD_RANDOMKEY,
-    CMD_SAVE,
-    CMD_SCAN,
-    CMD_SELECT,
-    CMD_SET,
-    CMD_SETNX,
-    CMD_STRLEN,
-    CMD_TTL,
-    CMD_TYPE,
-    CMD_UNLINK,
-    COMMANDS
+/* What becomes of a command. */
+enum outcome {
+    DONE,
+    HOLD, /* it goes on later, from the connection's input */
+    END,  /* the connection ends */
+};
+
+/* A command that is carried out. */
+struct call {
+    const struct command *command;
+    struct store *store;
+    const struct slice *argv;
+    size_t argc;
+    uint64_t hash; /* of the key */
+    bool resp3;
+    xev_conn *conn; /* LOCAL only */
+    struct buffer *out;
+};
+
+/* Of a command for many shards: what they have answered by now. */
+struct sum {
+    const struct command
+        *command; /* NULL: one shard's answer is the reply, and this is all of it */
+    bool resp3;
+    uint64_t stats[STATS];
+    const char *error;
+    struct buffer data;
 };
 
 struct command {
     const char *name;
-    uint8_t name_len, id, kind;
-    int8_t arity; /* as Redis: with the name; below 0: at least */
-    bool reads;   /* the reply has a value in it */
+    uint8_t name_len, kind;
+    int8_t arity;       /* as Redis: with the name; below 0: at least */
+    uint8_t value_argc; /* with so many arguments or more the reply has a value in it; 0: never */
+    /* Carry it out on the shard that has what it is about. Appends to out: of EACH nothing, and
+     * returns 1, 0 or XEV_ENOMEM; of ALL stats and what else the asking shard merges; of others the
+     * reply, and returns an outcome. */
+    int (*run)(struct call *call);
+    /* Of EACH and ALL: the reply, when all is there. NULL: each key has a reply of its own. */
+    void (*finish)(struct sum *sum, struct buffer *out);
+    int arg; /* for run; of EACH: how many arguments belong to a key */
 };
 
-extern const struct command commands[COMMANDS];
+enum { SAVE, BGSAVE, LASTSAVE }; /* arg of SAVE */
+
+extern const struct command commands[];
 void commands_init(void);
-bool word_is(struct slice s, const char *word);        /* in any case */
 uint32_t scan_shard(struct slice cursor);              /* 0 for one that is none */
 const struct command *command_find(struct slice name); /* NULL: unknown */
-
-/* Carry out a command on the shard that has what it is about; hash is its key's. Appends to out: of
- * KEY and SCAN the reply, of ALL what the asking shard merges. Returns, for EACH, 1 or 0, or
- * XEV_ENOMEM. */
-int command_run(struct store *s, enum command_id id, const struct slice *argv, size_t argc,
-                uint64_t hash, bool resp3, struct buffer *out);
+/* One shard's answer to an EACH or ALL. */
+void sum_add(struct store *s, struct sum *sum, int result, const char *answer, size_t len);
+const char *error_of(int code);
 
 /* ---- route.c ---- */
 
 extern const xev_conn_handlers client_handlers;
-extern const uint32_t client_bytes;
+void route_init(struct store *s);
+bool client_flush(xev_conn *conn, struct store *s); /* out is sent. False: the connection ends */
 
 /* ---- snapshot.c ---- */
 
-/* On shard 0. */
-void snapshot_ask(xev_shard *self, xev_ask *ask, enum command_id id); /* SAVE, BGSAVE, LASTSAVE */
-void snapshot_stats(uint64_t *stats);                                 /* STAT_SAVING and the like */
+void snapshot_ask(xev_shard *self, xev_ask *ask, int what); /* on shard 0 */
+void snapshot_stats(uint64_t *stats);                       /* STAT_SAVING and the like */
 /* Outside a run, in this thread. 0 or a code; load says on stderr what is wrong. */
 int snapshot_load(void);
 int snapshot_save_now(void);

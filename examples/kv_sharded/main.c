@@ -28,6 +28,7 @@ static int on_init(xev_shard *self, void *userdata) {
     xev_loop *loop = xev_shard_loop(self);
     loop->userdata = s;
     s->conns = xev_service_conns(server->service, self);
+    route_init(s);
     app.runtime = xev_shard_runtime(self); /* the same for all */
     app.backend = server->mixed ? "mixed" : server->backend;
     xev_timer_run(NULL, loop, &s->sweep, SWEEP_MS, s, on_sweep);
@@ -103,39 +104,6 @@ static void stores_free(void) {
     free(app.stores);
 }
 
-/* Until a signal. */
-static int serve(struct server *server) {
-    const xev_service_options options = {
-        .name = "kv",
-        .address = server->address,
-        .accept_failed = server_accept_failed,
-        .userdata = server,
-        .conns =
-            {
-                .handlers = &client_handlers,
-                .user_bytes = client_bytes,
-                .connections_max = CONNECTIONS_MAX,
-                .unconsumed_max_bytes = REQUEST_MAX + (1u << 20),
-                .queued_max_bytes = XEV_ASK_BYTES_MAX,
-                .high_bytes = HIGH_BYTES,
-                .deadlines = {.idle_ms = UINT32_MAX},
-            },
-    };
-    xev_serve *services;
-    xev_service *service;
-    int rc = xev_serve_new(&services);
-    if (rc == 0 && (rc = xev_serve_add(services, &options, &service)) < 0) {
-        xev_serve_free(services);
-    }
-    if (rc < 0) {
-        fprintf(stderr, "kv_sharded: %s\n", xev_strerror(rc));
-        return 1;
-    }
-    rc = server_run(server, services, service);
-    xev_serve_free(services);
-    return rc;
-}
-
 int main(int argc, char **argv) {
     struct server server = {
         .program = "kv_sharded",
@@ -143,6 +111,15 @@ int main(int argc, char **argv) {
         .port = 7000,
         .flags = flags,
         .runtime = {.init = on_init, .ask_bytes = XEV_ASK_BYTES_MAX, .asks = 1u << 22},
+    };
+    const xev_service_options service = {
+        .conns = {.handlers = &client_handlers,
+                  .user_bytes = sizeof(struct client),
+                  .connections_max = CONNECTIONS_MAX,
+                  .unconsumed_max_bytes = REQUEST_MAX + (1u << 20),
+                  .queued_max_bytes = XEV_ASK_BYTES_MAX,
+                  .high_bytes = HIGH_BYTES,
+                  .deadlines = {.idle_ms = UINT32_MAX}},
     };
     server_parse(&server, argc, argv);
     if (save_at_end && app.snapshot == NULL) {
@@ -160,7 +137,7 @@ int main(int argc, char **argv) {
         return rc;
     }
     if (app.snapshot == NULL || snapshot_load() == 0) {
-        rc = serve(&server);
+        rc = server_serve(&server, &service);
         int saved = rc == 0 && save_at_end ? snapshot_save_now() : 0;
         if (saved < 0) {
             log_line("kv_sharded: the snapshot was not saved: %s", xev_strerror(saved));

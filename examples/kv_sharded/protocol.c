@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "examples/kv_sharded/kv.h"
 
@@ -241,6 +242,10 @@ ptrdiff_t request_parse(struct requests *r, const char *p, size_t len) {
 }
 
 /* ---- arguments ---- */
+
+bool word_is(struct slice s, const char *word) {
+    return strlen(word) == s.len && strncasecmp(s.p, word, s.len) == 0;
+}
 
 bool number_parse(struct slice s, long long *n) {
     bool minus = s.len > 0 && s.p[0] == '-';

@@ -54,8 +54,9 @@ static struct {
     struct writer writer;
     bool running, failed;
     int code;       /* what went wrong so far */
-    uint32_t shard; /* whose keys come next, */
+    uint32_t shard; /* whose keys come next; all of them are written: it is app.shards */
     uint64_t at;    /* ... from this place on */
+    bool committed;
     xev_ask *asked; /* the SAVE that is answered at the end; NULL: it was BGSAVE */
     int64_t last_save_ms;
     xev_completion work;
@@ -164,6 +165,7 @@ static uint64_t put_entries(const struct table *t, uint64_t *at, struct buffer *
     return count;
 }
 
+/* Before the entries in an answer; a frame's head takes its place. */
 struct chunk_head {
     uint64_t at, count;
 };
@@ -176,144 +178,110 @@ static void on_chunk_asked(xev_shard *self, xev_ask *ask, const void *argument, 
     buffer_clear(&s->more);
     put_bytes(&s->more, &head, sizeof head);
     head.count = put_entries(&s->table, &head.at, &s->more);
-    if (s->more.failed) {
-        xev_ask_answer(ask, XEV_ENOMEM, NULL, 0);
-        return;
+    if (!s->more.failed) {
+        memcpy(s->more.p, &head, sizeof head);
     }
-    memcpy(s->more.p, &head, sizeof head);
-    xev_ask_answer(ask, 0, s->more.p, s->more.len);
+    xev_ask_answer(ask, s->more.failed ? XEV_ENOMEM : 0, s->more.p, s->more.len);
 }
 
 /* ---- a save, step by step, on shard 0 ---- */
 
-static void save_next(xev_shard *self);
+static void save_step(int result);
 
-static void save_end(void) {
-    save.running = false;
-    save.failed = save.code < 0;
-    if (save.code == 0) {
-        save.last_save_ms = now_ms();
-    }
-    if (save.asked != NULL) {
-        struct buffer *out = &app.stores[0].more;
-        buffer_clear(out);
-        if (save.code < 0) {
-            put_error(out, "ERR the snapshot was not saved: %s", xev_strerror(save.code));
-        } else {
-            put_text(out, "+OK\r\n");
-        }
-        xev_ask_answer(save.asked, 0, out->p, out->len);
-        save.asked = NULL;
-    }
-}
-
-static xev_cb_action on_abandoned(xev_loop *loop, xev_completion *c, int result, void *userdata) {
-    (void)loop;
-    (void)c;
-    (void)userdata;
-    if (result < 0) { /* the pool has no thread for it */
-        (void)writer_abandon(&save.writer);
-    }
-    save_end();
+static xev_cb_action on_written(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    (void)loop, (void)c, (void)userdata;
+    save_step(result);
     return XEV_DISARM;
 }
 
-static void save_fail(int code) {
-    save.code = code;
-    xev_work_submit(save.loop, &save.work, XEV_LANE_FS, writer_abandon, &save.writer, on_abandoned);
-}
-
-static xev_cb_action on_committed(xev_loop *loop, xev_completion *c, int result, void *userdata) {
-    (void)loop;
-    (void)c;
-    (void)userdata;
-    if (result < 0) {
-        save_fail(result);
-    } else {
-        save_end();
-    }
-    return XEV_DISARM;
-}
-
-static xev_cb_action on_step_written(xev_loop *loop, xev_completion *c, int result,
-                                     void *userdata) {
-    (void)loop;
-    (void)c;
-    (void)userdata;
-    if (result < 0) {
-        save_fail(result);
-    } else {
-        save_next(xev_shard_current());
-    }
-    return XEV_DISARM;
+static void on_pool(enum xev_threadpool_lane lane, int (*fn)(void *userdata)) {
+    xev_work_submit(save.loop, &save.work, lane, fn, &save.writer, on_written);
 }
 
 static void on_chunk(xev_shard *self, int result, const void *answer, size_t len_bytes,
                      void *userdata) {
     struct chunk_head head = {0, 0};
     struct buffer *chunk = &save.writer.chunk;
-    (void)userdata;
-    if (result < 0) {
-        save_fail(result);
-        return;
+    (void)self, (void)userdata;
+    if (result == 0) {
+        memcpy(&head, answer, sizeof head);
+        save.at = head.at;
+        save.writer.entries += head.count;
+        buffer_clear(chunk);
+        put_bytes(chunk, answer, len_bytes);
+        result = chunk->failed ? XEV_ENOMEM : 0;
     }
-    memcpy(&head, answer, sizeof head);
-    save.at = head.at;
-    save.writer.entries += head.count;
-    if (head.count == 0) {
-        save_next(self);
-        return;
+    if (result == 0 && head.count > 0) {
+        on_pool(XEV_LANE_FS, writer_put);
+    } else {
+        save_step(result);
     }
-    buffer_clear(chunk);
-    put_bytes(chunk, &(struct frame_head){0}, sizeof(struct frame_head));
-    put_bytes(chunk, (const char *)answer + sizeof head, len_bytes - sizeof head);
-    if (chunk->failed) {
-        save_fail(XEV_ENOMEM);
-        return;
-    }
-    xev_work_submit(save.loop, &save.work, XEV_LANE_FS, writer_put, &save.writer, on_step_written);
 }
 
-static void save_next(xev_shard *self) {
+static void save_end(void) {
+    save.running = false;
+    save.failed = save.code < 0;
+    save.last_save_ms = save.failed ? save.last_save_ms : now_ms();
+    if (save.asked != NULL) {
+        struct buffer *out = &app.stores[0].more;
+        buffer_clear(out);
+        if (save.failed) {
+            put_error(out, "ERR the snapshot was not saved: %s", xev_strerror(save.code));
+        } else {
+            put_text(out, "+OK\r\n");
+        }
+        xev_ask_answer(save.asked, 0, out->p, out->len);
+    }
+}
+
+/* The step before has ended: open, chunks, commit; or, after an error, abandon. */
+static void save_step(int result) {
+    if (save.code < 0) {
+        if (result < 0) { /* the pool has no thread for it */
+            (void)writer_abandon(&save.writer);
+        }
+        save_end();
+        return;
+    }
     if (save.at == TABLE_END) {
         save.at = 0;
         save.shard++;
     }
-    if (save.shard == app.shards) {
-        xev_work_submit(save.loop, &save.work, XEV_LANE_FSYNC, writer_commit, &save.writer,
-                        on_committed);
-        return;
+    if (result == 0 && save.shard < app.shards) {
+        const xev_vec vec = {&save.at, sizeof save.at};
+        result = xev_shard_ask(xev_runtime_shard(app.runtime, save.shard), &vec, 1, 0,
+                               on_chunk_asked, NULL, on_chunk);
+    } else if (result == 0 && !save.committed) {
+        save.committed = true;
+        on_pool(XEV_LANE_FSYNC, writer_commit);
+    } else if (result == 0) {
+        save_end();
     }
-    xev_shard *to = xev_runtime_shard(xev_shard_runtime(self), save.shard);
-    const xev_vec vec = {&save.at, sizeof save.at};
-    int rc = xev_shard_ask(to, &vec, 1, 0, on_chunk_asked, NULL, on_chunk);
-    if (rc < 0) {
-        save_fail(rc);
+    if (result < 0) {
+        save.code = result;
+        on_pool(XEV_LANE_FS, writer_abandon);
     }
 }
 
-static void save_start(xev_shard *self) {
-    save.running = true;
-    save.code = 0;
-    save.shard = 0;
-    save.at = 0;
-    save.loop = xev_shard_loop(self);
-    xev_work_submit(save.loop, &save.work, XEV_LANE_FS, writer_open, &save.writer, on_step_written);
-}
-
-void snapshot_ask(xev_shard *self, xev_ask *ask, enum command_id id) {
+void snapshot_ask(xev_shard *self, xev_ask *ask, int what) {
     struct buffer *out = &store_of(self)->out;
     buffer_clear(out);
-    if (id == CMD_LASTSAVE) {
+    if (what == LASTSAVE) {
         put_number(out, ':', save.last_save_ms / 1000);
     } else if (app.snapshot == NULL) {
         put_error(out, "ERR the server was started without --snapshot");
     } else if (save.running) {
         put_error(out, "ERR Background save already in progress");
     } else {
-        save.asked = id == CMD_SAVE ? ask : NULL;
-        save_start(self);
-        if (id == CMD_SAVE) {
+        save.asked = what == SAVE ? ask : NULL;
+        save.running = true;
+        save.committed = false;
+        save.code = 0;
+        save.shard = 0;
+        save.at = 0;
+        save.loop = xev_shard_loop(self);
+        on_pool(XEV_LANE_FS, writer_open);
+        if (what == SAVE) {
             return;
         }
         put_text(out, "+Background saving started\r\n");
@@ -378,43 +346,40 @@ static const char *load_entries(const char *p, size_t len, uint64_t *count) {
 /* NULL, or what is wrong. *place: up to which byte it was good. */
 static const char *load_frames(FILE *file, uint64_t size, uint64_t *place) {
     char head[sizeof magic];
-    struct buffer payload = {0};
-    const char *wrong = NULL;
-    uint64_t count = 0, said;
+    struct buffer *payload = &save.writer.chunk;
+    uint64_t count = 0, said = 0;
+    struct frame_head f = {1, 0};
     if (fread(head, sizeof head, 1, file) != 1 || memcmp(head, magic, sizeof head) != 0) {
         return "it is no snapshot of this program";
     }
-    for (uint64_t frame = 0; wrong == NULL; frame++) {
-        struct frame_head f;
+    for (uint64_t frame = 0; f.len > 0; frame++) {
         *place = (uint64_t)ftell(file);
         if (fread(&f, sizeof f, 1, file) != 1) {
-            wrong = "it is cut off";
-        } else if (f.len == 0) {
-            if (fread(&said, sizeof said, 1, file) != 1) {
-                wrong = "it is cut off";
-            } else if (check_sum(frame, (char *)&said, sizeof said) != f.check || said != count) {
-                wrong = "it is corrupt: wrong check sum";
-            } else if (fgetc(file) != EOF) {
-                wrong = "it is corrupt: there is something behind its end";
-            }
-            break;
-        } else if (f.len > size - *place) {
-            wrong = "it is cut off, or corrupt: a length is beyond its end";
-        } else {
-            buffer_clear(&payload);
-            if (buffer_room(&payload, f.len) == NULL) {
-                wrong = "there is not memory enough for it";
-            } else if (fread(payload.p, f.len, 1, file) != 1) {
-                wrong = "it is cut off";
-            } else if (check_sum(frame, payload.p, f.len) != f.check) {
-                wrong = "it is corrupt: wrong check sum";
-            } else {
-                wrong = load_entries(payload.p, f.len, &count);
-            }
+            return "it is cut off";
+        }
+        uint64_t len = f.len > 0 ? f.len : sizeof said;
+        if (f.len > size - *place) {
+            return "it is cut off, or corrupt: a length is beyond its end";
+        }
+        buffer_clear(payload);
+        if (buffer_room(payload, len) == NULL) {
+            return "there is not memory enough for it";
+        }
+        if (fread(payload->p, len, 1, file) != 1) {
+            return "it is cut off";
+        }
+        const char *wrong = check_sum(frame, payload->p, len) != f.check
+                                ? "it is corrupt: wrong check sum"
+                            : f.len > 0 ? load_entries(payload->p, len, &count)
+                                        : NULL;
+        if (wrong != NULL) {
+            return wrong;
         }
     }
-    free(payload.p);
-    return wrong;
+    memcpy(&said, payload->p, sizeof said);
+    return said != count        ? "it is corrupt: wrong check sum"
+           : fgetc(file) != EOF ? "it is corrupt: there is something behind its end"
+                                : NULL;
 }
 
 int snapshot_load(void) {
