@@ -2,7 +2,8 @@
  * Compares echo servers. Starts each server in turn, pinned on one CPU, and drives it with `load`
  * pinned on another. The rounds are interleaved (A B C A B C ...), so that a disturbance of the
  * machine for a while reaches all servers. Prints one JSON line per server, with the medians over
- * the rounds, and a last line with the medians of the ratios of given pairs in each round.
+ * the rounds, and a last line with the medians of the ratios of given pairs in each round. With
+ * --markdown a table instead, best first.
  *
  * All servers are pinned in the same way, by the affinity that their process inherits.
  */
@@ -21,9 +22,10 @@
 
 enum {
     MAX_ROUNDS = 64,
-    MAX_ARGS = 16,
-    BUILT_IN = 7,
-    MAX_KINDS = 16,
+    MAX_ARGS = 20,
+    KIND_ARGS = 8,
+    BUILT_IN = 9,
+    MAX_KINDS = 24,
     PATH_BYTES = 4096,
     LINE_BYTES = 4096,
     READY_TIMEOUT_MS = 10000,
@@ -34,7 +36,7 @@ enum {
 struct server_kind {
     const char *name;
     const char *program; /* relative to this program's folder */
-    const char *args[6];
+    const char *args[KIND_ARGS];
     const char
         *ready_must_hold; /* e.g. the backend, so that a fallback to another one is not measured */
 };
@@ -54,6 +56,14 @@ static struct server_kind kinds[MAX_KINDS] = {
      "../examples/echo_sharded",
      {"--shards", "1", "--backend", "epoll", "--no-pin"},
      "backend=epoll"},
+    {"xev_uring_spin",
+     "../examples/echo_sharded",
+     {"--shards", "1", "--backend", "io_uring", "--no-pin", "--spin-us", "100"},
+     "backend=io_uring"},
+    {"xev_epoll_spin",
+     "../examples/echo_sharded",
+     {"--shards", "1", "--backend", "epoll", "--no-pin", "--spin-us", "100"},
+     "backend=epoll"},
 };
 
 static int kind_count = BUILT_IN;
@@ -71,14 +81,20 @@ static const char *const FIELDS[] = {
     "p99_us",         "p999_us",
     "server_cpu_s",   "client_cpu_s",
     "server_wait_s",  "client_wait_s",
+    "user_us",        "system_us",
     "seconds",        "errors",
 };
 
 enum {
     REQUESTS_PER_S,
     REQUESTS_PER_SERVER_CPU_S,
+    P50_US = 3,
+    P99_US,
+    P999_US,
     SERVER_WAIT_S = 8,
     CLIENT_WAIT_S,
+    USER_US,
+    SYSTEM_US,
     SECONDS,
     ERRORS,
     FIELD_COUNT,
@@ -103,6 +119,8 @@ struct options {
     const char *pipeline;
     const char *echo_sharded;
     const char *servers; /* comma-separated names */
+    bool reconnect;      /* each request is a connection of its own */
+    bool markdown;
     char folder[PATH_BYTES];
 };
 
@@ -207,6 +225,10 @@ static void kind_path(const struct options *options, const struct server_kind *k
     }
 }
 
+static const char *load_program(const struct options *options) {
+    return options->reconnect ? "reconnect" : "load";
+}
+
 static void parse_result(const char *name, const char *line, struct run *run) {
     for (int i = 0; i < FIELD_COUNT; ++i) {
         char key[64];
@@ -224,7 +246,7 @@ static void run_load(const struct options *options, const char *name, int port, 
     char path[PATH_BYTES];
     char port_text[16];
     char pid_text[24];
-    program_path(options, "load", path);
+    program_path(options, load_program(options), path);
     snprintf(port_text, sizeof port_text, "%d", port);
     snprintf(pid_text, sizeof pid_text, "%ld", (long)server);
     const char *argv[] = {
@@ -267,7 +289,7 @@ static void run_once(const struct options *options, const struct server_kind *ki
     char line[LINE_BYTES];
     const char *argv[MAX_ARGS] = {path, "--host", "127.0.0.1", "--port", "0"};
     kind_path(options, kind, path);
-    for (int i = 0; i < 6 && kind->args[i] != NULL; ++i) {
+    for (int i = 0; i < KIND_ARGS && kind->args[i] != NULL; ++i) {
         argv[5 + i] = kind->args[i];
     }
     int out = -1;
@@ -317,24 +339,47 @@ static double median(double *values, int count) {
     return count % 2 == 1 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2.0;
 }
 
+static double median_field(const struct driver *driver, int kind, int field) {
+    double values[MAX_ROUNDS];
+    for (int round = 0; round < driver->options.rounds; ++round) {
+        values[round] = driver->runs[kind][round].fields[field];
+    }
+    return median(values, driver->options.rounds);
+}
+
+/* Whether a process was in its program or in the kernel is what the kernel's tick finds: a sample,
+ * of which the mean over all rounds is worth more than a median. */
+static double mean_field(const struct driver *driver, int kind, int field) {
+    double sum = 0.0;
+    for (int round = 0; round < driver->options.rounds; ++round) {
+        sum += driver->runs[kind][round].fields[field];
+    }
+    return sum / driver->options.rounds;
+}
+
+static double field_of_all(const struct driver *driver, int kind, int field) {
+    return field == USER_US || field == SYSTEM_US ? mean_field(driver, kind, field)
+                                                  : median_field(driver, kind, field);
+}
+
+static double median_disturbance(const struct driver *driver, int kind) {
+    double values[MAX_ROUNDS];
+    for (int round = 0; round < driver->options.rounds; ++round) {
+        values[round] = disturbance(&driver->runs[kind][round]);
+    }
+    return median(values, driver->options.rounds);
+}
+
 static void print_server(const struct driver *driver, int kind) {
     const struct options *options = &driver->options;
     printf("{\"server\":\"%s\",\"rounds\":%d,\"connections\":%s,\"size\":%s,\"pipeline\":%s",
            kinds[kind].name, options->rounds, options->connections, options->size,
            options->pipeline);
     for (int field = 0; field < FIELD_COUNT; ++field) {
-        double values[MAX_ROUNDS];
-        for (int round = 0; round < options->rounds; ++round) {
-            values[round] = driver->runs[kind][round].fields[field];
-        }
         printf(",\"%s\":%.*f", FIELDS[field], field < 2 || field == ERRORS ? 0 : 3,
-               median(values, options->rounds));
+               field_of_all(driver, kind, field));
     }
-    double values[MAX_ROUNDS];
-    for (int round = 0; round < options->rounds; ++round) {
-        values[round] = disturbance(&driver->runs[kind][round]);
-    }
-    printf(",\"disturbance\":%.3f}\n", median(values, options->rounds));
+    printf(",\"disturbance\":%.3f}\n", median_disturbance(driver, kind));
 }
 
 static int kind_by_name(const char *name, size_t len) {
@@ -380,6 +425,68 @@ static void print_ratios(const struct driver *driver) {
     printf("}}\n");
 }
 
+/* ---- the table ---- */
+
+/* Those that a table puts the others in relation to. */
+static const char *const BASES[] = {"raw_uring", "raw_epoll", "uv"};
+enum { BASE_COUNT = sizeof BASES / sizeof BASES[0] };
+
+/* The chosen servers, most requests per second of CPU first; returns how many. */
+static int rank(const struct driver *driver, int order[MAX_KINDS]) {
+    int len = 0;
+    for (int kind = 0; kind < kind_count; ++kind) {
+        int at = len;
+        if (!driver->chosen[kind]) {
+            continue;
+        }
+        double mine = median_field(driver, kind, REQUESTS_PER_SERVER_CPU_S);
+        for (; at > 0 && median_field(driver, order[at - 1], REQUESTS_PER_SERVER_CPU_S) < mine;
+             --at) {
+            order[at] = order[at - 1];
+        }
+        order[at] = kind;
+        ++len;
+    }
+    return len;
+}
+
+static void print_row(const struct driver *driver, int kind) {
+    printf("| %s | %.0f |", kinds[kind].name,
+           median_field(driver, kind, REQUESTS_PER_SERVER_CPU_S));
+    for (int i = 0; i < BASE_COUNT; ++i) {
+        int base = kind_named(BASES[i]);
+        if (driver->chosen[base]) {
+            printf(" %.2f |", median_ratio(driver, kind, base, REQUESTS_PER_SERVER_CPU_S));
+        }
+    }
+    printf(" %.2f | %.2f | %.1f | %.1f | %.1f | %.0f | %.0f %% |\n",
+           mean_field(driver, kind, USER_US), mean_field(driver, kind, SYSTEM_US),
+           median_field(driver, kind, P50_US), median_field(driver, kind, P99_US),
+           median_field(driver, kind, P999_US), median_field(driver, kind, REQUESTS_PER_S),
+           median_disturbance(driver, kind) * 100.0);
+}
+
+static void print_table(const struct driver *driver) {
+    int order[MAX_KINDS];
+    int len = rank(driver, order);
+    int columns = 9;
+    printf("| server | requests per CPU second |");
+    for (int i = 0; i < BASE_COUNT; ++i) {
+        if (driver->chosen[kind_named(BASES[i])]) {
+            printf(" to %s |", BASES[i]);
+            ++columns;
+        }
+    }
+    printf(" user us | system us | p50 us | p99 us | p99.9 us | requests per s | disturbed |\n|");
+    for (int i = 0; i < columns; ++i) {
+        printf(" --- |");
+    }
+    printf("\n");
+    for (int i = 0; i < len; ++i) {
+        print_row(driver, order[i]);
+    }
+}
+
 static void choose_servers(struct driver *driver) {
     for (int peer = BUILT_IN; peer < kind_count; ++peer) {
         driver->chosen[peer] = true;
@@ -400,7 +507,7 @@ static void choose_servers(struct driver *driver) {
 static bool programs_exist(const struct driver *driver) {
     bool all = true;
     char path[PATH_BYTES];
-    program_path(&driver->options, "load", path);
+    program_path(&driver->options, load_program(&driver->options), path);
     if (access(path, X_OK) != 0) {
         fprintf(stderr, "echo_ratio: missing load generator: %s\n", path);
         all = false;
@@ -477,6 +584,11 @@ static void parse_options(struct options *options, int argc, char **argv) {
             options->warmup = "0.05";
             continue;
         }
+        if (strcmp(flag, "--reconnect") == 0 || strcmp(flag, "--markdown") == 0) {
+            options->reconnect |= flag[2] == 'r';
+            options->markdown |= flag[2] == 'm';
+            continue;
+        }
         const char *value = ++i < argc ? argv[i] : "";
         if (strcmp(flag, "--rounds") == 0) {
             options->rounds = (int)bench_parse_int(flag, value, 1, MAX_ROUNDS);
@@ -495,7 +607,7 @@ static void parse_options(struct options *options, int argc, char **argv) {
         } else if (!take_text_flag(options, flag, value)) {
             bench_die("unknown flag '%s' (known: --servers --rounds --seconds --warmup "
                       "--connections --size --pipeline --retries --server-cpu --load-cpu "
-                      "--echo-sharded --peer --size-small)",
+                      "--echo-sharded --peer --size-small --reconnect --markdown)",
                       flag);
         }
     }
@@ -539,6 +651,10 @@ int main(int argc, char **argv) {
                 run_quiet(&driver.options, &kinds[kind], &driver.runs[kind][round]);
             }
         }
+    }
+    if (driver.options.markdown) {
+        print_table(&driver);
+        return fflush(stdout) == 0 ? 0 : 1;
     }
     for (int kind = 0; kind < kind_count; ++kind) {
         if (driver.chosen[kind]) {

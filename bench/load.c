@@ -12,13 +12,11 @@
  * includes the load generator's own work on that batch, and is an upper bound.
  */
 #include "bench/common.h"
+#include "bench/result.h"
 #include "bench/ring.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <liburing.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -28,7 +26,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -42,9 +39,6 @@ enum {
     SEND_MAX_BYTES = 256 * 1024,
     TICK_MS = 100,
     STALL_TICKS = 50, /* the run is given up after so many ticks without a byte */
-    SUB_BUCKET_BITS = 6,
-    SUB_BUCKETS = 1 << SUB_BUCKET_BITS, /* per power of two: 1.6 % resolution */
-    BUCKETS = SUB_BUCKETS * (64 - SUB_BUCKET_BITS),
 };
 
 enum op { OP_RECV, OP_SEND, OP_TICK };
@@ -76,12 +70,6 @@ struct conn {
     int64_t *sent_ns; /* when each message in flight was issued, a ring of `pipeline` */
 };
 
-struct counts {
-    uint64_t requests;
-    uint64_t bytes;
-    uint64_t histogram[BUCKETS];
-};
-
 struct load {
     struct options options;
     struct io_uring ring;
@@ -91,114 +79,12 @@ struct load {
     struct conn *conns;
     uint32_t live;
     uint32_t unarmed; /* connections whose recv must be started again after this batch */
-    uint64_t errors;
     uint32_t returned;
     int64_t now_ns;
     uint64_t last_tick_bytes;
     uint32_t stalled_ticks;
-    struct counts counts;
+    struct bench_counts counts;
 };
-
-static unsigned bucket_of(uint64_t value_ns) {
-    if (value_ns < SUB_BUCKETS) {
-        return (unsigned)value_ns;
-    }
-    unsigned shift = 63U - (unsigned)__builtin_clzll(value_ns) - SUB_BUCKET_BITS;
-    return (shift + 1) * SUB_BUCKETS + (unsigned)((value_ns >> shift) - SUB_BUCKETS);
-}
-
-/* The middle of a bucket's range. */
-static double bucket_value_ns(unsigned bucket) {
-    if (bucket < SUB_BUCKETS) {
-        return bucket;
-    }
-    unsigned shift = bucket / SUB_BUCKETS - 1;
-    uint64_t low = (uint64_t)(bucket % SUB_BUCKETS + SUB_BUCKETS) << shift;
-    return (double)low + (double)((uint64_t)1 << shift) / 2.0;
-}
-
-static double percentile_us(const struct counts *counts, double fraction) {
-    uint64_t rank = (uint64_t)((double)counts->requests * fraction);
-    uint64_t seen = 0;
-    for (unsigned i = 0; i < BUCKETS; ++i) {
-        seen += counts->histogram[i];
-        if (seen > rank) {
-            return bucket_value_ns(i) / 1e3;
-        }
-    }
-    return 0.0;
-}
-
-static double own_cpu_seconds(void) {
-    struct timespec used;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-    return (double)used.tv_sec + (double)used.tv_nsec / 1e9;
-}
-
-/* utime + stime of /proc/PID/stat, in ticks; negative when the process cannot be read. */
-static double process_stat_seconds(pid_t pid) {
-    char path[64];
-    char text[1024];
-    snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
-    FILE *file = fopen(path, "re");
-    if (file == NULL) {
-        return -1.0;
-    }
-    size_t len = fread(text, 1, sizeof text - 1, file);
-    fclose(file);
-    text[len] = '\0';
-    const char *after_name = strrchr(text, ')');
-    unsigned long utime = 0;
-    unsigned long stime = 0;
-    if (after_name == NULL ||
-        sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &utime,
-               &stime) != 2) {
-        return -1.0;
-    }
-    return (double)(utime + stime) / (double)sysconf(_SC_CLK_TCK);
-}
-
-/*
- * CPU seconds of all threads of a process. Its CPU clock counts the same as utime + stime, in
- * nanoseconds instead of ticks of 10 ms; the latter serve where the clock is refused.
- */
-static double process_cpu_seconds(pid_t pid) {
-    clockid_t clock = 0;
-    struct timespec used;
-    if (clock_getcpuclockid(pid, &clock) == 0 && clock_gettime(clock, &used) == 0) {
-        return (double)used.tv_sec + (double)used.tv_nsec / 1e9;
-    }
-    return process_stat_seconds(pid);
-}
-
-/*
- * Seconds in which threads of a process were ready to run and something else had their CPU: what
- * neighbours took. Negative when the kernel does not tell.
- */
-static double process_wait_seconds(pid_t pid) {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%ld/task", (long)pid);
-    DIR *tasks = opendir(path);
-    if (tasks == NULL) {
-        return -1.0;
-    }
-    double total = 0.0;
-    for (struct dirent *task = readdir(tasks); task != NULL; task = readdir(tasks)) {
-        char stat_path[sizeof path + sizeof task->d_name + 16];
-        snprintf(stat_path, sizeof stat_path, "%s/%s/schedstat", path, task->d_name);
-        FILE *file = task->d_name[0] != '.' ? fopen(stat_path, "re") : NULL;
-        if (file == NULL) {
-            continue;
-        }
-        unsigned long long waited_ns = 0;
-        if (fscanf(file, "%*u %llu", &waited_ns) == 1) {
-            total += (double)waited_ns / 1e9;
-        }
-        fclose(file);
-    }
-    closedir(tasks);
-    return total;
-}
 
 static struct io_uring_sqe *get_sqe(struct load *load) {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&load->ring);
@@ -217,7 +103,7 @@ static void tag(struct io_uring_sqe *sqe, enum op op, uint32_t index) {
 }
 
 static void conn_failed(struct load *load, struct conn *conn) {
-    ++load->errors;
+    ++load->counts.errors;
     if (!conn->dead) {
         conn->dead = true;
         --load->live;
@@ -270,8 +156,7 @@ static void issue_message(struct load *load, struct conn *conn, uint32_t at) {
 
 static void message_done(struct load *load, struct conn *conn) {
     int64_t latency_ns = load->now_ns - conn->sent_ns[conn->oldest];
-    ++load->counts.histogram[bucket_of((uint64_t)latency_ns)];
-    ++load->counts.requests;
+    bench_count(&load->counts, latency_ns);
     issue_message(load, conn, conn->oldest);
     conn->oldest = conn->oldest + 1 == load->options.pipeline ? 0 : conn->oldest + 1;
 }
@@ -488,71 +373,27 @@ static int64_t seconds_from(const struct load *load, double seconds) {
     return load->now_ns + (int64_t)(seconds * 1e9);
 }
 
-/* What is read at both ends of the measured window. */
-struct usage {
-    int64_t at_ns;
-    double client_cpu_s;
-    double client_wait_s;
-    double server_cpu_s;
-    double server_wait_s;
-};
-
-static struct usage usage_now(pid_t server_pid) {
-    struct usage usage = {.server_cpu_s = -1.0, .server_wait_s = -1.0};
-    if (server_pid > 0) {
-        usage.server_cpu_s = process_cpu_seconds(server_pid);
-        usage.server_wait_s = process_wait_seconds(server_pid);
-    }
-    usage.client_cpu_s = own_cpu_seconds();
-    usage.client_wait_s = process_wait_seconds(getpid());
-    usage.at_ns = bench_now_ns();
-    return usage;
-}
-
-static void print_result(const struct load *load, const struct usage *start,
-                         const struct usage *end) {
-    const struct options *options = &load->options;
-    const struct counts *counts = &load->counts;
-    double elapsed = (double)(end->at_ns - start->at_ns) / 1e9;
-    double server_cpu_s = end->server_cpu_s - start->server_cpu_s;
-    printf("{\"connections\":%u,\"size\":%u,\"pipeline\":%u,\"seconds\":%.3f,"
-           "\"requests\":%" PRIu64 ",\"requests_per_s\":%.0f,\"mb_per_s\":%.2f,"
-           "\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,\"errors\":%" PRIu64
-           ",\"client_cpu_s\":%.3f,\"client_wait_s\":%.3f",
-           options->connections, options->size_bytes, options->pipeline, elapsed, counts->requests,
-           (double)counts->requests / elapsed, (double)counts->bytes / elapsed / 1e6,
-           percentile_us(counts, 0.5), percentile_us(counts, 0.99), percentile_us(counts, 0.999),
-           load->errors, end->client_cpu_s - start->client_cpu_s,
-           end->client_wait_s - start->client_wait_s);
-    if (start->server_cpu_s >= 0.0 && server_cpu_s > 0.0) {
-        printf(",\"server_cpu_s\":%.3f,\"server_wait_s\":%.3f,"
-               "\"requests_per_server_cpu_s\":%.0f",
-               server_cpu_s, end->server_wait_s - start->server_wait_s,
-               (double)counts->requests / server_cpu_s);
-    }
-    printf("}\n");
-}
-
 /* Warms up, measures, prints; returns the exit status. */
 static int measure(struct load *load) {
     const struct options *options = &load->options;
     run(load, seconds_from(load, options->warmup_seconds), UINT64_MAX);
-    memset(&load->counts, 0, sizeof load->counts);
+    uint64_t errors = load->counts.errors;
+    load->counts = (struct bench_counts){.errors = errors};
     load->last_tick_bytes = UINT64_MAX;
 
-    struct usage start = usage_now(options->server_pid);
+    struct bench_usage start = bench_usage_now(options->server_pid);
     load->now_ns = start.at_ns;
     if (options->requests > 0) {
         run(load, INT64_MAX, options->requests);
     } else {
         run(load, seconds_from(load, options->seconds), UINT64_MAX);
     }
-    struct usage end = usage_now(options->server_pid);
+    struct bench_usage end = bench_usage_now(options->server_pid);
     if (load->stalled_ticks >= STALL_TICKS) {
-        ++load->errors;
+        ++load->counts.errors;
     }
-    print_result(load, &start, &end);
-    return load->errors == 0 && load->counts.requests > 0 && fflush(stdout) == 0 ? 0 : 1;
+    struct bench_shape shape = {options->connections, options->size_bytes, options->pipeline};
+    return bench_print_result(&shape, &load->counts, &start, &end) ? 0 : 1;
 }
 
 static void parse_options(struct options *options, int argc, char **argv) {

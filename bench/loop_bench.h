@@ -37,11 +37,14 @@
     X(file_reads_one, 500000, 4, 0, "the same, one at a time")                                     \
     X(file_reads_uncached, 16384, 4, 32, "the same of what is not cached, W at a time")
 
-/* What libuv has nothing to put beside. */
-#define LOOP_BENCHES_XEV_ONLY(X)                                                                   \
+/* What libuv has nothing to put beside, but two bare threads have. */
+#define LOOP_BENCHES_THREADS(X)                                                                    \
     X(shard_request, 2000000, 0, 64, "N requests of one shard to another, W at a time")            \
+    X(shard_ask_one, 100000, 0, 0, "N asks, one at a time: both shards sleep in between")
+
+/* What nobody else has anything to put beside. */
+#define LOOP_BENCHES_XEV_ONLY(X)                                                                   \
     X(shard_ask, 2000000, 0, 64, "N asks of one shard to another, 16 bytes each way, W at a time") \
-    X(shard_ask_one, 100000, 0, 0, "the same, one at a time: both shards sleep in between")        \
     X(shard_send, 5000000, 0, 8192, "N messages of one shard to another, W at most on their way")
 
 /* Bounds of what is handed over by the flags. */
@@ -90,6 +93,7 @@ struct loop_bench {
     {#name, count, threads, window, what, bench_##name},
 
 LOOP_BENCHES(LOOP_BENCH_DECLARE)
+LOOP_BENCHES_THREADS(LOOP_BENCH_DECLARE)
 LOOP_BENCHES_XEV_ONLY(LOOP_BENCH_DECLARE)
 
 /* The whole of a program's main. backends ends with NULL, and has the names --backend takes. */

@@ -5,11 +5,12 @@
 #
 # Usage: loop_ratio.sh [--rounds 5] [--benches NAME,...] [--who uv,xev_io_uring,xev_epoll]
 #                      [--to WHO] [--count N] [--uv PROGRAM] [--xev PROGRAM] [--raw PROGRAM]
-# WHO: uv, xev_io_uring, xev_epoll, raw_io_uring, raw_pread, raw_nowait.
+# WHO: uv, xev_io_uring, xev_epoll, raw_io_uring, raw_pread, raw_nowait, raw_threads.
+# --markdown yes: a table instead, of CPU per operation and its ratio.
 set -u
 here=$(dirname "$0")
 rounds=5 benches='' who=uv,xev_io_uring,xev_epoll count='' uv=$here/uv_bench xev=$here/xev_bench
-raw=$here/raw_bench to=uv
+raw=$here/raw_bench to=uv markdown=no
 
 die() {
     echo "loop_ratio: $*" >&2
@@ -26,8 +27,9 @@ while [ $# -gt 0 ]; do
     --uv) uv=$2 ;;
     --xev) xev=$2 ;;
     --raw) raw=$2 ;;
+    --markdown) markdown=$2 ;;
     --to) to=$2 ;;
-    *) die "unknown flag '$1' (known: --rounds --benches --who --to --count --uv --xev --raw)" ;;
+    *) die "unknown flag '$1' (known: --rounds --benches --who --to --count --uv --xev --raw --markdown)" ;;
     esac
     shift 2
 done
@@ -37,7 +39,7 @@ esac
 who=$(echo "$who" | tr ',' ' ')
 for one in $who "$to"; do
     case $one in
-    uv | xev_io_uring | xev_epoll | raw_io_uring | raw_pread | raw_nowait) ;;
+    uv | xev_io_uring | xev_epoll | raw_io_uring | raw_pread | raw_nowait | raw_threads) ;;
     *) die "nobody is called '$one' (see the usage)" ;;
     esac
 done
@@ -58,7 +60,8 @@ esac
 has() {
     case $1 in
     uv) echo "$of_uv" | grep -qx "$2" ;;
-    raw_*) echo "$of_raw" | grep -qx "$2" ;;
+    raw_threads) case $2 in shard_*) echo "$of_raw" | grep -qx "$2" ;; *) false ;; esac ;;
+    raw_*) case $2 in shard_*) false ;; *) echo "$of_raw" | grep -qx "$2" ;; esac ;;
     esac
 }
 for bench in $benches; do
@@ -80,7 +83,7 @@ run() {
 # Input: "WHO ROUND JSON" of one benchmark. Prints the medians; and to the file `ratios` what the
 # last line has of it. The JSON is flat, and no value has a comma or a colon.
 summarise() {
-    awk -v ratios="$tmp/ratios" -v to="$to" '
+    awk -v ratios="$tmp/ratios" -v rows="$tmp/rows" -v to="$to" -v who="$who" '
     function median(key, n,    i, j, v, sorted) {
         for (i = 1; i <= n; i++) {
             v = value[key, i]
@@ -105,7 +108,23 @@ summarise() {
         }
         rounds = $2
     }
+    function cell(w,    text) {
+        if (!(w in seen)) return "|"
+        text = sprintf(" %.0f / %.0f", median(w SUBSEP "ns_per_op", rounds),
+                       median(w SUBSEP "cpu_ns_per_op", rounds))
+        if (w != to && to in seen) {
+            ratio(w, "cpu_ns_per_op")
+            text = text sprintf(" (%.2f)", median("ratio", rounds))
+        }
+        if ((w, "p99_us", 1) in value || (w SUBSEP "p99_us", 1) in value)
+            text = text sprintf(", p99 %.0f us", median(w SUBSEP "p99_us", rounds))
+        return text " |"
+    }
     END {
+        row = "| " value[order[1] SUBSEP "bench", 1] " |"
+        whos = split(who, names, " ")
+        for (p = 1; p <= whos; p++) row = row cell(names[p])
+        print row >>rows
         for (p = 1; p <= programs; p++) {
             w = order[p]
             line = ""
@@ -126,6 +145,7 @@ summarise() {
 }
 
 : >"$tmp/ratios"
+: >"$tmp/rows"
 for bench in ${benches:-$of_xev}; do
     : >"$tmp/lines"
     round=0
@@ -137,6 +157,14 @@ for bench in ${benches:-$of_xev}; do
             echo "$one $round $line" >>"$tmp/lines"
         done
     done
-    summarise <"$tmp/lines"
+    summarise <"$tmp/lines" >>"$tmp/medians"
+    [ "$markdown" = yes ] || cat "$tmp/medians"
+    : >"$tmp/medians"
 done
+if [ "$markdown" = yes ]; then
+    echo "| per operation, ns: wall / CPU (CPU to $to) | $(echo "$who" | sed 's/ / | /g') |"
+    echo "| --- |$(echo "$who" | sed 's/[^ ]*/ --- |/g; s/| /|/g')"
+    cat "$tmp/rows"
+    exit
+fi
 awk '{ all = all (NR > 1 ? "," : "") $0 } END { print "{\"ratios\":{" all "}}" }' "$tmp/ratios"

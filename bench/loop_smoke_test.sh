@@ -97,7 +97,7 @@ esac
 
 # The bare programs print the same line.
 if [ -x "$bin/raw_bench" ]; then
-    for backend in io_uring pread nowait; do
+    for backend in io_uring pread nowait threads; do
         for bench in $("$bin/raw_bench" --list | sed 's/ .*//'); do
             "$bin/raw_bench" "$bench" --count 100 --backend "$backend" >"$tmp/out" \
                 2>"$tmp/stderr" || fail "raw_bench $bench on $backend"
@@ -118,6 +118,9 @@ number='([0-9]+\.[0-9]+|-?nan|inf)'
 one="{\"xev_epoll/uv\":{\"ns_per_op\":$number,\"cpu_ns_per_op\":$number}}"
 grep -Eq "^{\"ratios\":{\"ping_pongs\":$one,\"udp_pummel\":$one}}\$" "$tmp/out" ||
     fail "loop_ratio: last line"
+ratio --rounds 1 --count 300 --who uv,xev_epoll --benches ping_pongs,shard_send --markdown yes ||
+    fail "loop_ratio --markdown"
+[ "$(grep -Ec '^[|] (ping_pongs|shard_send) [|]' "$tmp/out")" -eq 2 ] || fail "loop_ratio: rows"
 for flags in "--rounds 0" "--rounds" "--benches none" "--who them" "--colour 1"; do
     # shellcheck disable=SC2086
     ratio $flags

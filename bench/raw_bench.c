@@ -1,7 +1,8 @@
 /*
  * The micro-benchmarks that have a bare form: system calls and nothing else. --backend io_uring: a
  * ring as liburing makes it, with W requests under way. pread: a loop of pread(2); nowait: one of
- * preadv2(2) with RWF_NOWAIT; both know no W. Usage: raw_bench --list
+ * preadv2(2) with RWF_NOWAIT; both know no W. threads: what stands in raw_bench_threads.c, which
+ * knows no other way. Usage: raw_bench --list
  */
 #include <liburing.h>
 #include <stdlib.h>
@@ -99,7 +100,8 @@ static void read_by_ring(struct loop_bench_run *run, const struct loop_bench_fil
 
 static void run_reads(struct loop_bench_run *run, int window, bool cached) {
     struct loop_bench_file file = loop_bench_file_make(run, cached);
-    run->backend = run->backend != NULL ? run->backend : "io_uring";
+    bool by_threads = run->backend != NULL && strcmp(run->backend, "threads") == 0;
+    run->backend = run->backend != NULL && !by_threads ? run->backend : "io_uring";
     if (strcmp(run->backend, "io_uring") == 0) {
         read_by_ring(run, &file, window);
     } else {
@@ -119,7 +121,8 @@ void bench_file_reads_one(struct loop_bench_run *run) {
 void bench_file_reads_uncached(struct loop_bench_run *run) { run_reads(run, run->window, false); }
 
 int main(int argc, char **argv) {
-    static const char *const backends[] = {"io_uring", "pread", "nowait", NULL};
-    static const struct loop_bench benches[] = {LOOP_BENCHES_RAW(LOOP_BENCH_ROW){0}};
+    static const char *const backends[] = {"io_uring", "pread", "nowait", "threads", NULL};
+    static const struct loop_bench benches[] = {LOOP_BENCHES_RAW(LOOP_BENCH_ROW)
+                                                    LOOP_BENCHES_THREADS(LOOP_BENCH_ROW){0}};
     return loop_bench_main(argc, argv, "raw", backends, benches);
 }

@@ -74,6 +74,13 @@ ratio="\"requests_per_s\":$number,\"requests_per_server_cpu_s\":$number"
 grep -Eq "^\{\"ratios\":\{\"raw_uring/raw_epoll\":\{$ratio\}\}\}\$" "$tmp/ratio" ||
     fail "ratio line"
 
+# A connection for each request, and the table.
+"$bin/echo_ratio_raw" --size-small --servers raw_uring,raw_epoll --reconnect \
+    --connections 8 --markdown >"$tmp/table" 2>"$tmp/stderr" ||
+    fail "echo_ratio --reconnect --markdown"
+[ "$(grep -Ec '^[|] raw_(uring|epoll) [|]( [0-9.]+ [|]){9} [0-9]+ % [|]$' "$tmp/table")" -eq 2 ] ||
+    fail "the rows of the table"
+
 # A server that is not there is an error, not a shorter result.
 if "$bin/echo_ratio_raw" --size-small --servers xev_uring --echo-sharded "$tmp/none" \
     >"$tmp/missing" 2>&1; then

@@ -437,7 +437,7 @@ void bench_spawn(struct loop_bench_run *run) {
 
 int main(int argc, char **argv) {
     static const char *const backends[] = {"io_uring", "epoll", NULL};
-    static const struct loop_bench benches[] = {LOOP_BENCHES(LOOP_BENCH_ROW)
-                                                    LOOP_BENCHES_XEV_ONLY(LOOP_BENCH_ROW){0}};
+    static const struct loop_bench benches[] = {LOOP_BENCHES(LOOP_BENCH_ROW) LOOP_BENCHES_THREADS(
+        LOOP_BENCH_ROW) LOOP_BENCHES_XEV_ONLY(LOOP_BENCH_ROW){0}};
     return loop_bench_main(argc, argv, "xev", backends, benches);
 }

@@ -1,0 +1,143 @@
+/*
+ * Load generator for servers whose clients come and go: each request is a connection of its own,
+ * which is opened, sends a message, reads it back and is closed. One thread on blocking sockets;
+ * W connections are open at once. All returned bytes are compared. Prints the JSON line of `load`,
+ * in which a request's latency is that of the connect, the message and its echo.
+ *
+ * The clients' addresses are 127.0.0.1 and those behind it, so that the ports of connections that
+ * have ended, which the kernel keeps for a minute, do not run out.
+ */
+#include "bench/common.h"
+#include "bench/result.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+enum { WINDOW_MAX = 1024, SIZE_MAX_BYTES = 64 * 1024, ADDRESSES = 200, STALL_S = 10 };
+
+struct options {
+    struct sockaddr_in server;
+    uint32_t connections;
+    uint32_t size_bytes;
+    double seconds;
+    double warmup_seconds;
+    uint64_t requests; /* 0 = until seconds are over */
+    pid_t server_pid;
+};
+
+static struct bench_counts counts;
+static char sent[SIZE_MAX_BYTES], got[SIZE_MAX_BYTES];
+
+static int open_one(const struct options *options, uint64_t number) {
+    struct sockaddr_in own = {.sin_family = AF_INET};
+    struct timeval stall = {.tv_sec = STALL_S};
+    int on = 1;
+    own.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (uint32_t)(number % ADDRESSES));
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &stall, sizeof stall) != 0 ||
+        bind(fd, (const struct sockaddr *)&own, sizeof own) != 0 ||
+        connect(fd, (const struct sockaddr *)&options->server, sizeof options->server) != 0) {
+        bench_die_errno(errno, "connect");
+    }
+    return fd;
+}
+
+/* False: the bytes are not those that were sent. */
+static bool read_back(int fd, uint32_t size_bytes) {
+    ssize_t n = recv(fd, got, size_bytes, MSG_WAITALL);
+    return n == (ssize_t)size_bytes && memcmp(got, sent, size_bytes) == 0;
+}
+
+/* Opens, uses and closes as many connections as are to be open at once. */
+static void one_window(const struct options *options) {
+    static int fds[WINDOW_MAX];
+    static int64_t begun_ns[WINDOW_MAX];
+    static uint64_t number;
+    for (uint32_t i = 0; i < options->connections; i++) {
+        begun_ns[i] = bench_now_ns();
+        fds[i] = open_one(options, number++);
+        if (send(fds[i], sent, options->size_bytes, MSG_NOSIGNAL) != (ssize_t)options->size_bytes) {
+            ++counts.errors;
+        }
+    }
+    for (uint32_t i = 0; i < options->connections; i++) {
+        if (read_back(fds[i], options->size_bytes)) {
+            bench_count(&counts, bench_now_ns() - begun_ns[i]);
+            counts.bytes += options->size_bytes;
+        } else {
+            ++counts.errors;
+        }
+        close(fds[i]);
+    }
+}
+
+static void run(const struct options *options, double seconds, uint64_t requests) {
+    int64_t until_ns = bench_now_ns() + (int64_t)(seconds * 1e9);
+    while (counts.errors == 0 &&
+           (requests > 0 ? counts.requests < requests : bench_now_ns() < until_ns)) {
+        one_window(options);
+    }
+}
+
+static void parse_options(struct options *options, int argc, char **argv) {
+    for (int i = 1; i < argc; i += 2) {
+        const char *flag = argv[i];
+        const char *value = i + 1 < argc ? argv[i + 1] : "";
+        if (strcmp(flag, "--host") == 0) {
+            if (inet_pton(AF_INET, value, &options->server.sin_addr) != 1) {
+                bench_die("--host needs a numeric IPv4 address, not '%s'", value);
+            }
+        } else if (strcmp(flag, "--port") == 0) {
+            options->server.sin_port = htons((uint16_t)bench_parse_int(flag, value, 1, UINT16_MAX));
+        } else if (strcmp(flag, "--connections") == 0) {
+            options->connections = (uint32_t)bench_parse_int(flag, value, 1, WINDOW_MAX);
+        } else if (strcmp(flag, "--size") == 0) {
+            options->size_bytes = (uint32_t)bench_parse_int(flag, value, 1, SIZE_MAX_BYTES);
+        } else if (strcmp(flag, "--pipeline") == 0) {
+            (void)bench_parse_int(flag, value, 1, 1);
+        } else if (strcmp(flag, "--seconds") == 0) {
+            options->seconds = bench_parse_seconds(flag, value);
+        } else if (strcmp(flag, "--warmup") == 0) {
+            options->warmup_seconds = bench_parse_seconds(flag, value);
+        } else if (strcmp(flag, "--requests") == 0) {
+            options->requests = (uint64_t)bench_parse_int(flag, value, 0, INT64_MAX);
+        } else if (strcmp(flag, "--server-pid") == 0) {
+            options->server_pid = (pid_t)bench_parse_int(flag, value, 1, INT32_MAX);
+        } else {
+            bench_die("unknown flag '%s' (known: --host --port --connections --size --pipeline "
+                      "--seconds --warmup --requests --server-pid)",
+                      flag);
+        }
+    }
+    if (options->server.sin_port == 0) {
+        bench_die("--port is needed");
+    }
+}
+
+int main(int argc, char **argv) {
+    struct options options = {
+        .server = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)},
+        .connections = 16,
+        .size_bytes = 1024,
+        .seconds = 5.0,
+        .warmup_seconds = 1.0,
+    };
+    parse_options(&options, argc, argv);
+    for (size_t i = 0; i < sizeof sent; i++) {
+        sent[i] = (char)(i * 7 + i / 251);
+    }
+    run(&options, options.warmup_seconds, 0);
+    counts = (struct bench_counts){.errors = counts.errors};
+    struct bench_usage start = bench_usage_now(options.server_pid);
+    run(&options, options.seconds, options.requests);
+    struct bench_usage end = bench_usage_now(options.server_pid);
+    struct bench_shape shape = {options.connections, options.size_bytes, 1};
+    return bench_print_result(&shape, &counts, &start, &end) ? 0 : 1;
+}
