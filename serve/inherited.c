@@ -68,9 +68,9 @@ static int look_locked(void) {
         inherited.looked = true;
         inherited.result = read_sockets();
         /* They are not for the programs that this one executes. */
-        (void)unsetenv("LISTEN_FDS");
-        (void)unsetenv("LISTEN_PID");
-        (void)unsetenv("LISTEN_FDNAMES");
+        xev__serve_forget_environment("LISTEN_FDS");
+        xev__serve_forget_environment("LISTEN_PID");
+        xev__serve_forget_environment("LISTEN_FDNAMES");
     }
     return inherited.result;
 }

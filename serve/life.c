@@ -241,14 +241,14 @@ void xev__life_close(xev_serve *serve) {
         xev__serve_close_teller(serve->life.fd);
         serve->life.fd = XEV_INVALID_FD;
     }
-    free(serve->life.on);
+    xev__heap_free(serve->life.on);
     serve->life.on = NULL;
     pthread_mutex_destroy(&serve->life.lock);
 }
 
 int xev__life_prepare(xev_serve *serve) {
     size_t bytes = serve->shards * sizeof *serve->life.on;
-    serve->life.on = aligned_alloc(LINE, bytes);
+    serve->life.on = xev__heap(bytes, LINE);
     if (serve->life.on == NULL) {
         return XEV_ENOMEM;
     }

@@ -63,6 +63,9 @@ int xev__serve_understand(xev_service *v, xev_shard *shard) {
     if ((unsigned)v->policy > XEV_SERVE_SINGLE || (of_kernel && !tcp)) {
         return xev__serve_fail(v, shard, XEV_ENOTSUP, "policy");
     }
+    if (of_kernel && !xev__serve_shares_ports()) {
+        v->policy = XEV_SERVE_LEAST;
+    }
     const xev_serve *serve = v->serve;
     if (v->policy == XEV_SERVE_CPU && serve->shards > serve->cpus_len) {
         v->policy = XEV_SERVE_HASH; /* some shards would get nothing */
@@ -178,8 +181,8 @@ int xev__serve_listen(struct xev__served *d) {
     xev_service *v = d->service;
     bool first = xev_shard_id(d->shard) == 0;
     const char *step = "";
-    bool all_listen =
-        v->place == XEV__PLACE_TCP && v->policy != XEV_SERVE_SINGLE && v->policy != XEV_SERVE_DEAL;
+    bool all_listen = v->place == XEV__PLACE_TCP && v->policy != XEV_SERVE_SINGLE &&
+                      v->policy != XEV_SERVE_DEAL && xev__serve_shares_ports();
     if (!first && !all_listen) {
         return 0;
     }

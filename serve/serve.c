@@ -88,7 +88,7 @@ const char *xev_serve_refusal_name(xev_serve_refusal refusal) {
 /* ---- a shard's callbacks ---- */
 
 static int make_served(xev_service *v, uint32_t shards) {
-    v->on = aligned_alloc(LINE, shards * sizeof *v->on);
+    v->on = xev__heap(shards * sizeof *v->on, LINE);
     if (v->on == NULL) {
         return XEV_ENOMEM;
     }
@@ -140,7 +140,7 @@ static int start_service(xev_service *v, xev_shard *shard) {
     if (v->options.shard_bytes > 0) {
         /* Of its own, and whole cache lines: the shards write there. */
         size_t bytes = (v->options.shard_bytes + LINE - 1) / LINE * LINE;
-        d->part = aligned_alloc(LINE, bytes);
+        d->part = xev__heap(bytes, LINE);
         if (d->part == NULL) {
             return xev__serve_fail(v, shard, XEV_ENOMEM, "memory");
         }
@@ -231,9 +231,9 @@ static void serve_on_deinit(xev_shard *shard, void *userdata) {
 static void forget_run(xev_serve *serve) {
     for (xev_service *v = serve->services; v != NULL; v = v->next) {
         for (uint32_t i = 0; v->on != NULL && i < serve->shards; i++) {
-            free(v->on[i].part);
+            xev__heap_free(v->on[i].part);
         }
-        free(v->on);
+        xev__heap_free(v->on);
         v->on = NULL;
         v->bound = false;
         v->fd = XEV_INVALID_FD;

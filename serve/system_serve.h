@@ -13,6 +13,13 @@ struct xev__serve_file {
     uint64_t device, number;
 };
 
+/* Whether the system spreads the connections to one port over all sockets that listen there. Where
+ * it does not, one shard accepts, and hands connections to the others. */
+bool xev__serve_shares_ports(void);
+
+/* Programs that are executed do not get the variable. */
+void xev__serve_forget_environment(const char *name);
+
 /* Programs that are executed do not get fd. 0 or a code. */
 int xev__serve_keep_to_self(xev_fd fd);
 

@@ -15,6 +15,10 @@
 
 #include "serve/system_serve.h"
 
+bool xev__serve_shares_ports(void) { return true; }
+
+void xev__serve_forget_environment(const char *name) { (void)unsetenv(name); }
+
 int xev__serve_keep_to_self(xev_fd fd) { return fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 ? 0 : -errno; }
 
 uint32_t xev__serve_process(void) { return (uint32_t)getpid(); }

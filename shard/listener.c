@@ -280,7 +280,7 @@ static int open_socket(xev_listener *l, const xev_addr *addr, int backlog) {
     if (rc < 0) {
         return rc;
     }
-    rc = xev_tcp_bind(l->tcp, addr, true);
+    rc = xev_tcp_bind(l->tcp, addr, xev__listeners_share());
     if (rc == 0) {
         rc = xev_tcp_set_nodelay(l->tcp, true); /* which its connections inherit */
     }

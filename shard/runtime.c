@@ -473,7 +473,7 @@ static bool make_times(xev_shard *s) {
 
 static int make_shards(xev_runtime *handle, struct xev__runtime *rt) {
     size_t size = rt->count * sizeof *rt->shards;
-    rt->shards = aligned_alloc(XEV_MPSC_CACHE_LINE, size);
+    rt->shards = xev__heap(size, XEV_MPSC_CACHE_LINE);
     if (rt->shards == NULL) {
         return note_failure(rt, XEV_ENOMEM, XEV_NO_SHARD, "aligned_alloc");
     }

@@ -32,7 +32,7 @@ static void forget_other_threads(void) {
 int xev__visits_watch_forks(void) {
     static uint32_t watched; /* atomic */
     if (ck_pr_load_32(&watched) == 0) {
-        int rc = pthread_atfork(NULL, NULL, forget_other_threads); /* twice does no harm */
+        int rc = xev__in_forked_child(forget_other_threads); /* twice does no harm */
         if (rc != 0) {
             return -rc;
         }
@@ -97,7 +97,7 @@ void xev__runtime_unref(struct xev__runtime *rt) {
     if (ck_pr_faa_32(&rt->refs, 0u - 1u) == 1) {
         ck_pr_fence_memory();
         XEV_HANDOFF_ACQUIRE(&rt->refs);
-        free(rt->shards);
+        xev__heap_free(rt->shards);
         free(rt);
     }
 }

@@ -22,6 +22,9 @@ int xev__cpu_pin(int cpu);
 uint64_t xev__thread_number(void);
 void xev__thread_activity(uint64_t number, char *text, size_t len_bytes);
 
+/* Each forked child calls fn before fork returns there. 0 or an errno, as pthread_atfork. */
+int xev__in_forked_child(void (*fn)(void));
+
 /* The signals that a runtime may catch. */
 enum { XEV__SIGINT, XEV__SIGTERM, XEV__SIGHUP, XEV__SIGPIPE, XEV__CAUGHT_SIGNALS };
 int xev__signal_number(int which);
@@ -49,6 +52,8 @@ int xev__cond_init(pthread_cond_t *cond);
 /* As pthread_cond_wait, for ms at most. */
 void xev__cond_wait_ms(pthread_cond_t *cond, pthread_mutex_t *lock, uint32_t ms);
 
+/* Whether several sockets may listen on one port, and the system spreads connections over them. */
+bool xev__listeners_share(void);
 /* Whether fd is a stream socket that listens: 0, or XEV_EBADF, XEV_ENOTSOCK, XEV_EPROTOTYPE (no
  * stream socket), XEV_EINVAL (it does not listen). *is_tcp: it is a TCP socket. */
 int xev__listener_check(int fd, bool *is_tcp);

@@ -102,6 +102,8 @@ void xev__thread_activity(uint64_t number, char *text, size_t len_bytes) {
     }
 }
 
+int xev__in_forked_child(void (*fn)(void)) { return pthread_atfork(NULL, NULL, fn); }
+
 /* ---- signals ---- */
 
 int xev__signal_number(int which) {
@@ -216,6 +218,8 @@ static int socket_number(int fd, int option, int *value) {
     socklen_t len = sizeof *value;
     return getsockopt(fd, SOL_SOCKET, option, value, &len) == 0 ? 0 : -errno;
 }
+
+bool xev__listeners_share(void) { return true; }
 
 int xev__listener_check(int fd, bool *is_tcp) {
     int type = 0, listens = 0, protocol = 0;

@@ -79,9 +79,10 @@ typedef struct xev_serve xev_serve;     /* the services of one runtime */
 typedef struct xev_service xev_service; /* one of them */
 
 /* Which shard accepts a connection, and which one serves it. HASH and CPU are done by the kernel,
- * and are for TCP addresses only. With the others a connection may be accepted on one shard and
- * handed to another, by a message; where that cannot be told (its mailbox is full, memory is
- * short), the accepting shard keeps it. */
+ * and are for TCP addresses only. Where the kernel does not spread connections over the sockets
+ * that listen on a port (Windows), they are LEAST, and shard 0 is the one that accepts. With the
+ * others a connection may be accepted on one shard and handed to another, by a message; where that
+ * cannot be told (its mailbox is full, memory is short), the accepting shard keeps it. */
 typedef enum xev_serve_policy {
     XEV_SERVE_AUTO = 0, /* TCP: HASH; other addresses: LEAST */
     /* Every shard listens, and serves what the kernel gives it, by a hash of the addresses

@@ -14,13 +14,12 @@
 
 #include "xev/backends/readiness.h"
 #include "xev/os/descriptor.h"
-#include "xev/os/linux/libc.h"
 
 #define EVENTS 1024
 #define WAKE_TAG UINT64_MAX
 
 struct epoll {
-    struct xev__readiness ready;
+    struct xev__readiness ready; /* first: the adaptor finds it there */
     int fd;
     xev_fd wake;
     bool no_pwait2; /* missing before Linux 5.11 and in some filters: wait in milliseconds */
@@ -38,18 +37,19 @@ static int epoll_control(xev_loop *loop, struct xev__fd *e, int op) {
     return epoll_ctl(ep->fd, op, e->fd, &ev) < 0 ? -errno : 0;
 }
 
-static int epoll_register(xev_loop *loop, struct xev__fd *e) {
-    assert(!e->registered && e->fd != XEV_INVALID_FD);
+static int epoll_register(xev_loop *loop, struct xev__fd *e, uint8_t dirs) {
+    assert(!xev__registered(e) && e->fd != XEV_INVALID_FD && dirs != 0);
+    (void)dirs;
     int rc = epoll_control(loop, e, EPOLL_CTL_ADD);
     if (rc == XEV_EEXIST) { /* registered for an earlier entry of this descriptor */
         rc = epoll_control(loop, e, EPOLL_CTL_MOD);
     }
-    e->registered = rc == 0;
+    e->reports = rc == 0 ? 3 : 0;
     return rc;
 }
 
 static bool epoll_still_reports(xev_loop *loop, struct xev__fd *e) {
-    assert(e->registered);
+    assert(xev__registered(e));
     return epoll_control(loop, e, EPOLL_CTL_MOD) == 0; /* as before */
 }
 
@@ -110,39 +110,13 @@ static void epoll_deinit(xev_loop *loop) {
     xev__free(&loop->options.allocator, ep, sizeof *ep);
 }
 
-static uint32_t epoll_features(const xev_loop *loop) {
-    (void)loop;
-    return 0;
-}
-
-static void epoll_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
-    struct epoll *ep = loop->backend;
-    if (c->op == XEV__OP_POLL) {
-        c->slot = XEV__POLL_DUE;
-        xev__readiness_list(loop, &ep->ready, e);
-    } else if ((e->ready & xev__bit(xev__dir(c))) != 0) {
-        xev__readiness_list(loop, &ep->ready, e);
-    }
-}
-
-static int epoll_at_once(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
-    struct epoll *ep = loop->backend;
-    return xev__readiness_at_once(loop, &ep->ready, e, c);
-}
-
-static void epoll_cancel(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
-    (void)e;
-    assert(c->state == XEV__STARTED);
-    xev__pend(loop, c, XEV_ECANCELED);
-}
-
 static void epoll_forget(xev_loop *loop, struct xev__fd *e) {
     struct epoll *ep = loop->backend;
     assert(e->ops == 0);
-    if (e->registered) {
+    if (xev__registered(e)) {
         /* close alone would leave the file registered while another descriptor refers to it. */
         (void)epoll_ctl(ep->fd, EPOLL_CTL_DEL, e->fd, NULL);
-        e->registered = false;
+        e->reports = 0;
     }
 }
 
@@ -204,22 +178,11 @@ static void epoll_nap(xev_loop *loop, uint32_t timeout_ms) {
     xev__os_wake_wait(ep->wake, timeout_ms);
 }
 
-static bool epoll_prepare(xev_loop *loop) {
-    const struct epoll *ep = loop->backend;
-    return ep->ready.head != NULL;
-}
-
 static xev_fd epoll_descriptor(xev_loop *loop) { return ((struct epoll *)loop->backend)->fd; }
 
 static int epoll_wake(xev_loop *loop) {
     const struct epoll *ep = loop->backend;
     return xev__os_wake_signal(ep->wake);
-}
-
-static void epoll_buffer_back(xev_loop *loop, uint32_t id) { xev__buffers_put(loop->buffers, id); }
-
-static uint32_t epoll_buffers_free(const xev_loop *loop) {
-    return xev__buffers_left(loop->buffers);
 }
 
 const struct xev_backend_ops xev__epoll_ops = {
@@ -228,17 +191,17 @@ const struct xev_backend_ops xev__epoll_ops = {
     .how = XEV__HOW_BY_READINESS,
     .init = epoll_init,
     .deinit = epoll_deinit,
-    .features = epoll_features,
-    .start = epoll_start,
-    .at_once = epoll_at_once,
-    .cancel = epoll_cancel,
+    .features = xev__readiness_features,
+    .start = xev__readiness_start,
+    .at_once = xev__readiness_at_once,
+    .cancel = xev__readiness_cancel,
     .forget = epoll_forget,
     .still_reports = epoll_still_reports,
     .poll = epoll_poll,
     .nap = epoll_nap,
-    .prepare = epoll_prepare,
+    .prepare = xev__readiness_prepare,
     .descriptor = epoll_descriptor,
     .wake = epoll_wake,
-    .buffer_back = epoll_buffer_back,
-    .buffers_free = epoll_buffers_free,
+    .buffer_back = xev__readiness_buffer_back,
+    .buffers_free = xev__readiness_buffers_free,
 };

@@ -2,6 +2,7 @@
 #include "xev/backends/readiness.h"
 
 #include <assert.h>
+#include "xev/fd.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/process.h"
 #include "xev/os/socket.h"
@@ -87,7 +88,8 @@ static int try_recv(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32
     }
     /* A descriptor that is not registered yet gets no events. deliver_result then registers it,
      * which pays for a multishot receive only. */
-    if (rc > 0 && (uint32_t)rc < len && (e->registered || (c->flags & XEV__F_MULTI) != 0) &&
+    if (rc > 0 && (uint32_t)rc < len &&
+        ((e->reports & xev__bit(XEV__READ)) != 0 || (c->flags & XEV__F_MULTI) != 0) &&
         xev__readiness_is_empty(e)) {
         e->ready &= (uint8_t)~xev__bit(XEV__READ);
     }
@@ -151,8 +153,10 @@ bool xev__is_unannounced(const xev_completion *c) {
  */
 #define CAREFUL_ACCEPTS 1024
 
-static int arm_descriptor(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e) {
-    int rc = r->arm(loop, e);
+static int arm_descriptor(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
+                          uint8_t dirs) {
+    int rc = (e->reports & dirs) == dirs ? 0 : r->arm(loop, e, dirs);
+    assert(rc < 0 || (e->reports & dirs) == dirs);
     if (xev__os_exhausted(rc) && r->has_room != NULL) {
         r->careful = CAREFUL_ACCEPTS;
     }
@@ -164,7 +168,7 @@ static int arm_descriptor(xev_loop *loop, struct xev__readiness *r, struct xev__
  */
 static int arm_or_retry(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
                         enum xev__dir d) {
-    int rc = e->registered ? 0 : arm_descriptor(loop, r, e);
+    int rc = arm_descriptor(loop, r, e, xev__bit(d));
     if (rc < 0) {
         e->ready |= xev__bit(d);
     } else {
@@ -190,8 +194,42 @@ static void would_block(xev_loop *loop, struct xev__readiness *r, struct xev__fd
     }
 }
 
-int xev__readiness_at_once(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
-                           xev_completion *c) {
+void xev__readiness_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+    struct xev__readiness *r = loop->backend;
+    if (c->op == XEV__OP_POLL) {
+        c->slot = XEV__POLL_DUE;
+        xev__readiness_list(loop, r, e);
+    } else if (is_ready(e, xev__dir(c))) {
+        xev__readiness_list(loop, r, e);
+    }
+}
+
+void xev__readiness_cancel(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+    (void)e;
+    assert(c->state == XEV__STARTED);
+    xev__pend(loop, c, XEV_ECANCELED);
+}
+
+bool xev__readiness_prepare(xev_loop *loop) {
+    const struct xev__readiness *r = loop->backend;
+    return r->head != NULL;
+}
+
+uint32_t xev__readiness_features(const xev_loop *loop) {
+    (void)loop;
+    return 0;
+}
+
+void xev__readiness_buffer_back(xev_loop *loop, uint32_t id) {
+    xev__buffers_put(loop->buffers, id);
+}
+
+uint32_t xev__readiness_buffers_free(const xev_loop *loop) {
+    return xev__buffers_left(loop->buffers);
+}
+
+int xev__readiness_at_once(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+    struct xev__readiness *r = loop->backend;
     enum xev__dir d = xev__dir(c);
     assert(e->head[d] == NULL && d != XEV__POLLS);
     if (!is_ready(e, d)) {
@@ -226,7 +264,7 @@ static void deliver_result(xev_loop *loop, struct xev__readiness *r, struct xev_
     enum xev__dir d = xev__dir(c);
     assert(d != XEV__POLLS && e->head[d] == c);
     xev__count(&loop->count.events, 1);
-    if (!is_ready(e, d) && !e->registered) {
+    if (!is_ready(e, d) && (e->reports & xev__bit(d)) == 0) {
         /* An error is met again when the descriptor is found empty. */
         (void)arm_or_retry(loop, r, e, d);
     }
@@ -301,7 +339,7 @@ static bool try_head(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e
     if (c->op == XEV__OP_ACCEPT) {
         return try_accept(loop, r, e, c);
     }
-    if (e->registered && xev__is_repeated_loan(c)) {
+    if ((e->reports & xev__bit(XEV__READ)) != 0 && xev__is_repeated_loan(c)) {
         return xev__readiness_receive(loop, r, e, c);
     }
     uint32_t buffer;
@@ -314,6 +352,13 @@ static bool try_head(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e
     return true;
 }
 
+/* The directions on which the kernel must report for the poll c. */
+static uint8_t poll_dirs(const xev_completion *c) {
+    bool writes = (c->arg.io.aux & XEV_POLL_OUT) != 0;
+    bool reads = !writes || (c->arg.io.aux & (XEV_POLL_IN | XEV_POLL_PRI | XEV_POLL_HUP)) != 0;
+    return (uint8_t)((reads ? xev__bit(XEV__READ) : 0) | (writes ? xev__bit(XEV__WRITE) : 0));
+}
+
 /* Check a poll's condition. Returns the events that c asked for and that hold, XEV_EAGAIN if none
  * does, or another code. */
 static int check_poll(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
@@ -321,14 +366,17 @@ static int check_poll(xev_loop *loop, struct xev__readiness *r, struct xev__fd *
     assert(c->op == XEV__OP_POLL && c->slot == XEV__POLL_DUE);
     c->slot = XEV__POLL_CHECKED;
     bool multi = (c->flags & XEV__F_MULTI) != 0;
+    uint8_t dirs = poll_dirs(c);
+    bool armed = (e->reports & dirs) == dirs;
     int rc = 0;
-    if (multi && !e->registered) {
-        rc = arm_descriptor(loop, r, e); /* the kernel then reports the events that hold now, too */
+    if (multi && !armed) {
+        rc = arm_descriptor(loop, r, e,
+                            dirs); /* the kernel then reports the events that hold now, too */
         return rc == 0 ? XEV_EAGAIN : rc;
     }
     rc = xev__os_poll_now(e->fd, c->arg.io.aux);
-    if (rc == XEV_EAGAIN && !e->registered) {
-        rc = arm_descriptor(loop, r, e);
+    if (rc == XEV_EAGAIN && !armed) {
+        rc = arm_descriptor(loop, r, e, dirs);
         return rc == 0 ? XEV_EAGAIN : rc;
     }
     return rc;
@@ -409,6 +457,36 @@ static void try_descriptor(xev_loop *loop, struct xev__readiness *r, struct xev_
     }
     for (int d = 0; d < XEV__POLLS && e->gen == gen; d++) {
         try_direction(loop, r, e, (enum xev__dir)d);
+    }
+}
+
+void xev__readiness_refused(xev_loop *loop, struct xev__fd *e, uint8_t dirs, int code) {
+    uint32_t gen = e->gen; /* a callback may close the descriptor */
+    e->reports &= (uint8_t)~dirs & 3u;
+    for (int d = 0; d < XEV__POLLS && e->gen == gen; d++) {
+        xev_completion *c = e->head[d];
+        if ((dirs & xev__bit((enum xev__dir)d)) == 0) {
+            continue;
+        }
+        e->ready |= xev__bit((enum xev__dir)d); /* the next operation meets the error by itself */
+        if (c != NULL && c->state == XEV__STARTED) {
+            if (xev__accept_outlasts(c, code)) {
+                xev__accept_again(loop, e, c, code);
+            } else {
+                xev__count(&loop->count.events, 1);
+                xev__finish(loop, c, code, false);
+            }
+        }
+    }
+    xev_completion *c = e->gen == gen ? e->head[XEV__POLLS] : NULL;
+    while (c != NULL && e->gen == gen) {
+        if (c->slot == XEV__POLL_CHECKED && (poll_dirs(c) & dirs) != 0) {
+            xev__count(&loop->count.events, 1);
+            xev__finish(loop, c, code, false);
+            c = e->gen == gen ? e->head[XEV__POLLS] : NULL; /* a callback may have ended others */
+        } else {
+            c = c->at.link.next;
+        }
     }
 }
 

@@ -13,11 +13,14 @@
 #include "xev/core/deliver.h"
 #include "xev/os/socket.h"
 
+/* The state of such a backend begins with this. */
 struct xev__readiness {
     struct xev__fd *head, *tail; /* the entries whose descriptors may be ready */
     uint32_t round;              /* the number of the round within xev__readiness_run */
-    /* Have the kernel report on a descriptor from now on. Returns 0 or a code. */
-    int (*arm)(xev_loop *loop, struct xev__fd *fd);
+    /* Have the kernel report on a descriptor from now on, in these directions (bits) at least: set
+     * e->reports. Returns 0 or a code. The kernel may also refuse later, in the backend's poll: see
+     * xev__readiness_refused. */
+    int (*arm)(xev_loop *loop, struct xev__fd *fd, uint8_t dirs);
     /* Returns 0 if the kernel would report on one more descriptor, else the code of its refusal.
      * NULL: the kernel never refuses. */
     int (*has_room)(xev_loop *loop);
@@ -48,10 +51,15 @@ struct xev__readiness {
  * *buffer is the number of the loaned buffer with the data, or UINT32_MAX. */
 int xev__try(xev_loop *loop, struct xev__fd *fd, xev_completion *c, uint32_t *buffer);
 
-/* For the backend's at_once: try the send c, unless its descriptor is known to be full. Returns c's
- * result, or XEV_EAGAIN. */
-int xev__readiness_at_once(xev_loop *loop, struct xev__readiness *r, struct xev__fd *fd,
-                           xev_completion *c);
+/* The functions of these names in the backend's table. at_once tries the send c, unless its
+ * descriptor is known to be full. */
+void xev__readiness_start(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
+int xev__readiness_at_once(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
+void xev__readiness_cancel(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
+bool xev__readiness_prepare(xev_loop *loop);
+uint32_t xev__readiness_features(const xev_loop *loop);
+void xev__readiness_buffer_back(xev_loop *loop, uint32_t id);
+uint32_t xev__readiness_buffers_free(const xev_loop *loop);
 
 /* Make the system call of the read or write c. Only for a file or a non-blocking descriptor, since
  * the call would otherwise block the loop. */
@@ -119,7 +127,8 @@ bool xev__readiness_received_none(xev_loop *loop, struct xev__readiness *r, stru
 static inline bool xev__readiness_receive(xev_loop *loop, struct xev__readiness *r,
                                           struct xev__fd *e, xev_completion *c) {
     struct xev__buffers *b = loop->buffers;
-    assert(e->registered && e->head[XEV__READ] == c && xev__is_repeated_loan(c));
+    assert(e->head[XEV__READ] == c && xev__is_repeated_loan(c));
+    assert((e->reports & xev__bit(XEV__READ)) != 0);
     int rc = XEV__NO_BUFFER;
     if (xev__buffers_hold(b)) {
         xev__count(&loop->count.syscalls, 1);
@@ -148,7 +157,7 @@ void xev__readiness_other_event(xev_loop *loop, struct xev__readiness *r, struct
                                 uint8_t ready, bool more);
 static inline void xev__readiness_event(xev_loop *loop, struct xev__readiness *r, struct xev__fd *e,
                                         uint8_t ready, bool more) {
-    assert(e->registered && e->fd != XEV_INVALID_FD);
+    assert(e->fd != XEV_INVALID_FD);
     xev_completion *c = e->head[XEV__READ];
     if (more || c == NULL || (ready & xev__bit(XEV__READ)) == 0 || e->listed ||
         e->head[XEV__WRITE] != NULL || e->head[XEV__POLLS] != NULL || !xev__is_repeated_loan(c)) {
@@ -162,6 +171,11 @@ static inline void xev__readiness_event(xev_loop *loop, struct xev__readiness *r
         xev__readiness_list(loop, r, e);
     }
 }
+
+/* The kernel does not report on e in the directions dirs, though arm has succeeded: the operations
+ * that wait for such a report end with code, or go on where they outlast it. From the backend's
+ * poll. */
+void xev__readiness_refused(xev_loop *loop, struct xev__fd *e, uint8_t dirs, int code);
 
 /* Try the operations of the listed entries, and of the entries that the callbacks list meanwhile,
  * in a bounded number of rounds. The end of the backend's poll. */

@@ -72,9 +72,10 @@ static bool set_room(xev_loop *loop, uint32_t room) {
     return true;
 }
 
-static int wasi_watch(xev_loop *loop, struct xev__fd *e) {
+static int wasi_watch(xev_loop *loop, struct xev__fd *e, uint8_t dirs) {
+    (void)dirs; /* both */
     struct wasi_poll *w = loop->backend;
-    assert(!e->registered && e->fd != XEV_INVALID_FD);
+    assert(!xev__registered(e) && e->fd != XEV_INVALID_FD);
     if (!xev__os_can_watch(e->fd)) {
         return XEV_EPERM;
     }
@@ -82,7 +83,7 @@ static int wasi_watch(xev_loop *loop, struct xev__fd *e) {
         return XEV_ENOMEM;
     }
     w->watched[w->len++] = (struct watched){xev__fds_number(loop->fds, e), e->gen};
-    e->registered = true;
+    e->reports = 3;
     return 0;
 }
 
@@ -148,9 +149,8 @@ static void wasi_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
 }
 
 static int wasi_at_once(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
-    struct wasi_poll *w = loop->backend;
     int rc = keep_from_waiting(e, c);
-    return rc < 0 ? rc : xev__readiness_at_once(loop, &w->ready, e, c);
+    return rc < 0 ? rc : xev__readiness_at_once(loop, e, c);
 }
 
 static void wasi_cancel(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
@@ -162,7 +162,7 @@ static void wasi_cancel(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
 static void wasi_forget(xev_loop *loop, struct xev__fd *e) {
     (void)loop;
     assert(e->ops == 0);
-    e->registered = false; /* the next poll takes it off the list */
+    e->reports = 0; /* the next poll takes it off the list */
 }
 
 /* Whether a poll of e waits for one of the conditions of mask. */
@@ -202,7 +202,7 @@ static size_t subscribe(xev_loop *loop, struct wasi_poll *w) {
     for (uint32_t i = 0; i < w->len; i++) {
         struct watched at = w->watched[i];
         const struct xev__fd *e = xev__fds_at(loop->fds, at.number, at.gen);
-        if (e == NULL || !e->registered) {
+        if (e == NULL || !xev__registered(e)) {
             continue;
         }
         w->watched[kept++] = at;

@@ -194,7 +194,7 @@ void xev__submit(xev_loop *loop, xev_completion *c) {
     }
     int code = XEV_ENOMEM;
     struct xev__fd *e = xev__entry_for(loop, c->fd, &code);
-    if (e != NULL && e->registered && e->ops == 0) {
+    if (e != NULL && xev__registered(e) && e->ops == 0) {
         e = xev__fds_check(loop, e);
     }
     if (e == NULL) {
@@ -268,7 +268,7 @@ static void release_entry(xev_loop *loop, struct xev__fd *e, xev_completion *c, 
     }
     if (e->closer != NULL) {
         xev__pend(loop, e->closer, 0);
-    } else if (!e->registered || !e->ours) {
+    } else if (!xev__registered(e) || !e->ours) {
         /* The program closes it, and the kernel may then reuse the number: forget the entry. */
         loop->ops->forget(loop, e);
         xev__fds_drop(loop->fds, e);

@@ -154,12 +154,17 @@ struct xev__fd {
     bool has_requests : 1;
     bool lent_nonblocking : 1; /* a sendfile set O_NONBLOCK; the last sendfile takes it off again */
     /* For the readiness adaptor: */
-    bool registered : 1;    /* the kernel reports on it */
+    uint8_t reports : 2;    /* bits by direction: the kernel reports on it; see xev__registered */
     bool nonblocking : 1;   /* O_NONBLOCK was set */
     bool listed : 1;        /* in the ready list */
     uint8_t short_read : 2; /* enum xev__short_read */
+    bool writes_once : 1;   /* kqueue: a report on the write direction ends these reports */
+    bool changing : 1;      /* kqueue: the kernel is to be told what to report on */
 };
 _Static_assert(sizeof(void *) != 8 || sizeof(struct xev__fd) == 64, "one cache line");
+
+/* Whether the kernel reports on a descriptor, in some direction. */
+static inline bool xev__registered(const struct xev__fd *e) { return e->reports != 0; }
 
 /* The requests on the pool of one descriptor: those that run side by side; those that run in order
  * of submission, of which in_order_now runs. Few descriptors have any, so this record is apart from
@@ -253,6 +258,12 @@ struct xev_backend_ops {
      * and pays: its result, or XEV_EAGAIN: start it. NULL: it never pays. Only for kinds at_once.
      */
     int (*at_once)(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
+    /* Begin the connect c to addr, which need not stay after the call. XEV_EINPROGRESS: start, when
+     * c is the head of its queue, waits for the result; or a result. NULL: xev__os_connect, and
+     * start waits until the socket is writable. */
+    int (*connect)(xev_loop *loop, xev_completion *c, const xev_addr *addr);
+    /* A connect that was begun so has ended, maybe before the kernel's last word. */
+    void (*connect_over)(xev_loop *loop, xev_completion *c);
     /* Stop a STARTED operation: it ends by xev__pend or, later, by xev__finish. Once per start. */
     void (*cancel)(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
     /* Forget a descriptor that is about to be closed; no operation is left on it. */
@@ -284,6 +295,7 @@ struct xev_backend_ops {
 };
 
 extern const struct xev_backend_ops xev__io_uring_ops, xev__epoll_ops, xev__wasi_poll_ops;
+extern const struct xev_backend_ops xev__iocp_ops; /* of Windows */
 
 /* backends/list_*.c: those of the system, in order of preference, and NULL. */
 extern const struct xev_backend_ops *const xev__backends[];

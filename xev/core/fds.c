@@ -156,7 +156,7 @@ void xev__forget_stale(xev_loop *loop, xev_fd fd) {
 }
 
 struct xev__fd *xev__fds_check(xev_loop *loop, struct xev__fd *e) {
-    assert(e->registered && e->ops == 0 && e->closer == NULL);
+    assert(xev__registered(e) && e->ops == 0 && e->closer == NULL);
     bool same_turn = loop->running && e->idle_turn == (uint32_t)loop->count.turns;
     if (same_turn || loop->ops->still_reports(loop, e)) {
         return e;

@@ -3,7 +3,6 @@
  * The heap gives memory back to the system only from its end: one small block that stands there
  * keeps all that is free below it. So large pieces are not taken from the heap, but by whole pages.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "xev/core/core.h"
@@ -22,11 +21,11 @@ void *xev__alloc(const xev_allocator *a, size_t bytes, size_t alignment) {
     if (is_pages(a, bytes)) {
         return xev__os_pages(bytes);
     }
-    /* A whole number of alignments, as C17 wants it. */
-    return alignment <= _Alignof(max_align_t)
-               ? malloc(bytes)
-               : aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+    return xev__os_heap(bytes, alignment);
 }
+
+void *xev__heap(size_t bytes, size_t alignment) { return xev__os_heap(bytes, alignment); }
+void xev__heap_free(void *memory) { xev__os_heap_free(memory); }
 
 void *xev__alloc_zeroed(const xev_allocator *a, size_t bytes, size_t alignment) {
     void *p = xev__alloc(a, bytes, alignment);
@@ -57,6 +56,6 @@ void xev__free(const xev_allocator *a, void *memory, size_t bytes) {
     } else if (is_pages(a, bytes)) {
         xev__os_pages_free(memory, bytes);
     } else {
-        free(memory);
+        xev__os_heap_free(memory);
     }
 }

@@ -187,7 +187,7 @@ static bool request_attach(xev_loop *loop, xev_completion *c) {
     }
     struct xev__fd_requests *r = xev__fds_make_requests(loop->fds, e);
     if (r == NULL) {
-        if (e->ops == 0 && !e->registered) {
+        if (e->ops == 0 && !xev__registered(e)) {
             xev__fds_drop(loop->fds, e); /* no operation is left that would drop it */
         }
         xev__pend(loop, c, XEV_ENOMEM);

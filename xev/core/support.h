@@ -63,6 +63,10 @@ void *xev__alloc_zeroed(const xev_allocator *a, size_t bytes, size_t alignment);
 /* A larger array, what is added being zero, aligned for any type. On NULL old is as it was. */
 void *xev__grow(const xev_allocator *a, void *old, size_t old_bytes, size_t bytes);
 void xev__free(const xev_allocator *a, void *memory, size_t bytes); /* NULL: nothing */
+/* Memory of the system's heap with an alignment, for what belongs to no loop; free does not take
+ * it. */
+void *xev__heap(size_t bytes, size_t alignment);
+void xev__heap_free(void *memory);
 
 /* ---- memory in blocks (blocks.c) ---- */
 

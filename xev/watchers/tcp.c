@@ -114,7 +114,9 @@ void xev__connect_start(xev_loop *loop, xev_completion *c) {
     }
     xev__forget_stale(loop, c->fd); /* the first operation of a new socket, as a rule */
     const xev_addr *addr = c->arg.io.addr;
-    int rc = xev__is_addr(addr) ? xev__os_connect(c->fd, addr) : XEV_EINVAL;
+    int rc = !xev__is_addr(addr)          ? XEV_EINVAL
+             : loop->ops->connect != NULL ? loop->ops->connect(loop, c, addr)
+                                          : xev__os_connect(c->fd, addr);
     bool again = rc == XEV_EAGAIN && xev_addr_family(addr) == XEV_AF_UNIX;
     c->arg.io.aux = again ? CONNECT_AGAIN : rc == XEV_EINPROGRESS ? CONNECT_WAITS : CONNECT_OVER;
     c->result = rc;
@@ -134,6 +136,18 @@ void xev__connect_at_head(xev_loop *loop, struct xev__fd *e, xev_completion *c) 
         xev__fds_pause(loop, e, c);
     } else {
         xev__pend(loop, c, rc);
+    }
+}
+
+void xev__connect_known(xev_completion *c, int result) {
+    assert(c->op == XEV__OP_CONNECT && c->arg.io.aux == CONNECT_WAITS);
+    c->arg.io.aux = CONNECT_OVER;
+    c->result = result;
+}
+
+void xev__connect_ended(xev_loop *loop, xev_completion *c) {
+    if (loop->ops->connect_over != NULL) {
+        loop->ops->connect_over(loop, c);
     }
 }
 

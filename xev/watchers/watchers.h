@@ -88,6 +88,9 @@ void xev__connect(const char *call, xev_fd fd, xev_loop *loop, xev_completion *c
  * its queue xev__connect_at_head goes on: it waits, calls again, or reports the result. */
 void xev__connect_start(xev_loop *loop, xev_completion *c);
 void xev__connect_at_head(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
+/* For the backend's connect: the result of c, which is not the head of its queue yet. */
+void xev__connect_known(xev_completion *c, int result);
+void xev__connect_ended(xev_loop *loop, xev_completion *c);
 
 /* ---- dial.c ---- */
 void xev__dial_start(xev_loop *loop, xev_completion *c);

@@ -125,7 +125,7 @@ int xev__os_addr_format(const xev_addr *addr, char *out, size_t len_bytes) {
         const struct sockaddr_in6 *a = (const struct sockaddr_in6 *)(const void *)addr->storage;
         inet_ntop(AF_INET6, &a->sin6_addr, ip, sizeof ip);
         if (a->sin6_scope_id != 0) {
-            snprintf(scope, sizeof scope, "%%%u", a->sin6_scope_id);
+            snprintf(scope, sizeof scope, "%%%u", (unsigned)a->sin6_scope_id);
         }
     } else if (xev__os_addr_family(addr) == XEV_AF_INET) {
         const struct sockaddr_in *a = (const struct sockaddr_in *)(const void *)addr->storage;

@@ -28,6 +28,8 @@ int xev__os_set_nonblocking(xev_fd fd, bool on) {
     return want == flags ? 0 : xev__sys_result(fcntl(fd, F_SETFL, want));
 }
 
+int xev__os_set_cloexec(xev_fd fd) { return xev__sys_result(fcntl(fd, F_SETFD, FD_CLOEXEC)); }
+
 bool xev__os_exhausted(int code) {
     return code == XEV_EMFILE || code == XEV_ENFILE || code == XEV_ENOBUFS || code == XEV_ENOMEM ||
            code == XEV_ENOSPC; /* epoll's limit per user */

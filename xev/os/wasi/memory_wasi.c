@@ -5,6 +5,12 @@
 
 #include "xev/os/memory.h"
 
+void *xev__os_heap(size_t bytes, size_t alignment) {
+    return aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+}
+
+void xev__os_heap_free(void *memory) { free(memory); }
+
 enum { WASM_PAGE = 65536 };
 
 void *xev__os_pages(size_t bytes) {
