@@ -1,0 +1,19 @@
+/* Windows: changes of files. */
+#include "xev/os/fs_event.h"
+
+#include "xev/os/windows/windows_base.h"
+
+int xev__os_fs_event_open(const char *path, xev_fd *fd) {
+    (void)path;
+    *fd = XEV_INVALID_FD;
+    return XEV_ENOTSUP;
+}
+
+bool xev__os_fs_event_next(const void *buffer, size_t len_bytes, size_t *at,
+                           xev_fs_change *change) {
+    (void)buffer;
+    (void)len_bytes;
+    (void)at;
+    (void)change;
+    return false;
+}

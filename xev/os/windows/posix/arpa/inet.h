@@ -1,0 +1,2 @@
+/* As sys/socket.h here. */
+#include <sys/socket.h>

@@ -1,0 +1,4 @@
+/* As sys/socket.h here. */
+#include <sys/socket.h>
+
+#include <afunix.h>

@@ -1,0 +1,63 @@
+/* Windows: console control events as signals. Ctrl-C is SIGINT, Ctrl-Break SIGBREAK (21), the close
+ * of the console SIGHUP (1), logoff and shutdown of the system SIGTERM (15). The system calls the
+ * handler on a thread of its own. After the last three it ends the process some seconds after the
+ * handler returns, so the handler does not return. */
+#include <signal.h>
+
+#include "xev/os/signal.h"
+#include "xev/os/windows/windows_base.h"
+
+enum { NUMBER_HUP = 1, NUMBER_BREAK = 21 };
+
+static SRWLOCK lock = SRWLOCK_INIT;
+static void (*handlers_by_number[XEV__SIGNALS + 1])(int); /* atomic */
+static bool installed;                                    /* under the lock */
+
+static bool is_known(int number) {
+    return number == SIGINT || number == SIGTERM || number == NUMBER_HUP || number == NUMBER_BREAK;
+}
+
+int xev__os_signal_check(int number) {
+    return number <= 0 || number > XEV__SIGNALS ? XEV_EINVAL : is_known(number) ? 0 : XEV_ENOTSUP;
+}
+
+static BOOL WINAPI on_control(DWORD event) {
+    int number = event == CTRL_C_EVENT       ? SIGINT
+                 : event == CTRL_BREAK_EVENT ? NUMBER_BREAK
+                 : event == CTRL_CLOSE_EVENT ? NUMBER_HUP
+                                             : SIGTERM;
+    void (*handler)(int) = __atomic_load_n(&handlers_by_number[number], __ATOMIC_ACQUIRE);
+    if (handler == NULL) {
+        return FALSE;
+    }
+    handler(number);
+    if (event != CTRL_C_EVENT && event != CTRL_BREAK_EVENT) {
+        Sleep(INFINITE); /* until the program has ended itself, or the system does */
+    }
+    return TRUE;
+}
+
+enum xev__disposition xev__os_signal_disposition(int number) {
+    return __atomic_load_n(&handlers_by_number[number], __ATOMIC_ACQUIRE) != NULL ? XEV__HANDLED
+                                                                                  : XEV__DEFAULT;
+}
+
+int xev__os_signal_catch(int number, void (*handler)(int)) {
+    XEV_ASSERT(is_known(number));
+    if (!installed && !SetConsoleCtrlHandler(on_control, TRUE)) {
+        return xev__win_last_code();
+    }
+    installed = true;
+    __atomic_store_n(&handlers_by_number[number], handler, __ATOMIC_RELEASE);
+    return 0;
+}
+
+void xev__os_signal_restore(int number, void (*handler)(int)) {
+    XEV_ASSERT(is_known(number));
+    (void)handler;
+    __atomic_store_n(&handlers_by_number[number], NULL, __ATOMIC_RELEASE);
+}
+
+void xev__os_signals_lock(void) { AcquireSRWLockExclusive(&lock); }
+void xev__os_signals_unlock(void) { ReleaseSRWLockExclusive(&lock); }
+void xev__os_signals_forked(void) {}
