@@ -105,6 +105,7 @@ struct xev_serve {
      * Atomic; 16 shards to a cache line, so that a look at all of them is short. */
     uint32_t *live;
     uint32_t total;                  /* their sum; atomic */
+    uint64_t memory;                 /* that the process may have; UINT64_MAX: not known */
     xev_serve_limits wanted, limits; /* as set; of this run, none of them 0 */
     bool looks_at_peers;             /* their addresses matter */
     struct xev__peers peers;

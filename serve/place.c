@@ -75,6 +75,17 @@ int xev__serve_understand(xev_service *v, xev_shard *shard) {
 
 /* ---- listeners ---- */
 
+/* Where memory is short, a part of it that leaves room for some thousand peers that read nothing.
+ */
+static uint32_t unsent_max(const xev_service *v) {
+    const uint64_t enough = UINT64_C(1) << 30;
+    uint64_t memory = v->serve->memory;
+    if (v->options.unsent_bytes != 0 || memory >= enough) {
+        return v->options.unsent_bytes != 0 ? v->options.unsent_bytes : UINT32_MAX;
+    }
+    return memory / 8192 > 4096 ? (uint32_t)(memory / 8192) : 4096;
+}
+
 static int listen_tcp(struct xev__served *d, const char **step) {
     xev_service *v = d->service;
     uint32_t ms = v->options.keepalive_ms;
@@ -83,6 +94,10 @@ static int listen_tcp(struct xev__served *d, const char **step) {
                               xev__serve_on_accept);
     if (rc == 0 && ms != UINT32_MAX) { /* connections inherit it */
         rc = xev_tcp_set_keepalive(xev_listener_tcp(&d->listener), ms != 0 ? ms : 60000);
+    }
+    uint32_t unsent = unsent_max(v);
+    if (rc == 0 && unsent != UINT32_MAX) {
+        rc = xev__serve_limit_unsent(xev_listener_tcp(&d->listener).fd, unsent);
     }
     return rc;
 }

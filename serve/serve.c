@@ -14,6 +14,8 @@
 #include "xev/tcp.h"
 
 #define SHARD_BYTES_MAX (1u << 30)
+#define HELD_MAX (UINT64_C(256) << 20) /* the default of conn.h */
+#define HELD_MIN (UINT64_C(256) << 10)
 #define LINE 64u /* of a cache */
 #define OPERATORS "127.0.0.0/8 ::1"
 
@@ -85,6 +87,20 @@ const char *xev_serve_refusal_name(xev_serve_refusal refusal) {
     return (unsigned)refusal < XEV_SERVE_REFUSALS ? names[refusal] : "";
 }
 
+/* All services of all shards together by default have a quarter of what the process may have, or
+ * what conn.h says. */
+static uint64_t held_max(const xev_serve *serve, uint64_t wanted) {
+    uint64_t services = 0;
+    for (const xev_service *v = serve->services; v != NULL; v = v->next) {
+        services++;
+    }
+    uint64_t share = serve->memory / 4 / services / serve->shards;
+    if (wanted != 0 || share >= HELD_MAX) {
+        return wanted; /* 0: the default of conn.h */
+    }
+    return share > HELD_MIN ? share : HELD_MIN;
+}
+
 /* ---- a shard's callbacks ---- */
 
 static int make_served(xev_service *v, uint32_t shards) {
@@ -135,6 +151,7 @@ static int start_service(xev_service *v, xev_shard *shard) {
     d->shard = shard;
     conns.id = id;
     conns.first_ms = first_ms(v->serve, conns.first_ms);
+    conns.held_max_bytes = held_max(v->serve, conns.held_max_bytes);
     conns.account = xev__serve_account;
     conns.account_userdata = d;
     if (v->options.shard_bytes > 0) {
@@ -262,6 +279,7 @@ int xev_serve_run(xev_serve *serve, xev_runtime *rt, const xev_runtime_options *
     }
     forget_run(serve);
     serve->options = *options;
+    serve->memory = xev_memory_limit();
     serve->cpus_len = xev__serve_cpus(serve->cpus, XEV_SHARDS_MAX); /* before shards are bound */
     xev_runtime_options o = *options;
     o.deinit_failed = true;

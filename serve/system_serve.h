@@ -42,6 +42,11 @@ uint32_t xev__serve_cpus(uint32_t *cpus, uint32_t max);
  * packet comes in on the CPU cpus[k]. 0 or a code. */
 int xev__serve_spread_by_cpu(xev_fd fd, const uint32_t *cpus, uint32_t cpus_len, uint32_t count);
 
+/* Of a listening TCP socket, inherited by its connections: the system holds about so many bytes of
+ * a connection's output that it cannot send yet, and takes no more (TCP_NOTSENT_LOWAT). What it has
+ * sent, and the peer's system not acknowledged, is not limited. 0 or a code. */
+int xev__serve_limit_unsent(xev_fd fd, uint32_t bytes);
+
 /* ---- peers ---- */
 
 /* The address of a connection's peer, IPv4 as ::ffff:1.2.3.4. False: it has none. */

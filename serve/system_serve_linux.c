@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,10 @@ void xev__serve_remove(const char *path, const struct xev__serve_file *file) {
 
 /* Room for the kernel's largest CPU mask. */
 #define CPUS 8192u
+
+int xev__serve_limit_unsent(xev_fd fd, uint32_t bytes) {
+    return setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes) == 0 ? 0 : -errno;
+}
 
 uint32_t xev__serve_cpus(uint32_t *cpus, uint32_t max) {
     size_t size = CPU_ALLOC_SIZE(CPUS);

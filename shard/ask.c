@@ -76,7 +76,8 @@ struct waiting {
 struct xev__asks {
     xev_mpsc returned; /* answer blocks of its own; any shard pushes */
     struct xev__blocks blocks;
-    uint32_t count; /* whose memory is in use */
+    uint32_t count;        /* whose memory is in use */
+    uint64_t answer_bytes; /* of answer blocks that are not taken back yet */
     struct ring going, over;
     struct waiting *waiting[QUEUES];
     struct ring wheel[WHEEL];
@@ -158,19 +159,27 @@ static bool take_back(struct xev__asks *a) {
         return false;
     }
     struct answer_block *b = (struct answer_block *)(void *)node;
-    assert(b->owner == a);
+    assert(b->owner == a && a->answer_bytes >= b->block_bytes);
+    a->answer_bytes -= b->block_bytes;
     xev__blocks_put(&a->blocks, b, b->block_bytes);
     return true;
 }
 
-static struct answer_block *make_block(struct xev__asks *a, size_t len_bytes) {
+/* Beyond most bytes there is one only where it is the only one. NULL: no memory. */
+static struct answer_block *make_block(struct xev__asks *a, size_t len_bytes, uint64_t most) {
     for (uint32_t i = 0; i < TAKE_BACK && take_back(a); i++) {
+    }
+    while (a->answer_bytes > 0 && a->answer_bytes + len_bytes > most && take_back(a)) {
+    }
+    if (a->answer_bytes > 0 && a->answer_bytes + len_bytes > most) {
+        return NULL;
     }
     uint32_t bytes;
     struct answer_block *b = xev__blocks_get(&a->blocks, sizeof *b + len_bytes, &bytes);
     if (b != NULL) {
         b->owner = a;
         b->block_bytes = bytes;
+        a->answer_bytes += bytes;
     }
     return b;
 }
@@ -479,7 +488,7 @@ static void *make_answer_room(xev_ask *ask, size_t len, int *code) {
         return ask->answer;
     }
     struct xev__asks *a = asks_of(self);
-    ask->block = a != NULL ? make_block(a, len) : NULL;
+    ask->block = a != NULL ? make_block(a, len, self->rt->options.answers_max_bytes) : NULL;
     if (ask->block == NULL) {
         *code = XEV_ENOMEM;
         return NULL;

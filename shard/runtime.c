@@ -28,6 +28,8 @@ xev_shard *xev_shard_current(void) { return xev__current_shard; }
 
 uint32_t xev_cpu_count(void) { return xev__cpu_count(); }
 
+uint64_t xev_memory_limit(void) { return xev__memory_limit(); }
+
 void xev__stops_add(struct xev__runtime *rt) {
     ck_pr_inc_32(&rt->stops);
     xev__event_signal(&rt->news);
@@ -519,6 +521,9 @@ static int fill_options(struct xev__runtime *rt, const xev_runtime_options *opti
     }
     o->urgent = o->urgent != 0 ? o->urgent : 256;
     o->asks = o->asks != 0 ? o->asks : 65536;
+    if (o->answers_max_bytes == 0) {
+        o->answers_max_bytes = xev_memory_limit() / 8 / rt->count;
+    }
     o->ask_bytes = o->ask_bytes != 0 ? o->ask_bytes : 1u << 20;
     return rt->count > XEV_SHARDS_MAX || o->mailbox >= XEV__MAILBOX_CLOSED / 2 ||
                    o->urgent >= XEV__MAILBOX_CLOSED / 2 || o->ask_bytes > XEV_ASK_BYTES_MAX

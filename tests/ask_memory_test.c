@@ -150,3 +150,58 @@ TEST(asks_allocate_nothing_once_as_many_were_under_way) {
     CHECK_EQ(scene_run(2), 0);
     CHECK_EQ(steady_round, STEADY_ROUNDS);
 }
+
+/* ---- long answers ---- */
+
+static int long_ok, long_refused, long_left;
+
+static void answer_long(xev_shard *self, xev_ask *ask, const void *argument, size_t len) {
+    static const char data[10000];
+    (void)self;
+    (void)argument;
+    (void)len;
+    xev_ask_answer(ask, 5, data, sizeof data);
+}
+
+static void take_long(xev_shard *self, int result, const void *answer, size_t len, void *userdata) {
+    (void)answer;
+    (void)userdata;
+    CHECK(result == 5 || result == XEV_ENOMEM);
+    CHECK_EQ(len, result == 5 ? 10000 : 0);
+    long_ok += result == 5;
+    long_refused += result != 5;
+    if (--long_left > 0) {
+        return;
+    }
+    if (long_refused > 0 && long_ok < 100) { /* what was taken is room for others */
+        long_ok = 100;
+        long_left = 1;
+        CHECK_EQ(xev_shard_ask(shard_number(self, 1), NULL, 0, 0, answer_long, NULL, take_long), 0);
+        return;
+    }
+    stop_all(self);
+}
+
+static void ask_for_much(xev_shard *self) {
+    for (int i = 0; xev_shard_id(self) == 0 && i < long_left; i++) {
+        CHECK_EQ(xev_shard_ask(shard_number(self, 1), NULL, 0, 0, answer_long, NULL, take_long), 0);
+    }
+}
+
+/* The asks of one turn arrive together, and are answered before any answer is taken. */
+TEST(long_answers_have_a_limit) {
+    long_left = 50;
+    sc.o.answers_max_bytes = 100000;
+    sc.body = ask_for_much;
+    CHECK_EQ(scene_run(2), 0);
+    CHECK_EQ(long_ok, 101);
+    CHECK_GE(long_refused, 40);
+}
+
+TEST(a_single_answer_may_be_longer) {
+    long_left = 1;
+    sc.o.answers_max_bytes = 1;
+    sc.body = ask_for_much;
+    CHECK_EQ(scene_run(2), 0);
+    CHECK_EQ(long_ok, 1);
+}

@@ -1,5 +1,6 @@
 /* Services whose loops find no memory for more connections: those that there is memory for are
  * served, the others are closed and counted, and the next is served when there is memory again. */
+#include <netinet/tcp.h>
 #include <sys/resource.h>
 
 #include "tests/memory_scene.h"
@@ -61,4 +62,52 @@ TEST_TIMEOUT(what_there_is_no_memory_for_is_counted_and_the_next_is_served, 60) 
     CHECK_EQ(closed_connections, (int64_t)c.served);
     xev_serve_free(serve);
     CHECK_EQ(held_bytes(), 0);
+}
+
+/* ---- what the system holds ---- */
+
+static ptrdiff_t tell_unsent(xev_conn *conn, const void *data, size_t len) {
+    uint32_t bytes = 0;
+    socklen_t size = sizeof bytes;
+    (void)data;
+    CHECK_EQ(getsockopt(xev_conn_fd(conn), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, &size), 0);
+    (void)xev_conn_write(conn, &bytes, sizeof bytes);
+    return (ptrdiff_t)len;
+}
+
+static const xev_conn_handlers unsent = {.data = tell_unsent};
+static xev_service *limited;
+static uint32_t wanted_unsent;
+
+static void ask_unsent(void) {
+    uint32_t bytes;
+    int fd = connect_to(limited);
+    ask_shard(fd);
+    CHECK_EQ(recv(fd, &bytes, sizeof bytes, MSG_WAITALL), sizeof bytes);
+    CHECK_EQ(bytes, wanted_unsent);
+    CHECK_EQ(close(fd), 0);
+}
+
+static void check_unsent(uint32_t option) {
+    xev_service_options o = service_options("u", "127.0.0.1:0");
+    o.conns.handlers = &unsent;
+    o.unsent_bytes = option;
+    limited = add_service(&o);
+    run_with_clients(1, ask_unsent);
+    xev_serve_free(serve);
+}
+
+TEST(unsent_output_is_limited) {
+    wanted_unsent = 50000;
+    check_unsent(50000);
+}
+
+TEST(unsent_output_has_a_default_limit_where_memory_is_short) {
+    const struct rlimit memory = {UINT64_C(1) << 29, RLIM_INFINITY};
+    if (test_slowdown() > 1) {
+        return; /* sanitizers take more than that */
+    }
+    wanted_unsent = (1 << 29) / 8192;
+    CHECK_EQ(setrlimit(RLIMIT_DATA, &memory), 0);
+    check_unsent(0);
 }

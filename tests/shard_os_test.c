@@ -162,6 +162,7 @@ TEST(this_process_may_use_a_cpu) {
     CHECK_GE(allowed, 1);
     CHECK_GE(xev_cpu_count(), 1);
     CHECK_LE(xev_cpu_count(), allowed);
+    CHECK_GT(xev_memory_limit(), 1 << 20);
     for (uint32_t i = 0; i < allowed; i++) {
         CHECK_GE(xev__cpu_nth(i), 0);
         CHECK_EQ(xev__cpu_nth(i + allowed), xev__cpu_nth(i)); /* around */

@@ -16,3 +16,5 @@ uint32_t xev__cpu_quota(const char *root) {
 const char *xev__cpu_root = "";
 
 uint32_t xev__cpu_count(void) { return xev__cpu_allowed(); }
+
+uint64_t xev__memory_limit(void) { return UINT64_MAX; }

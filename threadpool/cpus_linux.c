@@ -1,4 +1,4 @@
-/* Linux: CPUs by affinity and by cgroup quota. */
+/* Linux: CPUs by affinity and by cgroup quota; memory by limit and by cgroup. */
 #include "threadpool/cpus.h"
 
 #include <assert.h>
@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* Above this the kernel's mask does not fit a fixed cpu_set_t, see sched_setaffinity(2). */
@@ -26,7 +27,7 @@ uint32_t xev__cpu_allowed(void) {
     return n > 0 ? (uint32_t)n : 1;
 }
 
-/* ---- cgroup quota ---- */
+/* ---- cgroups ---- */
 
 /* The first line of dir/name. */
 static bool read_quota_line(const char *dir, const char *name, char *line, int len) {
@@ -40,37 +41,53 @@ static bool read_quota_line(const char *dir, const char *name, char *line, int l
     return ok;
 }
 
-/* The CPUs that the quota of one cgroup comes to; dir is its folder. UINT32_MAX: it has none. The
+/* What a cgroup allows; dir is its folder. UINT64_MAX: it has no limit. */
+typedef uint64_t (*cgroup_limit)(const char *dir);
+
+/* The CPUs that the quota of one cgroup comes to, at least 1. The
  * quota is so many us of CPU time in each period of so many us: cpu.max has both ("max 100000": no
  * quota), cgroup v1 has a file for each. */
-static uint32_t quota_in(const char *dir) {
+static uint64_t quota_in(const char *dir) {
     char line[128];
     long long quota = -1, period = 0;
     if (read_quota_line(dir, "cpu.max", line, sizeof line)) {
         if (sscanf(line, "%lld %lld", &quota, &period) != 2) {
-            return UINT32_MAX;
+            return UINT64_MAX;
         }
     } else {
         quota = read_quota_line(dir, "cpu.cfs_quota_us", line, sizeof line) ? atoll(line) : -1;
         period = read_quota_line(dir, "cpu.cfs_period_us", line, sizeof line) ? atoll(line) : 0;
     }
     if (quota <= 0 || period <= 0) {
-        return UINT32_MAX;
+        return UINT64_MAX;
     }
     long long cpus = quota / period;
     assert(cpus >= 0);
-    return cpus < 1 ? 1 : cpus > UINT32_MAX ? UINT32_MAX : (uint32_t)cpus;
+    return cpus < 1 ? 1 : (uint64_t)cpus;
 }
 
-/* The smallest quota of a cgroup and those above it, up to the root of its hierarchy. group is its
+/* Above this cgroup v1 means that there is no limit. */
+#define MOST_BYTES (UINT64_C(1) << 60)
+
+static uint64_t memory_in(const char *dir) {
+    char line[128];
+    if (!read_quota_line(dir, "memory.max", line, sizeof line) && /* "max": no limit */
+        !read_quota_line(dir, "memory.limit_in_bytes", line, sizeof line)) {
+        return UINT64_MAX;
+    }
+    unsigned long long bytes = strtoull(line, NULL, 10);
+    return line[0] < '0' || line[0] > '9' || bytes >= MOST_BYTES ? UINT64_MAX : bytes;
+}
+
+/* The smallest limit of a cgroup and those above it, up to the root of its hierarchy. group is its
  * path, and is cut to nothing. */
-static uint32_t quota_up(const char *mount, char *group) {
+static uint64_t least_up(const char *mount, char *group, cgroup_limit limit) {
     assert(mount != NULL && group != NULL);
-    uint32_t least = UINT32_MAX;
+    uint64_t least = UINT64_MAX;
     for (;;) {
         char dir[PATH_MAX];
         int n = snprintf(dir, sizeof dir, "%s%s", mount, group);
-        uint32_t q = n > 0 && (size_t)n < sizeof dir ? quota_in(dir) : UINT32_MAX;
+        uint64_t q = n > 0 && (size_t)n < sizeof dir ? limit(dir) : UINT64_MAX;
         least = q < least ? q : least;
         char *slash = strrchr(group, '/');
         if (slash == NULL) {
@@ -80,18 +97,20 @@ static uint32_t quota_up(const char *mount, char *group) {
     }
 }
 
-static bool lists_cpu(const char *controllers) {
+static bool lists(const char *controllers, const char *name) {
+    size_t len = strlen(name);
     for (const char *p = controllers; *p != '\0'; p += strcspn(p, ","), p += *p == ',') {
-        if (strncmp(p, "cpu", 3) == 0 && (p[3] == ',' || p[3] == '\0')) {
+        if (strncmp(p, name, len) == 0 && (p[len] == ',' || p[len] == '\0')) {
             return true;
         }
     }
     return false;
 }
 
-uint32_t xev__cpu_quota(const char *root) {
+/* The smallest limit of all cgroups of the process that the controller has. */
+static uint64_t least_of_cgroups(const char *root, const char *controller, cgroup_limit limit) {
     char path[PATH_MAX], line[PATH_MAX];
-    uint32_t least = UINT32_MAX;
+    uint64_t least = UINT64_MAX;
     snprintf(path, sizeof path, "%s/proc/self/cgroup", root);
     FILE *f = fopen(path, "re");
     while (f != NULL && fgets(line, sizeof line, f) != NULL) {
@@ -105,12 +124,13 @@ uint32_t xev__cpu_quota(const char *root) {
         *group++ = '\0';
         controllers++;
         bool v2 = controllers[0] == '\0';
-        if (!v2 && !lists_cpu(controllers)) {
+        if (!v2 && !lists(controllers, controller)) {
             continue;
         }
         char mount[PATH_MAX];
-        snprintf(mount, sizeof mount, "%s/sys/fs/cgroup%s", root, v2 ? "" : "/cpu");
-        uint32_t q = quota_up(mount, group);
+        snprintf(mount, sizeof mount, "%s/sys/fs/cgroup%s%s", root, v2 ? "" : "/",
+                 v2 ? "" : controller);
+        uint64_t q = least_up(mount, group, limit);
         least = q < least ? q : least;
     }
     if (f != NULL) {
@@ -119,10 +139,29 @@ uint32_t xev__cpu_quota(const char *root) {
     return least;
 }
 
+uint32_t xev__cpu_quota(const char *root) {
+    uint64_t quota = least_of_cgroups(root, "cpu", quota_in);
+    return quota < UINT32_MAX ? (uint32_t)quota : UINT32_MAX;
+}
+
 const char *xev__cpu_root = "";
 
 uint32_t xev__cpu_count(void) {
     uint32_t allowed = xev__cpu_allowed(), quota = xev__cpu_quota(xev__cpu_root);
     assert(allowed >= 1 && quota >= 1);
     return quota < allowed ? quota : allowed;
+}
+
+uint64_t xev__memory_limit(void) {
+    static const int limits[] = {RLIMIT_AS, RLIMIT_DATA};
+    uint64_t least = least_of_cgroups(xev__cpu_root, "memory", memory_in);
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        struct rlimit r;
+        if (getrlimit(limits[i], &r) == 0 && r.rlim_cur != RLIM_INFINITY && r.rlim_cur < least) {
+            least = r.rlim_cur;
+        }
+    }
+    long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
+    uint64_t machine = pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : least;
+    return machine < least ? machine : least;
 }

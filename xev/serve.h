@@ -142,10 +142,16 @@ typedef struct xev_service_options {
     xev_serve_policy policy;
     int backlog;           /* connections that wait to be accepted; 0: 4096 */
     uint32_t keepalive_ms; /* TCP: see xev_tcp_set_keepalive; 0: 60 000; UINT32_MAX: none */
-    uint32_t file_mode;    /* permissions of a Unix socket's file, whatever the umask; 0: 0600 */
-    uint32_t shard_bytes;  /* the service's part of each shard, zeroed; to 1 GiB */
-    /* Of its connections, on each shard. id, account and account_userdata are set by
-     * xev_serve_run; with shard_bytes userdata, too: it is the shard's part. */
+    /* TCP: output that the system holds of a connection and cannot send yet, since the peer does
+     * not read; it takes no more then. It does not limit what is under way, nor the speed. 0: where
+     * the process may have less than 1 GiB (xev_memory_limit), an 8192nd of that, at least 4096;
+     * else none. UINT32_MAX: none. TCP_NOTSENT_LOWAT of tcp(7). */
+    uint32_t unsent_bytes;
+    uint32_t file_mode;   /* permissions of a Unix socket's file, whatever the umask; 0: 0600 */
+    uint32_t shard_bytes; /* the service's part of each shard, zeroed; to 1 GiB */
+    /* Of its connections, on each shard. held_max_bytes: 0 is 256 MiB, or so much less that all
+     * services of all shards have a quarter of xev_memory_limit. id, account and account_userdata
+     * are set by xev_serve_run; with shard_bytes userdata, too: it is the shard's part. */
     xev_conn_options conns;
     /* An accept has failed, as told to an xev_listener_fn; or NULL. Shard's thread. */
     void (*accept_failed)(xev_service *service, xev_shard *shard, int code);

@@ -99,9 +99,14 @@ typedef struct xev_runtime_options {
      * address is in use: the kernel may hold the port of a killed process for some time (4 to 73 ms
      * with io_uring on Linux 6.18). 0: 500; UINT32_MAX: not at all. A stop ends it. */
     uint32_t listen_retry_ms;
-    uint32_t mailbox;      /* messages a shard holds before it refuses more; 0: 65 536 */
-    uint32_t urgent;       /* the same of urgent messages; 0: 256 */
-    uint32_t asks;         /* of a shard (ask.h), under way at the same time; 0: 65 536 */
+    uint32_t mailbox; /* messages a shard holds before it refuses more; 0: 65 536 */
+    uint32_t urgent;  /* the same of urgent messages; 0: 256 */
+    uint32_t asks;    /* of a shard (ask.h), under way at the same time; 0: 65 536 */
+    /* Memory of answers that are longer than what an ask has room for (some 64 bytes), from the
+     * answer until the asking shard's done callback has returned. What would be more is answered
+     * with XEV_ENOMEM, but for a single one. Of each answering shard; 0: all shards together have
+     * an eighth of xev_memory_limit. */
+    uint64_t answers_max_bytes;
     uint32_t ask_bytes;    /* of one argument or answer, to XEV_ASK_BYTES_MAX; 0: 1 MiB */
     uint32_t pool_threads; /* of the shared thread pool; 0: the pool's default */
     uint64_t key_seed;     /* of xev_shard_of_key; secret and random where peers choose keys */
@@ -224,6 +229,10 @@ XEV_BEGIN_DECLS
 
 /* CPUs this process may use: its affinity, limited by its cgroup's quota (rounded down). >= 1. */
 uint32_t xev_cpu_count(void);
+
+/* Bytes of memory that this process may have: the least of the machine's memory, the limits of its
+ * cgroups (memory.max), and RLIMIT_AS and RLIMIT_DATA. UINT64_MAX: the system does not tell. */
+uint64_t xev_memory_limit(void);
 
 /* Run the shards; returns when all have ended. 0: stopped in order. XEV_ETIMEDOUT: the drain's
  * deadline passed and what was left was cancelled, or what a stop callback asked has no answer yet.
