@@ -30,7 +30,7 @@ struct xev__conn_more *xev__conn_more(xev_conn *c) {
 void xev__conn_trim(xev_conn *c) {
     struct xev__conn_more *m = c->more;
     const uint32_t keeps = XEV__CONN_PIPED | XEV__CONN_TRANSPORT | XEV__CONN_CONNECTING |
-                           XEV__CONN_DRAINING | XEV__CONN_CLOSING;
+                           XEV__CONN_DRAINING | XEV__CONN_CLOSING | XEV__CONN_MOVING;
     if (m != NULL && m->in == NULL && m->out == NULL && m->slots == 0 && m->connect == NULL &&
         m->upstream == NULL && m->code == 0 && !m->own_deadlines && !xev__conn_is(c, keeps)) {
         xev__block_put(c->service, m, (uint32_t)xev__block_size(sizeof *m));
@@ -208,7 +208,9 @@ void xev__conn_close(xev_conn *c, xev_conn_reason reason, int code) {
     if (xev__conn_is(c, XEV__CONN_CONNECTING)) {
         xev__connect_stop(c);
     } else if (c->fd == XEV_INVALID_FD) {
-        xev__conn_due(c, XEV__CONN_UNOPENED);
+        xev__conn_due(c, 0); /* closed is called then */
+    } else if (xev__conn_is(c, XEV__CONN_MOVING) && c->more->move->releasing) {
+        /* The loop is about to let go of the descriptor; the close follows. */
     } else {
         xev__conn_start_close(c);
     }
@@ -236,6 +238,9 @@ void xev__conn_gone(xev_conn *c) {
     assert(c->due_tick == 0 && s->current != c);
     struct xev__conn_more *m = c->more;
     xev__conn_output_free(c);
+    if (xev__conn_is(c, XEV__CONN_MOVING)) {
+        xev__conn_stay(c);
+    }
     if (m != NULL && m->detached != NULL) {
         tell_detached(c);
     }
@@ -354,7 +359,8 @@ int xev_conn_detach(xev_conn *c, void *userdata, xev_conn_detach_fn fn) {
     if (xev__conn_is(c, XEV__CONN_CLOSING)) {
         return XEV_EPIPE;
     }
-    if (xev__conn_is(c, XEV__CONN_PIPED | XEV__CONN_CONNECTING) || xev__conn_out(c) != NULL) {
+    if (xev__conn_is(c, XEV__CONN_PIPED | XEV__CONN_CONNECTING | XEV__CONN_MOVING) ||
+        xev__conn_out(c) != NULL) {
         return XEV_EBUSY;
     }
     struct xev__conn_more *m = xev__conn_more(c);

@@ -81,6 +81,15 @@ bool xev__conn_keep(xev_conn *c, const void *data, size_t len_bytes) {
     return true;
 }
 
+bool xev__conn_copy_input(xev_conn *c, const struct xev__conn_input *from) {
+    struct xev__conn_input *in = room_for(c, from->len);
+    if (in != NULL) {
+        memcpy(in->data, from->data + from->start, from->len);
+        in->len = from->len;
+    }
+    return in != NULL;
+}
+
 /* The first bytes of what is kept are consumed. */
 static void consume(xev_conn *c, size_t len) {
     struct xev__conn_input *in = c->more->in;
@@ -316,7 +325,7 @@ static void tell_ended(xev_conn *c) {
 
 /* The end of the input, where nothing is left to present before it. */
 static void end_of_input(xev_conn *c) {
-    if (xev__conn_is(c, XEV__CONN_CLOSING | XEV__CONN_EOF_TOLD)) {
+    if (xev__conn_is(c, XEV__CONN_CLOSING | XEV__CONN_EOF_TOLD | XEV__CONN_MOVING)) {
         return;
     }
     if (xev__conn_is(c, XEV__CONN_PIPED)) {
@@ -352,7 +361,7 @@ static void ended(xev_conn *c, int result, bool stopped) {
 
 static bool wants_input(const xev_conn *c) {
     if (xev__conn_is(c, XEV__CONN_CLOSING | XEV__CONN_EOF | XEV__CONN_OPENING |
-                            XEV__CONN_CONNECTING)) {
+                            XEV__CONN_CONNECTING | XEV__CONN_MOVING)) {
         return false;
     }
     if (xev__conn_is(c, XEV__CONN_FINISHING)) {

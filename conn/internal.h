@@ -19,6 +19,7 @@
 
 #include <assert.h>
 
+#include "conn/move.h"
 #include "xev/buffer.h"
 #include "xev/conn.h"
 #include "xev/core/chunks.h"
@@ -56,7 +57,7 @@ enum xev__conn_flag {
     XEV__CONN_PUMP = 1u << 20,      /* due: input goes on */
     XEV__CONN_GONE = 1u << 21,      /* closed was called; free it when it leaves the due list */
     XEV__CONN_DRAINING = 1u << 22,  /* finish behind more->drain_left bytes */
-    XEV__CONN_UNOPENED = 1u << 23,  /* no descriptor yet, and none will come: closed is due */
+    XEV__CONN_MOVING = 1u << 23,    /* to another loop: nothing is read or sent; see move.c */
     XEV__CONN_HIGH = 1u << 24,      /* as FULL, also where that does not stop the reading */
     XEV__CONN_BUSY = 1u << 25,      /* by the user: a drain waits for it, and the default end */
     XEV__CONN_FRESH = 1u << 26,     /* adopted, and nothing of its input was handled whole */
@@ -67,11 +68,13 @@ _Static_assert(XEV_CONN_REASONS <= 32, "a reason fits there");
 /* The data handler is not to be called. */
 #define XEV__CONN_BLOCKED                                                                          \
     (XEV__CONN_OPENING | XEV__CONN_CONNECTING | XEV__CONN_FULL | XEV__CONN_PAUSED |                \
-     XEV__CONN_SLOTS | XEV__CONN_FINISHING | XEV__CONN_CLOSING)
+     XEV__CONN_SLOTS | XEV__CONN_FINISHING | XEV__CONN_CLOSING | XEV__CONN_MOVING)
 /* Something that arrives is not for the data handler alone. */
 #define XEV__CONN_RARE (XEV__CONN_BLOCKED | XEV__CONN_PIPED | XEV__CONN_DRAINING | XEV__CONN_FRESH)
 /* It takes no output. */
 #define XEV__CONN_MUTE (XEV__CONN_END_OUTPUT | XEV__CONN_CLOSING)
+/* What it writes is queued, and not sent now. */
+#define XEV__CONN_HELD (XEV__CONN_CLOSING | XEV__CONN_CORKED | XEV__CONN_MOVING)
 
 struct xev__conn_more;
 
@@ -163,7 +166,10 @@ struct xev__conn_more {
         xev_conn *idle_next; /* of role IDLE: in its upstream's list */
     };
     const xev_conn_transport *transport;
-    void *transport_state;
+    union {
+        void *transport_state;
+        struct xev__conn_move *move; /* MOVING, of which none has a transport */
+    };
     struct xev__conn_connect *connect;
     struct xev__upstream *upstream; /* of a group, or NULL */
     xev_conn_detach_fn detached;
@@ -338,6 +344,8 @@ void xev__conn_input_free(xev_conn *c);
 /* Keep len_bytes behind what is there. False: no memory, the connection is closing. */
 bool xev__conn_keep(xev_conn *c, const void *data, size_t len_bytes);
 void xev__conn_start_drain(xev_conn *c);
+/* For a connection that has none: a copy of another one's. False: no memory. */
+bool xev__conn_copy_input(xev_conn *c, const struct xev__conn_input *from);
 
 /* ---- output.c ---- */
 /* Send what the handler that ran has gathered. */
@@ -356,7 +364,7 @@ static inline void xev__conn_leave(xev_conn *c) {
     xev_conn_service *s = c->service;
     assert(s->current == c);
     if (s->pieces == 1 && s->piece_lent[0] == NULL &&
-        !xev__conn_is(c, XEV__CONN_CLOSING | XEV__CONN_CORKED | XEV__CONN_TRANSPORT)) {
+        !xev__conn_is(c, XEV__CONN_HELD | XEV__CONN_TRANSPORT)) {
         /* The usual case: one piece, and it goes out whole. */
         int rc = xev__os_send_once(c->fd, s->piece[0].base, s->piece[0].len_bytes);
         if (rc == (int)s->piece[0].len_bytes) {
@@ -391,6 +399,19 @@ void xev__conn_begin_to_wait(xev_conn *c, struct xev__conn_output *out);
 void xev__conn_append(struct xev__conn_output *out, xev_conn_slot *seg);
 /* A segment without data, of the kind. NULL: no memory. */
 xev_conn_slot *xev__seg_new(xev_conn_service *s, enum xev__seg_kind kind, size_t room);
+
+/* For a connection that has none: copies of what another loop's connection has. False: no memory;
+ * nothing else has changed. sent: the release of what is lent, with move. */
+bool xev__conn_copy_output(xev_conn *c, const struct xev__conn_output *from,
+                           struct xev__conn_move *move, xev_conn_release_fn sent);
+
+/* ---- move.c ---- */
+/* It is MOVING, and LIVE: what is next? */
+void xev__conn_move_step(xev_conn *c);
+/* The move is over: it is to end here. */
+void xev__conn_stay(xev_conn *c);
+/* The loop is gone; it has left, so it is another service's now, or becomes LIVE again. */
+void xev__conn_move_free(xev_conn *c);
 
 /* ---- writefile.c ---- */
 /* The file at the head of the queue. */

@@ -50,22 +50,25 @@ static void drop_head(xev_conn *c, struct xev__conn_output *out) {
     }
 }
 
+static bool new_output(xev_conn *c) {
+    uint32_t bytes;
+    struct xev__conn_output *out = xev__block_get(c->service, sizeof *out, &bytes);
+    if (out != NULL) {
+        memset(out, 0, sizeof *out);
+        xev_completion_zero(&out->send);
+        out->since_tick = xev__conn_tick(c->service);
+    }
+    c->more->out = out;
+    return out != NULL;
+}
+
 struct xev__conn_output *xev__conn_make_output(xev_conn *c) {
     xev_conn_service *s = c->service;
     if (s->current == c && s->pieces > 0) {
         xev__conn_flush(c);
     }
     struct xev__conn_more *m = xev__conn_more(c);
-    if (m != NULL && m->out == NULL) {
-        uint32_t bytes;
-        m->out = xev__block_get(s, sizeof *m->out, &bytes);
-        if (m->out != NULL) {
-            memset(m->out, 0, sizeof *m->out);
-            xev_completion_zero(&m->out->send);
-            m->out->since_tick = xev__conn_tick(s);
-        }
-    }
-    if (m == NULL || m->out == NULL) {
+    if (m == NULL || (m->out == NULL && !new_output(c))) {
         xev__conn_close(c, XEV_CONN_NO_MEMORY, 0);
         return NULL;
     }
@@ -91,8 +94,9 @@ void xev__conn_queued(xev_conn *c, size_t len_bytes) {
     }
 }
 
-/* Copy to the end of the queue. */
-static bool queue_copy(xev_conn *c, struct xev__conn_output *out, const uint8_t *data, size_t len) {
+/* Copy to the end of the queue. False: no memory. */
+static bool append_copy(xev_conn *c, struct xev__conn_output *out, const uint8_t *data,
+                        size_t len) {
     xev__conn_queued(c, len);
     while (len > 0) {
         xev_conn_slot *seg = out->tail;
@@ -102,7 +106,6 @@ static bool queue_copy(xev_conn *c, struct xev__conn_output *out, const uint8_t 
                                                : SEG_ROOM_MAX;
             seg = xev__seg_new(c->service, XEV__SEG_COPY, room);
             if (seg == NULL) {
-                xev__conn_close(c, XEV_CONN_NO_MEMORY, 0);
                 return false;
             }
             xev__conn_append(out, seg);
@@ -115,6 +118,15 @@ static bool queue_copy(xev_conn *c, struct xev__conn_output *out, const uint8_t 
         len -= n;
     }
     return true;
+}
+
+/* The same; without memory the connection is closed. */
+static bool queue_copy(xev_conn *c, struct xev__conn_output *out, const uint8_t *data, size_t len) {
+    bool ok = append_copy(c, out, data, len);
+    if (!ok) {
+        xev__conn_close(c, XEV_CONN_NO_MEMORY, 0);
+    }
+    return ok;
 }
 
 bool xev__conn_queue(xev_conn *c, const void *data, size_t len_bytes) {
@@ -183,7 +195,7 @@ static void output_failed(xev_conn *c, int code) { xev__conn_close(c, XEV_CONN_F
 
 void xev__conn_push(xev_conn *c) {
     struct xev__conn_output *out = xev__conn_out(c);
-    if (xev__conn_is(c, XEV__CONN_CLOSING | XEV__CONN_CONNECTING | XEV__CONN_CORKED)) {
+    if (xev__conn_is(c, XEV__CONN_HELD | XEV__CONN_CONNECTING)) {
         return;
     }
     uint32_t count;
@@ -217,16 +229,17 @@ static xev_cb_action on_output_sent(xev_loop *loop, xev_completion *k, int resul
         return XEV_DISARM;
     }
     if (result < 0) {
-        if (result == XEV_ECANCELED) {
+        if (result == XEV_ECANCELED && !xev__conn_is(c, XEV__CONN_MOVING)) {
             xev__conn_close(c, XEV_CONN_LOOP_ENDED, 0);
-        } else {
+        } else if (result != XEV_ECANCELED) {
             output_failed(c, result);
         }
         return XEV_DISARM;
     }
     if (!xev__conn_is(c, XEV__CONN_TRANSPORT)) { /* else it was a poll */
         xev__conn_took(c, (size_t)result);
-        if ((uint32_t)result < out->flight_bytes && gather(c, out) > 0) {
+        if ((uint32_t)result < out->flight_bytes && !xev__conn_is(c, XEV__CONN_MOVING) &&
+            gather(c, out) > 0) {
             start_send(c);
             return XEV_DISARM;
         }
@@ -313,6 +326,51 @@ void xev__conn_output_free(xev_conn *c) {
     c->more->out = NULL;
 }
 
+/* ---- of another loop's connection ---- */
+
+static bool copy_segment(xev_conn *c, const xev_conn_slot *seg, struct xev__conn_move *mv,
+                         xev_conn_release_fn sent) {
+    struct xev__conn_output *out = c->more->out;
+    if (seg->kind == XEV__SEG_SLOT) {
+        assert(seg->filled);
+        return true; /* what has filled it follows */
+    }
+    if (seg->kind == XEV__SEG_COPY) {
+        return append_copy(c, out, seg->data, seg->len);
+    }
+    xev_conn_slot *lent = xev__seg_new(c->service, (enum xev__seg_kind)seg->kind, 0);
+    if (lent == NULL) {
+        return false;
+    }
+    lent->data = seg->data;
+    lent->len = seg->len;
+    lent->file = seg->file;
+    lent->offset = seg->offset;
+    lent->release = sent;
+    lent->userdata = mv;
+    mv->lent_left++;
+    xev__conn_append(out, lent);
+    if (seg->kind == XEV__SEG_LENT) {
+        xev__conn_queued(c, seg->len);
+    }
+    return true;
+}
+
+bool xev__conn_copy_output(xev_conn *c, const struct xev__conn_output *from,
+                           struct xev__conn_move *mv, xev_conn_release_fn sent) {
+    assert(c->more->out == NULL);
+    if (!new_output(c)) {
+        return false;
+    }
+    c->more->out->since_tick = from->since_tick;
+    for (const xev_conn_slot *seg = from->head; seg != NULL; seg = seg->next) {
+        if (!copy_segment(c, seg, mv, sent)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* ---- gathering ---- */
 
 /* The pieces that were not sent, from byte sent on, are queued. */
@@ -345,7 +403,7 @@ static void queue_pieces(xev_conn *c, uint32_t count, size_t sent) {
 void xev__conn_flush(xev_conn *c) {
     xev_conn_service *s = c->service;
     int rc = XEV_EAGAIN;
-    if (!xev__conn_is(c, XEV__CONN_CLOSING | XEV__CONN_CORKED)) {
+    if (!xev__conn_is(c, XEV__CONN_HELD)) {
         rc = send_now(c, s->piece, s->pieces);
     }
     xev__conn_flush_rest(c, rc);
@@ -386,7 +444,7 @@ void xev__conn_flush_rest(xev_conn *c, int rc) {
         return;
     }
     queue_pieces(c, count, rc > 0 ? (size_t)rc : 0);
-    if (!xev__conn_is(c, XEV__CONN_CLOSING | XEV__CONN_CORKED)) {
+    if (!xev__conn_is(c, XEV__CONN_HELD)) {
         start_send(c);
     }
 }
@@ -397,8 +455,7 @@ static bool gathers(const xev_conn *c) {
 }
 
 static bool can_send_now(const xev_conn *c) {
-    return xev__conn_out(c) == NULL &&
-           !xev__conn_is(c, XEV__CONN_CORKED | XEV__CONN_CONNECTING | XEV__CONN_CLOSING);
+    return xev__conn_out(c) == NULL && !xev__conn_is(c, XEV__CONN_HELD | XEV__CONN_CONNECTING);
 }
 
 static void add_piece(xev_conn_service *s, const void *data, size_t len, xev_conn_slot *lent) {
@@ -483,7 +540,7 @@ static int write_through(xev_conn *c, const uint8_t *data, size_t len) {
     if (first) {
         xev__conn_begin_to_wait(c, c->more->out);
     }
-    if (first && !xev__conn_is(c, XEV__CONN_CORKED | XEV__CONN_CONNECTING)) {
+    if (first && !xev__conn_is(c, XEV__CONN_HELD | XEV__CONN_CONNECTING)) {
         start_send(c);
     }
     return 0;
@@ -611,6 +668,9 @@ xev_conn_slot *xev_conn_reserve(xev_conn *c) {
     xev_conn_service *s = c->service;
     if (xev__conn_is(c, XEV__CONN_MUTE) ||
         (c->more != NULL && c->more->slots >= s->options.slots_max)) {
+        return NULL;
+    }
+    if (xev__conn_is(c, XEV__CONN_MOVING) && c->more->move->leaving) {
         return NULL;
     }
     xev_conn_slot *slot = xev__seg_new(s, XEV__SEG_SLOT, 0);

@@ -40,7 +40,8 @@ int xev_conn_pipe(xev_conn *a, xev_conn *b) {
     if (a == b || a->service->loop != b->service->loop) {
         return XEV_EINVAL;
     }
-    if (xev__conn_is(a, XEV__CONN_PIPED) || xev__conn_is(b, XEV__CONN_PIPED)) {
+    if (xev__conn_is(a, XEV__CONN_PIPED | XEV__CONN_MOVING) ||
+        xev__conn_is(b, XEV__CONN_PIPED | XEV__CONN_MOVING)) {
         return XEV_EBUSY;
     }
     if (xev__conn_is(a, XEV__CONN_MUTE | XEV__CONN_FINISHING) ||

@@ -113,12 +113,13 @@ uint32_t xev_conn_handle_id(xev_conn_handle handle) { return (uint32_t)(handle >
 static void attend(xev_conn *c) {
     uint32_t due = c->flags;
     xev__conn_clear(c, XEV__CONN_OPENING | XEV__CONN_WRITABLE | XEV__CONN_CORKED | XEV__CONN_PUMP);
-    if (xev__conn_is(c, XEV__CONN_UNOPENED)) {
-        xev__conn_clear(c, XEV__CONN_UNOPENED);
-        xev__conn_gone(c);
-        return;
+    if (!xev__conn_is(c, XEV__CONN_LIVE)) {
+        return; /* it has left for another loop */
     }
     if (xev__conn_is(c, XEV__CONN_CLOSING)) {
+        if (c->fd == XEV_INVALID_FD && !xev__conn_is(c, XEV__CONN_CONNECTING)) {
+            xev__conn_gone(c); /* it was never connected */
+        }
         return;
     }
     if ((due & XEV__CONN_OPENING) != 0) {
@@ -134,6 +135,11 @@ static void attend(xev_conn *c) {
         if (xev__conn_is(c, XEV__CONN_PIPED)) {
             xev__conn_due(c->more->peer, XEV__CONN_PUMP); /* which waited for this */
         }
+    }
+    if (xev__conn_is(c, XEV__CONN_MOVING)) {
+        c->flags |= due & XEV__CONN_WRITABLE; /* told where it is then */
+        xev__conn_move_step(c);
+        return;
     }
     if ((due & XEV__CONN_WRITABLE) != 0 && c->handlers->writable != NULL &&
         !xev__conn_is(c, XEV__CONN_MUTE | XEV__CONN_PIPED)) {
@@ -310,7 +316,11 @@ void xev_conn_service_free(xev_conn_service *s) {
     }
     const xev_allocator *a = &s->loop->options.allocator;
     for (uint32_t i = 0; i < xev__chunks_end(&s->table); i++) {
-        xev_conn *c = xev__conn_live_at(s, i);
+        xev_conn *c = xev__chunks_have(&s->table, i) ? xev__conn_at(s, i) : NULL;
+        if (c != NULL && xev__conn_is(c, XEV__CONN_MOVING) && !xev__conn_is(c, XEV__CONN_LIVE)) {
+            xev__conn_move_free(c);
+        }
+        c = xev__conn_live_at(s, i);
         if (c == NULL) {
             continue;
         }

@@ -49,10 +49,13 @@ void xev__shed(xev_conn_service *s) {
     uint32_t end = xev__chunks_end(&s->table);
     s->sheds = false;
     for (uint32_t i = 0; i < end; i++) {
-        const xev_conn *c = xev__conn_live_at(s, i);
-        if (c != NULL && xev__conn_is(c, XEV__CONN_CLOSING)) {
+        const xev_conn *c = xev__chunks_have(&s->table, i) ? xev__conn_at(s, i) : NULL;
+        if (c == NULL || !xev__conn_is(c, XEV__CONN_LIVE | XEV__CONN_MOVING)) {
+            continue;
+        }
+        if (xev__conn_is(c, XEV__CONN_CLOSING) || !xev__conn_is(c, XEV__CONN_LIVE)) {
             closing += held_by(c);
-        } else if (c != NULL) {
+        } else {
             in_class[shed_class(held_by(c))] += held_by(c);
         }
     }

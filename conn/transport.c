@@ -24,7 +24,8 @@ int xev_conn_set_transport(xev_conn *c, const xev_conn_transport *transport, voi
     if (xev__conn_is(c, XEV__CONN_MUTE)) {
         return XEV_EPIPE;
     }
-    if (xev__conn_is(c, XEV__CONN_TRANSPORT | XEV__CONN_READING | XEV__CONN_CONNECTING) ||
+    if (xev__conn_is(c, XEV__CONN_TRANSPORT | XEV__CONN_READING | XEV__CONN_CONNECTING |
+                            XEV__CONN_MOVING) ||
         xev__conn_out(c) != NULL || (s->current == c && s->pieces > 0)) {
         return XEV_EBUSY;
     }

@@ -51,7 +51,7 @@ static uint32_t next_deadline(const xev_conn *c, xev_conn_reason *reason) {
     if (xev__conn_is(c, XEV__CONN_CONNECTING)) {
         return next; /* that has a deadline of its own */
     }
-    if (m != NULL && waits_for_peer(m->out)) {
+    if (m != NULL && waits_for_peer(m->out) && !xev__conn_is(c, XEV__CONN_MOVING)) {
         earlier(after(m->out->since_tick, choose(c, own->write_ms, d->write_ms)),
                 XEV_CONN_WRITE_LATE, &next, reason);
     }

@@ -54,6 +54,10 @@ static xev_cb_action on_part(xev_loop *loop, xev_completion *k, int result, void
     (void)k;
     assert(out->in_flight && out->file != NULL);
     uint32_t asked = out->flight_bytes;
+    if (result == XEV_ECANCELED && xev__conn_is(c, XEV__CONN_MOVING)) {
+        asked = (uint32_t)out->file->done_bytes; /* the other loop goes on from there */
+        result = (int)asked;
+    }
     out->in_flight = false;
     xev__block_put(c->service, out->file, xev__block_size(sizeof *out->file));
     out->file = NULL;

@@ -4,6 +4,7 @@
 #include <ck_pr.h>
 #include <stdlib.h>
 
+#include "conn/move.h"
 #include "serve/internal.h"
 #include "xev/core/support.h"
 #include "xev/log.h"
@@ -17,13 +18,12 @@ struct handed {
     struct xev__peer *peer;
 };
 
-/* Only the shard's own thread writes its counters. */
-static void count_one(uint64_t *counter) { ck_pr_store_64(counter, *counter + 1); }
+void xev__serve_count_up(uint64_t *counter) { ck_pr_store_64(counter, *counter + 1); }
 
 static void refuse(struct xev__served *d, xev_fd fd, xev_serve_refusal why) {
     assert(why < XEV_SERVE_REFUSALS);
     static xev_log_kind kind = {.name = "refused", .level = XEV_LOG_INFO};
-    count_one(&d->refused[why]);
+    xev__serve_count_up(&d->refused[why]);
     xev_log_write(&kind, "xev: shard %u: a connection of service %s is refused: %s",
                   xev_shard_id(d->shard), d->service->options.name, xev_serve_refusal_name(why));
     (void)xev_tcp_close_now(xev_tcp_from_fd(fd));
@@ -31,8 +31,7 @@ static void refuse(struct xev__served *d, xev_fd fd, xev_serve_refusal why) {
 
 /* ---- the peers of connections, by their numbers ---- */
 
-/* False: no memory. */
-static bool set_peer(struct xev__served *d, const xev_conn *conn, struct xev__peer *peer) {
+bool xev__serve_set_peer(struct xev__served *d, const xev_conn *conn, struct xev__peer *peer) {
     uint32_t number = xev_conn_number(conn);
     if (number >= d->peers_room) {
         uint32_t room = d->peers_room > 0 ? d->peers_room : 64;
@@ -52,11 +51,15 @@ static bool set_peer(struct xev__served *d, const xev_conn *conn, struct xev__pe
     return true;
 }
 
-static struct xev__peer *take_peer(struct xev__served *d, const xev_conn *conn) {
+struct xev__peer *xev__serve_peer_of(const struct xev__served *d, const xev_conn *conn) {
     uint32_t number = xev_conn_number(conn);
-    struct xev__peer *peer = number < d->peers_room ? d->peers[number] : NULL;
+    return number < d->peers_room ? d->peers[number] : NULL;
+}
+
+static struct xev__peer *take_peer(struct xev__served *d, const xev_conn *conn) {
+    struct xev__peer *peer = xev__serve_peer_of(d, conn);
     if (peer != NULL) {
-        d->peers[number] = NULL;
+        d->peers[xev_conn_number(conn)] = NULL;
     }
     return peer;
 }
@@ -75,9 +78,17 @@ void xev__serve_account(xev_conn *conn, bool begins, void *userdata) {
     xev_serve *serve = d->service->serve;
     uint32_t self = xev_shard_id(d->shard);
     ck_pr_store_32(&d->connections, d->connections + (begins ? 1 : UINT32_MAX));
-    if (!begins) {
+    if (d->adopting) {
+        return; /* who adopts it has taken the room, and gives it back */
+    }
+    const struct xev__conn_move *move = begins ? NULL : xev__conn_move_of(conn);
+    if (move != NULL) { /* the other shard has its room, and its peer */
+        assert(move->taken);
+        (void)take_peer(d, conn);
+        xev__serve_count_up(&d->moved_out);
+    } else if (!begins) {
         xev__serve_leave(serve, self, take_peer(d, conn));
-    } else if (!d->adopting) {
+    } else {
         xev__serve_enter(serve, self);
     }
 }
@@ -94,13 +105,13 @@ static void serve_here(struct xev__served *d, xev_fd fd, struct xev__peer *peer)
         refuse(d, fd, rc == XEV_ENOBUFS ? XEV_SERVE_FULL_SERVICE : XEV_SERVE_NO_MEMORY);
         return;
     }
-    if (peer != NULL && !set_peer(d, conn, peer)) {
+    if (peer != NULL && !xev__serve_set_peer(d, conn, peer)) {
         xev__peer_give(&d->service->serve->peers, peer);
-        count_one(&d->refused[XEV_SERVE_NO_MEMORY]);
+        xev__serve_count_up(&d->refused[XEV_SERVE_NO_MEMORY]);
         xev_conn_abort(conn);
         return;
     }
-    count_one(&d->served);
+    xev__serve_count_up(&d->served);
 }
 
 static void on_handed(xev_shard *self, xev_message *message, void *arg) {
@@ -139,14 +150,14 @@ void xev__serve_on_accept(xev_listener *listener, int result, void *userdata) {
         }
         return;
     }
-    count_one(&d->accepted);
+    xev__serve_count_up(&d->accepted);
     if (!xev__serve_admit(d, result, &a, &why)) {
         refuse(d, result, why);
         return;
     }
     if (a.shard != xev_shard_id(d->shard)) {
         if (hand_over(&v->on[a.shard], result, a.peer)) {
-            count_one(&d->handed);
+            xev__serve_count_up(&d->handed);
             return;
         }
         if (!xev__serve_keep(d, &a)) {
@@ -162,6 +173,8 @@ void xev__serve_count(const struct xev__served *d, xev_service_counters *out) {
     out->accepted = ck_pr_load_64(&d->accepted);
     out->handed = ck_pr_load_64(&d->handed);
     out->served = ck_pr_load_64(&d->served);
+    out->moved_in = ck_pr_load_64(&d->moved_in);
+    out->moved_out = ck_pr_load_64(&d->moved_out);
     for (int i = 0; i < XEV_SERVE_REFUSALS; i++) {
         out->refused[i] = ck_pr_load_64(&d->refused[i]);
     }

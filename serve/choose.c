@@ -131,6 +131,12 @@ bool xev__serve_admit(struct xev__served *d, xev_fd fd, struct xev__admission *a
     return true;
 }
 
+bool xev__serve_take_shard(xev_serve *serve, uint32_t shard) {
+    return take_room(&serve->live[shard], limit_for(serve, serve->limits.shard_max, false));
+}
+
+void xev__serve_give_shard(xev_serve *serve, uint32_t shard) { give_room(&serve->live[shard]); }
+
 bool xev__serve_keep(struct xev__served *d, struct xev__admission *a) {
     xev_serve *serve = d->service->serve;
     uint32_t self = xev_shard_id(d->shard);

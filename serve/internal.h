@@ -18,6 +18,7 @@
 #define XEV__PEER_PARTS 16u /* a power of two */
 #define XEV__NETWORKS_MAX 64u
 
+struct xev__moving;
 struct xev__peer;
 
 struct xev__peers {
@@ -50,13 +51,14 @@ struct xev__served {
     xev_shard *shard;
     xev_listener listener;
     xev_conn_service *conns;
-    void *part;               /* shard_bytes */
-    bool adopting;            /* room was taken for the connection that begins now */
-    struct xev__peer **peers; /* by the number of a connection; made when there is one */
+    void *part;                /* shard_bytes */
+    bool adopting;             /* room was taken for the connection that begins now */
+    struct xev__moving *moves; /* of connections that leave this shard */
+    struct xev__peer **peers;  /* by the number of a connection; made when there is one */
     uint32_t peers_room;
     uint32_t next;        /* DEAL: the shard that is next */
     uint32_t connections; /* atomic for readers, as all that follow */
-    uint64_t accepted, handed, served, refused[XEV_SERVE_REFUSALS];
+    uint64_t accepted, handed, served, moved_in, moved_out, refused[XEV_SERVE_REFUSALS];
 };
 
 struct xev_service {
@@ -174,6 +176,14 @@ bool xev__serve_keep(struct xev__served *d, struct xev__admission *a);
 void xev__serve_enter(xev_serve *serve, uint32_t shard);
 void xev__serve_leave(xev_serve *serve, uint32_t shard, struct xev__peer *peer);
 
+/* Room on a shard for a connection that is to move there, or has left it. */
+bool xev__serve_take_shard(xev_serve *serve, uint32_t shard);
+void xev__serve_give_shard(xev_serve *serve, uint32_t shard);
+
+/* ---- move.c ---- */
+/* The runtime has ended. */
+void xev__serve_free_moves(struct xev__served *d);
+
 /* ---- peers.c: connections by address ---- */
 void xev__peers_init(struct xev__peers *p);
 void xev__peers_deinit(struct xev__peers *p); /* all were given back */
@@ -191,6 +201,11 @@ int xev__serve_parse_operators(xev_serve *serve, const char *text);
 /* ---- accept.c: what becomes of a connection ---- */
 void xev__serve_on_accept(xev_listener *listener, int result, void *userdata);
 void xev__serve_account(xev_conn *conn, bool begins, void *userdata);
+/* Only the shard's own thread writes its counters. */
+void xev__serve_count_up(uint64_t *counter);
+/* The peer that a connection is counted for. False: no memory. NULL: none. */
+bool xev__serve_set_peer(struct xev__served *d, const xev_conn *conn, struct xev__peer *peer);
+struct xev__peer *xev__serve_peer_of(const struct xev__served *d, const xev_conn *conn);
 void xev__serve_free_peers(struct xev__served *d);
 void xev__serve_count(const struct xev__served *d, xev_service_counters *out);
 

@@ -157,6 +157,8 @@ static void tell_service(xev_metrics *m, const xev_service *v, xev_shard *shard)
     xev_metrics_counter(m, "xev_service_accepted_total", labels, c.accepted);
     xev_metrics_counter(m, "xev_service_handed_total", labels, c.handed);
     xev_metrics_counter(m, "xev_service_served_total", labels, c.served);
+    xev_metrics_counter(m, "xev_service_moved_in_total", labels, c.moved_in);
+    xev_metrics_counter(m, "xev_service_moved_out_total", labels, c.moved_out);
     xev_metrics_counter(m, "xev_service_received_bytes_total", labels, conns.bytes_in);
     xev_metrics_counter(m, "xev_service_sent_bytes_total", labels, conns.bytes_out);
     xev_metrics_gauge(m, "xev_service_memory_bytes", labels, (double)conns.pool_bytes);

@@ -297,6 +297,9 @@ int xev_serve_run(xev_serve *serve, xev_runtime *rt, const xev_runtime_options *
     xev__life_close(serve);
     xev__peers_deinit(&serve->peers);
     for (xev_service *v = serve->services; v != NULL; v = v->next) {
+        for (uint32_t i = 0; v->on != NULL && i < serve->shards; i++) {
+            xev__serve_free_moves(&v->on[i]);
+        }
         if (v->fd != XEV_INVALID_FD) { /* no listener took it */
             (void)xev_tcp_close_now(xev_tcp_from_fd(v->fd));
             v->fd = XEV_INVALID_FD;

@@ -111,8 +111,12 @@ static inline void on_closed(xev_conn *conn, xev_conn_reason reason, int code) {
     }
 }
 
-static const xev_conn_handlers recording = {on_opened, on_data, on_writable,
-                                            on_ended,  on_late, on_closed};
+static const xev_conn_handlers recording = {.opened = on_opened,
+                                            .data = on_data,
+                                            .writable = on_writable,
+                                            .ended = on_ended,
+                                            .late = on_late,
+                                            .closed = on_closed};
 
 static inline xev_cb_action scene_ticks(xev_loop *loop, xev_completion *c, int result,
                                         void *userdata) {

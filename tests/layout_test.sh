@@ -5,8 +5,8 @@
 #   - xev/os and the leaves (mpsc, threadpool) include nothing of the core, the watchers, the backends
 #     and the shards; xev includes nothing of the shards
 #   - conn includes nothing of the shards, and of the core its public headers, support.h and
-#     chunks.h only; shard nothing of the connections; serve the public headers of both, and
-#     support.h
+#     chunks.h only; shard nothing of the connections; serve the public headers of both,
+#     support.h, and conn/move.h
 #   - the core includes nothing of the watchers and the backends
 #   - a function with a public name is not implemented in xev/os
 #   - an operating system's headers are included by xev/os, xev/backends and the system files of
@@ -51,7 +51,7 @@ complaints=$(
     complain conn -- "(shard|serve)/.*|xev/(ask|shard|serve|metrics)\.h|$inside" \
         "a connection knows one loop, by its public calls, core/support.h and core/chunks.h"
     complain shard -- '(conn|serve)/.*|xev/(conn|serve|metrics|upstream|proxy_protocol)\.h' "shards know nothing of connections"
-    complain serve -- "(conn|shard)/.*|xev/os/([^c].*|cl.*)|$inside" \
+    complain serve -- "(conn/([^m].*|mo[^v].*)|shard)/.*|xev/os/([^c].*|cl.*)|$inside" \
         "services use public calls of conn and shard, and core/support.h"
     find xev/core xev/watchers conn shard serve -name '*.[ch]' ! -name 'system*' | sort |
         while read -r file; do includes "$file"; done | grep -vE " ($ours|$standard|<pthread\.h>)\$" |

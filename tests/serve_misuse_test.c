@@ -52,6 +52,7 @@ TEST(misuse_of_services_is_caught) {
     DIES(xev_service_conns, shard, service, NULL);
     DIES(xev_service_count, service, NULL, 0, &counters);
     DIES(xev_service_count, out, service, 0, NULL);
+    DIES(xev_serve_move, conn, NULL, 0);
     TAKES(xev_service_count, id, service, UINT32_MAX, &counters);
     CHECK_EQ(counters.accepted + counters.served, 0);
     xev_serve_free(serve);
@@ -92,6 +93,31 @@ TEST(bad_options_of_a_service_are_refused) {
         REFUSES(xev_serve_add, options, XEV_EINVAL, serve, &bad, &service);
         CHECK(service == NULL);
     }
+    xev_serve_free(serve);
+}
+
+static int move_a_foreign_one(xev_shard *self, void *userdata) {
+    const xev_conn_options o = {.handlers = &answers};
+    xev_conn_service *own;
+    xev_conn *conn;
+    int ends[2];
+    (void)userdata;
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    CHECK_EQ(xev_conn_adopt(xev_service_conns(service, self), ends[0], &conn), 0);
+    REFUSES(xev_serve_move, shard, XEV_EINVAL, conn, UINT32_MAX);
+    CHECK_EQ(close(ends[1]), 0);
+    CHECK_EQ(xev_conn_service_new(&own, xev_shard_loop(self), &o), 0);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    CHECK_EQ(xev_conn_adopt(own, ends[0], &conn), 0);
+    DIES(xev_serve_move, conn, conn, 0); /* it is no service's */
+    return XEV_EPERM;                    /* the test's process ends with it */
+}
+
+TEST(only_connections_of_services_move) {
+    good = service_options("a", "127.0.0.1:0");
+    service = add_service(&good);
+    options.init = move_a_foreign_one;
+    CHECK_EQ(run_services(1), XEV_EPERM);
     xev_serve_free(serve);
 }
 

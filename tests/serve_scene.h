@@ -85,6 +85,8 @@ static inline xev_service_counters count_of(const xev_service *service) {
         sum.accepted += one.accepted;
         sum.handed += one.handed;
         sum.served += one.served;
+        sum.moved_in += one.moved_in;
+        sum.moved_out += one.moved_out;
         for (int why = 0; why < XEV_SERVE_REFUSALS; why++) {
             sum.refused[why] += one.refused[why];
         }

@@ -95,6 +95,14 @@ typedef struct xev_conn_handlers {
     /* The connection is over, its descriptor closed. Called once for each connection, also for one
      * that was never connected. What is written here goes nowhere. */
     void (*closed)(xev_conn *conn, xev_conn_reason reason, int code);
+    /* Of one that moves to another shard (xev_serve_move in serve.h). It leaves this shard: when
+     * this returns its handle is stale, and conn not to be used here. What names it here is to be
+     * forgotten, and what its user part names of this shard given up. It may write; a slot cannot
+     * be reserved. */
+    void (*leaving)(xev_conn *conn);
+    /* It is on this shard now, with a new handle: that it was to move to, or where that could not
+     * take it, the one that it had left. The user's part is a copy of its bytes. */
+    void (*moved)(xev_conn *conn);
 } xev_conn_handlers;
 
 /* Milliseconds; 0: the default, UINT32_MAX: none. Deadlines are looked at every 67 ms: never early,
@@ -152,6 +160,7 @@ typedef struct xev_conn_counters {
     uint32_t orphans;         /* slots that are not filled and whose connection is gone */
     uint64_t opened, refused; /* refused: beyond connections_max, or for lack of memory */
     uint64_t closed[XEV_CONN_REASONS];
+    uint64_t moved_in, moved_out; /* from and to other shards; not opened and closed here */
     uint64_t bytes_in, bytes_out; /* out: what the kernel took */
     uint64_t held_bytes;          /* now, of held_max_bytes; lent data is not in it */
     uint64_t pool_bytes;          /* held of the loop's allocator now, connections included */
@@ -326,15 +335,15 @@ void xev_conn_abort(xev_conn *conn);
 /* Give the descriptor away. When the loop has let go of it, fn is called once, with what was read
  * and not consumed (valid until fn returns); the descriptor is fn's then. After it closed is called
  * with XEV_CONN_DETACHED. Where the connection ends before, fn gets XEV_INVALID_FD. 0, or XEV_EBUSY
- * (output is queued, it is piped, or not connected), XEV_EPIPE (it is ending), XEV_ENOTSUP
+ * (output is queued, it is piped, moving, or not connected), XEV_EPIPE (it is ending), XEV_ENOTSUP
  * (pipes), XEV_ENOMEM. */
 XEV_NODISCARD int xev_conn_detach(xev_conn *conn, void *userdata, xev_conn_detach_fn fn);
 
 /* From now on what one reads is written to the other, both ways, with the back-pressure of the
  * water marks. The end of one's input ends the other's output; when both have ended both close in
  * order. Where one breaks the other is reset. No data, writable or ended handler is called any
- * more. 0, or XEV_EINVAL (the same one, of different loops), XEV_EBUSY (piped already), XEV_EPIPE
- * (one is ending), XEV_ENOMEM. */
+ * more. 0, or XEV_EINVAL (the same one, of different loops), XEV_EBUSY (piped already, or
+ * moving), XEV_EPIPE (one is ending), XEV_ENOMEM. */
 XEV_NODISCARD int xev_conn_pipe(xev_conn *a, xev_conn *b);
 
 /* ---- transports ---- */
@@ -355,7 +364,8 @@ typedef struct xev_conn_transport {
 } xev_conn_transport;
 
 /* Use it, before anything is read or written: in the opened handler, or right after adopt. 0, or
- * XEV_EBUSY (output is queued, or it has a transport), XEV_EPIPE (it is ending), XEV_ENOMEM. */
+ * XEV_EBUSY (output is queued, it has a transport, or moves), XEV_EPIPE (it is ending),
+ * XEV_ENOMEM. */
 XEV_NODISCARD int xev_conn_set_transport(xev_conn *conn, const xev_conn_transport *transport,
                                          void *state);
 

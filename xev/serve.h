@@ -171,6 +171,7 @@ typedef struct xev_service_counters {
     uint64_t handed;                      /* of these, to other shards */
     uint64_t served;                      /* connections that became the service's on this shard */
     uint64_t refused[XEV_SERVE_REFUSALS]; /* accepted, and closed at once */
+    uint64_t moved_in, moved_out;         /* by xev_serve_move; neither served nor closed here */
 } xev_service_counters;
 
 XEV_BEGIN_DECLS
@@ -212,6 +213,31 @@ void xev_serve_set_notify(xev_serve *serve, bool notify);
  * there. Descriptors of "fd:" addresses are closed by then, whatever the result is. */
 XEV_NODISCARD int xev_serve_run(xev_serve *serve, xev_runtime *rt,
                                 const xev_runtime_options *options);
+
+/* Move a connection of a service to shard number shard, while it lives. No byte is lost or repeated
+ * in either direction. From the call on nothing is read or sent, and no handler but late is called;
+ * what the loop had received by then is kept. When the loop has let go of the descriptor, and every
+ * reserved slot is filled, the leaving handler is called on this shard, and then moved on the other
+ * one, where reading and sending go on. A full mailbox only delays it.
+ *
+ * The connection takes along its handlers, a copy of the bytes of its user part, the input that was
+ * not consumed, the output that was not sent, the ends of either side, its pause, its deadlines and
+ * the time that has passed of them, and its place in all counts. Output that was lent, or is of a
+ * file, stays this shard's: release is called here, when the other shard has sent all of that.
+ * Handles name a connection on one shard: the old one is XEV_ESTALE when the leaving handler has
+ * returned, and is not forwarded. Answers that come for it are the program's to send on: in moved
+ * the connection has its new handle.
+ *
+ * Lack of memory over there, or its connections_max, costs nothing: the connection comes back, and
+ * moved is called on this shard. So it does where the other shard has ended; one that drains takes
+ * it, and ends it in order. What ends the connection before it has left ends it here.
+ *
+ * 0, or XEV_EINVAL (no such shard, or its own), XEV_ENOBUFS (shard_max over there; the reserve is
+ * not for this), XEV_EPIPE (it is ending), XEV_EBUSY (it moves, is piped, not connected, or has
+ * output that was lent on the shard from which it came; shards have not all started), XEV_ENOTSUP
+ * (pipes, a transport, a connection to an upstream), XEV_ENOMEM. Then nothing has happened. Shard's
+ * thread. A connection that is no service's of an xev_serve is misuse. */
+XEV_NODISCARD int xev_serve_move(xev_conn *conn, uint32_t shard);
 
 /* The limits of this run, or the last one, with their defaults filled in; operators is NULL. From
  * the first call of the init callback on. Any thread. */
