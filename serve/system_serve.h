@@ -44,7 +44,8 @@ int xev__serve_spread_by_cpu(xev_fd fd, const uint32_t *cpus, uint32_t cpus_len,
 
 /* Of a listening TCP socket, inherited by its connections: the system holds about so many bytes of
  * a connection's output that it cannot send yet, and takes no more (TCP_NOTSENT_LOWAT). What it has
- * sent, and the peer's system not acknowledged, is not limited. 0 or a code. */
+ * sent, and the peer's system not acknowledged, is not limited. 0, also where the system has no
+ * such limit, or a code. */
 int xev__serve_limit_unsent(xev_fd fd, uint32_t bytes);
 
 /* ---- peers ---- */

@@ -37,6 +37,12 @@ void xev__serve_remove(const char *path, const struct xev__serve_file *file) {
     (void)file;
 }
 
+int xev__serve_limit_unsent(xev_fd fd, uint32_t bytes) {
+    (void)fd;
+    (void)bytes;
+    return 0; /* there is no such option */
+}
+
 uint32_t xev__serve_cpus(uint32_t *cpus, uint32_t max) {
     DWORD_PTR process, system;
     uint32_t len = 0;

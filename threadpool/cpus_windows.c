@@ -19,3 +19,8 @@ uint32_t xev__cpu_quota(const char *root) {
 const char *xev__cpu_root = "";
 
 uint32_t xev__cpu_count(void) { return xev__cpu_allowed(); }
+
+uint64_t xev__memory_limit(void) {
+    MEMORYSTATUSEX status = {.dwLength = sizeof status};
+    return GlobalMemoryStatusEx(&status) ? status.ullTotalPhys : UINT64_MAX;
+}
