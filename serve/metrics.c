@@ -179,7 +179,8 @@ static void tell_service(xev_metrics *m, const xev_service *v, xev_shard *shard)
 }
 
 static void tell_times(xev_metrics *m, xev_shard *shard) {
-    static const char *const times[] = {"xev_loop_turn_seconds", "xev_loop_callback_seconds"};
+    static const char *const times[] = {"xev_loop_turn_seconds", "xev_loop_callback_seconds",
+                                        "xev_shard_delay_seconds"};
     _Static_assert(sizeof times / sizeof times[0] == XEV_SHARD_TIMES, "a name for each");
     for (int i = 0; i < XEV_SHARD_TIMES; i++) {
         xev_histogram h = {0};
@@ -208,6 +209,22 @@ static void tell_shard(xev_metrics *m, xev_shard *shard) {
     xev_metrics_counter(m, "xev_loop_awake_nanoseconds_total", NULL, loop.awake_ns);
     xev_metrics_counter(m, "xev_loop_asleep_nanoseconds_total", NULL, loop.asleep_ns);
     xev_metrics_gauge(m, "xev_loop_longest_turn_seconds", NULL, (double)loop.longest_turn_ns / 1e9);
+}
+
+/* Of messages, by the shard that sent them. */
+static void tell_delays(xev_metrics *m, xev_shard *shard) {
+    uint32_t shards = xev_runtime_shards(xev_shard_runtime(shard));
+    for (uint32_t from = 0; from < shards; from++) {
+        xev_shard_delays d;
+        char labels[32];
+        xev_shard_delays_get(shard, from, &d);
+        if (d.samples > 0) {
+            snprintf(labels, sizeof labels, "from=\"%" PRIu32 "\"", from);
+            xev_metrics_counter(m, "xev_shard_delay_samples_total", labels, d.samples);
+            xev_metrics_counter(m, "xev_shard_delay_nanoseconds_total", labels, d.sum_ns);
+            xev_metrics_gauge(m, "xev_shard_delay_max_seconds", labels, (double)d.max_ns / 1e9);
+        }
+    }
 }
 
 /* The pool is everybody's; shard 0 tells. */
@@ -247,6 +264,7 @@ static void tell(xev_shard *self, xev_ask *ask, const void *argument, size_t len
     }
     tell_shard(&m, self);
     tell_times(&m, self);
+    tell_delays(&m, self);
     tell_pool(&m, self);
     if (options->own != NULL) {
         options->own(self, &m, options->userdata);

@@ -70,6 +70,7 @@ struct xev_shard {
     uint64_t accepted, sent, received, refused;  /* atomic for readers */
     uint64_t asked, asks_waited, asks_timed_out; /* likewise */
     xev_histogram *times[XEV_SHARD_TIMES];       /* NULL: not measured */
+    struct xev__delays *delays;                  /* NULL: no message is measured */
 
     /* Under the runtime's lock. */
     pthread_cond_t commanded; /* a command was given */
@@ -186,6 +187,13 @@ static inline uint32_t xev__replies_wanted(const xev_shard *s) {
     return s->replies_due - s->replies_dropped;
 }
 
+/* delay.c */
+/* What options.sample_messages asks for. False: no memory. */
+bool xev__delays_make(xev_shard *s);
+/* Measure m, which self, whose delays are not NULL, is about to send, if it is its turn. No reply.
+ */
+void xev__delay_sample(xev_shard *self, xev_message *m);
+
 /* ask.c */
 /* The loop of s is about to end: its asks end with XEV_ECANCELED, in order. */
 void xev__asks_cancel(xev_shard *s);
@@ -209,6 +217,7 @@ void xev__listeners_close(xev_shard *s);
 
 /* stuck.c */
 uint64_t xev__now_ms(void);
+uint64_t xev__now_ns(void);
 /* Whether the end was asked for, by whatever. */
 static inline bool xev__is_to_end(const struct xev__runtime *rt) {
     return ck_pr_load_32(&rt->stops) > 0 || ck_pr_load_32(&rt->ends) != 0;

@@ -75,6 +75,8 @@ static void push_outbox(struct xev__outbox *o) {
     (void)xev_async_notify(&o->to->mail_async);
 }
 
+static void deliver_reply(xev_shard *self, xev_message *m, void *arg);
+
 /* Send m, for which a credit has been taken. A shard of the same runtime puts it into an outbox
  * until the end of its loop's turn; other threads push it at once. */
 static void post_message(xev_shard *to, xev_message *m) {
@@ -85,6 +87,9 @@ static void post_message(xev_shard *to, xev_message *m) {
         return;
     }
     xev__count_up(&self->sent, 1);
+    if (self->delays != NULL && m->handler != deliver_reply) {
+        xev__delay_sample(self, m);
+    }
     assert(self->rt->outboxes > 0 && (self->rt->outboxes & (self->rt->outboxes - 1)) == 0);
     struct xev__outbox *o = &self->outboxes[to->id & (self->rt->outboxes - 1)];
     if (o->to != to) {

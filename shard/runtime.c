@@ -461,16 +461,18 @@ static int run_shards(struct xev__runtime *rt) {
     return end_shards(rt, rc);
 }
 
+/* The histograms that the options ask for. */
 static bool make_times(xev_shard *s) {
+    const xev_runtime_options *o = &s->rt->options;
+    const bool wanted[] = {true, o->loop.time_callbacks, o->sample_messages > 0};
+    _Static_assert(sizeof wanted / sizeof wanted[0] == XEV_SHARD_TIMES, "one each");
     for (int i = 0; i < XEV_SHARD_TIMES; i++) {
-        if (i != XEV_SHARD_CALLBACKS || s->rt->options.loop.time_callbacks) {
-            s->times[i] = calloc(1, sizeof *s->times[i]);
-            if (s->times[i] == NULL) {
-                return false;
-            }
+        s->times[i] = wanted[i] ? calloc(1, sizeof *s->times[i]) : NULL;
+        if (wanted[i] && s->times[i] == NULL) {
+            return false;
         }
     }
-    return true;
+    return xev__delays_make(s);
 }
 
 static int make_shards(xev_runtime *handle, struct xev__runtime *rt) {
@@ -596,6 +598,7 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
         for (int which = 0; which < XEV_SHARD_TIMES; which++) {
             free(rt->shards[i].times[which]);
         }
+        free(rt->shards[i].delays);
         free(rt->shards[i].outboxes);
         pthread_cond_destroy(&rt->shards[i].commanded);
     }

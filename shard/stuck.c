@@ -34,11 +34,13 @@ void xev__patience_update(struct xev__runtime *rt, uint64_t now) {
     }
 }
 
-uint64_t xev__now_ms(void) {
+uint64_t xev__now_ns(void) {
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+    return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
+
+uint64_t xev__now_ms(void) { return xev__now_ns() / 1000000; }
 
 static uint64_t later_of(uint64_t a, uint64_t b) { return a > b ? a : b; }
 

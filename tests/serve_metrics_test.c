@@ -103,6 +103,9 @@ static void ask_for_text(void) {
                     "own_size_bucket{shard=\"1\",op=\"get\",le=\"+Inf\"} 6\n"
                     "own_size_sum{shard=\"1\",op=\"get\"} 1.09951263e+12\n"
                     "own_size_count{shard=\"1\",op=\"get\"} 6");
+    check_has(body, "# TYPE xev_shard_delay_seconds histogram");
+    CHECK(strstr(body, "\nxev_shard_delay_samples_total{shard=\"2\",from=\"0\"} ") != NULL);
+    CHECK(strstr(body, "\nxev_shard_delay_max_seconds{shard=\"2\",from=\"0\"} ") != NULL);
     check_has(body, "# TYPE xev_loop_turn_seconds histogram");
     CHECK(strstr(body, "\nxev_loop_turn_seconds_count{shard=\"2\"} ") != NULL);
     CHECK(strstr(body, "\nxev_loop_turn_seconds_bucket{shard=\"2\",le=\"1.023e-06\"} ") != NULL);
@@ -135,6 +138,7 @@ TEST(all_shards_tell_their_numbers) {
     service = add_service(&o);
     CHECK_EQ(xev_serve_add_metrics(serve, &m, &metrics), 0);
     CHECK_STR_EQ(xev_service_name(metrics), "metrics");
+    options.sample_messages = 1;
     run_with_clients(3, ask_for_text);
     xev_serve_free(serve);
 }

@@ -17,6 +17,7 @@ static _Alignas(XEV_MPSC_CACHE_LINE) char memory[4096];
 static xev_shard *const shard = (xev_shard *)(void *)memory; /* not looked at */
 static xev_shard_counters counters;
 static xev_histogram histogram;
+static xev_shard_delays delay;
 static xev_runtime_failure failure;
 static xev_listener listener;
 static xev_listener_status status;
@@ -86,6 +87,8 @@ TEST(misuse_of_shards_is_caught) {
     DIES(xev_shard_loop, shard, NULL);
     DIES(xev_shard_count, shard, NULL, &counters);
     DIES(xev_shard_count, out, shard, NULL);
+    DIES(xev_shard_delays_get, to, NULL, 0, &delay);
+    DIES(xev_shard_delays_get, out, shard, 0, NULL);
     DIES(xev_shard_times, shard, NULL, XEV_SHARD_TURNS, &histogram);
     DIES(xev_shard_times, which, shard, XEV_SHARD_TIMES, &histogram);
     DIES(xev_shard_times, into, shard, XEV_SHARD_TURNS, NULL);
@@ -128,6 +131,7 @@ static int misuse_sender(xev_shard *self) {
     xev_sender sender;
     CHECK_EQ(xev_sender_open(&sender, &sc.rt), 0);
     TAKES(xev_sender_shard, id, &sender, UINT32_MAX);
+    TAKES(xev_shard_delays_get, from, self, UINT32_MAX, &delay);
     DIES(xev_sender_broadcast, messages, &sender, NULL, on_message, NULL);
     DIES(xev_sender_broadcast, handler, &sender, &message, NULL, NULL);
     xev_sender_close(&sender);

@@ -107,7 +107,10 @@ typedef struct xev_runtime_options {
      * with XEV_ENOMEM, but for a single one. Of each answering shard; 0: all shards together have
      * an eighth of xev_memory_limit. */
     uint64_t answers_max_bytes;
-    uint32_t ask_bytes;    /* of one argument or answer, to XEV_ASK_BYTES_MAX; 0: 1 MiB */
+    uint32_t ask_bytes; /* of one argument or answer, to XEV_ASK_BYTES_MAX; 0: 1 MiB */
+    /* Measure one in so many messages that a shard sends to shards: see xev_shard_delays_get. Each
+     * one costs two looks at the clock; the others a count. 0: none, at no cost. */
+    uint32_t sample_messages;
     uint32_t pool_threads; /* of the shared thread pool; 0: the pool's default */
     uint64_t key_seed;     /* of xev_shard_of_key; secret and random where peers choose keys */
     /* Of each shard. thread_pool, turn_times and callback_times are set by the runtime: turns are
@@ -210,8 +213,15 @@ typedef struct xev_shard_counters {
 typedef enum xev_shard_time {
     XEV_SHARD_TURNS = 0, /* turns of its loop, while awake */
     XEV_SHARD_CALLBACKS, /* callbacks of its loop, with the option loop.time_callbacks */
+    XEV_SHARD_DELAYS,    /* messages to it, as xev_shard_delays_get, of all shards */
     XEV_SHARD_TIMES,
 } xev_shard_time;
+
+/* How long messages of one shard to another took. */
+typedef struct xev_shard_delays {
+    uint64_t samples; /* messages that were measured */
+    uint64_t sum_ns, max_ns;
+} xev_shard_delays;
 
 #define XEV_NO_SHARD UINT32_MAX
 
@@ -302,6 +312,12 @@ void xev_shard_count(xev_shard *shard, xev_shard_counters *out);
 /* Add what the shard has measured to a histogram of the caller's; nothing where it does not measure
  * it. Any thread. */
 void xev_shard_times(const xev_shard *shard, xev_shard_time which, xev_histogram *into);
+
+/* How long messages of shard number from to this one took, from the send, so with what they waited
+ * in the turn of the sender, to the handler: of one in options.sample_messages that a shard sends.
+ * Messages, requests and asks are measured; urgent ones, replies and those of other threads are
+ * not. Zeros where nothing is measured, or there is no such shard. Any thread. */
+void xev_shard_delays_get(const xev_shard *to, uint32_t from, xev_shard_delays *out);
 
 /* Listen on addr, on this shard only, with SO_REUSEPORT, so that the kernel spreads connections
  * over the shards that do so. On shard 0 the address must be free: another program that listens on
