@@ -157,6 +157,8 @@ static inline void server_parse(struct server *s, int argc, char **argv) {
          .number = &spin_us},
         {"drain-ms", "N", "time for connections to end after SIGTERM (10000)", .min = 1,
          .max = 3600000, .number = &s->runtime.drain_ms},
+        {"slow-ms", "N", "say so where a shard is busy with one turn for so long (0: never)",
+         .max = 3600000, .number = &s->runtime.slow_ms},
         {"sample-messages", "N", "measure the delay of one in N messages between shards (0)",
          .max = UINT32_MAX, .number = &s->runtime.sample_messages},
         {"log-level", "LEVEL", "what goes to stderr: error, warn, info, debug (warn)",

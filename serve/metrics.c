@@ -199,6 +199,7 @@ static void tell_shard(xev_metrics *m, xev_shard *shard) {
     xev_metrics_counter(m, "xev_shard_messages_sent_total", NULL, c.messages_sent);
     xev_metrics_counter(m, "xev_shard_messages_received_total", NULL, c.messages_received);
     xev_metrics_counter(m, "xev_shard_messages_refused_total", NULL, c.messages_refused);
+    xev_metrics_counter(m, "xev_shard_slow_total", NULL, c.slow);
     xev_metrics_counter(m, "xev_shard_sleeps_total", NULL, c.sleeps);
     xev_metrics_counter(m, "xev_shard_wakes_total", NULL, c.wakes);
     xev_metrics_counter(m, "xev_loop_turns_total", NULL, loop.turns);

@@ -69,6 +69,7 @@ struct xev_shard {
     xev_listener *listeners;
     uint64_t accepted, sent, received, refused;  /* atomic for readers */
     uint64_t asked, asks_waited, asks_timed_out; /* likewise */
+    uint64_t slow;                               /* the coordinator's; atomic for readers */
     xev_histogram *times[XEV_SHARD_TIMES];       /* NULL: not measured */
     struct xev__delays *delays;                  /* NULL: no message is measured */
 
@@ -140,6 +141,7 @@ struct xev__runtime {
      * first stop then does not cut the drain short. */
     uint32_t ends;
     struct xev__patience patience; /* the coordinator's */
+    struct xev__slow *slow;        /* NULL: nobody looks for turns that last */
     struct xev__caught caught[XEV__CAUGHT_SIGNALS];
     uint32_t was_blocked; /* of these, in the coordinator, before */
     uint32_t refs;        /* atomic: xev_runtime_run, and open senders */
@@ -230,6 +232,14 @@ void xev__step_begin(struct xev__runtime *rt);
 /* How long it may wait before it calls this again: ms, or -1. Ends the process where a shard is
  * stuck and the program does not want to wait for it. */
 int xev__step_wait_ms(struct xev__runtime *rt);
+
+/* slow.c */
+/* What options.slow_ms asks for: 0 or a code. Close it in either case. */
+int xev__slow_open(struct xev__runtime *rt);
+void xev__slow_close(struct xev__runtime *rt);
+/* The coordinator, while the shards serve: tell of turns that last. When to call it again: ms, or
+ * -1. */
+int xev__slow_look(struct xev__runtime *rt);
 
 /* signals.c */
 int xev__signals_open(struct xev__runtime *rt); /* 0 or a code: nothing to close then */

@@ -383,7 +383,7 @@ static int serve_and_drain(struct xev__runtime *rt) {
     }
     xev_log_write(&kind, "xev: %u shards serve", rt->count);
     while (!xev__is_to_end(rt)) {
-        wait_for_news(rt, -1);
+        wait_for_news(rt, xev__slow_look(rt));
     }
     xev_log_write(&kind, "xev: the drain begins, for %u ms at most", rt->options.drain_ms);
     uint64_t begun = xev__now_ms();
@@ -546,10 +546,14 @@ static int run_with_pool(xev_runtime *handle, struct xev__runtime *rt) {
         (void)note_failure(rt, rc, XEV_NO_SHARD, "sigaction");
     } else {
         rc = make_shards(handle, rt);
+        if (rc == 0 && (rc = xev__slow_open(rt)) < 0) {
+            (void)note_failure(rt, rc, XEV_NO_SHARD, "slow_signal");
+        }
         if (rc == 0) {
             xev__visits_open(handle, rt);
             rc = run_shards(rt);
         }
+        xev__slow_close(rt);
         xev__signals_close(rt);
     }
     xev_threadpool_deinit(&rt->pool);
@@ -713,6 +717,7 @@ void xev_shard_count(xev_shard *s, xev_shard_counters *out) {
         .asks = ck_pr_load_64(&s->asked),
         .asks_waited = ck_pr_load_64(&s->asks_waited),
         .asks_timed_out = ck_pr_load_64(&s->asks_timed_out),
+        .slow = ck_pr_load_64(&s->slow),
         .sleeps = loop.sleeps,
         .wakes = loop.wakes,
     };

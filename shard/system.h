@@ -25,6 +25,13 @@ void xev__thread_activity(uint64_t number, char *text, size_t len_bytes);
 /* Each forked child calls fn before fork returns there. 0 or an errno, as pthread_atfork. */
 int xev__in_forked_child(void (*fn)(void));
 
+/* Send a signal to a thread that was not joined. False: it is none, or the thread has ended. */
+bool xev__thread_signal(pthread_t thread, int number);
+
+/* The calling thread's stack, innermost frame first: addresses in the calls, room of them at most.
+ * Their number. In the handler of a signal it begins with the code that was interrupted. */
+uint32_t xev__stack(uintptr_t *frames, uint32_t room);
+
 /* The signals that a runtime may catch. */
 enum { XEV__SIGINT, XEV__SIGTERM, XEV__SIGHUP, XEV__SIGPIPE, XEV__CAUGHT_SIGNALS };
 int xev__signal_number(int which);

@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#include <unwind.h>
 
 #include "mpsc/handoff.h"
 #include "shard/system.h"
@@ -103,6 +104,31 @@ void xev__thread_activity(uint64_t number, char *text, size_t len_bytes) {
 }
 
 int xev__in_forked_child(void (*fn)(void)) { return pthread_atfork(NULL, NULL, fn); }
+
+bool xev__thread_signal(pthread_t thread, int number) { return pthread_kill(thread, number) == 0; }
+
+struct frames {
+    uintptr_t *at;
+    uint32_t len, room;
+};
+
+static _Unwind_Reason_Code on_frame(struct _Unwind_Context *context, void *userdata) {
+    struct frames *f = userdata;
+    int interrupted = 0; /* else the address is that behind a call */
+    uintptr_t address = (uintptr_t)_Unwind_GetIPInfo(context, &interrupted);
+    f->len = interrupted ? 0 : f->len; /* what was before is the handler's */
+    if (address == 0 || f->len == f->room) {
+        return _URC_END_OF_STACK;
+    }
+    f->at[f->len++] = address - (interrupted ? 0 : 1);
+    return _URC_NO_REASON;
+}
+
+uint32_t xev__stack(uintptr_t *frames, uint32_t room) {
+    struct frames f = {.at = frames, .room = room};
+    (void)_Unwind_Backtrace(on_frame, &f);
+    return f.len;
+}
 
 /* ---- signals ---- */
 

@@ -46,6 +46,19 @@ void xev__thread_activity(uint64_t number, char *text, size_t len_bytes) {
     text[0] = '\0';
 }
 
+/* No thread can be made to run something in the middle of what it does: a stack is not told. */
+bool xev__thread_signal(pthread_t thread, int number) {
+    (void)thread;
+    (void)number;
+    return false;
+}
+
+uint32_t xev__stack(uintptr_t *frames, uint32_t room) {
+    (void)frames;
+    (void)room;
+    return 0;
+}
+
 int xev__in_forked_child(void (*fn)(void)) {
     (void)fn; /* there are none */
     return 0;

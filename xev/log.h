@@ -21,6 +21,7 @@
  *            "assertion"  a bug of the library's, likewise
  *            "stuck"      a shard that does not come to its end (shard.h); likewise
  *     WARN   "wake"       the system has refused to wake a loop; once in a process
+ *            "slow"       a turn of a shard's loop lasts (slow_ms of shard.h)
  *            "poll"       a loop's wait fails for want of memory, and is repeated
  *     INFO   "backend"    a loop is not on the preferred backend, and why
  *            "refused"    a service has closed a connection that it accepted, and why

@@ -223,7 +223,7 @@ struct xev_loop {
         uint64_t buffers_taken, starved, paused;
         uint64_t ops[XEV_OPS];
     } count;                    /* atomic for readers, one writer */
-    uint64_t sleeping_since_ns; /* 0: awake */
+    uint64_t sleeping_since_ns; /* 0: awake; atomic for readers */
     uint64_t awake_since_ns;
     uint64_t looked_ns;             /* when the kernel was asked last; 0: not in this run */
     uintptr_t last_call;            /* atomic: the callback that was called last */

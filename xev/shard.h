@@ -108,6 +108,16 @@ typedef struct xev_runtime_options {
      * an eighth of xev_memory_limit. */
     uint64_t answers_max_bytes;
     uint32_t ask_bytes; /* of one argument or answer, to XEV_ASK_BYTES_MAX; 0: 1 MiB */
+    /* While the shards serve, tell of each turn of a loop that has been awake for so long, once, by
+     * a line in the log of the kind "slow" (xev/log.h; 10 in 10 s): the shard, how long, whether it
+     * is one callback, and the callback that was called last. 0: no. It costs shards nothing: the
+     * thread in xev_runtime_run looks at them four times in that time. A turn counts as long also
+     * where the machine gives its thread no time. */
+    uint32_t slow_ms;
+    /* A signal by which the thread of a slow shard tells its stack for that line: one that nobody
+     * else uses or blocks, such as SIGRTMIN + 5. A call of the callback's that blocks may end with
+     * EINTR because of it. 0: no stack. */
+    int slow_signal;
     /* Measure one in so many messages that a shard sends to shards: see xev_shard_delays_get. Each
      * one costs two looks at the clock; the others a count. 0: none, at no cost. */
     uint32_t sample_messages;
@@ -205,6 +215,7 @@ typedef struct xev_shard_counters {
     uint64_t asks;             /* taken by xev_shard_ask */
     uint64_t asks_waited;      /* of these, those that waited for room */
     uint64_t asks_timed_out;   /* of these, those that were not answered in time */
+    uint64_t slow;             /* turns that lasted for slow_ms */
     uint64_t sleeps;           /* times the loop went to sleep */
     uint64_t wakes;            /* times another thread had to wake it */
 } xev_shard_counters;

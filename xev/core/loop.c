@@ -239,7 +239,7 @@ void xev__woke(xev_loop *loop) {
     if (loop->sleeping_since_ns != 0) {
         xev__count(&loop->count.asleep_ns, loop->now_ns - loop->sleeping_since_ns);
         worked_until_ns = loop->sleeping_since_ns;
-        loop->sleeping_since_ns = 0;
+        ck_pr_store_64(&loop->sleeping_since_ns, 0);
         loop->awake_since_ns = loop->now_ns;
     }
     if (loop->looked_ns != 0) {
@@ -287,7 +287,7 @@ static int run_turn(xev_loop *loop, bool block) {
         }
         if (timeout > 0) {
             xev__count(&loop->count.sleeps, 1);
-            loop->sleeping_since_ns = xev__os_now_ns();
+            ck_pr_store_64(&loop->sleeping_since_ns, xev__os_now_ns());
             xev__count(&loop->count.awake_ns, loop->sleeping_since_ns - loop->awake_since_ns);
         }
         rc = poll_backend(loop, timeout);

@@ -42,6 +42,11 @@ static inline uintptr_t xev__last_call(const xev_loop *loop) {
     return __atomic_load_n(&loop->last_call, __ATOMIC_RELAXED);
 }
 
+/* Whether it waits for the kernel at this moment. Any thread. */
+static inline bool xev__loop_sleeps(const xev_loop *loop) {
+    return __atomic_load_n(&loop->sleeping_since_ns, __ATOMIC_RELAXED) != 0;
+}
+
 /* Some wake of a loop has been refused by the system in this process (core/loop.c). Who waits for a
  * loop to react repeats its call now and then. */
 bool xev__wakes_refused(void);

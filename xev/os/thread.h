@@ -24,6 +24,10 @@ int xev__os_in_forked_child(void (*fn)(void));
 /* The place of code, for a human and for addr2line: "server+0x12ab". */
 void xev__os_code_place(const void *code, char *text, size_t len_bytes);
 
+/* The name of the function that the code is in, by the tables of the file that it was loaded from.
+ * False: not known, as in a stripped file. */
+bool xev__os_code_name(const void *code, char *text, size_t len_bytes);
+
 /* Block SIGPIPE (a write to a pipe without a reader) and SIGXFSZ (a write beyond the limit of a
  * file's size) in the calling thread. */
 void xev__os_block_write_signals(void);

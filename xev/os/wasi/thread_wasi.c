@@ -27,4 +27,11 @@ void xev__os_code_place(const void *code, char *text, size_t len_bytes) {
     snprintf(text, len_bytes, "function %u", (unsigned)(uintptr_t)code);
 }
 
+bool xev__os_code_name(const void *code, char *text, size_t len_bytes) {
+    (void)code;
+    (void)text;
+    (void)len_bytes;
+    return false;
+}
+
 void xev__os_block_write_signals(void) {}

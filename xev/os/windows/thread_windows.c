@@ -42,6 +42,12 @@ int xev__os_in_forked_child(void (*fn)(void)) {
     return 0;
 }
 
+/* Names stand in files of their own, if at all. */
+bool xev__os_code_name(const void *code, char *text, size_t len_bytes) {
+    assert(code != NULL && text != NULL && len_bytes > 0);
+    return false;
+}
+
 void xev__os_code_place(const void *code, char *text, size_t len_bytes) {
     assert(text != NULL && len_bytes > 0);
     HMODULE module;
