@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "conn/internal.h"
+#include "xev/os/probe.h"
 #include "xev/os/socket.h"
 
 /* ---- parts ---- */
@@ -253,6 +254,7 @@ void xev__conn_gone(xev_conn *c) {
     c->fd = XEV_INVALID_FD;
     xev_conn_reason reason = reason_of(c);
     s->count.closed[reason]++;
+    XEV__PROBE3(conn__closed, c, (int)reason, (int)c->code);
     if (c->handlers->closed != NULL) {
         c->handlers->closed(c, reason, c->code);
     }

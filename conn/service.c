@@ -5,6 +5,7 @@
 
 #include "conn/internal.h"
 #include "xev/os/complain.h"
+#include "xev/os/probe.h"
 #include "xev/os/descriptor.h"
 
 #define CONNECTIONS_MAX ((1u << 22) - 1) /* 22 bits of a handle */
@@ -124,6 +125,7 @@ static void attend(xev_conn *c) {
     }
     if ((due & XEV__CONN_OPENING) != 0) {
         xev__wheel_sooner(c);
+        XEV__PROBE2(conn__opened, c, c->fd);
         if (c->handlers->opened != NULL) {
             xev__conn_enter(c, NULL, 0);
             c->handlers->opened(c);

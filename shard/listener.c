@@ -4,6 +4,7 @@
 #include <ck_pr.h>
 
 #include "shard/internal.h"
+#include "xev/os/probe.h"
 
 /* How many clients the drain accepts in one turn of the loop. */
 #define DRAIN_ACCEPTS_PER_TURN 64
@@ -37,6 +38,7 @@ static void report_to_callback(xev_listener *l, int result) {
         ck_pr_store_64(&l->shard->accepted, l->shard->accepted + 1);
     }
     l->error = result < 0 ? result : 0;
+    XEV__PROBE2(accept, l->shard->id, result);
     xev__note_call(&l->shard->loop, XEV__CODE(l->callback));
     l->callback(l, result, l->userdata);
 }

@@ -14,6 +14,7 @@
 
 #include "mpsc/handoff.h"
 #include "shard/internal.h"
+#include "xev/os/probe.h"
 
 #define URGENT_IN_A_ROW 16u
 
@@ -81,6 +82,7 @@ static void deliver_reply(xev_shard *self, xev_message *m, void *arg);
  * until the end of its loop's turn; other threads push it at once. */
 static void post_message(xev_shard *to, xev_message *m) {
     xev_shard *self = xev_shard_current();
+    XEV__PROBE3(message__sent, self != NULL ? self->id : UINT32_MAX, to->id, m);
     if (self == NULL || self->rt != to->rt) {
         (void)xev_mpsc_push(&to->mail, &m->node);
         (void)xev_async_notify(&to->mail_async);
@@ -197,6 +199,7 @@ void xev__mailbox_deliver(xev_shard *s, uint32_t limit) {
         }
         xev_message *m = (xev_message *)(void *)((char *)node - offsetof(xev_message, node));
         replies += m->handler == deliver_reply;
+        XEV__PROBE2(message__delivered, s->id, m);
         xev__note_call(&s->loop, XEV__CODE(m->handler));
         m->handler(s, m, m->arg);
     }
@@ -283,6 +286,7 @@ static int send_urgent(xev_shard *to, xev_message *m, xev_message_fn handler, vo
     }
     m->handler = handler;
     m->arg = arg;
+    XEV__PROBE3(message__sent, self != NULL ? self->id : UINT32_MAX, to->id, m);
     (void)xev_mpsc_push(&to->urgent, &m->node);
     (void)xev_async_notify(&to->mail_async);
     return 0;

@@ -30,6 +30,7 @@
 #include "threadpool/cpus.h"
 #include "threadpool/threads.h"
 #include "xev/os/complain.h"
+#include "xev/os/probe.h"
 
 enum {
     LEAST_DEFAULT_THREADS = 4,
@@ -194,6 +195,7 @@ static void lane_append(struct pool *p, unsigned int id, const xev_threadpool_ba
         lane->peak_queued = lane->queued;
     }
     add_mark(lane, batch->head, at_ns);
+    XEV__PROBE3(pool__submit, id, batch->head, n);
 }
 
 static void lane_remove(struct pool *p, xev_threadpool_task *t) {
@@ -303,7 +305,9 @@ static void sleep_until_roused(struct pool *p) {
 static void run_task(struct pool *p, struct lane *lane, xev_threadpool_task *t) {
     xev_task_cb cb = t->cb;
     pthread_mutex_unlock(&p->lock);
+    XEV__PROBE2(pool__start, (unsigned int)(lane - p->lane), t);
     cb(t);
+    XEV__PROBE2(pool__end, (unsigned int)(lane - p->lane), t);
     pthread_mutex_lock(&p->lock);
     assert(lane->running > 0);
     lane->running--;

@@ -312,7 +312,9 @@ void xev__pend(xev_loop *loop, xev_completion *c, int result) {
 
 xev_cb_action xev__run_callback_timed(xev_loop *loop, xev_completion *c, int result) {
     uint64_t since = xev__os_now_ns();
+    XEV__PROBE3(callback__begin, loop, c, c->callback);
     xev_cb_action action = c->callback(loop, c, result, c->userdata);
+    XEV__PROBE2(callback__end, loop, c);
     xev__check_fork(loop);
     uint64_t took = xev__os_now_ns() - since;
     xev__count_longest(&loop->count.longest_callback_ns, took);

@@ -4,6 +4,7 @@
 #define XEV_CORE_DELIVER_H
 
 #include "xev/core/core.h"
+#include "xev/os/probe.h"
 
 /* As xev__run_callback, with the time that the callback takes. */
 xev_cb_action xev__run_callback_timed(xev_loop *loop, xev_completion *c, int result);
@@ -16,7 +17,9 @@ static inline xev_cb_action xev__run_callback(xev_loop *loop, xev_completion *c,
     if (loop->options.time_callbacks) {
         return xev__run_callback_timed(loop, c, result);
     }
+    XEV__PROBE3(callback__begin, loop, c, c->callback);
     xev_cb_action action = c->callback(loop, c, result, c->userdata);
+    XEV__PROBE2(callback__end, loop, c);
     xev__check_fork(loop);
     return action;
 }

@@ -11,6 +11,7 @@
 #include "xev/core/support.h"
 #include "xev/log.h"
 #include "xev/os/clock.h"
+#include "xev/os/probe.h"
 #include "xev/os/thread.h"
 
 static bool power_of_two(uint32_t v) { return v != 0 && (v & (v - 1)) == 0; }
@@ -227,6 +228,7 @@ static bool spin_for_work(xev_loop *loop, uint64_t timeout_ns, int *rc) {
 
 /* A turn has taken so long. */
 static void count_turn(xev_loop *loop, uint64_t took_ns) {
+    XEV__PROBE2(turn__end, loop, took_ns);
     xev__count_longest(&loop->count.longest_turn_ns, took_ns);
     if (loop->options.turn_times != NULL) {
         xev_histogram_record(loop->options.turn_times, took_ns);
@@ -246,6 +248,7 @@ void xev__woke(xev_loop *loop) {
         count_turn(loop, worked_until_ns - loop->looked_ns);
     }
     loop->looked_ns = loop->now_ns;
+    XEV__PROBE1(turn__begin, loop);
 }
 
 static void call_hooks(xev_loop *loop, xev_hook_when when) {
