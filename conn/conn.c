@@ -42,7 +42,7 @@ void xev__conn_trim(xev_conn *c) {
 /* ---- beginning ---- */
 
 int xev_conn_adopt(xev_conn_service *s, xev_fd fd, xev_conn **conn) {
-    xev__conn_check("xev_conn_adopt", s);
+    xev__conn_check_service("xev_conn_adopt", s);
     int code = XEV_EBADF;
     xev_conn *c = fd >= 0 ? xev__conn_new(s, &code) : NULL;
     if (conn != NULL) {
@@ -68,17 +68,17 @@ xev_conn_service *xev_conn_service_of(const xev_conn *c) {
 }
 
 xev_fd xev_conn_fd(const xev_conn *c) {
-    xev__conn_check("xev_conn_fd", c);
+    xev__conn_check_own("xev_conn_fd", c);
     return c->fd;
 }
 
 uint32_t xev_conn_number(const xev_conn *c) {
-    xev__conn_check("xev_conn_number", c);
+    xev__conn_check_own("xev_conn_number", c);
     return c->number;
 }
 
 void xev_conn_set_handlers(xev_conn *c, const xev_conn_handlers *handlers) {
-    xev__conn_check("xev_conn_set_handlers", c);
+    xev__conn_check_own("xev_conn_set_handlers", c);
     if (handlers == NULL || handlers->data == NULL) {
         xev__conn_misuse("xev_conn_set_handlers", "handlers or data handler is null", c);
     }
@@ -86,7 +86,7 @@ void xev_conn_set_handlers(xev_conn *c, const xev_conn_handlers *handlers) {
 }
 
 int xev_conn_set_deadlines(xev_conn *c, const xev_conn_deadlines *deadlines) {
-    xev__conn_check("xev_conn_set_deadlines", c);
+    xev__conn_check_own("xev_conn_set_deadlines", c);
     xev__conn_check("xev_conn_set_deadlines", deadlines);
     struct xev__conn_more *m = xev__conn_more(c);
     if (m == NULL) {
@@ -307,12 +307,12 @@ void xev__conn_finish_for(xev_conn *c, xev_conn_reason reason, int code) {
 }
 
 void xev_conn_finish(xev_conn *c) {
-    xev__conn_check("xev_conn_finish", c);
+    xev__conn_check_own("xev_conn_finish", c);
     xev__conn_finish_for(c, XEV_CONN_ENDED, 0);
 }
 
 void xev_conn_end_output(xev_conn *c) {
-    xev__conn_check("xev_conn_end_output", c);
+    xev__conn_check_own("xev_conn_end_output", c);
     if (!xev__conn_is(c, XEV__CONN_MUTE)) {
         c->flags |= XEV__CONN_END_OUTPUT;
         xev__conn_due(c, 0);
@@ -320,7 +320,7 @@ void xev_conn_end_output(xev_conn *c) {
 }
 
 void xev_conn_drain(xev_conn *c) {
-    xev__conn_check("xev_conn_drain", c);
+    xev__conn_check_own("xev_conn_drain", c);
     if (xev__conn_is(c, XEV__CONN_CLOSING | XEV__CONN_FINISHING | XEV__CONN_PIPED |
                             XEV__CONN_DRAINING)) {
         return;
@@ -336,7 +336,7 @@ void xev_conn_drain(xev_conn *c) {
 }
 
 void xev_conn_abort(xev_conn *c) {
-    xev__conn_check("xev_conn_abort", c);
+    xev__conn_check_own("xev_conn_abort", c);
     if (!xev__conn_is(c, XEV__CONN_CLOSING)) {
         c->flags &= (1u << XEV__CONN_REASON_SHIFT) - 1; /* it no longer ends in order */
         xev__conn_close(c, XEV_CONN_ABORTED, 0);
@@ -344,7 +344,7 @@ void xev_conn_abort(xev_conn *c) {
 }
 
 int xev_conn_detach(xev_conn *c, void *userdata, xev_conn_detach_fn fn) {
-    xev__conn_check("xev_conn_detach", c);
+    xev__conn_check_own("xev_conn_detach", c);
     if (fn == NULL) {
         xev__conn_misuse("xev_conn_detach", "function is null", c);
     }

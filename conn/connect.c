@@ -171,7 +171,7 @@ static void set_options(xev_conn_connect_options *to, const xev_conn_connect_opt
 
 int xev_conn_connect(xev_conn_service *s, const xev_addr *addrs, size_t count,
                      const xev_conn_connect_options *options, xev_conn **conn) {
-    xev__conn_check("xev_conn_connect", s);
+    xev__conn_check_service("xev_conn_connect", s);
     return xev__conn_dial(s, addrs, count, options, NULL, XEV__UPSTREAM_USE, conn);
 }
 

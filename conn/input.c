@@ -111,7 +111,7 @@ static bool input_waits(const xev_conn *c) {
 }
 
 void xev_conn_need(xev_conn *c, size_t len_bytes) {
-    xev__conn_check("xev_conn_need", c);
+    xev__conn_check_own("xev_conn_need", c);
     if (len_bytes > c->service->options.unconsumed_max_bytes) {
         xev__conn_close(c, XEV_CONN_INPUT_FULL, 0);
     } else if (xev__conn_more(c) != NULL) {
@@ -491,12 +491,12 @@ void xev__conn_pump(xev_conn *c) {
 }
 
 void xev_conn_pause(xev_conn *c) {
-    xev__conn_check("xev_conn_pause", c);
+    xev__conn_check_own("xev_conn_pause", c);
     c->flags |= XEV__CONN_PAUSED;
 }
 
 void xev_conn_resume(xev_conn *c) {
-    xev__conn_check("xev_conn_resume", c);
+    xev__conn_check_own("xev_conn_resume", c);
     if (xev__conn_is(c, XEV__CONN_PAUSED)) {
         xev__conn_clear(c, XEV__CONN_PAUSED);
         xev__conn_due(c, XEV__CONN_PUMP);
@@ -513,7 +513,7 @@ static xev_cb_action on_cancelled(xev_loop *loop, xev_completion *k, int result,
 }
 
 void xev_conn_set_busy(xev_conn *c, bool busy) {
-    xev__conn_check("xev_conn_set_busy", c);
+    xev__conn_check_own("xev_conn_set_busy", c);
     if (busy) {
         c->flags |= XEV__CONN_BUSY;
     } else if (xev__conn_is(c, XEV__CONN_BUSY)) {

@@ -237,6 +237,16 @@ static inline void xev__conn_check(const char *call, const void *pointer) {
     }
 }
 
+/* The same of a service, and of a connection, whose loop's thread this is to be. */
+static inline void xev__conn_check_service(const char *call, const xev_conn_service *s) {
+    xev__conn_check(call, s);
+    xev__check_thread(call, s->loop);
+}
+static inline void xev__conn_check_own(const char *call, const xev_conn *c) {
+    xev__conn_check(call, c);
+    xev__check_thread(call, c->service->loop);
+}
+
 /* Tell who keeps account of connections. */
 static inline void xev__conn_account(xev_conn *c, bool begins) {
     const xev_conn_options *o = &c->service->options;

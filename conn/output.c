@@ -548,7 +548,7 @@ static int write_through(xev_conn *c, const uint8_t *data, size_t len) {
 
 /* Any write but an echo. Apart, so that an echo saves no registers. */
 static XEV__NOINLINE int write_other(xev_conn *c, const void *data, size_t len_bytes) {
-    xev__conn_check("xev_conn_write", c);
+    xev__conn_check_own("xev_conn_write", c);
     if (data == NULL && len_bytes > 0) {
         xev__conn_misuse("xev_conn_write", "data is null", c);
     }
@@ -563,7 +563,7 @@ static XEV__NOINLINE int write_other(xev_conn *c, const void *data, size_t len_b
 }
 
 int xev_conn_write(xev_conn *c, const void *data, size_t len_bytes) {
-    xev__conn_check("xev_conn_write", c);
+    xev__conn_check_own("xev_conn_write", c);
     xev_conn_service *s = c->service;
     if (s->current == c && s->pieces == 0 && c->more == NULL && !xev__conn_is(c, XEV__CONN_MUTE) &&
         len_bytes - 1 < s->loan_bytes && data == s->loan &&
@@ -575,7 +575,7 @@ int xev_conn_write(xev_conn *c, const void *data, size_t len_bytes) {
 }
 
 int xev_conn_writev(xev_conn *c, const xev_vec *vec, size_t count) {
-    xev__conn_check("xev_conn_writev", c);
+    xev__conn_check_own("xev_conn_writev", c);
     if (vec == NULL && count > 0) {
         xev__conn_misuse("xev_conn_writev", "vector is null", c);
     }
@@ -607,7 +607,7 @@ int xev_conn_writev(xev_conn *c, const xev_vec *vec, size_t count) {
 
 int xev_conn_write_lent(xev_conn *c, const void *data, size_t len_bytes, void *userdata,
                         xev_conn_release_fn release) {
-    xev__conn_check("xev_conn_write_lent", c);
+    xev__conn_check_own("xev_conn_write_lent", c);
     if (data == NULL || release == NULL || len_bytes == 0) {
         xev__conn_misuse("xev_conn_write_lent", "data or release is null, or length 0", c);
     }
@@ -649,14 +649,14 @@ int xev_conn_write_lent(xev_conn *c, const void *data, size_t len_bytes, void *u
 }
 
 void xev_conn_cork(xev_conn *c) {
-    xev__conn_check("xev_conn_cork", c);
+    xev__conn_check_own("xev_conn_cork", c);
     if (!xev__conn_is(c, XEV__CONN_CLOSING)) {
         xev__conn_due(c, XEV__CONN_CORKED);
     }
 }
 
 uint64_t xev_conn_queued_bytes(const xev_conn *c) {
-    xev__conn_check("xev_conn_queued_bytes", c);
+    xev__conn_check_own("xev_conn_queued_bytes", c);
     const struct xev__conn_output *out = xev__conn_out(c);
     return out != NULL ? out->queued_bytes : 0;
 }
@@ -664,7 +664,7 @@ uint64_t xev_conn_queued_bytes(const xev_conn *c) {
 /* ---- slots ---- */
 
 xev_conn_slot *xev_conn_reserve(xev_conn *c) {
-    xev__conn_check("xev_conn_reserve", c);
+    xev__conn_check_own("xev_conn_reserve", c);
     xev_conn_service *s = c->service;
     if (xev__conn_is(c, XEV__CONN_MUTE) ||
         (c->more != NULL && c->more->slots >= s->options.slots_max)) {
@@ -702,6 +702,7 @@ void xev_conn_fill(xev_conn_slot *slot, const void *data, size_t len_bytes) {
     if ((data == NULL && len_bytes > 0) || slot->kind != XEV__SEG_SLOT || slot->filled) {
         xev__conn_misuse(call, "data is null, or this is no slot that is to be filled", slot);
     }
+    xev__check_thread(call, slot->service->loop);
     xev_conn *c = slot->conn;
     if (c == NULL) {
         assert(slot->service->count.orphans > 0);

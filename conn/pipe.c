@@ -35,8 +35,8 @@ void xev__pipe_break(xev_conn *c, xev_conn_reason reason, int code) {
 }
 
 int xev_conn_pipe(xev_conn *a, xev_conn *b) {
-    xev__conn_check("xev_conn_pipe", a);
-    xev__conn_check("xev_conn_pipe", b);
+    xev__conn_check_own("xev_conn_pipe", a);
+    xev__conn_check_own("xev_conn_pipe", b);
     if (a == b || a->service->loop != b->service->loop) {
         return XEV_EINVAL;
     }

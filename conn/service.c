@@ -87,12 +87,12 @@ void xev__conn_undo(xev_conn *c) {
 /* ---- handles: id, number, generation ---- */
 
 xev_conn_handle xev_conn_handle_of(const xev_conn *c) {
-    xev__conn_check("xev_conn_handle_of", c);
+    xev__conn_check_own("xev_conn_handle_of", c);
     return (uint64_t)c->service->options.id << 54 | (uint64_t)c->number << 32 | c->generation;
 }
 
 int xev_conn_find(const xev_conn_service *s, xev_conn_handle handle, xev_conn **conn) {
-    xev__conn_check("xev_conn_find", s);
+    xev__conn_check_service("xev_conn_find", s);
     xev__conn_check("xev_conn_find", conn);
     uint32_t number = (uint32_t)(handle >> 32) & CONNECTIONS_MAX;
     *conn = NULL;
@@ -355,7 +355,7 @@ void *xev_conn_service_userdata(const xev_conn_service *s) {
 }
 
 void xev_conn_service_count(const xev_conn_service *s, xev_conn_counters *out) {
-    xev__conn_check("xev_conn_service_count", s);
+    xev__conn_check_service("xev_conn_service_count", s);
     xev__conn_check("xev_conn_service_count", out);
     *out = s->count;
     out->pool_bytes += xev__blocks_bytes(&s->blocks) + xev__chunks_bytes(&s->table);
@@ -372,7 +372,7 @@ static void each_conn(xev_conn_service *s, bool kept_too, void *userdata, xev_co
 }
 
 void xev_conn_service_each(xev_conn_service *s, void *userdata, xev_conn_each_fn fn) {
-    xev__conn_check("xev_conn_service_each", s);
+    xev__conn_check_service("xev_conn_service_each", s);
     if (fn == NULL) {
         xev__conn_misuse("xev_conn_service_each", "function is null", s);
     }
@@ -385,7 +385,7 @@ static void drain_one(xev_conn *c, void *userdata) {
 }
 
 void xev_conn_service_drain(xev_conn_service *s) {
-    xev__conn_check("xev_conn_service_drain", s);
+    xev__conn_check_service("xev_conn_service_drain", s);
     s->draining = true;
     each_conn(s, true, NULL, drain_one);
 }

@@ -15,7 +15,7 @@ int xev__transport_send(xev_conn *c, const xev_vec *vec, size_t count) {
 
 int xev_conn_set_transport(xev_conn *c, const xev_conn_transport *transport, void *state) {
     const char *call = "xev_conn_set_transport";
-    xev__conn_check(call, c);
+    xev__conn_check_own(call, c);
     if (transport == NULL || transport->recv == NULL || transport->send == NULL ||
         transport->shutdown == NULL) {
         xev__conn_misuse(call, "transport, or recv, send or shutdown of it, is null", c);
@@ -82,7 +82,7 @@ static int pipes_shutdown(xev_conn *c, void *state) {
 static const xev_conn_transport pipes = {pipes_recv, pipes_send, pipes_shutdown, NULL};
 
 int xev_conn_adopt_pipes(xev_conn_service *s, xev_fd read_fd, xev_fd write_fd, xev_conn **conn) {
-    xev__conn_check("xev_conn_adopt_pipes", s);
+    xev__conn_check_service("xev_conn_adopt_pipes", s);
     if (conn != NULL) {
         *conn = NULL;
     }

@@ -233,7 +233,7 @@ int xev_upstreams_new(xev_upstreams **group, xev_conn_service *service, const xe
                       size_t count, const xev_upstreams_options *options) {
     const char *call = "xev_upstreams_new";
     xev__conn_check(call, group);
-    xev__conn_check(call, service);
+    xev__conn_check_service(call, service);
     xev__conn_check(call, options);
     if (addrs == NULL && count > 0) {
         xev__conn_misuse(call, "addresses are null", service);
@@ -280,6 +280,7 @@ int xev_upstreams_connect(xev_upstreams *group, const xev_conn_handlers *handler
     const char *call = "xev_upstreams_connect";
     xev__conn_check(call, group);
     xev__conn_check(call, conn);
+    xev__check_thread(call, group->service->loop);
     if (handlers != NULL && handlers->data == NULL) {
         xev__conn_misuse(call, "data handler is null", group);
     }
@@ -299,7 +300,7 @@ int xev_upstreams_connect(xev_upstreams *group, const xev_conn_handlers *handler
 }
 
 uint32_t xev_upstream_number(const xev_conn *c) {
-    xev__conn_check("xev_upstream_number", c);
+    xev__conn_check_own("xev_upstream_number", c);
     return c->more != NULL && c->more->upstream != NULL ? c->more->upstream->number : UINT32_MAX;
 }
 
@@ -311,6 +312,7 @@ uint32_t xev_upstreams_count(const xev_upstreams *group) {
 void xev_upstream_count(const xev_upstreams *group, uint32_t number, xev_upstream_counters *out) {
     xev__conn_check("xev_upstream_count", group);
     xev__conn_check("xev_upstream_count", out);
+    xev__check_thread("xev_upstream_count", group->service->loop);
     *out = (xev_upstream_counters){0};
     if (number < group->count) {
         const struct xev__upstream *up = &group->upstream[number];

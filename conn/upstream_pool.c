@@ -77,7 +77,7 @@ static bool can_be_kept(const xev_conn *c) {
 
 void xev_upstream_keep(xev_conn *c) {
     const char *call = "xev_upstream_keep";
-    xev__conn_check(call, c);
+    xev__conn_check_own(call, c);
     if (c->more == NULL || c->more->upstream == NULL ||
         c->more->upstream_role != XEV__UPSTREAM_USE) {
         xev__conn_misuse(call, "it is to no upstream, or has been given back", c);
@@ -143,6 +143,6 @@ xev_conn *xev__pool_take(struct xev__upstream *up, const xev_conn_handlers *hand
 }
 
 bool xev_upstream_was_kept(const xev_conn *c) {
-    xev__conn_check("xev_upstream_was_kept", c);
+    xev__conn_check_own("xev_upstream_was_kept", c);
     return c->more != NULL && c->more->was_kept;
 }

@@ -8,7 +8,7 @@
 
 int xev_conn_write_file(xev_conn *c, xev_fd file, uint64_t offset_bytes, size_t len_bytes,
                         void *userdata, xev_conn_release_fn release) {
-    xev__conn_check("xev_conn_write_file", c);
+    xev__conn_check_own("xev_conn_write_file", c);
     if (release == NULL) {
         xev__conn_misuse("xev_conn_write_file", "release is null", c);
     }

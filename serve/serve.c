@@ -423,6 +423,7 @@ void *xev_service_part(const xev_service *v, uint32_t id) {
 xev_conn_service *xev_service_conns(const xev_service *v, xev_shard *shard) {
     check_service(v, "xev_service_conns");
     xev__serve_check(shard != NULL, "xev_service_conns", "shard is null");
+    xev__check_thread("xev_service_conns", xev_shard_loop(shard));
     return v->on != NULL ? v->on[xev_shard_id(shard)].conns : NULL;
 }
 

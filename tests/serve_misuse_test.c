@@ -161,3 +161,82 @@ TEST(misuse_of_metrics_is_caught) {
     run_with_clients(1, look_once);
     xev_serve_free(serve);
 }
+
+/* ---- a connection of another shard ---- */
+
+#if !defined(NDEBUG)
+
+static xev_message mistake_message;
+static xev_conn_slot *mistaken_slot;
+static xev_conn_handle mistaken_handle;
+static void (*mistake)(xev_conn *conn);
+
+static void write_there(xev_conn *conn) { (void)xev_conn_write(conn, "x", 1); }
+static void abort_there(xev_conn *conn) { xev_conn_abort(conn); }
+static void pause_there(xev_conn *conn) { xev_conn_pause(conn); }
+
+static void fill_there(xev_conn *conn) {
+    (void)conn;
+    xev_conn_fill(mistaken_slot, "x", 1);
+}
+
+static void find_there(xev_conn *conn) {
+    xev_conn *found;
+    (void)xev_conn_find(xev_conn_service_of(conn), mistaken_handle, &found);
+}
+
+static void ask_there(xev_conn *conn) {
+    (void)conn;
+    (void)xev_service_conns(service, xev_runtime_shard(&runtime, 0));
+}
+
+static void on_mistake(xev_shard *self, xev_message *m, void *arg) {
+    (void)m;
+    CHECK_EQ(xev_shard_id(self), 1);
+    mistake(arg);
+}
+
+static ptrdiff_t give_away(xev_conn *conn, const void *data, size_t len_bytes) {
+    (void)data;
+    mistaken_slot = xev_conn_reserve(conn);
+    mistaken_handle = xev_conn_handle_of(conn);
+    CHECK_EQ(xev_shard_send(xev_runtime_shard(&runtime, 1), &mistake_message, on_mistake, conn), 0);
+    return (ptrdiff_t)len_bytes;
+}
+
+static void ask_once(void) {
+    int fd = connect_to(service);
+    char c;
+    ask_shard(fd);
+    CHECK_EQ(recv(fd, &c, 1, 0), 0); /* the program has ended by then */
+}
+
+static void check_mistake(void (*fn)(xev_conn *conn), const char *call) {
+    static const xev_conn_handlers handlers = {.data = give_away};
+    struct death d;
+    char text[DEATH_TEXT_BYTES];
+    if (death_begins(&d)) {
+        xev_service_options o = service_options("a", "127.0.0.1:0");
+        o.policy = XEV_SERVE_SINGLE;
+        o.conns.handlers = &handlers;
+        mistake = fn;
+        serve = NULL;
+        service = add_service(&o);
+        run_with_clients(2, ask_once);
+        death_missed();
+    }
+    death_check_text(&d, call, "on another shard", text);
+    CHECK(strstr(text, "called on xev-shard-1 (") != NULL);
+    CHECK(strstr(text, ", of xev-shard-0 (") != NULL);
+}
+
+TEST(a_call_on_another_shard_s_connection_names_both_shards) {
+    check_mistake(write_there, "xev_conn_write");
+    check_mistake(abort_there, "xev_conn_abort");
+    check_mistake(pause_there, "xev_conn_pause");
+    check_mistake(fill_there, "xev_conn_fill");
+    check_mistake(find_there, "xev_conn_find");
+    check_mistake(ask_there, "xev_service_conns");
+}
+
+#endif

@@ -35,8 +35,9 @@
  *
  * Misuse (null pointers where the call does not say what NULL means, a handler that consumes more
  * than there is) ends the program, as in completion.h. Threads: all calls are made on the loop's
- * thread, except where a call says otherwise. A connection keeps its loop going while it reads or
- * sends.
+ * thread, except where a call says otherwise; in builds of the library without NDEBUG one from
+ * another thread ends the program, with a line that names both. A connection keeps its loop going
+ * while it reads or sends.
  */
 #ifndef XEV_CONN_H
 #define XEV_CONN_H

@@ -372,12 +372,7 @@ static inline void xev__check_loop(const char *call, const xev_loop *loop) {
     }
 }
 
-/* The loop belongs to the calling thread, or to none yet, or to one that has ended. */
 #if defined(NDEBUG)
-static inline void xev__check_thread(const char *call, const xev_loop *loop) {
-    (void)call;
-    (void)loop;
-}
 static inline void xev__check_thread_of(const char *call, const xev_loop *maybe) {
     (void)call;
     (void)maybe;
@@ -385,12 +380,6 @@ static inline void xev__check_thread_of(const char *call, const xev_loop *maybe)
 #else
 /* As xev__check_thread, where maybe need not be a loop: what memory says that may hold anything. */
 void xev__check_thread_of(const char *call, const xev_loop *maybe);
-void xev__check_other_thread(const char *call, const xev_loop *loop);
-static inline void xev__check_thread(const char *call, const xev_loop *loop) {
-    if (loop->thread != 0 && loop->thread != xev__os_thread_id()) {
-        xev__check_other_thread(call, loop);
-    }
-}
 #endif
 
 /* For calls that are made on the loop's thread. */

@@ -109,6 +109,22 @@ static inline uint32_t xev__block_size(size_t bytes) {
 
 /* ---- the loop (loop.c, core.c) ---- */
 
+/* The loop belongs to the calling thread, or to none yet, or to one that has ended. Else the
+ * program ends, with a line that names the call and both threads. Only without NDEBUG. */
+#if defined(NDEBUG)
+static inline void xev__check_thread(const char *call, const xev_loop *loop) {
+    (void)call;
+    (void)loop;
+}
+#else
+void xev__check_other_thread(const char *call, const xev_loop *loop);
+static inline void xev__check_thread(const char *call, const xev_loop *loop) {
+    if (loop->thread != 0 && loop->thread != xev__os_thread_id()) {
+        xev__check_other_thread(call, loop);
+    }
+}
+#endif
+
 /* SIGPIPE and SIGXFSZ stay out of the thread that is now the loop's, for writes that cannot ask for
  * that. */
 void xev__block_write_signals(xev_loop *loop);
