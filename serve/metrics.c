@@ -10,6 +10,7 @@
 
 #include "serve/internal.h"
 #include "xev/ask.h"
+#include "xev/log.h"
 #include "xev/threadpool.h"
 
 #define LABELS_MAX 200u
@@ -199,6 +200,9 @@ static void tell_shard(xev_metrics *m, xev_shard *shard) {
     xev_metrics_counter(m, "xev_shard_messages_sent_total", NULL, c.messages_sent);
     xev_metrics_counter(m, "xev_shard_messages_received_total", NULL, c.messages_received);
     xev_metrics_counter(m, "xev_shard_messages_refused_total", NULL, c.messages_refused);
+    xev_metrics_counter(m, "xev_shard_asks_total", NULL, c.asks);
+    xev_metrics_counter(m, "xev_shard_asks_waited_total", NULL, c.asks_waited);
+    xev_metrics_counter(m, "xev_shard_asks_timed_out_total", NULL, c.asks_timed_out);
     xev_metrics_counter(m, "xev_shard_slow_total", NULL, c.slow);
     xev_metrics_counter(m, "xev_shard_sleeps_total", NULL, c.sleeps);
     xev_metrics_counter(m, "xev_shard_wakes_total", NULL, c.wakes);
@@ -207,6 +211,8 @@ static void tell_shard(xev_metrics *m, xev_shard *shard) {
     xev_metrics_counter(m, "xev_loop_submissions_total", NULL, loop.submissions);
     xev_metrics_counter(m, "xev_loop_syscalls_total", NULL, loop.syscalls);
     xev_metrics_counter(m, "xev_loop_paused_total", NULL, loop.paused);
+    xev_metrics_counter(m, "xev_loop_starved_total", NULL, loop.starved);
+    xev_metrics_gauge(m, "xev_loop_buffers_taken", NULL, (double)loop.buffers_taken);
     xev_metrics_counter(m, "xev_loop_awake_nanoseconds_total", NULL, loop.awake_ns);
     xev_metrics_counter(m, "xev_loop_asleep_nanoseconds_total", NULL, loop.asleep_ns);
     xev_metrics_gauge(m, "xev_loop_longest_turn_seconds", NULL, (double)loop.longest_turn_ns / 1e9);
@@ -228,7 +234,13 @@ static void tell_delays(xev_metrics *m, xev_shard *shard) {
     }
 }
 
-/* The pool is everybody's; shard 0 tells. */
+/* The log and the pool are everybody's; shard 0 tells. */
+static void tell_log(xev_metrics *m) {
+    if (m->shard == 0) {
+        xev_metrics_counter(m, "xev_log_left_out_total", NULL, xev_log_left_out());
+    }
+}
+
 static void tell_pool(xev_metrics *m, xev_shard *shard) {
     static const char *const lanes[] = {"cpu", "fs", "fsync", "dns", "process"};
     _Static_assert(sizeof lanes / sizeof lanes[0] == XEV_LANE_COUNT, "a name for each");
@@ -266,6 +278,7 @@ static void tell(xev_shard *self, xev_ask *ask, const void *argument, size_t len
     tell_shard(&m, self);
     tell_times(&m, self);
     tell_delays(&m, self);
+    tell_log(&m);
     tell_pool(&m, self);
     if (options->own != NULL) {
         options->own(self, &m, options->userdata);

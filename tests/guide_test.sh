@@ -1,7 +1,7 @@
 #!/bin/sh
 # docs/guide: every block of C compiles by itself without a warning, every call that the text names
-# is declared in a public header, or is a metric, and links lead somewhere. Looks at the real source
-# tree.
+# is declared in a public header, or is a metric, and links lead somewhere. Each metric is in the
+# table. Looks at the real source tree.
 set -eu
 root=$(dirname "$(dirname "$(readlink -f "$0")")")
 work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/guide.XXXXXX")
@@ -35,6 +35,12 @@ for page in docs/guide/*.md; do
         *) [ -e "docs/guide/$link" ] || { echo "$page: $link leads nowhere"; failed=1; } ;;
         esac
     done
+done
+for metric in $(grep -oE '"xev_[a-z_]+"' serve/metrics.c | tr -d '"' | sort -u); do
+    if ! grep -qw "$metric" docs/guide/counters.md xev/*.h; then
+        echo "docs/guide/counters.md: it lacks $metric"
+        failed=1
+    fi
 done
 [ "$blocks" -ge 12 ] || { echo "found only $blocks blocks"; exit 1; }
 exit $failed

@@ -82,6 +82,9 @@ static void ask_for_text(void) {
     check_has(body, "xev_service_connections{shard=\"0\",service=\"metrics\"} 1");
     check_has(body, "# TYPE xev_service_connections gauge");
     check_has(body, "xev_pool_queued{shard=\"0\",lane=\"fsync\"} 0");
+    check_has(body, "xev_log_left_out_total{shard=\"0\"} 0");
+    CHECK(strstr(body, "xev_log_left_out_total{shard=\"1\"}") == NULL);
+    CHECK(strstr(body, "\nxev_shard_asks_total{shard=\"0\"} ") != NULL);
     check_has(body, "xev_pool_waits_total{shard=\"0\",lane=\"dns\"} 0");
     check_has(body, "xev_pool_wait_nanoseconds_total{shard=\"0\",lane=\"dns\"} 0");
     check_has(body, "xev_pool_oldest_seconds{shard=\"0\",lane=\"dns\"} 0");
