@@ -87,6 +87,20 @@ TEST(ready_and_closing_lines) {
     }
 }
 
+TEST(what_is_told_to_stderr_has_a_level) {
+    static const char *const more[] = {"--log-level",       "info",       "--slow-ms",
+                                       "3600000",           "--drain-ms", "9000",
+                                       "--sample-messages", "1",          NULL};
+    struct server s;
+    server_start_with(&s, 2, more, NULL);
+    server_signal(&s, SIGTERM);
+    server_wait_end(&s);
+    check_exit(&s, 0);
+    CHECK_STR_EQ(s.err_text, "xev: 2 shards serve\n"
+                             "xev: the drain begins, for 9000 ms at most\n"
+                             "xev: the drain is over\n");
+}
+
 TEST(one_shard_per_cpu_by_default) {
     const char *const args[] = {"--port", "0", "--backend", backend_wanted(), NULL};
     struct server s;
