@@ -55,6 +55,7 @@ struct server {
     const char *backend; /* shard 0's, */
     bool mixed;          /* ... and not everyone's */
     bool fallback_told;
+    uint32_t cpus[XEV_SHARDS_MAX];
     int (*init)(xev_shard *shard, void *userdata);
 };
 
@@ -124,6 +125,33 @@ _Noreturn static inline void server_usage(const struct server *s, const struct s
     exit(0);
 }
 
+/* "0-3,8". */
+static inline bool server_cpus(struct server *s, const char *text) {
+    uint32_t len = 0;
+    for (const char *p = text; len == 0 || *p != '\0';) {
+        char *end;
+        p += len > 0 && *p == ',';
+        unsigned long first = strtoul(p, &end, 10), last = first;
+        bool number = *p >= '0' && *p <= '9';
+        if (number && *end == '-') {
+            p = end + 1;
+            last = strtoul(p, &end, 10);
+            number = *p >= '0' && *p <= '9';
+        }
+        if (!number || last < first || last > 65535 || last - first >= XEV_SHARDS_MAX - len ||
+            (*end != ',' && *end != '\0')) {
+            return false;
+        }
+        while (first <= last) {
+            s->cpus[len++] = (uint32_t)first++;
+        }
+        p = end;
+    }
+    s->runtime.cpus = s->cpus;
+    s->runtime.cpus_len = len;
+    return true;
+}
+
 /* The value of one flag. */
 static inline void server_take_flag(const struct server *s, const struct server_flag *flag,
                                     const char *value) {
@@ -142,7 +170,7 @@ static inline void server_take_flag(const struct server *s, const struct server_
 
 static inline void server_parse(struct server *s, int argc, char **argv) {
     uint32_t spin_us = 0;
-    const char *backend = "auto", *log_level = "warn";
+    const char *backend = "auto", *log_level = "warn", *cpus = NULL;
     bool help = false;
     const struct server_flag common[] = {
         {"host", "ADDRESS", "address to listen on (127.0.0.1)", .text = &s->host},
@@ -152,6 +180,7 @@ static inline void server_parse(struct server *s, int argc, char **argv) {
         {"shards", "N", "threads, each with its own loop and listener (one per CPU)", .min = 1,
          .max = XEV_SHARDS_MAX, .number = &s->runtime.shards},
         {"backend", "auto|io_uring|epoll", "how to wait for the kernel (auto)", .text = &backend},
+        {"cpus", "LIST", "bind the shards to these CPUs, in this order: 0-3,8", .text = &cpus},
         {"no-pin", NULL, "do not bind each shard to a CPU", .on = &s->runtime.no_pin},
         {"spin-us", "N", "look for work this long before sleeping (0)", .max = 1000000,
          .number = &spin_us},
@@ -198,6 +227,9 @@ static inline void server_parse(struct server *s, int argc, char **argv) {
         exit(2);
     }
     s->runtime.loop.spin_ns = 1000ull * spin_us;
+    if (cpus != NULL && !server_cpus(s, cpus)) {
+        server_refuse_flag(s, "cpus", "numbers and ranges of CPUs, such as 0-3,8", cpus);
+    }
     xev_addr addr;
     if (s->at != NULL) {
         if (strlen(s->at) >= sizeof s->address) {
@@ -253,6 +285,27 @@ static inline xev_cb_action server_on_tick(xev_loop *loop, xev_completion *timer
     return XEV_REARM;
 }
 
+/* "0-3,8", in the order of the shards; "any" stands for those that are bound to none. */
+static inline void server_print_cpus(xev_runtime *rt, uint32_t count) {
+    for (uint32_t i = 0, last; i < count; i = last + 1) {
+        uint32_t cpu = xev_shard_cpu(xev_runtime_shard(rt, i)), step = cpu != XEV_NO_CPU;
+        last = i;
+        while (last + 1 < count &&
+               xev_shard_cpu(xev_runtime_shard(rt, last + 1)) == cpu + step * (last + 1 - i)) {
+            last++;
+        }
+        printf("%s", i > 0 ? "," : "");
+        if (cpu == XEV_NO_CPU) {
+            printf("any");
+        } else if (last > i) {
+            printf("%u-%u", cpu, cpu + (last - i));
+        } else {
+            printf("%u", cpu);
+        }
+    }
+    printf("\n");
+}
+
 static inline int server_on_init(xev_shard *self, void *userdata) {
     struct server *s = userdata;
     xev_loop *loop = xev_shard_loop(self);
@@ -278,8 +331,9 @@ static inline int server_on_init(xev_shard *self, void *userdata) {
     if (rc == 0 && id == count - 1 && (rc = xev_service_addr(s->service, &addr)) == 0) {
         char text[XEV_ADDR_TEXT_BYTES];
         (void)xev_addr_format(&addr, text, sizeof text);
-        printf("listening on %s shards=%u backend=%s\n", text, count,
+        printf("listening on %s shards=%u backend=%s cpus=", text, count,
                s->mixed ? "mixed" : s->backend);
+        server_print_cpus(xev_shard_runtime(self), count);
         fflush(stdout);
         s->shards = count;
     }

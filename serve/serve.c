@@ -280,7 +280,12 @@ int xev_serve_run(xev_serve *serve, xev_runtime *rt, const xev_runtime_options *
     forget_run(serve);
     serve->options = *options;
     serve->memory = xev_memory_limit();
-    serve->cpus_len = xev__serve_cpus(serve->cpus, XEV_SHARDS_MAX); /* before shards are bound */
+    serve->cpus_len = options->cpus_len < XEV_SHARDS_MAX ? options->cpus_len : XEV_SHARDS_MAX;
+    if (serve->cpus_len > 0) {
+        memcpy(serve->cpus, options->cpus, serve->cpus_len * sizeof *serve->cpus);
+    } else {
+        serve->cpus_len = xev_cpu_order(serve->cpus, XEV_SHARDS_MAX);
+    }
     xev_runtime_options o = *options;
     o.deinit_failed = true;
     o.init = serve_on_init;

@@ -34,9 +34,6 @@ int xev__serve_set_mode(const char *path, uint32_t mode, struct xev__serve_file 
 /* Remove path if it still names that file; NULL: whatever it names. */
 void xev__serve_remove(const char *path, const struct xev__serve_file *file);
 
-/* The CPUs that the calling thread may run on, at most max of them, in ascending order; how many.
- */
-uint32_t xev__serve_cpus(uint32_t *cpus, uint32_t max);
 /* Of a group of count listening sockets that share an address, in the order in which they began to
  * listen, fd being one of them: give a connection to the socket number k modulo count, if its first
  * packet comes in on the CPU cpus[k]. 0 or a code. */

@@ -4,7 +4,6 @@
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -55,28 +54,10 @@ void xev__serve_remove(const char *path, const struct xev__serve_file *file) {
     }
 }
 
-/* ---- CPUs ---- */
-
-/* Room for the kernel's largest CPU mask. */
-#define CPUS 8192u
+/* ---- listening sockets ---- */
 
 int xev__serve_limit_unsent(xev_fd fd, uint32_t bytes) {
     return setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes) == 0 ? 0 : -errno;
-}
-
-uint32_t xev__serve_cpus(uint32_t *cpus, uint32_t max) {
-    size_t size = CPU_ALLOC_SIZE(CPUS);
-    cpu_set_t *set = CPU_ALLOC(CPUS);
-    uint32_t len = 0;
-    if (set != NULL && sched_getaffinity(0, size, set) == 0) {
-        for (uint32_t cpu = 0; cpu < CPUS && len < max; cpu++) {
-            if (CPU_ISSET_S(cpu, size, set)) {
-                cpus[len++] = cpu;
-            }
-        }
-    }
-    CPU_FREE(set);
-    return len;
 }
 
 int xev__serve_spread_by_cpu(xev_fd fd, const uint32_t *cpus, uint32_t cpus_len, uint32_t count) {

@@ -43,20 +43,6 @@ int xev__serve_limit_unsent(xev_fd fd, uint32_t bytes) {
     return 0; /* there is no such option */
 }
 
-uint32_t xev__serve_cpus(uint32_t *cpus, uint32_t max) {
-    DWORD_PTR process, system;
-    uint32_t len = 0;
-    if (!GetProcessAffinityMask(GetCurrentProcess(), &process, &system)) {
-        return 0;
-    }
-    for (uint32_t cpu = 0; cpu < 64 && len < max; cpu++) {
-        if ((process >> cpu & 1) != 0) {
-            cpus[len++] = cpu;
-        }
-    }
-    return len;
-}
-
 int xev__serve_spread_by_cpu(xev_fd fd, const uint32_t *cpus, uint32_t cpus_len, uint32_t count) {
     (void)fd;
     (void)cpus;

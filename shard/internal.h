@@ -49,6 +49,7 @@ struct xev_shard {
     struct xev__runtime *rt;
     xev_runtime *handle;
     uint32_t id;
+    uint32_t cpu; /* it is bound to; XEV_NO_CPU: to none */
     xev_completion mail_completion;
     xev_hook flush;
     struct xev__outbox *outboxes;        /* rt->outboxes of them */
@@ -129,6 +130,9 @@ struct xev__runtime {
     xev_threadpool pool;
     xev_shard *shards;
     uint32_t count;
+    uint32_t cpus[XEV_SHARDS_MAX]; /* with bind: of shard i, cpus[i % cpus_len] */
+    uint32_t cpus_len;
+    bool bind;
     uint32_t outboxes; /* of each shard; a power of two */
     pthread_mutex_t lock;
     xev_runtime_failure failure; /* under the lock: the first one */

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "shard/internal.h"
+#include "shard/topology.h"
 #include "threadpool/cpus.h"
 #include "xev/log.h"
 
@@ -29,6 +30,24 @@ xev_shard *xev_shard_current(void) { return xev__current_shard; }
 uint32_t xev_cpu_count(void) { return xev__cpu_count(); }
 
 uint64_t xev_memory_limit(void) { return xev__memory_limit(); }
+
+uint32_t xev_cpu_order(uint32_t *order, uint32_t max) {
+    struct xev__cpu cpus[XEV_SHARDS_MAX];
+    uint32_t len = xev__topology_read(cpus, XEV_SHARDS_MAX);
+    xev__shard_check(order != NULL || max == 0, "xev_cpu_order", "room is null");
+    if (len > 0) {
+        (void)xev__topology_choose(cpus, len, UINT32_MAX, 0);
+    }
+    for (uint32_t i = 0; i < len && i < max; i++) {
+        order[i] = cpus[i].number;
+    }
+    return len;
+}
+
+uint32_t xev_shard_cpu(const xev_shard *shard) {
+    xev__shard_check(shard != NULL, "xev_shard_cpu", "shard is null");
+    return shard->cpu;
+}
 
 void xev__stops_add(struct xev__runtime *rt) {
     ck_pr_inc_32(&rt->stops);
@@ -74,10 +93,12 @@ static void loop_broke(xev_shard *s, int code) {
 
 static int set_up_shard(xev_shard *s) {
     const xev_runtime_options *o = &s->rt->options;
-    if (!o->no_pin && s->rt->count >= xev__cpu_allowed()) {
-        /* Some containers forbid it. The shard works without. */
-        (void)xev__cpu_pin(xev__cpu_nth(s->id));
+    const struct xev__runtime *rt = s->rt;
+    s->cpu = rt->bind ? rt->cpus[s->id % rt->cpus_len] : XEV_NO_CPU;
+    if (rt->bind && xev__cpu_pin((int)s->cpu) < 0) {
+        s->cpu = XEV_NO_CPU; /* some containers forbid it */
     }
+    /* From here on: what is allocated is on the node of that CPU, which touches it first. */
     assert(!s->has_loop && !s->serving && xev__current_shard == s);
     xev_loop_options loop = o->loop;
     loop.thread_pool = &s->rt->pool;
@@ -508,6 +529,27 @@ static int make_shards(xev_runtime *handle, struct xev__runtime *rt) {
     return 0;
 }
 
+static void choose_cpus(struct xev__runtime *rt, const xev_runtime_options *o) {
+    static const struct xev__cpu one;
+    struct xev__cpu cpus[XEV_SHARDS_MAX] = {one};
+    if (o->cpus_len > 0) {
+        rt->cpus_len = o->cpus_len < XEV_SHARDS_MAX ? o->cpus_len : XEV_SHARDS_MAX;
+        memcpy(rt->cpus, o->cpus, rt->cpus_len * sizeof *rt->cpus);
+        rt->count = o->shards != 0 ? o->shards : rt->cpus_len;
+        rt->bind = true;
+        return;
+    }
+    uint32_t len = xev__topology_read(cpus, XEV_SHARDS_MAX), known = len > 0 ? len : 1;
+    struct xev__choice choice =
+        xev__topology_choose(cpus, known, xev__cpu_quota(xev__cpu_root), o->shards);
+    rt->count = choice.shards;
+    rt->bind = choice.bind && len > 0 && !o->no_pin;
+    rt->cpus_len = known;
+    for (uint32_t i = 0; i < known; i++) {
+        rt->cpus[i] = cpus[i].number;
+    }
+}
+
 static int fill_options(struct xev__runtime *rt, const xev_runtime_options *options) {
     rt->options = *options;
     xev_runtime_options *o = &rt->options;
@@ -517,10 +559,7 @@ static int fill_options(struct xev__runtime *rt, const xev_runtime_options *opti
                                                             : o->listen_retry_ms;
     o->stuck_ms = o->stuck_ms != 0 ? o->stuck_ms : 10000;
     o->mailbox = o->mailbox != 0 ? o->mailbox : 65536;
-    rt->count = o->shards != 0 ? o->shards : xev_cpu_count();
-    if (o->shards == 0 && rt->count > XEV_SHARDS_MAX) {
-        rt->count = XEV_SHARDS_MAX;
-    }
+    choose_cpus(rt, options);
     o->urgent = o->urgent != 0 ? o->urgent : 256;
     o->asks = o->asks != 0 ? o->asks : 65536;
     if (o->answers_max_bytes == 0) {

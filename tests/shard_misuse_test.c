@@ -85,6 +85,9 @@ TEST(misuse_of_shards_is_caught) {
     DIES(xev_shard_id, shard, NULL);
     DIES(xev_shard_runtime, shard, NULL);
     DIES(xev_shard_loop, shard, NULL);
+    DIES(xev_shard_cpu, shard, NULL);
+    DIES(xev_cpu_order, order, NULL, 1);
+    CHECK_GE(TAKES(xev_cpu_order, max, NULL, 0), 1);
     DIES(xev_shard_count, shard, NULL, &counters);
     DIES(xev_shard_count, out, shard, NULL);
     DIES(xev_shard_delays_get, to, NULL, 0, &delay);

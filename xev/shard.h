@@ -88,8 +88,12 @@ typedef struct xev_stuck {
 
 /* All zero means all defaults. */
 typedef struct xev_runtime_options {
-    uint32_t shards;   /* 1 to XEV_SHARDS_MAX; 0: xev_cpu_count() */
-    bool no_pin;       /* bind no shard to a CPU; else see xev_runtime_run */
+    uint32_t shards; /* 1 to XEV_SHARDS_MAX; 0: xev_cpu_count(), or cpus_len */
+    bool no_pin;     /* bind no shard to a CPU; else see xev_runtime_run */
+    /* Bind shard i to the CPU number cpus[i % cpus_len], instead of what xev_runtime_run chooses;
+     * copied. cpus_len 0: it chooses. */
+    const uint32_t *cpus;
+    uint32_t cpus_len;
     bool no_signals;   /* leave all signals alone; call xev_runtime_stop */
     bool no_sighup;    /* leave SIGHUP alone */
     bool no_sigpipe;   /* leave SIGPIPE alone */
@@ -251,6 +255,11 @@ XEV_BEGIN_DECLS
 /* CPUs this process may use: its affinity, limited by its cgroup's quota (rounded down). >= 1. */
 uint32_t xev_cpu_count(void);
 
+/* The CPUs that this process may use, in the order in which shards get them (see xev_runtime_run):
+ * the first max of them, in order (NULL with max 0). Returns how many there are, to XEV_SHARDS_MAX;
+ * 0: the system does not tell. */
+uint32_t xev_cpu_order(uint32_t *order, uint32_t max);
+
 /* Bytes of memory that this process may have: the least of the machine's memory, the limits of its
  * cgroups (memory.max), and RLIMIT_AS and RLIMIT_DATA. UINT64_MAX: the system does not tell. */
 uint64_t xev_memory_limit(void);
@@ -261,9 +270,14 @@ uint64_t xev_memory_limit(void);
  * mailbox, ask_bytes or an option of the loop out of range. Or the code that an init callback or
  * the set-up of a loop, thread or mailbox gave; what had been started was ended in order. rt is
  * initialised here (before the first callback), and belongs to the caller. One thread, which is no
- * shard's (misuse). Shards that are as many as the CPUs of the process's affinity, or more, are
- * bound to one each, where that is allowed; fewer are placed by the system, which knows what else
- * runs. */
+ * shard's (misuse).
+ *
+ * Where shards are bound: those of options.cpus always. Else those that are as many as the CPUs of
+ * the process's affinity, or more; and without a cgroup's quota those that are as many as their
+ * cores. Fewer are placed by the system, which knows what else runs. One CPU of each core comes
+ * before a second one of any, and of those one node's before the next one's, where the build has
+ * hwloc (--config=hwloc, or XEV_HWLOC); without it each CPU counts as a core. The loop of a shard,
+ * and what that allocates, is made when its thread is bound, so it is on that node. */
 XEV_NODISCARD int xev_runtime_run(xev_runtime *rt, const xev_runtime_options *options);
 
 /* What made the last xev_runtime_run fail, once it has returned; 0, XEV_NO_SHARD and "" where it
@@ -313,6 +327,11 @@ xev_shard *xev_shard_current(void);
 /* The shard's number, and its runtime. Any thread. */
 uint32_t xev_shard_id(const xev_shard *shard);
 xev_runtime *xev_shard_runtime(const xev_shard *shard);
+
+/* The CPU that the shard is bound to; XEV_NO_CPU: none, the system places it. Any thread, from the
+ * shard's init callback on. */
+#define XEV_NO_CPU UINT32_MAX
+uint32_t xev_shard_cpu(const xev_shard *shard);
 
 /* The shard's loop; for use on its thread. Its userdata is the program's to use. */
 xev_loop *xev_shard_loop(xev_shard *shard);

@@ -106,9 +106,9 @@ static inline void server_wait_ready(struct server *s, const char *backend) {
     s->port = (uint32_t)atoi(strrchr(host, ':') + 1);
     CHECK_GT(s->port, 0);
     *strrchr(host, ':') = '\0';
-    snprintf(wanted, sizeof wanted, "listening on %s:%u shards=%u backend=%s\n", host, s->port,
+    snprintf(wanted, sizeof wanted, "listening on %s:%u shards=%u backend=%s cpus=", host, s->port,
              s->shards, backend);
-    CHECK_STR_EQ(s->out_text, wanted);
+    CHECK_EQ(strncmp(s->out_text, wanted, strlen(wanted)), 0);
     s->family = host[0] == '[' ? AF_INET6 : AF_INET;
 }
 
