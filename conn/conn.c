@@ -2,7 +2,7 @@
  *
  *     OPENING --turn's end--> open --finish, the peer's end, a deadline--> FINISHING
  *     open, FINISHING --both directions have ended, abort, error, limit--> CLOSING
- *     CLOSING --the loop has closed the descriptor--> closed handler, GONE
+ *     CLOSING --the loop has closed the descriptor--> closed handler, no longer LIVE
  *
  * CLOSING is entered once (xev__conn_close) and left once (xev__conn_gone). The close of the loop
  * cancels the receive and the send, so their last callbacks come before xev__conn_gone.
@@ -69,6 +69,10 @@ xev_conn_service *xev_conn_service_of(const xev_conn *c) {
 
 xev_fd xev_conn_fd(const xev_conn *c) {
     xev__conn_check_own("xev_conn_fd", c);
+    if (xev__conn_is(c, XEV__CONN_JOINT)) {
+        /* The caller may write to it. */
+        xev__settle(c->service->loop, c);
+    }
     return c->fd;
 }
 
@@ -185,6 +189,7 @@ void xev__conn_start_close(xev_conn *c) {
 }
 
 void xev__conn_close(xev_conn *c, xev_conn_reason reason, int code) {
+    xev__conn_settle(c); /* it may find out that the connection is broken */
     if (xev__conn_is(c, XEV__CONN_CLOSING)) {
         return;
     }
@@ -235,7 +240,7 @@ static void tell_detached(xev_conn *c) {
 
 void xev__conn_gone(xev_conn *c) {
     xev_conn_service *s = c->service;
-    assert(xev__conn_is(c, XEV__CONN_CLOSING) && !xev__conn_is(c, XEV__CONN_GONE));
+    assert(xev__conn_is(c, XEV__CONN_CLOSING) && xev__conn_is(c, XEV__CONN_LIVE));
     assert(c->due_tick == 0 && s->current != c);
     struct xev__conn_more *m = c->more;
     xev__conn_output_free(c);
@@ -269,7 +274,7 @@ void xev__conn_gone(xev_conn *c) {
     assert(s->count.connections > 0);
     s->count.connections--;
     c->generation++;
-    c->flags = (c->flags & XEV__CONN_DUE) | XEV__CONN_GONE;
+    c->flags &= XEV__CONN_DUE;
     xev__conn_recycle(c);
 }
 

@@ -34,7 +34,8 @@
 #include "xev/upstream.h"
 
 enum xev__conn_flag {
-    XEV__CONN_LIVE = 1u << 0,       /* in use, closed has not been called */
+    XEV__CONN_LIVE = 1u << 0,       /* in use, closed has not been called. Without this and
+                                       MOVING: free, or so when it leaves the due list */
     XEV__CONN_OPENING = 1u << 1,    /* due: the opened handler, then reading */
     XEV__CONN_CONNECTING = 1u << 2, /* has no descriptor yet */
     XEV__CONN_FULL = 1u << 3,       /* output rose above the high mark, and not fell to the low */
@@ -55,7 +56,7 @@ enum xev__conn_flag {
     XEV__CONN_CORKED = 1u << 18,    /* until the turn's end */
     XEV__CONN_WRITABLE = 1u << 19,  /* due: the writable handler */
     XEV__CONN_PUMP = 1u << 20,      /* due: input goes on */
-    XEV__CONN_GONE = 1u << 21,      /* closed was called; free it when it leaves the due list */
+    XEV__CONN_JOINT = 1u << 21,     /* its output goes out with others', and none is queued */
     XEV__CONN_DRAINING = 1u << 22,  /* finish behind more->drain_left bytes */
     XEV__CONN_MOVING = 1u << 23,    /* to another loop: nothing is read or sent; see move.c */
     XEV__CONN_HIGH = 1u << 24,      /* as FULL, also where that does not stop the reading */
@@ -201,17 +202,20 @@ struct xev_conn_service {
     uint32_t due_head, due_tail; /* number + 1 */
     bool hooked, attending, draining;
     bool sheds; /* due at the end of the turn */
+    bool joins; /* the loop has joint sends */
     xev_hook hook;
     xev_completion again; /* keeps the loop from sleeping while something is due */
     /* What the handler that is running has written. */
     xev_conn *current;
     const uint8_t *loan; /* data that stays while it runs */
     size_t loan_bytes;
-    uint32_t pieces, scratch_used;
+    uint32_t pieces, scratch_used; /* scratch_used: from scratch_from on */
     xev_vec piece[XEV__CONN_VECS];
     xev_conn_slot *piece_lent[XEV__CONN_VECS]; /* NULL: in scratch, or in the loan */
     uint8_t *scratch;
-    uint8_t *read_scratch; /* for transports; made when there is one */
+    uint32_t scratch_from;   /* what is before is in joint sends */
+    uint32_t scratch_joints; /* how many */
+    uint8_t *read_scratch;   /* for transports; made when there is one */
     /* A close takes a completion of its own. One is kept for when memory is short; then connections
      * wait for it. */
     xev_completion spare;
@@ -357,11 +361,26 @@ void xev__conn_start_drain(xev_conn *c);
 /* For a connection that has none: a copy of another one's. False: no memory. */
 bool xev__conn_copy_input(xev_conn *c, const struct xev__conn_input *from);
 
+/* ---- join.c ---- */
+/* Have the only piece, which is not lent, go out with other connections'. False: send it now. */
+bool xev__conn_join(xev_conn *c);
+/* Send it now after all: something else is to be done with the connection. */
+static inline void xev__conn_settle(xev_conn *c) {
+    if (xev__conn_is(c, XEV__CONN_JOINT)) {
+        xev__settle(c->service->loop, c);
+    }
+}
+
 /* ---- output.c ---- */
 /* Send what the handler that ran has gathered. */
 void xev__conn_flush(xev_conn *c);
 /* The rest of that, when the send of all pieces has reported rc. */
 void xev__conn_flush_rest(xev_conn *c, int rc);
+/* What was not sent of a write waits; for the loop, or for the turn's end. False: no memory, the
+ * connection is closing. */
+bool xev__conn_queue_rest(xev_conn *c, const uint8_t *data, size_t len);
+void xev__conn_output_failed(xev_conn *c, int code);
+
 /* What its handlers write from here on is gathered; and sent. data: stays as it is meanwhile. */
 static inline void xev__conn_enter(xev_conn *c, const void *data, size_t len_bytes) {
     xev_conn_service *s = c->service;
@@ -376,6 +395,10 @@ static inline void xev__conn_leave(xev_conn *c) {
     if (s->pieces == 1 && s->piece_lent[0] == NULL &&
         !xev__conn_is(c, XEV__CONN_HELD | XEV__CONN_TRANSPORT)) {
         /* The usual case: one piece, and it goes out whole. */
+        if (s->joins && xev__conn_join(c)) {
+            s->current = NULL;
+            return;
+        }
         int rc = xev__os_send_once(c->fd, s->piece[0].base, s->piece[0].len_bytes);
         if (rc == (int)s->piece[0].len_bytes) {
             s->pieces = s->scratch_used = 0;

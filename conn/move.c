@@ -42,6 +42,7 @@ static bool has_borrowed(const xev_conn *c) {
 }
 
 int xev__conn_move(xev_conn *c, struct xev__conn_move *mv) {
+    xev__conn_settle(c);
     if (xev__conn_is(c, XEV__CONN_CLOSING | XEV__CONN_FINISHING | XEV__CONN_DRAINING)) {
         return XEV_EPIPE;
     }
@@ -279,7 +280,7 @@ void xev__conn_moved_away(struct xev__conn_move *mv) {
     c->fd = XEV_INVALID_FD;
     assert(s->count.connections > 0);
     s->count.connections--;
-    c->flags = (c->flags & XEV__CONN_DUE) | XEV__CONN_GONE;
+    c->flags &= XEV__CONN_DUE;
     xev__conn_recycle(c);
 }
 

@@ -64,6 +64,7 @@ static bool new_output(xev_conn *c) {
 
 struct xev__conn_output *xev__conn_make_output(xev_conn *c) {
     xev_conn_service *s = c->service;
+    xev__conn_settle(c);
     if (s->current == c && s->pieces > 0) {
         xev__conn_flush(c);
     }
@@ -191,9 +192,10 @@ void xev__conn_took(xev_conn *c, size_t len_bytes) {
     }
 }
 
-static void output_failed(xev_conn *c, int code) { xev__conn_close(c, XEV_CONN_FAILED, code); }
+void xev__conn_output_failed(xev_conn *c, int code) { xev__conn_close(c, XEV_CONN_FAILED, code); }
 
 void xev__conn_push(xev_conn *c) {
+    xev__conn_settle(c);
     struct xev__conn_output *out = xev__conn_out(c);
     if (xev__conn_is(c, XEV__CONN_HELD | XEV__CONN_CONNECTING)) {
         return;
@@ -206,7 +208,7 @@ void xev__conn_push(xev_conn *c) {
             return;
         }
         if (rc < 0) {
-            output_failed(c, rc);
+            xev__conn_output_failed(c, rc);
             return;
         }
         xev__conn_took(c, (size_t)rc);
@@ -232,7 +234,7 @@ static xev_cb_action on_output_sent(xev_loop *loop, xev_completion *k, int resul
         if (result == XEV_ECANCELED && !xev__conn_is(c, XEV__CONN_MOVING)) {
             xev__conn_close(c, XEV_CONN_LOOP_ENDED, 0);
         } else if (result != XEV_ECANCELED) {
-            output_failed(c, result);
+            xev__conn_output_failed(c, result);
         }
         return XEV_DISARM;
     }
@@ -371,6 +373,20 @@ bool xev__conn_copy_output(xev_conn *c, const struct xev__conn_output *from,
     return true;
 }
 
+bool xev__conn_queue_rest(xev_conn *c, const uint8_t *data, size_t len) {
+    bool first = xev__conn_out(c) == NULL;
+    if (!xev__conn_queue(c, data, len)) {
+        return false;
+    }
+    if (first) {
+        xev__conn_begin_to_wait(c, c->more->out);
+    }
+    if (first && !xev__conn_is(c, XEV__CONN_HELD | XEV__CONN_CONNECTING)) {
+        start_send(c);
+    }
+    return true;
+}
+
 /* ---- gathering ---- */
 
 /* The pieces that were not sent, from byte sent on, are queued. */
@@ -433,7 +449,7 @@ void xev__conn_flush_rest(xev_conn *c, int rc) {
         return;
     }
     if (rc < 0 && rc != XEV_EAGAIN) {
-        output_failed(c, rc);
+        xev__conn_output_failed(c, rc);
     }
     if (xev__conn_is(c, XEV__CONN_CLOSING)) {
         for (uint32_t i = 0; i < count; i++) {
@@ -469,14 +485,18 @@ static bool gather_copy(xev_conn *c, const uint8_t *data, size_t len) {
     xev_conn_service *s = c->service;
     bool loaned = (uintptr_t)data - (uintptr_t)s->loan < s->loan_bytes && s->loan != NULL;
     if (s->pieces > 0 &&
-        (s->pieces == XEV__CONN_VECS || (!loaned && s->scratch_used + len > XEV__CONN_SCRATCH))) {
+        (s->pieces == XEV__CONN_VECS ||
+         (!loaned && s->scratch_from + s->scratch_used + len > XEV__CONN_SCRATCH))) {
         xev__conn_flush(c);
+    }
+    if (!loaned && s->scratch_from + len > XEV__CONN_SCRATCH && s->scratch_from > 0) {
+        xev__settle(s->loop, NULL);
     }
     if (!gathers(c) || xev__conn_is(c, XEV__CONN_CLOSING) || (!loaned && len > XEV__CONN_SCRATCH)) {
         return false;
     }
     if (!loaned) {
-        uint8_t *to = s->scratch + s->scratch_used;
+        uint8_t *to = s->scratch + s->scratch_from + s->scratch_used;
         memcpy(to, data, len);
         s->scratch_used += (uint32_t)len;
         data = to;
@@ -519,12 +539,11 @@ int xev__conn_write_error(const xev_conn *c) {
 /* Copied, behind what is queued; or sent now. */
 static int write_through(xev_conn *c, const uint8_t *data, size_t len) {
     size_t sent = 0;
-    bool first = xev__conn_out(c) == NULL;
     if (can_send_now(c)) {
         xev_vec vec = {(void *)(uintptr_t)data, len};
         int rc = send_now(c, &vec, 1);
         if (rc < 0 && rc != XEV_EAGAIN) {
-            output_failed(c, rc);
+            xev__conn_output_failed(c, rc);
             return XEV_EPIPE;
         }
         sent = rc > 0 ? (size_t)rc : 0;
@@ -534,16 +553,7 @@ static int write_through(xev_conn *c, const uint8_t *data, size_t len) {
             return 0;
         }
     }
-    if (!xev__conn_queue(c, data + sent, len - sent)) {
-        return xev__conn_write_error(c);
-    }
-    if (first) {
-        xev__conn_begin_to_wait(c, c->more->out);
-    }
-    if (first && !xev__conn_is(c, XEV__CONN_HELD | XEV__CONN_CONNECTING)) {
-        start_send(c);
-    }
-    return 0;
+    return xev__conn_queue_rest(c, data + sent, len - sent) ? 0 : xev__conn_write_error(c);
 }
 
 /* Any write but an echo. Apart, so that an echo saves no registers. */
@@ -552,6 +562,7 @@ static XEV__NOINLINE int write_other(xev_conn *c, const void *data, size_t len_b
     if (data == NULL && len_bytes > 0) {
         xev__conn_misuse("xev_conn_write", "data is null", c);
     }
+    xev__conn_settle(c);
     int rc = check_room(c, len_bytes);
     if (rc < 0 || len_bytes == 0 || (gathers(c) && gather_copy(c, data, len_bytes))) {
         return rc;
@@ -565,9 +576,9 @@ static XEV__NOINLINE int write_other(xev_conn *c, const void *data, size_t len_b
 int xev_conn_write(xev_conn *c, const void *data, size_t len_bytes) {
     xev__conn_check_own("xev_conn_write", c);
     xev_conn_service *s = c->service;
-    if (s->current == c && s->pieces == 0 && c->more == NULL && !xev__conn_is(c, XEV__CONN_MUTE) &&
-        len_bytes - 1 < s->loan_bytes && data == s->loan &&
-        len_bytes <= s->options.queued_max_bytes) {
+    if (s->current == c && s->pieces == 0 && c->more == NULL &&
+        !xev__conn_is(c, XEV__CONN_MUTE | XEV__CONN_JOINT) && len_bytes - 1 < s->loan_bytes &&
+        data == s->loan && len_bytes <= s->options.queued_max_bytes) {
         add_piece(s, data, len_bytes, NULL); /* an echo */
         return 0;
     }
@@ -579,6 +590,7 @@ int xev_conn_writev(xev_conn *c, const xev_vec *vec, size_t count) {
     if (vec == NULL && count > 0) {
         xev__conn_misuse("xev_conn_writev", "vector is null", c);
     }
+    xev__conn_settle(c);
     size_t total = 0;
     for (size_t i = 0; i < count; i++) {
         total += vec[i].len_bytes;
@@ -589,7 +601,7 @@ int xev_conn_writev(xev_conn *c, const xev_vec *vec, size_t count) {
         count <= XEV__CONN_VECS && total > 0) {
         int n = send_now(c, vec, (uint32_t)count);
         if (n < 0 && n != XEV_EAGAIN) {
-            output_failed(c, n);
+            xev__conn_output_failed(c, n);
             return XEV_EPIPE;
         }
         sent = n > 0 ? (size_t)n : 0;
@@ -611,6 +623,7 @@ int xev_conn_write_lent(xev_conn *c, const void *data, size_t len_bytes, void *u
     if (data == NULL || release == NULL || len_bytes == 0) {
         xev__conn_misuse("xev_conn_write_lent", "data or release is null, or length 0", c);
     }
+    xev__conn_settle(c);
     xev_conn_service *s = c->service;
     int rc = check_room(c, len_bytes);
     if (rc < 0) {

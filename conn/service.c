@@ -60,7 +60,7 @@ xev_conn *xev__conn_new(xev_conn_service *s, int *code) {
 
 void xev__conn_recycle(xev_conn *c) {
     xev_conn_service *s = c->service;
-    assert(xev__conn_is(c, XEV__CONN_GONE) && c->more == NULL && c->due_tick == 0);
+    assert(!xev__conn_is(c, XEV__CONN_LIVE) && c->more == NULL && c->due_tick == 0);
     if (xev__conn_is(c, XEV__CONN_DUE)) {
         return; /* when it leaves that list */
     }
@@ -76,7 +76,7 @@ void xev__conn_undo(xev_conn *c) {
     assert(c->more == NULL && !xev__conn_is(c, XEV__CONN_DUE));
     xev__conn_account(c, false);
     c->fd = XEV_INVALID_FD;
-    c->flags = XEV__CONN_GONE;
+    c->flags = 0;
     c->generation++;
     s->count.connections--;
     s->count.opened--;
@@ -187,7 +187,7 @@ static void on_turn_end(xev_loop *loop, xev_hook *hook) {
         s->due_tail = s->due_head != 0 ? s->due_tail : 0;
         c->next_due = 0;
         xev__conn_clear(c, XEV__CONN_DUE);
-        if (xev__conn_is(c, XEV__CONN_GONE)) {
+        if (!xev__conn_is(c, XEV__CONN_LIVE | XEV__CONN_MOVING)) {
             xev__conn_recycle(c);
         } else {
             attend(c);
@@ -296,6 +296,7 @@ int xev_conn_service_new(xev_conn_service **service, xev_loop *loop,
     s->loop = loop;
     s->options = o;
     s->scratch = scratch;
+    s->joins = xev__joins(loop);
     s->blocks.loop = loop;
     s->table = (struct xev__chunks){
         .loop = loop,

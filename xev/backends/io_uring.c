@@ -472,6 +472,9 @@ static void on_event(xev_loop *loop, uint64_t data, int res, uint32_t cqe_flags)
     struct xev__uring *u = loop->backend;
     uint32_t i = (uint32_t)data, gen = (uint32_t)(data >> 32) & XEV__URING_GEN_MASK;
     enum xev__uring_kind kind = (enum xev__uring_kind)(data >> 62);
+    if (kind == XEV__URING_JOINT) {
+        return;
+    }
     if (kind == XEV__URING_WAKE) {
         /* A multishot poll reports each signal, also where earlier ones were not read. A host's
          * epoll descriptor would report one that is not read for ever. */
@@ -574,7 +577,7 @@ static bool uring_peek(xev_loop *loop) {
            u->wait_head != 0 || u->sends.head != NULL || kernel_has_news(u);
 }
 
-static int enter_kernel(xev_loop *loop, uint64_t timeout_ns) {
+static int submit_and_wait(xev_loop *loop, uint64_t timeout_ns) {
     struct xev__uring *u = loop->backend;
     if (timeout_ns == 0) {
         if (io_uring_sq_ready(&u->ring) == 0 && !kernel_has_news(u)) {
@@ -592,6 +595,17 @@ static int enter_kernel(xev_loop *loop, uint64_t timeout_ns) {
         .tv_nsec = (int64_t)(timeout_ns % 1000000000u),
     };
     return io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, for_ever ? NULL : &ts, NULL);
+}
+
+static int enter_kernel(xev_loop *loop, uint64_t timeout_ns) {
+    struct xev__uring *u = loop->backend;
+    xev__uring_before_submit(u);
+    int rc = submit_and_wait(loop, timeout_ns);
+    xev__uring_after_submit(u);
+    if (u->joint.len > 0) {
+        xev__uring_end_joint(loop);
+    }
+    return rc;
 }
 
 int xev__uring_fill_submission_queue(xev_loop *loop) {
@@ -628,7 +642,10 @@ bool xev__uring_prepare(xev_loop *loop) {
     }
     if (io_uring_sq_ready(&u->ring) > 0) {
         xev__count(&loop->count.syscalls, 1);
+        xev__uring_before_submit(u);
         (void)io_uring_submit(&u->ring);
+        xev__uring_after_submit(u);
+        xev__uring_end_joint(loop);
     }
     /* No signal is given when the ring has room again for a slot that waits. */
     return io_uring_cq_ready(&u->ring) > 0 || io_uring_sq_ready(&u->ring) > 0 ||
@@ -750,6 +767,9 @@ const struct xev_backend_ops xev__io_uring_ops = {
     .deinit = xev__uring_deinit,
     .features = uring_features,
     .start = uring_start,
+    .joins = xev__uring_joins,
+    .send_joint = xev__uring_send_joint,
+    .settle = xev__uring_settle,
     .cancel = uring_cancel,
     .forget = uring_forget,
     .poll = uring_poll,

@@ -3,6 +3,7 @@
  *   io_uring.c           slots, operations, events, the poll, the table of the backend
  *   io_uring_requests.c  the submissions, and the header of a received datagram
  *   io_uring_sends.c     datagrams that are sent one at a time
+ *   io_uring_joint.c     what handlers of connections write, sent together
  *   io_uring_setup.c     the creation of the ring and its buffers, their thread, their end
  *
  * Every operation in the kernel has a slot. user_data is the number and the generation of the slot,
@@ -27,7 +28,12 @@
 #define XEV__URING_NONE UINT32_MAX /* no slot; no buffer */
 
 /* user_data: kind (2 bits), generation (30), slot (32). */
-enum xev__uring_kind { XEV__URING_OP = 0, XEV__URING_CANCEL = 1, XEV__URING_WAKE = 2 };
+enum xev__uring_kind {
+    XEV__URING_OP = 0,
+    XEV__URING_CANCEL = 1,
+    XEV__URING_WAKE = 2,
+    XEV__URING_JOINT = 3, /* a joint send that failed: known before events are delivered */
+};
 #define XEV__URING_GEN_MASK ((1u << 30) - 1)
 
 struct xev__uring_slot {
@@ -47,6 +53,25 @@ struct xev__uring_slot {
 _Static_assert(sizeof(void *) != 8 || sizeof(struct xev__uring_slot) == 16,
                "each idle connection has one");
 #define XEV__URING_NEXT_MASK ((1u << 28) - 1)
+
+/* A handler may be long: those before it wait for so many at most. */
+#define XEV__URING_JOINTS 32u
+
+struct xev__uring_joint {
+    struct xev__joint_send send;
+    uint32_t position; /* in the submission queue */
+    uint32_t buffer;   /* that is kept for it, or XEV__URING_NONE */
+    int result;        /* where it was submitted or taken back */
+    bool taken_back, told;
+};
+
+struct xev__uring_joints {
+    uint32_t len, submitted; /* the first ones were submitted */
+    uint32_t gen;            /* of the present ones, in the user_data */
+    uint32_t other_events;   /* that other submissions may bring when they are submitted, at most */
+    unsigned looked_at;      /* up to here the completion queue was looked through */
+    struct xev__uring_joint of[XEV__URING_JOINTS];
+};
 
 struct xev__uring {
     struct io_uring ring;
@@ -73,6 +98,7 @@ struct xev__uring {
     /* One message header per place in the submission queue, for vectored operations on sockets. The
      * kernel has copied the header (SUBMIT_STABLE) by the time the place is free again. */
     uint64_t (*headers)[8];
+    struct xev__uring_joints joint;
 };
 
 static inline bool xev__uring_has(const struct xev__uring *u, uint32_t feature) {
@@ -130,6 +156,20 @@ static inline bool xev__uring_is_listed_send(const xev_completion *c) {
 
 /* Send such datagrams, as many as one poll may, and call back. */
 void xev__uring_run_sends(xev_loop *loop);
+
+/* ---- io_uring_joint.c ---- */
+
+/* joins, send_joint and settle of the backend's table. */
+bool xev__uring_joins(const xev_loop *loop);
+bool xev__uring_send_joint(xev_loop *loop, const struct xev__joint_send *send, bool loaned);
+void xev__uring_settle(xev_loop *loop, const void *owner);
+/* Called around each system call that submits. */
+void xev__uring_before_submit(struct xev__uring *u);
+void xev__uring_after_submit(struct xev__uring *u);
+/* Tell the owners of all joint sends, after a submission, what became of them. */
+void xev__uring_end_joint(xev_loop *loop);
+/* c is about to be submitted. */
+void xev__uring_expect_events(struct xev__uring *u, const xev_completion *c);
 
 /* ---- io_uring_setup.c ---- */
 

@@ -21,7 +21,9 @@ static uint64_t user_data_of(const struct xev__uring *u, enum xev__uring_kind ki
 static struct io_uring_sqe *take_sqe(struct xev__uring *u) {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
     if (sqe == NULL && u->owner != 0) {
+        xev__uring_before_submit(u);
         (void)io_uring_submit(&u->ring);
+        xev__uring_after_submit(u);
         sqe = io_uring_get_sqe(&u->ring);
     }
     return sqe;
@@ -182,6 +184,7 @@ bool xev__uring_request(struct xev__uring *u, uint32_t i) {
     }
     struct xev__uring_slot *s = xev__uring_slot(u, i);
     assert(s->c != NULL && s->c->slot == i);
+    xev__uring_expect_events(u, s->c);
     if (s->submitted) {
         io_uring_prep_cancel64(sqe, user_data_of(u, XEV__URING_OP, i), 0);
         io_uring_sqe_set_data64(sqe, user_data_of(u, XEV__URING_CANCEL, i));

@@ -264,6 +264,10 @@ struct xev_backend_ops {
     int (*connect)(xev_loop *loop, xev_completion *c, const xev_addr *addr);
     /* A connect that was begun so has ended, maybe before the kernel's last word. */
     void (*connect_over)(xev_loop *loop, xev_completion *c);
+    /* Whether it has joint sends (support.h), for good. NULL: no. Then the next two. */
+    bool (*joins)(const xev_loop *loop);
+    bool (*send_joint)(xev_loop *loop, const struct xev__joint_send *send, bool loaned);
+    void (*settle)(xev_loop *loop, const void *owner);
     /* Stop a STARTED operation: it ends by xev__pend or, later, by xev__finish. Once per start. */
     void (*cancel)(xev_loop *loop, struct xev__fd *fd, xev_completion *c);
     /* Forget a descriptor that is about to be closed; no operation is left on it. */

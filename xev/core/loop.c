@@ -392,6 +392,7 @@ int xev_loop_run(xev_loop *loop, xev_run_mode_t mode) {
             break;
         }
     }
+    xev__settle(loop, NULL);
     if (rc == 0) {
         loop->failed_call = NULL; /* a failed poll that was repeated is no failure of the run */
     }

@@ -62,6 +62,30 @@ bool xev__wakes_refused(void);
 /* As xev_buf_data, in the callback of a loaning receive with a result above 0. */
 static inline const void *xev__loan(const xev_loop *loop) { return loop->loan; }
 
+/* ---- joint sends (joint.c) ---- */
+
+/* A send of one piece over a stream socket, on which nothing else is being sent. It goes out
+ * together with others of the same turn. sent is called once, with the number of bytes that the
+ * socket took, or a code: before the next events are delivered, or inside xev__settle. It may start
+ * operations, and runs no handler. */
+struct xev__joint_send {
+    void *owner;
+    void (*sent)(const struct xev__joint_send *send, int result);
+    const void *data; /* stays as it is until sent was called */
+    uint32_t len_bytes;
+    xev_fd fd;
+};
+
+/* Whether the loop has joint sends. */
+bool xev__joins(const xev_loop *loop);
+/* Where it has. loaned: data is in the loan of the callback that is running, which is kept
+ * meanwhile. False: it is better sent now. */
+bool xev__send_joint(xev_loop *loop, const struct xev__joint_send *send, bool loaned);
+/* Have the joint send of an owner, or all (NULL), carried out now; where the loop has any. */
+void xev__settle(xev_loop *loop, const void *owner);
+/* Whether data is in the loan of the callback that is running. */
+bool xev__is_loaned(const xev_loop *loop, const void *data);
+
 /* ---- memory (memory.c) ---- */
 void *xev__alloc(const xev_allocator *a, size_t bytes, size_t alignment);
 void *xev__alloc_zeroed(const xev_allocator *a, size_t bytes, size_t alignment);

@@ -1,0 +1,303 @@
+/* What handlers write in one turn goes out together on a backend that has joint sends, and each
+ * connection by itself elsewhere: nobody but a count of system calls can tell. */
+#include "tests/conn_scene.h"
+
+#include <sys/wait.h>
+
+static int sends; /* of the library */
+
+/* A call of the test's own is not in a handler, and finds no run. */
+static bool in_run;
+ssize_t __real_send(int fd, const void *buf, size_t len, int flags);
+ssize_t __wrap_send(int fd, const void *buf, size_t len, int flags);
+ssize_t __wrap_send(int fd, const void *buf, size_t len, int flags) {
+    sends += in_run;
+    return __real_send(fd, buf, len, flags);
+}
+
+static bool joins(struct scene *s) {
+    const uint32_t needed = XEV_FEATURE_DEFER_TASKRUN | XEV_FEATURE_SUBMIT_ALL;
+    return (xev_loop_features(&s->net.loop) & needed) == needed;
+}
+
+static void run(struct scene *s) {
+    in_run = true;
+    turn(s);
+    in_run = false;
+}
+
+enum { MANY = 70 }; /* more than go out together */
+
+struct crowd {
+    struct scene scene;
+    struct rec rec[MANY];
+    int peer[MANY];
+    int count;
+};
+
+static void crowd_open(struct crowd *w, const xev_loop_options *options, int count, bool tcp,
+                       data_fn data) {
+    scene_open_options(&w->scene, options, (xev_conn_options){0});
+    w->count = count;
+    for (int i = 0; i < count; i++) {
+        int fd[2];
+        if (tcp) {
+            tcp_pair(fd);
+        } else {
+            local_pair(fd);
+        }
+        rec_adopt(rec_init(&w->rec[i], &w->scene), fd[0]);
+        w->rec[i].data = data;
+        w->rec[i].number = (size_t)i;
+        w->peer[i] = fd[1];
+    }
+    settle_conn(&w->scene);
+}
+
+static void crowd_close(struct crowd *w) {
+    for (int i = 0; i < w->count; i++) {
+        CHECK_EQ(close(w->peer[i]), 0);
+    }
+    scene_close(&w->scene);
+    for (int i = 0; i < w->count; i++) {
+        CHECK_EQ(w->rec[i].closeds, 1);
+        rec_free(&w->rec[i]);
+    }
+}
+
+static struct crowd crowd; /* too large for a stack */
+
+static ptrdiff_t echo(struct rec *r, const char *data, size_t len) {
+    CHECK_EQ(xev_conn_write(r->conn, data, len), 0);
+    return (ptrdiff_t)len;
+}
+
+static char text[200000];
+
+static ptrdiff_t reply_3000(struct rec *r, const char *data, size_t len) {
+    (void)data;
+    char own[3000];
+    pattern(own, sizeof own, r->number);
+    CHECK_EQ(xev_conn_write(r->conn, own, sizeof own), 0);
+    memset(own, 0, sizeof own); /* it was copied */
+    return (ptrdiff_t)len;
+}
+
+TEST(replies_of_one_turn_take_no_calls_of_their_own) {
+    crowd_open(&crowd, NULL, MANY, true, echo);
+    for (int i = 0; i < MANY; i++) {
+        plain_send(crowd.peer[i], (char[]){(char)i, 'x'}, 2);
+    }
+    sends = 0;
+    for (int i = 0; i < MANY; i++) {
+        while (crowd.rec[i].got_len < 2) {
+            run(&crowd.scene);
+        }
+    }
+    run(&crowd.scene);
+    CHECK_EQ(sends, joins(&crowd.scene) ? 0 : MANY);
+    for (int i = 0; i < MANY; i++) {
+        char back[3];
+        CHECK_EQ(recv(crowd.peer[i], back, sizeof back, MSG_DONTWAIT), 2);
+        CHECK_EQ(back[0], i);
+    }
+    CHECK_EQ(counters_of(&crowd.scene).bytes_out, 2 * MANY);
+    crowd_close(&crowd);
+}
+
+TEST(more_is_written_in_a_turn_than_there_is_room_to_copy) {
+    crowd_open(&crowd, NULL, MANY, true, reply_3000);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < MANY; i++) {
+            plain_send(crowd.peer[i], "x", 1);
+        }
+        for (int i = 0; i < MANY; i++) {
+            recv_running(&crowd.scene, crowd.peer[i], text, 3000);
+            check_pattern(text, 3000, (size_t)i);
+        }
+    }
+    crowd_close(&crowd);
+}
+
+TEST(several_parts_for_one_connection_in_a_turn_stay_in_order) {
+    const xev_loop_options options = {.buffer_bytes = 64, .buffers = 16};
+    crowd_open(&crowd, &options, 4, true, echo);
+    pattern(text, 6000, 0);
+    for (int i = 0; i < 4; i++) {
+        plain_send(crowd.peer[i], text, 6000);
+    }
+    for (int i = 0; i < 4; i++) {
+        char back[6000];
+        recv_running(&crowd.scene, crowd.peer[i], back, sizeof back);
+        check_pattern(back, sizeof back, 0);
+    }
+    crowd_close(&crowd);
+}
+
+TEST(few_buffers_and_a_small_completion_queue_suffice) {
+    const xev_loop_options options = {
+        .buffer_bytes = 256, .buffers = 1, .buffers_max = 2, .entries = 4, .cq_entries = 4};
+    crowd_open(&crowd, &options, MANY, true, echo);
+    pattern(text, 700, 0);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < MANY; i++) {
+            plain_send(crowd.peer[i], text, 700);
+        }
+        for (int i = 0; i < MANY; i++) {
+            char back[700];
+            recv_running(&crowd.scene, crowd.peer[i], back, sizeof back);
+            check_pattern(back, sizeof back, 0);
+        }
+    }
+    crowd_close(&crowd);
+}
+
+static ptrdiff_t reply_60000(struct rec *r, const char *data, size_t len) {
+    (void)data;
+    pattern(text, 60000, 0);
+    CHECK_EQ(xev_conn_write(r->conn, text, 60000), 0);
+    return (ptrdiff_t)len;
+}
+
+TEST(what_a_socket_does_not_take_follows) {
+    for (int tcp = 0; tcp < 2; tcp++) {
+        crowd_open(&crowd, NULL, 3, tcp != 0, reply_60000);
+        for (int i = 0; i < 3; i++) {
+            int bytes = 4096;
+            CHECK_EQ(setsockopt(xev_conn_fd(crowd.rec[i].conn), SOL_SOCKET, SO_SNDBUF, &bytes,
+                                sizeof bytes),
+                     0);
+            plain_send(crowd.peer[i], "x", 1);
+        }
+        for (int i = 0; i < 3; i++) {
+            run_to(&crowd.scene, &crowd.rec[i].datas, 1);
+        }
+        for (int i = 0; i < 3; i++) {
+            recv_running(&crowd.scene, crowd.peer[i], text, 60000);
+            check_pattern(text, 60000, 0);
+        }
+        CHECK_EQ(counters_of(&crowd.scene).bytes_out, 180000);
+        crowd_close(&crowd);
+    }
+}
+
+static ptrdiff_t reply_and_finish(struct rec *r, const char *data, size_t len) {
+    CHECK_EQ(xev_conn_write(r->conn, data, len), 0);
+    xev_conn_finish(r->conn);
+    return (ptrdiff_t)len;
+}
+
+TEST(an_end_comes_behind_what_was_written) {
+    crowd_open(&crowd, NULL, 3, true, reply_and_finish);
+    for (int i = 0; i < 3; i++) {
+        plain_send(crowd.peer[i], "bye", 3);
+    }
+    for (int i = 0; i < 3; i++) {
+        char back[3];
+        recv_running(&crowd.scene, crowd.peer[i], back, 3);
+        CHECK_MEM_EQ(back, "bye", 3);
+        CHECK_EQ(end_running(&crowd.scene, crowd.peer[i]), 0);
+    }
+    crowd_close(&crowd);
+}
+
+/* The first of two in a turn has the other one closed, or uses it in another way. */
+static void (*use)(struct rec *r);
+
+static ptrdiff_t echo_then_use(struct rec *r, const char *data, size_t len) {
+    (void)echo(r, data, len);
+    if (r->number == 1 && use != NULL) {
+        use(&crowd.rec[0]);
+    }
+    return (ptrdiff_t)len;
+}
+
+static void abort_it(struct rec *r) { xev_conn_abort(r->conn); }
+static void write_more(struct rec *r) { CHECK_EQ(xev_conn_write(r->conn, "+", 1), 0); }
+static void write_vector(struct rec *r) {
+    const xev_vec vec[] = {{(void *)(uintptr_t) "+", 1}, {(void *)(uintptr_t) "-", 1}};
+    CHECK_EQ(xev_conn_writev(r->conn, vec, 2), 0);
+}
+static int releases;
+static void released(void *userdata) {
+    (void)userdata;
+    releases++;
+}
+static void lend(struct rec *r) {
+    CHECK_EQ(xev_conn_write_lent(r->conn, "+", 1, NULL, released), 0);
+}
+static void reserve(struct rec *r) {
+    xev_conn_slot *slot = xev_conn_reserve(r->conn);
+    CHECK(slot != NULL);
+    xev_conn_fill(slot, "+", 1);
+}
+static void write_by_hand(struct rec *r) { CHECK_EQ(write(xev_conn_fd(r->conn), "+", 1), 1); }
+static void end_output(struct rec *r) { xev_conn_end_output(r->conn); }
+static void stop_loop(struct rec *r) { xev_loop_stop(&r->scene->net.loop); }
+static void fork_child(struct rec *r) {
+    pid_t child = fork();
+    if (child == 0) {
+        (void)xev_conn_fd(r->conn);
+        _exit(0);
+    }
+    CHECK_GT(child, 0);
+    CHECK_EQ(waitpid(child, NULL, 0), child);
+}
+
+TEST(whatever_is_done_in_the_same_turn_comes_behind_what_was_written) {
+    static const struct {
+        void (*use)(struct rec *r);
+        const char *expected;
+    } rows[] = {
+        {write_more, "one+"},    {write_vector, "one+-"}, {lend, "one+"},     {reserve, "one+"},
+        {write_by_hand, "one+"}, {end_output, "one"},     {stop_loop, "one"}, {fork_child, "one"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char back[8];
+        use = rows[i].use;
+        crowd_open(&crowd, NULL, 2, true, echo_then_use);
+        plain_send(crowd.peer[0], "one", 3);
+        plain_send(crowd.peer[1], "two", 3);
+        run_to(&crowd.scene, &crowd.rec[1].datas, 1);
+        if (rows[i].use == stop_loop) { /* it has left the loop by now */
+            CHECK_EQ(recv(crowd.peer[1], back, sizeof back, MSG_DONTWAIT), 3);
+        } else {
+            recv_running(&crowd.scene, crowd.peer[1], back, 3);
+        }
+        recv_running(&crowd.scene, crowd.peer[0], back, strlen(rows[i].expected));
+        CHECK_MEM_EQ(back, rows[i].expected, strlen(rows[i].expected));
+        settle_conn(&crowd.scene);
+        ssize_t n = recv(crowd.peer[0], back, sizeof back, MSG_DONTWAIT);
+        CHECK_EQ(n, rows[i].use == end_output ? 0 : -1);
+        crowd_close(&crowd);
+    }
+    CHECK_EQ(releases, 1);
+}
+
+TEST(an_abort_in_the_same_turn_closes_once) {
+    use = abort_it;
+    crowd_open(&crowd, NULL, 2, true, echo_then_use);
+    plain_send(crowd.peer[0], "one", 3);
+    plain_send(crowd.peer[1], "two", 3);
+    run_to(&crowd.scene, &crowd.rec[0].closeds, 1);
+    CHECK_EQ(crowd.rec[0].reason, XEV_CONN_ABORTED);
+    crowd_close(&crowd);
+}
+
+TEST(a_reset_peer_fails_its_connection_alone) {
+    crowd_open(&crowd, NULL, 3, true, reply_3000);
+    const struct linger reset = {1, 0};
+    for (int i = 0; i < 3; i++) {
+        plain_send(crowd.peer[i], "x", 1);
+    }
+    CHECK_EQ(setsockopt(crowd.peer[1], SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
+    CHECK_EQ(close(crowd.peer[1]), 0);
+    run_to(&crowd.scene, &crowd.rec[1].closeds, 1);
+    CHECK_EQ(crowd.rec[1].reason, XEV_CONN_FAILED);
+    crowd.peer[1] = dup(crowd.peer[0]);
+    for (int i = 0; i < 3; i += 2) {
+        recv_running(&crowd.scene, crowd.peer[i], text, 3000);
+        check_pattern(text, 3000, (size_t)i);
+    }
+    crowd_close(&crowd);
+}
