@@ -367,6 +367,14 @@ TEST(a_lingering_close_cannot_be_cancelled_and_ends_with_its_loop) {
 
 /* ---- addresses ---- */
 
+TEST(an_address_of_ipv6_has_nothing_of_the_ipv4_it_is_not) {
+    xev_addr a;
+    CHECK_EQ(xev_addr_parse(&a, "1fe::2", 80), 0);
+    struct sockaddr_in6 v6;
+    memcpy(&v6, a.storage, sizeof v6);
+    CHECK_EQ(v6.sin6_flowinfo, 0); /* in the place of an IPv4 address */
+}
+
 TEST(addresses_parse_and_format) {
     static const char *const good[][2] = {
         {"127.0.0.1", "127.0.0.1:80"},

@@ -2,22 +2,16 @@
 #include "threadpool/threads.h"
 
 #include <sched.h>
-#include <string.h>
 
+/* The kernel's mask is longs, as many as it needs; a cpu_set_t may be shorter. */
 void xev__threadpool_cpus_note(struct xev__cpu_mask *mask) {
-    cpu_set_t set[XEV__MASK_CPUS / CPU_SETSIZE];
-    mask->len_bytes = 0;
-    if (sched_getaffinity(0, sizeof set, set) == 0) {
-        memcpy(mask->bits, set, sizeof set);
-        mask->len_bytes = sizeof set;
-    }
+    cpu_set_t *set = (cpu_set_t *)(void *)mask->bits;
+    mask->len_bytes = sched_getaffinity(0, sizeof mask->bits, set) == 0 ? sizeof mask->bits : 0;
 }
 
 void xev__threadpool_cpus_use(const struct xev__cpu_mask *mask) {
     if (mask->len_bytes != 0) {
-        cpu_set_t set[XEV__MASK_CPUS / CPU_SETSIZE];
-        memcpy(set, mask->bits, sizeof set);
-        (void)sched_setaffinity(0, sizeof set, set);
+        (void)sched_setaffinity(0, mask->len_bytes, (const cpu_set_t *)(const void *)mask->bits);
     }
 }
 

@@ -17,8 +17,10 @@ _Static_assert(sizeof(((xev_addr *)0)->storage) >= sizeof(struct sockaddr_in6), 
 int xev__os_addr_parse(xev_addr *addr, const char *host, uint32_t port) {
     assert(host != NULL && port <= 65535);
     memset(addr, 0, sizeof *addr);
-    struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)addr->storage;
-    if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
+    struct in_addr four; /* musl stores what it has read before it finds that it is none */
+    if (inet_pton(AF_INET, host, &four) == 1) {
+        struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)addr->storage;
+        v4->sin_addr = four;
         v4->sin_family = AF_INET;
         v4->sin_port = htons((uint16_t)port);
         addr->len_bytes = sizeof *v4;
