@@ -25,7 +25,7 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
       deps: besides the harness and //xev.
       ladder: also run on io_uring with each feature switched off in turn, not only with all.
       size: of every test made.
-      **kwargs: for every cc_test; env is added to.
+      **kwargs: for every cc_test; env and target_compatible_with are added to.
     """
     env = kwargs.pop("env", {})
     variants = [("epoll", {"XEV_BACKEND": "epoll"}), ("io_uring", {"XEV_BACKEND": "io_uring"})]
@@ -34,6 +34,7 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
         for rung in (LADDER if ladder else ["all"])
     ]
     tags = kwargs.pop("tags", [])
+    compatible = kwargs.pop("target_compatible_with", [])
     for suffix, variant_env in variants:
         is_rung = suffix.startswith("io_uring_no_") and suffix != "io_uring_no_all"
         test_env = dict(env)
@@ -44,7 +45,7 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
             srcs = srcs,
             env = test_env,
             tags = tags + (["rung"] if is_rung else ["no_all"] if suffix == "io_uring_no_all" else []),
-            target_compatible_with = [] if suffix == "epoll" else select({
+            target_compatible_with = compatible if suffix == "epoll" else compatible + select({
                 "//:no_io_uring": ["//tools:incompatible"],
                 "//conditions:default": [],
             }),

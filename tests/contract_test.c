@@ -475,14 +475,24 @@ TEST(error_names_and_texts_are_those_of_the_list) {
     XEV_EXTRA_MAP(CHECK_EXTRA)
 }
 
+static bool system_knows(int code) {
+    const char *text = strerror(code);
+    return strncmp(text, "Unknown error", strlen("Unknown error")) != 0 &&
+           strcmp(text, "No error information") != 0;
+}
+
 /* What the kernel answers is never "unknown". */
 TEST(every_errno_of_the_system_has_its_name) {
     for (int code = 1; code < 4096; code++) {
-        const char *name = strerrorname_np(code);
-        if (name != NULL && code != EOPNOTSUPP) { /* the same number as ENOTSUP */
-            CHECK_STR_EQ(xev_err_name(-code) + strlen("XEV_"), name);
+        if (system_knows(code)) {
+            CHECK(strcmp(xev_err_name(-code), "XEV_EUNKNOWN") != 0);
             CHECK(strcmp(xev_strerror(-code), xev_strerror(XEV_EUNKNOWN)) != 0);
         }
+#if defined(__GLIBC__)                                             /* it knows the names */
+        if (strerrorname_np(code) != NULL && code != EOPNOTSUPP) { /* the same as ENOTSUP */
+            CHECK_STR_EQ(xev_err_name(-code) + strlen("XEV_"), strerrorname_np(code));
+        }
+#endif
     }
     CHECK_STR_EQ(xev_err_name(-EOPNOTSUPP), "XEV_ENOTSUP");
     for (int code = 512; code <= 531; code++) { /* the kernel's own; 520 is none */

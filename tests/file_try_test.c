@@ -3,6 +3,7 @@
 #include <sys/uio.h>
 
 #include "tests/file_scene.h"
+#include "xev/os/linux/libc.h"
 
 enum { PAGE = 4096 };
 
