@@ -14,6 +14,7 @@
 
 #include "xev/backends/readiness.h"
 #include "xev/os/descriptor.h"
+#include "xev/os/linux/libc.h"
 
 #define EVENTS 1024
 #define WAKE_TAG UINT64_MAX

@@ -7,6 +7,7 @@
 #include <link.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -72,27 +73,44 @@ static bool name_in_file(const struct image *image, uint64_t address, char *text
     return false;
 }
 
+/* The file that the code is from, and where it is loaded. False: that is not known. */
+static bool find_file(const void *code, const Dl_info *info, const char **path, uintptr_t *base) {
+    *path = "/proc/self/exe";
+    *base = 0;
+    if (info->dli_fbase == NULL) {
+        return true; /* a static program: where it was linked, if it cannot be moved */
+    }
+    const ElfW(Ehdr) *head = info->dli_fbase;
+    if (head->e_type != ET_EXEC) {
+        *base = (uintptr_t)head;
+    }
+    assert((uintptr_t)code >= *base);
+    if ((uintptr_t)head + head->e_phoff != getauxval(AT_PHDR)) {
+        *path = info->dli_fname; /* not the program: of that it is argv[0] */
+    }
+    return *path != NULL;
+}
+
 bool xev__os_code_name(const void *code, char *text, size_t len_bytes) {
     assert(text != NULL && len_bytes > 0);
-    Dl_info info;
-    void *extra;
-    if (dladdr1(code, &info, &extra, RTLD_DL_LINKMAP) == 0) {
-        return false;
+    Dl_info info = {0};
+    if (dladdr(code, &info) == 0) {
+        info = (Dl_info){0};
     }
     if (info.dli_sname != NULL) {
         snprintf(text, len_bytes, "%s", info.dli_sname);
         return true;
     }
-    const struct link_map *map = extra;
-    bool is_program = map->l_name == NULL || map->l_name[0] == '\0';
-    int fd = open(is_program ? "/proc/self/exe" : map->l_name, O_RDONLY | O_CLOEXEC);
+    const char *path;
+    uintptr_t base;
+    int fd = find_file(code, &info, &path, &base) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     struct stat st;
     bool found = false;
     if (fd >= 0 && fstat(fd, &st) == 0 && st.st_size > 0) {
         void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (data != MAP_FAILED) {
             const struct image image = {data, (size_t)st.st_size};
-            found = name_in_file(&image, (uintptr_t)code - map->l_addr, text, len_bytes);
+            found = name_in_file(&image, (uintptr_t)code - base, text, len_bytes);
             (void)munmap(data, image.len);
         }
     }
