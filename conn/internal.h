@@ -81,7 +81,7 @@ struct xev__conn_more;
 
 struct xev_conn {
     /* The receive: a completion that never gets a time-out. See xev__conn_recv. */
-    _Alignas(xev_completion) unsigned char recv[XEV__COMPLETION_UNTIMED];
+    _Alignas(xev_completion) _Alignas(max_align_t) unsigned char recv[XEV__COMPLETION_UNTIMED];
     xev_conn_service *service;
     const xev_conn_handlers *handlers;
     struct xev__conn_more *more; /* NULL: it is idle */

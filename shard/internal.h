@@ -64,6 +64,7 @@ struct xev_shard {
     bool ending;                  /* its loop is about to end: it may make no more requests */
     bool unanswered;              /* when its loop ended, it waited for replies */
     xev_completion replies_timer; /* while the end of its loop waits for replies */
+    xev_completion drain_timer;   /* without threads: until the drain's deadline */
     xev_signal hangup;
     xev_completion hangup_completion;
     int broken; /* why the loop cannot be run any more, or 0; also in rt->failure */
@@ -259,6 +260,12 @@ void xev__stops_add(struct xev__runtime *rt);
 void xev__shard_busy(xev_shard *s);
 /* The shard whose thread this is, set once per thread. */
 extern _Thread_local xev_shard *xev__current_shard;
+
+/* alone.c: both do nothing where there are threads */
+/* Something has happened that the coordinator waits for. */
+void xev__leave_loop(struct xev__runtime *rt);
+/* The drain of s begins: have the coordinator look at its deadline. */
+void xev__drain_limit(xev_shard *s);
 
 /* sender.c */
 

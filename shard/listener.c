@@ -332,6 +332,9 @@ int xev_shard_listen_fd(xev_shard *s, xev_listener *l, xev_fd fd, bool shared, v
     l->shared = shared;
     rc = l->is_tcp ? xev_tcp_set_nodelay(l->tcp, true) : 0;
     rc = rc == 0 ? xev_tcp_local_addr(l->tcp, &l->addr) : rc;
+    if (rc == XEV_ENOTSUP) {
+        rc = 0; /* the system does not tell addresses: it has none */
+    }
     if (rc == 0) {
         finish_listener(l);
     }

@@ -52,6 +52,7 @@ uint32_t xev_shard_cpu(const xev_shard *shard) {
 void xev__stops_add(struct xev__runtime *rt) {
     ck_pr_inc_32(&rt->stops);
     xev__event_signal(&rt->news);
+    xev__leave_loop(rt);
 }
 
 /* Note the failure that xev_runtime_run will report, if it is the first one. */
@@ -141,6 +142,7 @@ static void run_shard_callback(xev_shard *s, xev_shard_fn fn, const char *name) 
 static void begin_drain(xev_shard *s) {
     assert(s->serving && !s->draining);
     s->draining = true;
+    xev__drain_limit(s);
     xev__listeners_drain(s);
     run_shard_callback(s, s->rt->options.drain, "drain");
 }
@@ -229,6 +231,9 @@ static void serve_loop(xev_shard *s) {
         if (s->idle != (!alive && xev__replies_wanted(s) == 0)) {
             set_idle(s, !s->idle);
         }
+        if (!xev__shards_have_threads && s->idle && xev__mailbox_depth(s) == 0) {
+            return; /* the drain is over, and nothing else can come */
+        }
     }
     rc = xev_loop_run(&s->loop, alive ? XEV_RUN_UNTIL_DONE : XEV_RUN_ONCE);
     xev_completion_ref(&s->mail_completion);
@@ -288,45 +293,66 @@ static void report_done(xev_shard *s, int result) {
     xev__event_signal(&s->rt->news);
 }
 
+/* False: it was the last command. */
+static bool carry_out(xev_shard *s, enum xev__command command) {
+    struct xev__runtime *rt = s->rt;
+    int result = 0;
+    switch (command) {
+    case XEV__INIT:
+        result = set_up_shard(s);
+        s->initialised = result == 0;
+        break;
+    case XEV__SERVE:
+        s->serving = true;
+        break;
+    case XEV__DRAIN:
+        begin_drain(s);
+        break;
+    case XEV__STOP:
+        xev__listeners_cut(s);
+        run_shard_callback(s, rt->options.stop, "stop");
+        break;
+    case XEV__END:
+        end_loop(s);
+        result = s->broken;
+        break;
+    default:
+        if (s->initialised || (s->init_called && rt->options.deinit_failed)) {
+            run_shard_callback(s, rt->options.deinit, "deinit");
+            xev__mailbox_flush(s);
+        }
+        report_done(s, 0);
+        return false;
+    }
+    xev__mailbox_flush(s); /* or its messages would wait for its next command */
+    report_done(s, result);
+    return true;
+}
+
 static void *shard_main(void *arg) {
     xev_shard *s = arg;
-    struct xev__runtime *rt = s->rt;
     xev__current_shard = s;
     xev__name_thread(s->id);
     ck_pr_store_64(&s->thread_number, xev__thread_number());
-    for (;;) {
-        enum xev__command command = next_command(s);
-        int result = 0;
-        switch (command) {
-        case XEV__INIT:
-            result = set_up_shard(s);
-            s->initialised = result == 0;
-            break;
-        case XEV__SERVE:
-            s->serving = true;
-            break;
-        case XEV__DRAIN:
-            begin_drain(s);
-            break;
-        case XEV__STOP:
-            xev__listeners_cut(s);
-            run_shard_callback(s, rt->options.stop, "stop");
-            break;
-        case XEV__END:
-            end_loop(s);
-            result = s->broken;
-            break;
-        default:
-            if (s->initialised || (s->init_called && rt->options.deinit_failed)) {
-                run_shard_callback(s, rt->options.deinit, "deinit");
-                xev__mailbox_flush(s);
-            }
-            report_done(s, 0);
-            return NULL;
-        }
-        xev__mailbox_flush(s); /* or its messages would wait for its next command */
-        report_done(s, result);
+    while (carry_out(s, next_command(s))) {
     }
+    return NULL;
+}
+
+/* Without threads: what the shard does until it has news for the coordinator, which is the caller.
+ */
+static void run_shard_here(xev_shard *s) {
+    assert(s->id == 0 && xev__current_shard == NULL);
+    xev__current_shard = s;
+    if (s->command != XEV__NONE) {
+        (void)carry_out(s, next_command(s));
+    } else if (s->broken == 0) {
+        serve_loop(s);
+    } else {
+        serve_messages(s);
+        xev__sleep_ms(MESSAGES_LOOK_MS);
+    }
+    xev__current_shard = NULL;
 }
 
 /* ---- the coordinator's side ---- */
@@ -363,6 +389,10 @@ static void wake_again(struct xev__runtime *rt) {
 /* Until a shard has something to say, or somebody asks for a stop. */
 static void wait_for_news(struct xev__runtime *rt, int timeout_ms) {
     enum { WAKE_AGAIN_MS = 10 };
+    if (!xev__shards_have_threads) {
+        run_shard_here(&rt->shards[0]);
+        return;
+    }
     if (xev__wakes_refused()) {
         wake_again(rt);
         timeout_ms = timeout_ms < 0 || timeout_ms > WAKE_AGAIN_MS ? WAKE_AGAIN_MS : timeout_ms;
@@ -435,7 +465,7 @@ static int serve_and_drain(struct xev__runtime *rt) {
 }
 
 static int start_shard(xev_shard *s) {
-    int rc = pthread_create(&s->thread, NULL, shard_main, s);
+    int rc = xev__shards_have_threads ? pthread_create(&s->thread, NULL, shard_main, s) : 0;
     if (rc != 0) {
         return note_failure(s->rt, -rc, s->id, "pthread_create");
     }
@@ -459,7 +489,9 @@ static int end_shards(struct xev__runtime *rt, int rc) {
     bool unanswered = false;
     for (uint32_t i = rt->count; i-- > 0;) {
         if (rt->shards[i].has_thread) {
-            (void)pthread_join(rt->shards[i].thread, NULL);
+            if (xev__shards_have_threads) {
+                (void)pthread_join(rt->shards[i].thread, NULL);
+            }
             unanswered |= rt->shards[i].unanswered || xev__replies_wanted(&rt->shards[i]) > 0;
         }
     }
@@ -560,6 +592,9 @@ static int fill_options(struct xev__runtime *rt, const xev_runtime_options *opti
     o->stuck_ms = o->stuck_ms != 0 ? o->stuck_ms : 10000;
     o->mailbox = o->mailbox != 0 ? o->mailbox : 65536;
     choose_cpus(rt, options);
+    if (rt->count > 1 && !xev__shards_have_threads) {
+        return XEV_ENOTSUP;
+    }
     o->urgent = o->urgent != 0 ? o->urgent : 256;
     o->asks = o->asks != 0 ? o->asks : 65536;
     if (o->answers_max_bytes == 0) {

@@ -85,6 +85,9 @@ int xev__signals_open(struct xev__runtime *rt) {
             continue;
         }
         int rc = catch_one(rt, i);
+        if (rc == XEV_ENOTSUP) {
+            continue; /* the system has none, or not this one */
+        }
         if (rc < 0) {
             xev__signals_close(rt);
             return rc;

@@ -7,6 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Whether the system has threads. Where it has none there is one shard, and the thread in
+ * xev_runtime_run is its own. */
+extern const bool xev__shards_have_threads;
+
 /* The n-th CPU of the process's affinity (wrapping around). How many: threadpool/cpus.h. */
 int xev__cpu_nth(uint32_t n);
 
@@ -28,12 +32,8 @@ int xev__in_forked_child(void (*fn)(void));
 /* Send a signal to a thread that was not joined. False: it is none, or the thread has ended. */
 bool xev__thread_signal(pthread_t thread, int number);
 
-/* Once before xev__stack is used. Any thread. */
-void xev__stack_prepare(void);
-
 /* The calling thread's stack, innermost frame first: addresses in the calls, room of them at most.
- * Their number; 0 where that cannot be had. In the handler of a signal it begins with the code that
- * was interrupted. */
+ * Their number. In the handler of a signal it begins with the code that was interrupted. */
 uint32_t xev__stack(uintptr_t *frames, uint32_t room);
 
 /* The signals that a runtime may catch. */

@@ -13,6 +13,8 @@
 #include "shard/system.h"
 #include "xev/error.h"
 
+const bool xev__shards_have_threads = true;
+
 int xev__cpu_nth(uint32_t n) {
     DWORD_PTR process, system;
     if (!GetProcessAffinityMask(GetCurrentProcess(), &process, &system) || process == 0) {
@@ -52,8 +54,6 @@ bool xev__thread_signal(pthread_t thread, int number) {
     (void)number;
     return false;
 }
-
-void xev__stack_prepare(void) {}
 
 uint32_t xev__stack(uintptr_t *frames, uint32_t room) {
     (void)frames;

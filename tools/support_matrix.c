@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "xev/backends/wasi_poll.h"
 #include "xev/core/core.h"
 #include "xev/xev.h"
 
@@ -87,10 +88,26 @@ static const struct {
     {"xev_stream_shutdown", call_end},
 };
 
-static const struct xev_backend_ops *const backends[] = {&xev__io_uring_ops, &xev__epoll_ops};
+/* A backend of this system, or the table of another system's. */
+struct column {
+    const char *name;
+    const uint8_t *how;
+    bool no_threads;
+    const char *const *absent; /* beginnings of calls that the system has nothing for; or NULL */
+};
 
-static const char *how_of(const struct xev_backend_ops *backend, int op, bool multi) {
-    switch ((enum xev__how)backend->how[op]) {
+static const uint8_t how_wasi_poll[XEV__OP_COUNT] = XEV__HOW_WASI_POLL;
+static const char *const absent_wasi[] = XEV__ABSENT_WASI;
+
+static const struct column columns[] = {
+    {"io_uring", xev__io_uring_ops.how, false, NULL},
+    {"epoll", xev__epoll_ops.how, false, NULL},
+    {"wasi_poll", how_wasi_poll, true, absent_wasi},
+};
+#define COLUMNS (sizeof columns / sizeof columns[0])
+
+static const char *how_of(const struct column *column, int op, bool multi) {
+    switch ((enum xev__how)column->how[op]) {
     case XEV__HOW_REQUEST:
         return "ring";
     case XEV__HOW_MULTI:
@@ -105,28 +122,44 @@ static const char *how_of(const struct xev_backend_ops *backend, int op, bool mu
     return "XEV_ENOTSUP";
 }
 
-static const char *how(const struct xev_backend_ops *backend, const xev_completion *c,
-                       const char *call) {
+static bool is_absent(const struct column *column, const char *call) {
+    for (size_t i = 0; column->absent != NULL && column->absent[i] != NULL; i++) {
+        if (strncmp(call, column->absent[i], strlen(column->absent[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* On the thread pool, or what serves as one. */
+static const char *pooled(const struct column *column, const char *how) {
+    return column->no_threads ? "loop, when submitted" : how;
+}
+
+static const char *how(const struct column *column, const xev_completion *c, const char *call) {
     static const char *const lanes[] = {[XEV_LANE_CPU] = "thread pool, as asked",
                                         [XEV_LANE_FS] = "thread pool, fs",
                                         [XEV_LANE_FSYNC] = "thread pool, fsync",
                                         [XEV_LANE_DNS] = "thread pool, dns"};
+    if (is_absent(column, call)) {
+        return "XEV_ENOTSUP";
+    }
     switch ((enum xev__op)c->op) {
     case XEV__OP_WORK:
     case XEV__OP_REQUEST:
-        return c->slot < XEV_LANE_COUNT ? lanes[c->slot] : "loop";
+        return c->slot < XEV_LANE_COUNT ? pooled(column, lanes[c->slot]) : "loop";
     case XEV__OP_CLOSE:
-        return c->arg.close.step != NULL ? "thread pool, fs" : "loop";
+        return c->arg.close.step != NULL ? pooled(column, "thread pool, fs") : "loop";
     case XEV__OP_SENDFILE:
-        return "ready, then thread pool, fs";
+        return column->no_threads ? "ready, then call" : "ready, then thread pool, fs";
     case XEV__OP_DIAL:
-        return how_of(backend, XEV__OP_CONNECT, false);
+        return how_of(column, XEV__OP_CONNECT, false);
     case XEV__OP_TIMER:
     case XEV__OP_ASYNC:
     case XEV__OP_CANCEL:
         return "loop";
     default:
-        return how_of(backend, c->op, strstr(call, "_multi") != NULL);
+        return how_of(column, c->op, strstr(call, "_multi") != NULL);
     }
 }
 
@@ -168,18 +201,29 @@ int main(void) {
     }
     printf("<!-- Made by `bazel run //tools:support_matrix`; //tools:support_test compares. -->\n"
            "# Support matrix\n\n"
-           "Everything works on every backend, with the same results; this is how.\n\n"
+           "On Linux everything works on every backend, with the same results; this is how. What "
+           "another system\nlacks is XEV_ENOTSUP; see [systems.md](systems.md).\n\n"
            "| | |\n|---|---|\n"
            "| ring | the kernel does it, as one request |\n"
            "| ring, multishot | ... which stays and brings one result after the other |\n"
            "| ready, then call | when the descriptor will not block, the system call is made |\n"
            "| call | the system call, which does not block, in its turn |\n"
            "| thread pool, LANE | on a thread of the pool: XEV_ENOPOOL without one |\n"
-           "| loop | in the loop itself |\n\n"
+           "| loop | in the loop itself |\n"
+           "| loop, when submitted | where there are no threads: on the loop's thread, inside the "
+           "turn that would give it to the pool; XEV_ENOPOOL without one |\n\n"
            "Features of the ring may be missing or switched off, see backends.md: a multishot is "
            "then one request\nper result, and a receive into a loaned buffer \"ready, then "
            "call\".\n\n"
-           "| call | counted as | io_uring | epoll |\n|---|---|---|---|\n");
+           "| call | counted as |");
+    for (size_t i = 0; i < COLUMNS; i++) {
+        printf(" %s |", columns[i].name);
+    }
+    printf("\n|---|---|");
+    for (size_t i = 0; i < COLUMNS; i++) {
+        printf("---|");
+    }
+    printf("\n");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         memset(&at, 0, sizeof at);
         begun = &at.c;
@@ -189,8 +233,8 @@ int main(void) {
             return 1;
         }
         printf("| %s | %s |", rows[i].name, xev__op_name(begun->op));
-        for (size_t b = 0; b < sizeof backends / sizeof backends[0]; b++) {
-            printf(" %s |", how(backends[b], begun, rows[i].name));
+        for (size_t b = 0; b < COLUMNS; b++) {
+            printf(" %s |", how(&columns[b], begun, rows[i].name));
         }
         printf("\n");
         while (xev_loop_active(&loop) > 0) {

@@ -4,6 +4,7 @@
 #ifndef XEV_THIRD_PARTY_WASI_PTHREAD_H
 #define XEV_THIRD_PARTY_WASI_PTHREAD_H
 
+#include <errno.h>
 #include <stdlib.h>
 
 #define __NEED_pthread_t
@@ -84,6 +85,15 @@ static inline int pthread_attr_destroy(pthread_attr_t *attr) {
 static inline pthread_t pthread_self(void) { return 0; }
 
 static inline int pthread_equal(pthread_t a, pthread_t b) { return a == b; }
+
+static inline int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+                                 void *(*run)(void *), void *arg) {
+    (void)thread;
+    (void)attr;
+    (void)run;
+    (void)arg;
+    return ENOTSUP;
+}
 
 static inline int pthread_join(pthread_t thread, void **result) {
     (void)thread;

@@ -14,6 +14,7 @@
 #include <wasi/api.h>
 
 #include "xev/backends/readiness.h"
+#include "xev/backends/wasi_poll.h"
 #include "xev/fd.h"
 #include "xev/os/clock.h"
 #include "xev/os/descriptor.h"
@@ -24,7 +25,7 @@ struct watched {
 };
 
 struct wasi_poll {
-    struct xev__readiness ready;
+    struct xev__readiness ready; /* first: the adaptor finds it there */
     bool woken;
     /* Room for len descriptors, and for what is told of them in one poll. */
     struct watched *watched;
@@ -116,11 +117,6 @@ static void wasi_deinit(xev_loop *loop) {
     xev__free(&loop->options.allocator, w, sizeof *w);
 }
 
-static uint32_t wasi_features(const xev_loop *loop) {
-    (void)loop;
-    return 0;
-}
-
 /* Before the first receive or send: WASI has no flag of a call for it. */
 static int keep_from_waiting(struct xev__fd *e, const xev_completion *c) {
     if (e->nonblocking || c->op == XEV__OP_POLL) {
@@ -132,7 +128,6 @@ static int keep_from_waiting(struct xev__fd *e, const xev_completion *c) {
 }
 
 static void wasi_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
-    struct wasi_poll *w = loop->backend;
     if (c->op == XEV__OP_POLL && (c->flags & XEV__F_MULTI) != 0) {
         xev__pend(loop, c, XEV_ENOTSUP); /* there are no edges to report */
         return;
@@ -140,23 +135,14 @@ static void wasi_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     int rc = keep_from_waiting(e, c);
     if (rc < 0) {
         xev__pend(loop, c, rc);
-    } else if (c->op == XEV__OP_POLL) {
-        c->slot = XEV__POLL_DUE;
-        xev__readiness_list(loop, &w->ready, e);
-    } else if ((e->ready & xev__bit(xev__dir(c))) != 0) {
-        xev__readiness_list(loop, &w->ready, e);
+    } else {
+        xev__readiness_start(loop, e, c);
     }
 }
 
 static int wasi_at_once(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     int rc = keep_from_waiting(e, c);
     return rc < 0 ? rc : xev__readiness_at_once(loop, e, c);
-}
-
-static void wasi_cancel(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
-    (void)e;
-    assert(c->state == XEV__STARTED);
-    xev__pend(loop, c, XEV_ECANCELED);
 }
 
 static void wasi_forget(xev_loop *loop, struct xev__fd *e) {
@@ -272,11 +258,6 @@ static void wasi_nap(xev_loop *loop, uint32_t timeout_ms) {
     xev__os_sleep_ms(timeout_ms);
 }
 
-static bool wasi_prepare(xev_loop *loop) {
-    const struct wasi_poll *w = loop->backend;
-    return w->ready.head != NULL;
-}
-
 static xev_fd wasi_descriptor(xev_loop *loop) {
     (void)loop;
     return XEV_ENOTSUP;
@@ -288,27 +269,23 @@ static int wasi_wake(xev_loop *loop) {
     return 0;
 }
 
-static void wasi_buffer_back(xev_loop *loop, uint32_t id) { xev__buffers_put(loop->buffers, id); }
-
-static uint32_t wasi_buffers_free(const xev_loop *loop) { return xev__buffers_left(loop->buffers); }
-
 const struct xev_backend_ops xev__wasi_poll_ops = {
     .name = "wasi_poll",
     .kind = XEV_BACKEND_WASI_POLL,
-    .how = XEV__HOW_BY_READINESS,
+    .how = XEV__HOW_WASI_POLL,
     .init = wasi_init,
     .deinit = wasi_deinit,
-    .features = wasi_features,
+    .features = xev__readiness_features,
     .start = wasi_start,
     .at_once = wasi_at_once,
-    .cancel = wasi_cancel,
+    .cancel = xev__readiness_cancel,
     .forget = wasi_forget,
     .still_reports = wasi_still_reports,
     .poll = wasi_poll_events,
     .nap = wasi_nap,
-    .prepare = wasi_prepare,
+    .prepare = xev__readiness_prepare,
     .descriptor = wasi_descriptor,
     .wake = wasi_wake,
-    .buffer_back = wasi_buffer_back,
-    .buffers_free = wasi_buffers_free,
+    .buffer_back = xev__readiness_buffer_back,
+    .buffers_free = xev__readiness_buffers_free,
 };

@@ -138,7 +138,7 @@ int xev__os_poll_now(xev_fd fd, uint32_t mask) {
     for (__wasi_size_t i = 0; i < found; i++) {
         now |= events[i].type != __WASI_EVENTTYPE_CLOCK ? conditions_of(&events[i]) : 0;
     }
-    /* As poll(2): errors are reported whether or not they were asked for. */
-    now &= mask | XEV_POLL_ERR;
+    /* As poll(2): these are reported whether or not they were asked for. */
+    now &= mask | XEV_POLL_ERR | XEV_POLL_HUP;
     return now != 0 ? (int)now : XEV_EAGAIN;
 }

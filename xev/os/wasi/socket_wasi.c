@@ -1,7 +1,7 @@
 /* WASI: stream sockets. Preview 1 can accept, receive, send and shut down. It makes no sockets: a
  * listener comes from the host, as an open descriptor. No call says "do not wait", so the sockets
- * are non-blocking: xev__os_accept makes them so, and the backend those on which an operation
- * starts. */
+ * are non-blocking: xev__os_accept and a send make them so, and the backend those on which an
+ * operation starts. */
 #include <stddef.h>
 #include <string.h>
 
@@ -75,9 +75,14 @@ int xev__os_recvv(xev_fd fd, const void *vec, uint32_t count) {
     return error != 0 ? xev__wasi_code(error) : (int)len;
 }
 
+/* Streams and connections send before the backend has seen the socket. */
 int xev__os_sendv(xev_fd fd, const void *vec, uint32_t count) {
     __wasi_size_t len;
     assert(vec != NULL && count > 0);
+    int rc = xev__os_set_nonblocking(fd, true);
+    if (rc < 0) {
+        return rc;
+    }
     __wasi_errno_t error = __wasi_sock_send(fd, vec, count, 0, &len);
     return error != 0 ? xev__wasi_code(error) : (int)len;
 }
@@ -140,8 +145,21 @@ bool xev__os_is_stream(xev_fd fd) { return filetype_of(fd) == __WASI_FILETYPE_SO
 bool xev__os_is_tcp(xev_fd fd) { return xev__os_is_stream(fd); }
 
 int xev__os_unread_bytes(xev_fd fd) {
-    (void)fd;
-    return XEV_ENOTSUP;
+    const __wasi_subscription_t subs[] = {
+        {.u = {.tag = __WASI_EVENTTYPE_FD_READ, .u.fd_read.file_descriptor = fd}},
+        {.u = {.tag = __WASI_EVENTTYPE_CLOCK, .u.clock = {.id = __WASI_CLOCKID_MONOTONIC}}},
+    };
+    __wasi_event_t events[2];
+    __wasi_size_t n = 0;
+    __wasi_errno_t error = __wasi_poll_oneoff(subs, events, 2, &n);
+    uint64_t bytes = 0;
+    for (__wasi_size_t i = 0; error == 0 && i < n; i++) {
+        if (events[i].type == __WASI_EVENTTYPE_FD_READ) {
+            error = events[i].error;
+            bytes = events[i].fd_readwrite.nbytes;
+        }
+    }
+    return error != 0 ? xev__wasi_code(error) : bytes > INT_MAX ? INT_MAX : (int)bytes;
 }
 
 bool xev__os_is_silent(xev_fd fd) { return xev__os_poll_now(fd, XEV_POLL_IN) == XEV_EAGAIN; }
@@ -159,6 +177,9 @@ int xev__os_unsent_bytes(xev_fd fd) {
 /* What is there by now, up to a limit, since a peer may go on sending. */
 void xev__os_drop_unread(xev_fd fd) {
     char buf[4096];
+    if (xev__os_set_nonblocking(fd, true) < 0) {
+        return;
+    }
     for (int i = 0; i < 256 && xev__os_recv_once(fd, buf, sizeof buf) > 0; i++) {
     }
 }

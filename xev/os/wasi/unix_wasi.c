@@ -1,13 +1,17 @@
 /* WASI: there are no Unix sockets, nor names of any. */
+#include <string.h>
+
 #include "xev/os/addr.h"
 #include "xev/os/unix.h"
 #include "xev/os/wasi/wasi.h"
 
 int xev__os_addr_unix(xev_addr *addr, const char *name, size_t len_bytes) {
-    (void)name;
-    (void)len_bytes;
     *addr = (xev_addr){0};
-    return XEV_ENOTSUP;
+    bool path = len_bytes > 0 && name[0] != '\0';
+    if (len_bytes > (size_t)XEV_UNIX_NAME_MAX - path) {
+        return XEV_ENAMETOOLONG;
+    }
+    return path && memchr(name, '\0', len_bytes) != NULL ? XEV_EINVAL : XEV_ENOTSUP;
 }
 
 const char *xev__os_addr_unix_name(const xev_addr *addr, size_t *len_bytes) {
