@@ -1,6 +1,7 @@
 """conformance_test: one source, one test per backend (and per io_uring feature switched off)."""
 
 load("@rules_cc//cc:defs.bzl", "cc_test")
+load("//tests:wasi.bzl", "WITHOUT_WASI")
 
 # Each rung of the io_uring ladder, as XEV_DISABLE names it; "all" is every one at once.
 LADDER = [
@@ -15,6 +16,8 @@ LADDER = [
 
 def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kwargs):
     """Makes <name>_epoll, <name>_io_uring, <name>_io_uring_no_all; with ladder, a no_ per feature.
+
+    And <name>_wasi_poll, unless it is in WITHOUT_WASI.
 
     The backend is asked for by name, so that one that cannot be had fails instead of being skipped
     or replaced.
@@ -35,6 +38,20 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
     ]
     tags = kwargs.pop("tags", [])
     compatible = kwargs.pop("target_compatible_with", [])
+    if name not in WITHOUT_WASI:
+        cc_test(
+            name = name + "_wasi_poll",
+            size = size,
+            srcs = srcs,
+            env = dict(env, XEV_BACKEND = "wasi_poll"),
+            tags = tags + ["wasi"],
+            target_compatible_with = ["//platforms:wasi"],
+            deps = deps + [
+                "//tests:harness",
+                "//xev",
+            ],
+            **kwargs
+        )
     for suffix, variant_env in variants:
         is_rung = suffix.startswith("io_uring_no_") and suffix != "io_uring_no_all"
         test_env = dict(env)

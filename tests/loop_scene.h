@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "tests/death.h"
+#include "tests/system.h"
 #include "tests/test.h"
 #include "xev/xev.h"
 
@@ -183,7 +184,7 @@ static inline uint32_t entries_of(const char *path) {
     return n;
 }
 
-static inline uint32_t descriptors(void) { return entries_of("/proc/self/fd"); }
+static inline uint32_t descriptors(void) { return (uint32_t)test_open_descriptors(); }
 
 /* The kernel threads of a ring, and threads that were joined, may be listed for a moment longer. */
 static inline void wait_for_threads(uint32_t n) {

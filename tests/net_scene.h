@@ -6,7 +6,6 @@
 #define TESTS_NET_SCENE_H
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -23,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/system.h"
 #include "tests/test.h"
 #include "xev/xev.h"
 
@@ -49,16 +49,7 @@ struct op {
     int64_t sum; /* for the test */
 };
 
-static inline int open_fds(void) {
-    DIR *d = opendir("/proc/self/fd");
-    CHECK(d != NULL);
-    int n = 0;
-    while (readdir(d) != NULL) {
-        n++;
-    }
-    closedir(d);
-    return n;
-}
+static inline int open_fds(void) { return test_open_descriptors(); }
 
 static inline bool is_open(int fd) { return fcntl(fd, F_GETFD) >= 0; }
 
@@ -215,13 +206,7 @@ static inline int plain_connect(int listener) {
     return fd;
 }
 
-static inline void tcp_pair(int fd[2]) {
-    int listener = plain_listener(1);
-    fd[0] = plain_connect(listener);
-    fd[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    CHECK_GE(fd[1], 0);
-    CHECK_EQ(close(listener), 0);
-}
+static inline void tcp_pair(int fd[2]) { test_tcp_pair(fd); }
 
 /* Cheaper than tcp_pair, for a test that does not need TCP. */
 static inline void local_pair(int fd[2]) {

@@ -8,7 +8,6 @@
 #ifndef TESTS_RANDOM_H
 #define TESTS_RANDOM_H
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -18,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/system.h"
 #include "tests/test.h"
 
 #define TRACE(w, ...) ((w)->trace ? (void)fprintf(stderr, __VA_ARGS__) : (void)0)
@@ -106,17 +106,6 @@ static void program_hangs(int sig) {
     abort();
 }
 
-static inline int count_fds(void) {
-    DIR *d = opendir("/proc/self/fd");
-    CHECK(d != NULL);
-    int n = 0;
-    while (readdir(d) != NULL) {
-        n++;
-    }
-    closedir(d);
-    return n;
-}
-
 /* Descriptors are counted after every so many programs, as counting takes longer than a short one.
  */
 #define SEEDS_PER_COUNT 64
@@ -127,15 +116,15 @@ static inline void for_seeds(uint32_t count, void (*program)(uint64_t seed)) {
     uint64_t first = wanted != NULL ? strtoull(wanted, NULL, 0) : 1;
     count = many != NULL ? (uint32_t)atoi(many) : wanted != NULL ? 1 : count;
     (void)signal(SIGALRM, program_hangs);
-    int before = count_fds();
+    int before = test_open_descriptors();
     for (uint64_t seed = first; seed < first + count; seed++) {
         running_seed = seed;
         (void)alarm(25u * (unsigned)test_slowdown());
         program(seed);
         bool looks = count <= 1000 || seed % SEEDS_PER_COUNT == 0 || seed + 1 == first + count;
-        if (looks && count_fds() != before) {
+        if (looks && test_open_descriptors() != before) {
             CHECK_FAIL("seed %" PRIu64 " or one shortly before: %d descriptors left", seed,
-                       count_fds() - before);
+                       test_open_descriptors() - before);
         }
     }
     (void)alarm(0);

@@ -13,7 +13,9 @@ const EVENT_BYTES = 32;
 const CLOCK = 0;
 const FD_WRITE = 2;
 const NONBLOCK = 4;
+const BADF = 8;
 const INVAL = 28;
+const NOTSOCK = 57;
 const SOCKET_STREAM = 6;
 const ALL_RIGHTS = 0xffffffffn;
 
@@ -30,10 +32,14 @@ const view = () => new DataView(instance.exports.memory.buffer);
 const memory = () => new Uint8Array(instance.exports.memory.buffer);
 
 function ask(call) {
-  Atomics.store(flag, 0, 0);
+  const before = Atomics.load(flag, 0); // the host counts its answers there
   port.postMessage(call);
-  Atomics.wait(flag, 0, 0);
-  return receiveMessageOnPort(port).message;
+  Atomics.wait(flag, 0, before);
+  for (;;) {
+    const answer = receiveMessageOnPort(port);
+    if (answer !== undefined) return answer.message;
+    Atomics.wait(flag, 0, before + 1, 1); // counted, and not there yet
+  }
 }
 
 function pieces(at, count) {
@@ -65,12 +71,22 @@ function send(fd, at, count, lengthAt) {
   return error;
 }
 
+// The error of a call for sockets on what is none.
+function noSocket(fd) {
+  const room = instance.exports.memory.buffer.byteLength - 64; // nothing stands at its end
+  const saved = memory().slice(room, room + 24);
+  const error = files.fd_fdstat_get(fd, room);
+  memory().set(saved, room);
+  return error === 0 ? NOTSOCK : BADF;
+}
+
 function setFlags(fd, flags) {
   if ((flags & NONBLOCK) !== 0) nonblocking.add(fd);
   else nonblocking.delete(fd);
 }
 
 calls.sock_accept = (fd, flags, fdAt) => {
+  if (!isOurs(fd)) return noSocket(fd);
   const { error, fd: accepted } = ask({ name: 'accept', fd, nonblocking: nonblocking.has(fd) });
   if (error === 0) {
     setFlags(accepted, flags);
@@ -79,11 +95,16 @@ calls.sock_accept = (fd, flags, fdAt) => {
   return error;
 };
 calls.sock_recv = (fd, at, count, flags, lengthAt, flagsAt) => {
+  if (!isOurs(fd)) return noSocket(fd);
   view().setUint16(flagsAt, 0, true);
   return recv(fd, at, count, lengthAt);
 };
-calls.sock_send = (fd, at, count, flags, lengthAt) => send(fd, at, count, lengthAt);
-calls.sock_shutdown = (fd, how) => ((how & 2) !== 0 ? ask({ name: 'shutdown', fd }).error : 0);
+calls.sock_send = (fd, at, count, flags, lengthAt) =>
+  (isOurs(fd) ? send(fd, at, count, lengthAt) : noSocket(fd));
+calls.sock_shutdown = (fd, how) => {
+  if (!isOurs(fd)) return noSocket(fd);
+  return (how & 2) !== 0 ? ask({ name: 'shutdown', fd }).error : 0;
+};
 calls.fd_read = (fd, at, count, lengthAt) =>
   (isOurs(fd) ? recv(fd, at, count, lengthAt) : files.fd_read(fd, at, count, lengthAt));
 calls.fd_write = (fd, at, count, lengthAt) =>

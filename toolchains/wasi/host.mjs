@@ -29,7 +29,6 @@ const forStreams = {
 
 export class Host {
   #descriptors = new Map();
-  #next = FIRST_SOCKET;
   #flag = new Int32Array(new SharedArrayBuffer(4));
   #waiting = null; // the call that waits for a stream to change
   #timer = null;
@@ -42,9 +41,12 @@ export class Host {
     port1.on('message', (call) => this.#take(call));
   }
 
+  // The number of the socket: the lowest that is free, as elsewhere.
   add(socket) {
-    this.#descriptors.set(this.#next, socket);
-    return this.#next++;
+    let fd = FIRST_SOCKET;
+    while (this.#descriptors.has(fd)) fd++;
+    this.#descriptors.set(fd, socket);
+    return fd;
   }
 
   set(fd, stream) { this.#descriptors.set(fd, stream); }
@@ -60,17 +62,19 @@ export class Host {
     clearTimeout(this.#timer);
     this.#waiting = null;
     this.port.postMessage(answer);
-    Atomics.store(this.#flag, 0, 1);
+    Atomics.add(this.#flag, 0, 1);
     Atomics.notify(this.#flag, 0);
   }
 
   // Answer with what attempt() returns, as soon as that is not undefined.
   #answerWhen(attempt) {
-    this.#waiting = () => {
+    const again = () => {
+      this.#waiting = null; // what attempt does may change a stream
       const answer = attempt();
-      if (answer !== undefined) this.#answer(answer);
+      if (answer === undefined) this.#waiting = again;
+      else this.#answer(answer);
     };
-    this.#waiting();
+    again();
   }
 
   #take(call) {

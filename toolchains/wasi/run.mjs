@@ -7,7 +7,9 @@
 //
 // As `bazel test --run_under` (there is TEST_TMPDIR) it has --pairs, and an empty folder as "." and
 // as "/tmp". A program that names cases for --list is run once for each, with --case; see
-// tests/test_main.c. The last line is then the sum, as tests/test_check.c prints it.
+// tests/test_main.c. The last line is then the sum, as tests/test_check.c prints it. A case may end
+// because it needs what WASI lacks: a call of POSIX, or one of xev that says XEV_ENOTSUP. Then it has to be in tests/wasi/left_out.txt, as
+// "TEST CASE REASON"; one that is there and runs, or gives another reason, is a failure.
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
@@ -15,6 +17,8 @@ import { FIRST_SOCKET, Host } from './host.mjs';
 import { Connection, Listener, PairListener } from './streams.mjs';
 
 const CHECK_FAILED = 97; // tests/runner.h
+const LEFT_OUT = 98; // tests/wasi/posix.c
+const NOT_SUPPORTED = /: -58 against /; // a check of a result that is XEV_ENOTSUP
 const CASE_LIMIT_MS = 150_000;
 
 function usage() {
@@ -44,7 +48,10 @@ function parse(words) {
 }
 
 // The exit status of one run.
-async function run(module, { program, args, dirs, listen, pairs, input, stdout, limitMs }) {
+async function run(module, options) {
+  const {
+    program, args, dirs, env = process.env, listen, pairs, input, stdout, limitMs,
+  } = options;
   const host = new Host();
   if (input) host.set(0, new Connection(process.stdin, host.changed));
   for (const { host: name, port } of listen) {
@@ -55,7 +62,7 @@ async function run(module, { program, args, dirs, listen, pairs, input, stdout, 
   if (pairs) host.add(new PairListener(host.changed));
   const worker = new Worker(new URL('./guest.mjs', import.meta.url), {
     workerData: {
-      module, args: [program, ...args], env: process.env, preopens: dirs, stdout: stdout ?? 1,
+      module, args: [program, ...args], env, preopens: dirs, stdout: stdout ?? 1,
       firstSocket: FIRST_SOCKET, hasInput: input, ...host.guest,
     },
     transferList: [host.guest.port],
@@ -76,46 +83,80 @@ async function run(module, { program, args, dirs, listen, pairs, input, stdout, 
   return status;
 }
 
-const folders = (scratch) => ({ '.': scratch, '/tmp': scratch });
-
-// A run of a test, with an empty folder.
-async function runTest(module, options, args, stdout) {
+// A run of a test, with an empty folder: its status, and what it prints.
+async function runTest(module, options, args) {
   const scratch = mkdtempSync(join(process.env.TEST_TMPDIR, 'wasi-'));
+  const path = join(process.env.TEST_TMPDIR, 'output');
+  const file = openSync(path, 'w');
   const status = await run(module, {
-    ...options, args, stdout, dirs: folders(scratch), pairs: true, limitMs: CASE_LIMIT_MS,
+    ...options,
+    args,
+    stdout: file,
+    dirs: { '.': scratch, '/tmp': scratch },
+    env: { ...process.env, TEST_TMPDIR: '/tmp' },
+    pairs: true,
+    limitMs: CASE_LIMIT_MS,
   });
+  closeSync(file);
   rmSync(scratch, { recursive: true, force: true });
-  return status;
+  return { status, output: readFileSync(path, 'utf8') };
 }
 
-// The names that --list prints. None: the program does not know it.
-async function listCases(module, options) {
-  const path = join(process.env.TEST_TMPDIR, 'cases');
-  const file = openSync(path, 'w');
-  const status = await runTest(module, options, ['--list'], file);
-  closeSync(file);
-  const names = readFileSync(path, 'utf8').split('\n').filter((line) => line !== '');
-  return { status, names };
+// By case of this test, the reason why it is left out.
+function leftOut(test) {
+  const path = join(process.env.TEST_SRCDIR, process.env.TEST_WORKSPACE, 'tests/wasi/left_out.txt');
+  const found = new Map();
+  for (const line of readFileSync(path, 'utf8').split('\n')) {
+    const [, name, test_case, reason] = line.match(/^([^# ]+) ([^ ]+) (.+)$/) ?? [];
+    if (name === test) found.set(test_case, reason);
+  }
+  return found;
+}
+
+// What a case needs that WASI lacks: a call of POSIX, or one of xev that says so. Or, where that is
+// told, another reason why it fails.
+function reasonOf(status, output, told) {
+  if (status === LEFT_OUT) return output.match(/^left out: (.*)$/m)?.[1];
+  if (status === CHECK_FAILED && NOT_SUPPORTED.test(output)) return 'XEV_ENOTSUP';
+  return status !== 0 && told?.startsWith('fails: ') ? told : undefined;
+}
+
+// What became of a case: 'passed', 'left out', 'failure' or 'error'. Prints why.
+async function runCase(module, options, name, reasons) {
+  const { status, output } = await runTest(module, options, ['--case', name]);
+  const wanted = reasons.get(name);
+  const reason = reasonOf(status, output, wanted);
+  if (reason !== wanted) {
+    process.stdout.write(output);
+    console.log(`${name}: ${reason === undefined ? `ended with status ${status}` : `needs ${reason}`}, `
+      + `and left_out.txt says ${wanted ?? 'nothing'}`);
+    return 'failure';
+  }
+  if (reason !== undefined) return 'left out';
+  process.stdout.write(output);
+  if (status === 0) return 'passed';
+  if (status === CHECK_FAILED) return 'failure';
+  console.log(`${name}: ended with status ${status}`);
+  return 'error';
 }
 
 async function runCases(module, options) {
-  const { status, names } = await listCases(module, options);
-  if (status !== 0 || names.length === 0) return status;
-  const failed = [];
-  let errors = 0;
-  for (const name of names) {
-    const result = await runTest(module, options, ['--case', name]);
-    if (result === 0) continue;
-    failed.push(name);
-    if (result !== CHECK_FAILED) {
-      errors++;
-      console.log(`${basename(options.program)}: ${name} ended with status ${result}`);
-    }
+  const { status, output } = await runTest(module, options, ['--list']);
+  const names = output.split('\n').filter((line) => line !== '');
+  if (status !== 0 || names.length === 0) {
+    process.stdout.write(output);
+    return status; // it knows of no cases
   }
-  const passed = names.length - failed.length;
-  console.log(`${Math.floor((passed * 100) / names.length)}%: Checks: ${names.length}, `
-    + `Failures: ${failed.length - errors}, Errors: ${errors}`);
-  for (const name of failed) console.log(`FAILED ${name}`);
+  const reasons = leftOut(basename(options.program).replace(/_wasi_poll$/, ''));
+  const became = [];
+  for (const name of names) became.push([name, await runCase(module, options, name, reasons)]);
+  const count = (what) => became.filter(([, result]) => result === what).length;
+  const ran = names.length - count('left out');
+  if (count('left out') > 0) console.log(`left out: ${count('left out')}`);
+  console.log(`${ran > 0 ? Math.floor((count('passed') * 100) / ran) : 100}%: Checks: ${ran}, `
+    + `Failures: ${count('failure')}, Errors: ${count('error')}`);
+  const failed = became.filter(([, result]) => result === 'failure' || result === 'error');
+  for (const [name] of failed) console.log(`FAILED ${name}`);
   return failed.length > 0 ? 1 : 0;
 }
 

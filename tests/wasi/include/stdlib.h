@@ -1,0 +1,11 @@
+#ifndef TESTS_WASI_STDLIB_H
+#define TESTS_WASI_STDLIB_H
+
+#pragma GCC system_header
+
+#include_next <stdlib.h>
+
+char *mkdtemp(char *path);
+int mkstemp(char *path);
+
+#endif
