@@ -173,8 +173,7 @@ int xev__slow_open(struct xev__runtime *rt) {
     xev__event_init(&w->news);
     rt->slow = w;
     if (o->slow_signal != 0) {
-        (void)xev__stack(w->frames,
-                         FRAMES); /* what the first call sets up is no work for a handler */
+        xev__stack_prepare();
         w->catcher.caught = on_stack_wanted;
         return xev__catch(&w->catcher, o->slow_signal, XEV__CATCH_ALWAYS);
     }

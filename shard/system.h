@@ -32,8 +32,12 @@ int xev__in_forked_child(void (*fn)(void));
 /* Send a signal to a thread that was not joined. False: it is none, or the thread has ended. */
 bool xev__thread_signal(pthread_t thread, int number);
 
+/* Once before xev__stack is used. Any thread. */
+void xev__stack_prepare(void);
+
 /* The calling thread's stack, innermost frame first: addresses in the calls, room of them at most.
- * Their number. In the handler of a signal it begins with the code that was interrupted. */
+ * Their number; 0 where that cannot be had. In the handler of a signal it begins with the code that
+ * was interrupted. */
 uint32_t xev__stack(uintptr_t *frames, uint32_t room);
 
 /* The signals that a runtime may catch. */

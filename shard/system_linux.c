@@ -1,6 +1,7 @@
 /* Linux: CPUs, threads, signals, listening sockets. */
 #include <assert.h>
 #include <ck_pr.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
 #include <linux/filter.h>
@@ -109,6 +110,30 @@ int xev__in_forked_child(void (*fn)(void)) { return pthread_atfork(NULL, NULL, f
 
 bool xev__thread_signal(pthread_t thread, int number) { return pthread_kill(thread, number) == 0; }
 
+/* The unwinder of GCC's library. It is loaded when it is needed: not every C library can be linked
+ * with it, and a program that asks for no stack shall not depend on it. */
+static struct {
+    pthread_once_t once;
+    _Unwind_Reason_Code (*walk)(_Unwind_Trace_Fn fn, void *userdata);
+    _Unwind_Ptr (*address)(struct _Unwind_Context *context, int *interrupted);
+} unwinder = {.once = PTHREAD_ONCE_INIT};
+
+static void load_unwinder(void) {
+    void *library = dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_LOCAL);
+    void *walk = library != NULL ? dlsym(library, "_Unwind_Backtrace") : NULL;
+    void *address = library != NULL ? dlsym(library, "_Unwind_GetIPInfo") : NULL;
+    if (walk != NULL && address != NULL) {
+        memcpy(&unwinder.address, &address, sizeof address);
+        memcpy(&unwinder.walk, &walk, sizeof walk);
+    }
+}
+
+void xev__stack_prepare(void) {
+    (void)pthread_once(&unwinder.once, load_unwinder);
+    uintptr_t frames[2];
+    (void)xev__stack(frames, 2); /* what its first call sets up is no work for a handler */
+}
+
 struct frames {
     uintptr_t *at;
     uint32_t len, room;
@@ -117,7 +142,7 @@ struct frames {
 static _Unwind_Reason_Code on_frame(struct _Unwind_Context *context, void *userdata) {
     struct frames *f = userdata;
     int interrupted = 0; /* else the address is that behind a call */
-    uintptr_t address = (uintptr_t)_Unwind_GetIPInfo(context, &interrupted);
+    uintptr_t address = (uintptr_t)unwinder.address(context, &interrupted);
     f->len = interrupted ? 0 : f->len; /* what was before is the handler's */
     if (address == 0 || f->len == f->room) {
         return _URC_END_OF_STACK;
@@ -128,7 +153,9 @@ static _Unwind_Reason_Code on_frame(struct _Unwind_Context *context, void *userd
 
 uint32_t xev__stack(uintptr_t *frames, uint32_t room) {
     struct frames f = {.at = frames, .room = room};
-    (void)_Unwind_Backtrace(on_frame, &f);
+    if (unwinder.walk != NULL) {
+        (void)unwinder.walk(on_frame, &f);
+    }
     return f.len;
 }
 

@@ -55,6 +55,8 @@ bool xev__thread_signal(pthread_t thread, int number) {
     return false;
 }
 
+void xev__stack_prepare(void) {}
+
 uint32_t xev__stack(uintptr_t *frames, uint32_t room) {
     (void)frames;
     (void)room;

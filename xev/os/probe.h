@@ -27,6 +27,9 @@
 #endif
 
 #if defined(DTRACE_PROBE1)
+#if defined(__clang__) /* of the macros there, in every file that uses one */
+#pragma clang diagnostic ignored "-Wgnu-zero-variadic-macro-arguments"
+#endif
 #define XEV__PROBE1(name, a) DTRACE_PROBE1(xev, name, a)
 #define XEV__PROBE2(name, a, b) DTRACE_PROBE2(xev, name, a, b)
 #define XEV__PROBE3(name, a, b, c) DTRACE_PROBE3(xev, name, a, b, c)
