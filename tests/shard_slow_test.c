@@ -1,6 +1,7 @@
 /* Callbacks that last: each is told once, with its shard and its name. */
 #include <signal.h>
 
+#include "shard/system.h"
 #include "tests/shard_scene.h"
 #include "xev/log.h"
 #include "xev/os/thread.h"
@@ -110,10 +111,16 @@ TEST(a_thread_tells_its_stack_by_a_signal) {
     sc.o.slow_signal = SIGRTMIN + 5;
     sc.body = one_after_the_other;
     run_slow();
-    check_text(1, "; stack: ");
-    check_text(1, " < block_until_told, ");
-    check_text(1, " < on_first, ");
-    check_text(0, " < on_begin_other, ");
+    uintptr_t frames[2];
+    xev__stack_prepare();
+    if (xev__stack(frames, 2) > 0) { /* else there is no unwinder, as in a static program */
+        check_text(1, "; stack: ");
+        check_text(1, " < block_until_told, ");
+        check_text(1, " < on_first, ");
+        check_text(0, " < on_begin_other, ");
+    } else {
+        CHECK(strstr(texts[1], "stack: ") == NULL);
+    }
     struct sigaction now;
     CHECK_EQ(sigaction(SIGRTMIN + 5, NULL, &now), 0);
     CHECK(now.sa_handler == SIG_DFL); /* as before */
