@@ -81,6 +81,7 @@ static bool is_loop(const xev_loop *maybe, bool own) {
     uint32_t top = ck_pr_load_32(&loops_top);
     for (uint32_t i = 0; i < top && maybe != NULL; i++) {
         if (ck_pr_load_ptr(&loops[i].loop) == maybe) {
+            ck_pr_fence_load(); /* what is read is not of the loop that had the place before */
             uint64_t thread = ck_pr_load_64(&loops[i].thread);
             ck_pr_fence_load();
             return own == (thread == xev__os_thread_id() || thread == 0 || has_ended(i));
