@@ -347,6 +347,61 @@ TEST(deadline_and_close_before_the_try) {
     scene_end(&s);
 }
 
+TEST(what_is_to_be_tried_belongs_to_its_descriptor) {
+    struct scene s;
+    int fd = start(&s);
+    int other = open_in(&s, "a", XEV_OPEN_READ);
+    struct freq f[3], beside, closed;
+    memset(f, 0, sizeof f);
+    memset(&beside, 0, sizeof beside);
+    memset(&closed, 0, sizeof closed);
+    for (int i = 0; i < 3; i++) {
+        xev_file_pread(fd, &s.loop, &f[i].r, got, 10, 0, &f[i], freq_cb);
+    }
+    xev_file_pread(other, &s.loop, &beside.r, got + 10, 10, 0, &beside, freq_cb);
+    CHECK_EQ(xev_fd_release(fd, &s.loop), XEV_EBUSY);
+    check_walk(&s.loop);
+    xev_file_close(fd, &s.loop, &closed.r, &closed, freq_cb);
+    run_done(&s.loop);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(f[i].calls, 1);
+        CHECK_EQ(f[i].result, XEV_ECANCELED);
+        CHECK_GT(closed.order, f[i].order);
+    }
+    CHECK_EQ(closed.result, 0);
+    CHECK_EQ(beside.result, 10);
+    CHECK_EQ(sys.reads, 1);
+    CHECK_EQ(xev_fd_release(other, &s.loop), 0);
+    CHECK_EQ(close(other), 0);
+    scene_end(&s);
+}
+
+/* userdata: the request of the close. */
+static xev_cb_action close_cb(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    struct freq *closed = userdata;
+    CHECK_EQ(result, 10);
+    xev_file_close(c->fd, loop, &closed->r, closed, freq_cb);
+    return XEV_DISARM;
+}
+
+TEST(a_close_in_the_callback_of_a_try_ends_the_tries_behind_it) {
+    struct scene s;
+    int fd = start(&s);
+    xev_file_req first;
+    struct freq behind, closed;
+    memset(&first, 0, sizeof first);
+    memset(&behind, 0, sizeof behind);
+    memset(&closed, 0, sizeof closed);
+    xev_file_pread(fd, &s.loop, &first, got, 10, 0, &closed, close_cb);
+    xev_file_pread(fd, &s.loop, &behind.r, got, 10, 0, &behind, freq_cb);
+    run_done(&s.loop);
+    CHECK_EQ(behind.result, XEV_ECANCELED);
+    CHECK_EQ(closed.result, 0);
+    CHECK_GT(closed.order, behind.order);
+    CHECK_EQ(sys.reads, 1);
+    scene_end(&s);
+}
+
 TEST(teardown_ends_what_is_to_be_tried) {
     struct scene s;
     int fd = start(&s);

@@ -687,7 +687,8 @@ void xev__close(const char *call_name, xev_loop *loop, xev_completion *c, xev_fd
     int code;
     struct xev__fd *e = xev__entry_for(loop, fd, &code);
     if (e == NULL && code == XEV_ENOMEM && !xev__is_closed_by_any(loop, fd)) {
-        /* There is no memory for an entry, so there is no operation on fd to stop. */
+        /* There is no memory for an entry, so no operation is counted on fd. */
+        xev__tries_stop(loop, fd);
         xev__pend(loop, c, 0);
         return;
     }

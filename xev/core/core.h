@@ -8,7 +8,8 @@
  *     STARVED   head of that queue; waits for a loaned buffer or for descriptors to be free
  *     TIMER     among the timers (timers.c)
  *     ASYNC     waiter of an async watcher
- *     TRY       in loop->tries; the turn tries it without waiting, or gives it to the pool
+ *     TRY       in loop->tries; the turn tries it without waiting, or gives it to the pool. Not
+ *               counted on its descriptor before, unless its kind runs in order
  *     TO_POOL   in loop->to_pool; the turn gives all that are there to the pool when it is over
  *     POOL      on the thread pool
  *     CHAINED   a cancel that waits for its target to end
@@ -714,6 +715,9 @@ bool xev__request_makes_fd(const xev_completion *c);
 /* Ask a request that is running to end early. */
 void xev__request_stop_running(xev_completion *c);
 void xev__requests_stop(xev_loop *loop, struct xev__fd *e);
+/* Those of fd that are to be tried, and are not counted on it yet. */
+void xev__tries_stop(xev_loop *loop, xev_fd fd);
+bool xev__tries_have(const xev_loop *loop, xev_fd fd);
 /* Take a request that has ended off its descriptor, and start the next request in order. */
 void xev__request_detach(xev_loop *loop, struct xev__fd *e, xev_completion *c);
 

@@ -168,6 +168,9 @@ struct xev__fd *xev__fds_check(xev_loop *loop, struct xev__fd *e) {
 
 int xev__fds_release(xev_loop *loop, xev_fd fd) {
     struct xev__fd *e = xev__fds_find(loop->fds, fd);
+    if (xev__tries_have(loop, fd)) {
+        return XEV_EBUSY;
+    }
     xev__forget_hint(loop, fd);
     if (e == NULL) {
         return 0;

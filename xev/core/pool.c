@@ -140,15 +140,33 @@ static void schedule_work(xev_loop *loop, xev_completion *c) {
 #define TURN_NS 50000u
 #define TRIES_PER_LOOK 4u
 
-/* Begin a request that need not wait for another request. */
-static void begin_request(xev_loop *loop, xev_completion *c) {
-    if (request_of(c)->link.try_now == NULL) {
-        schedule_work(loop, c);
-        return;
-    }
+static void list_try(xev_loop *loop, xev_completion *c) {
     c->state = XEV__TRY;
     xev__list_push(&loop->tries, c);
 }
+
+/* Begin a request that need not wait for another request. */
+static void begin_request(xev_loop *loop, xev_completion *c) {
+    if (request_of(c)->link.try_now != NULL) {
+        list_try(loop, c);
+    } else {
+        schedule_work(loop, c);
+    }
+}
+
+/* Whether c may be tried before it is counted on its descriptor. Most tries end it at once, so a
+ * place in the list of tries is all that it needs: who stops a descriptor's requests looks there,
+ * too. */
+static bool is_tried_first(const xev_loop *loop, xev_completion *c) {
+    const struct xev__request_link *link = &request_of(c)->link;
+    if (link->try_now == NULL || link->in_order) {
+        return false;
+    }
+    const struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
+    return e == NULL || e->closer == NULL;
+}
+
+static bool request_attach(xev_loop *loop, xev_completion *c);
 
 /* Whether a turn that has made n tries and copied so many bytes may make another try. */
 static bool may_try(const xev_loop *loop, uint32_t n, uint64_t bytes) {
@@ -168,16 +186,17 @@ void xev__run_tries(xev_loop *loop) {
         xev__count(&loop->count.syscalls, 1);
         bytes += link->try_bytes + EACH_BYTES;
         int rc = link->try_now(c);
-        if (rc == XEV_EAGAIN) {
-            schedule_work(loop, c);
-        } else {
+        if (rc != XEV_EAGAIN) {
             xev__finish(loop, c, rc, false);
+        } else if ((c->flags & XEV__F_COUNTED) != 0 || request_attach(loop, c)) {
+            schedule_work(loop, c);
         }
     }
 }
 
 /* ---- requests on a descriptor ---- */
 
+/* Count c on its descriptor. False: it waits for another request, or has ended. */
 static bool request_attach(xev_loop *loop, xev_completion *c) {
     int code;
     struct xev__fd *e = xev__entry_for(loop, c->fd, &code);
@@ -259,7 +278,25 @@ void xev__request_detach(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     }
 }
 
+void xev__tries_stop(xev_loop *loop, xev_fd fd) {
+    for (xev_completion *c = loop->tries.head, *next; c != NULL; c = next) {
+        next = c->at.link.next;
+        if (c->fd == fd && (c->flags & XEV__F_COUNTED) == 0) {
+            (void)xev__stop(loop, c);
+        }
+    }
+}
+
+bool xev__tries_have(const xev_loop *loop, xev_fd fd) {
+    const xev_completion *c = loop->tries.head;
+    while (c != NULL && c->fd != fd) {
+        c = c->at.link.next;
+    }
+    return c != NULL;
+}
+
 void xev__requests_stop(xev_loop *loop, struct xev__fd *e) {
+    xev__tries_stop(loop, e->fd);
     const struct xev__fd_requests *r = xev__fds_requests(loop->fds, e);
     if (r == NULL) {
         return;
@@ -311,6 +348,8 @@ void xev__work_start(xev_loop *loop, xev_completion *c) {
         xev__pend(loop, c, XEV_ENOPOOL);
     } else if (c->fd == XEV_INVALID_FD) {
         schedule_work(loop, c);
+    } else if (is_tried_first(loop, c)) {
+        list_try(loop, c);
     } else if (request_attach(loop, c)) {
         begin_request(loop, c);
     }

@@ -125,6 +125,12 @@ static void visit_all(const xev_loop *loop, xev__visit_fn fn, void *arg) {
             visit(loop, c, fn, arg);
         }
     }
+    for (xev_completion *c = loop->tries.head, *next; c != NULL; c = next) {
+        next = c->at.link.next;
+        if ((c->flags & XEV__F_COUNTED) == 0) {
+            visit(loop, c, fn, arg);
+        }
+    }
     struct visitor visitor = {fn, arg};
     for (int op = 0; op < XEV__OP_COUNT; op++) {
         if (xev__kinds[op].each != NULL) {

@@ -377,7 +377,8 @@ static int try_write(xev_completion *c) {
 
 static int check_pieces(xev_completion *c) {
     xev_file_req *r = (xev_file_req *)(void *)c;
-    uint32_t len_bytes = xev__vec_bytes(r->vec, r->count);
+    bool one = r->vec == &r->one && r->one.len_bytes <= TRY_BYTES; /* the usual case */
+    uint32_t len_bytes = one ? (uint32_t)r->one.len_bytes : xev__vec_bytes(r->vec, r->count);
     r->done_bytes = 0;
     r->link.try_now = NULL;
     if (len_bytes == 0) {
