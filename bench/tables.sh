@@ -73,9 +73,9 @@ build() {
     optional libevent-dev event_echo
     optional libasio-dev asio_echo
     for one in tokio monoio glommio; do
-        if command -v cargo >"$tmp/log" && cargo build --release --manifest-path \
-            "bench/peers/${one}_echo/Cargo.toml" >"$tmp/log" 2>&1; then
-            cp "bench/peers/${one}_echo/target/release/${one}_echo" "$tmp/bench/"
+        if command -v cargo >"$tmp/log" && cargo build --release --target-dir ".cache/peers/$one" \
+            --manifest-path "bench/peers/${one}_echo/Cargo.toml" >"$tmp/log" 2>&1; then
+            cp ".cache/peers/$one/release/${one}_echo" "$tmp/bench/"
         fi
     done
     ! command -v node >"$tmp/log" || cp bench/peers/node_echo.js "$tmp/bench/node_echo"
