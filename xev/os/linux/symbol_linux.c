@@ -85,6 +85,7 @@ static bool find_file(const void *code, const Dl_info *info, const char **path, 
         *base = (uintptr_t)head;
     }
     assert((uintptr_t)code >= *base);
+    (void)code; /* without assertions */
     if ((uintptr_t)head + head->e_phoff != getauxval(AT_PHDR)) {
         *path = info->dli_fname; /* not the program: of that it is argv[0] */
     }
