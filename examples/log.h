@@ -8,6 +8,15 @@
 #ifndef EXAMPLES_LOG_H
 #define EXAMPLES_LOG_H
 
+#include "xev/log.h"
+
+#if defined(_WIN32)
+
+/* What the library does by itself: a line that another thread writes. */
+static inline void log_open(void) {}
+
+#else
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -18,8 +27,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "xev/log.h"
 
 static int log_fd = STDERR_FILENO;
 static atomic_uint log_lost;
@@ -56,6 +63,8 @@ static inline void log_open(void) {
         log_fd = own >= 0 ? own : STDERR_FILENO;
     }
 }
+
+#endif
 
 /* All lines of the program that are of one level are a kind. */
 static xev_log_kind log_kinds[] = {

@@ -11,10 +11,13 @@
 #define EXAMPLES_SERVER_H
 
 #include <getopt.h>
-#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if !defined(_WIN32)
+#include <signal.h>
 #include <sys/resource.h>
+#endif
 
 #include "examples/log.h"
 #include "xev/serve.h"
@@ -355,9 +358,8 @@ static inline void server_explain(const struct server *s, int rc) {
     }
 }
 
-/* Run the services until a signal. service is the one whose address is printed, and at which
- * server_accept_failed may look. Returns what main returns. */
-static inline int server_run(struct server *s, xev_serve *serve, xev_service *service) {
+static inline void server_prepare_process(void) {
+#if !defined(_WIN32)
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max; /* one descriptor per connection */
@@ -365,6 +367,13 @@ static inline int server_run(struct server *s, xev_serve *serve, xev_service *se
     }
     /* The runtime keeps SIGPIPE off while it runs; the last lines come later. */
     (void)signal(SIGPIPE, SIG_IGN);
+#endif
+}
+
+/* Run the services until a signal. service is the one whose address is printed, and at which
+ * server_accept_failed may look. Returns what main returns. */
+static inline int server_run(struct server *s, xev_serve *serve, xev_service *service) {
+    server_prepare_process();
     log_open();
     s->service = service;
     s->init = s->runtime.init;

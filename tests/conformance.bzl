@@ -2,6 +2,7 @@
 
 load("@rules_cc//cc:defs.bzl", "cc_test")
 load("//tests:wasi.bzl", "WITHOUT_WASI")
+load("//tests:windows.bzl", "ON_WINDOWS")
 
 # Each rung of the io_uring ladder, as XEV_DISABLE names it; "all" is every one at once.
 LADDER = [
@@ -17,7 +18,7 @@ LADDER = [
 def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kwargs):
     """Makes <name>_epoll, <name>_io_uring, <name>_io_uring_no_all; with ladder, a no_ per feature.
 
-    And <name>_wasi_poll, unless it is in WITHOUT_WASI.
+    And <name>_wasi_poll, unless it is in WITHOUT_WASI; and <name>_iocp, if it is in ON_WINDOWS.
 
     The backend is asked for by name, so that one that cannot be had fails instead of being skipped
     or replaced.
@@ -51,6 +52,31 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
                 "//xev",
             ],
             **kwargs
+        )
+    if name in ON_WINDOWS:
+        windows_env = dict(env)
+        windows_env.update({
+            "XEV_BACKEND": "iocp",
+            "XEV_TEST_LEFT_OUT": "tests/windows/left_out.txt",
+            "XEV_TEST_SANITIZER": "1", # Wine is about as slow
+        })
+        cc_test(
+            name = name + "_iocp",
+            size = "medium",
+            srcs = srcs,
+            copts = [
+                "-include",
+                "tests/windows/posix.h",
+                "-Wno-sign-conversion", # lengths of addresses have a sign there
+            ],
+            data = kwargs.get("data", []) + ["//tests/windows:left_out.txt"],
+            env = windows_env,
+            tags = tags,
+            target_compatible_with = ["@platforms//os:windows"],
+            deps = ["//tests/windows:posix"] + deps + [
+                "//tests:harness",
+                "//xev",
+            ],
         )
     for suffix, variant_env in variants:
         is_rung = suffix.startswith("io_uring_no_") and suffix != "io_uring_no_all"

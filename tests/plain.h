@@ -13,8 +13,9 @@ enum { PLAIN_TEXT_BYTES = 3072 };
 
 enum plain_outcome {
     PLAIN_PASSED,
-    PLAIN_FAILED, /* a check did */
-    PLAIN_ERROR,  /* it ended otherwise, or not in time */
+    PLAIN_FAILED,   /* a check did */
+    PLAIN_ERROR,    /* it ended otherwise, or not in time */
+    PLAIN_LEFT_OUT, /* it is listed as one that does not run on this system */
 };
 
 /* Runs the case. text: for the line that reports why it did not pass; it is empty where the case

@@ -34,15 +34,22 @@ void plain_describe(const struct test_case *tc, char text[PLAIN_TEXT_BYTES], con
 static int report(void) {
     int failures = 0;
     int errors = 0;
+    int left_out = 0;
     for (int i = 0; i < run.count; i++) {
         failures += run.outcomes[i] == PLAIN_FAILED;
         errors += run.outcomes[i] == PLAIN_ERROR;
+        left_out += run.outcomes[i] == PLAIN_LEFT_OUT;
     }
     if (run.summary) {
+        int checks = run.count - left_out;
         printf("%d%%: Checks: %d, Failures: %d, Errors: %d\n",
-               (run.count - failures - errors) * 100 / run.count, run.count, failures, errors);
+               checks > 0 ? (checks - failures - errors) * 100 / checks : 100, checks, failures,
+               errors);
+        if (left_out > 0) {
+            printf("left out: %d\n", left_out);
+        }
         for (int i = 0; i < run.count; i++) {
-            if (run.outcomes[i] != PLAIN_PASSED) {
+            if (run.outcomes[i] == PLAIN_FAILED || run.outcomes[i] == PLAIN_ERROR) {
                 printf("FAILED %s\n", run.cases[i]->name);
             }
         }

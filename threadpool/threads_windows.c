@@ -1,6 +1,11 @@
 /* threads_windows.c: starting pool threads, over winpthreads. */
 #include "threadpool/threads.h"
 
+const bool xev__threadpool_has_threads = true;
+
+/* The lock of winpthreads looks again for a while by itself. */
+int xev__threadpool_lock_init(pthread_mutex_t *lock) { return -pthread_mutex_init(lock, NULL); }
+
 int xev__threadpool_attr_set_stack(pthread_attr_t *attr, uint32_t stack_size) {
     enum { LEAST = 64 * 1024, GRAIN = 64 * 1024 };
     if (stack_size == 0) {

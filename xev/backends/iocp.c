@@ -373,6 +373,10 @@ static void iocp_cancel(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     if (s->kind == XEV__IOCP_POLL) {
         orphan(s, p->afd);
         xev__pend(loop, c, XEV_ECANCELED);
+    } else if (c->op == XEV__OP_CONNECT) {
+        /* The system has no memory of the caller's, so nobody need wait for its packet. */
+        orphan(s, xev__win_handle(c->fd));
+        xev__pend(loop, c, XEV_ECANCELED);
     } else if (s->kind == XEV__IOCP_EXIT) {
         /* From here on its callback does not run, or has run. */
         (void)UnregisterWaitEx(s->u.exit.wait, INVALID_HANDLE_VALUE);

@@ -1,20 +1,21 @@
-/* Windows: console control events as signals. Ctrl-C is SIGINT, Ctrl-Break SIGBREAK (21), the close
- * of the console SIGHUP (1), logoff and shutdown of the system SIGTERM (15). The system calls the
- * handler on a thread of its own. After the last three it ends the process some seconds after the
- * handler returns, so the handler does not return. */
+/* Windows: console control events as signals. Ctrl-C is SIGINT. Ctrl-Break, by which another
+ * program asks this one to end, logoff and shutdown are SIGTERM (15). The close of the console is
+ * SIGHUP (1). The system calls the handler on a thread of its own. After the last three
+ * it ends the process some seconds after the handler has returned, so the handler does not. SIGPIPE
+ * (13) can be caught, and is never raised. */
 #include <signal.h>
 
 #include "xev/os/signal.h"
 #include "xev/os/windows/windows_base.h"
 
-enum { NUMBER_HUP = 1, NUMBER_BREAK = 21 };
+enum { NUMBER_HUP = 1, NUMBER_PIPE = 13 };
 
 static SRWLOCK lock = SRWLOCK_INIT;
 static void (*handlers_by_number[XEV__SIGNALS + 1])(int); /* atomic */
 static bool installed;                                    /* under the lock */
 
 static bool is_known(int number) {
-    return number == SIGINT || number == SIGTERM || number == NUMBER_HUP || number == NUMBER_BREAK;
+    return number == SIGINT || number == SIGTERM || number == NUMBER_HUP || number == NUMBER_PIPE;
 }
 
 int xev__os_signal_check(int number) {
@@ -23,7 +24,6 @@ int xev__os_signal_check(int number) {
 
 static BOOL WINAPI on_control(DWORD event) {
     int number = event == CTRL_C_EVENT       ? SIGINT
-                 : event == CTRL_BREAK_EVENT ? NUMBER_BREAK
                  : event == CTRL_CLOSE_EVENT ? NUMBER_HUP
                                              : SIGTERM;
     void (*handler)(int) = __atomic_load_n(&handlers_by_number[number], __ATOMIC_ACQUIRE);

@@ -64,7 +64,7 @@ int xev__os_accept(xev_fd fd) {
 }
 
 int xev__os_accept_now(xev_fd fd) {
-    if (fd < 0) {
+    if (!xev__os_is_open(fd)) {
         return XEV_EBADF;
     }
     int rc = xev__os_set_nonblocking(fd, true);

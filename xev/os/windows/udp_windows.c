@@ -3,9 +3,12 @@
 
 #include "xev/os/addr.h"
 #include "xev/os/descriptor.h"
+#include "xev/os/posix/sys.h"
 #include "xev/os/socket.h"
 #include "xev/os/udp.h"
 #include "xev/os/windows/windows_base.h"
+
+uint32_t xev__sys_interface_index(const char *name) { return if_nametoindex(name); }
 
 int xev__os_udp_socket(enum xev_family family, xev_fd *fd) {
     int domain = family == XEV_AF_INET ? AF_INET : family == XEV_AF_INET6 ? AF_INET6 : -1;

@@ -12,6 +12,7 @@
 #include <ws2tcpip.h>
 #include <mswsock.h>
 #include <windows.h>
+#include <netioapi.h>
 /* clang-format on */
 
 #include <assert.h>

@@ -1,0 +1,2 @@
+/* arpa/inet.h: see posix.h. */
+#include "tests/windows/posix.h"

@@ -1,0 +1,2 @@
+/* netinet/in.h: see posix.h. */
+#include "tests/windows/posix.h"

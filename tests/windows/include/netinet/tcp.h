@@ -1,0 +1,2 @@
+/* netinet/tcp.h: see posix.h. */
+#include "tests/windows/posix.h"

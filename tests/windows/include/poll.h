@@ -1,0 +1,2 @@
+/* poll.h: see posix.h. */
+#include "tests/windows/posix.h"

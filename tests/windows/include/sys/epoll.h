@@ -1,0 +1,2 @@
+/* sys/epoll.h: see posix.h. */
+#include "tests/windows/posix.h"

@@ -1,0 +1,2 @@
+/* sys/mman.h: see posix.h. */
+#include "tests/windows/posix.h"

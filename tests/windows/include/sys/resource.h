@@ -1,0 +1,2 @@
+/* sys/resource.h: see posix.h. */
+#include "tests/windows/posix.h"

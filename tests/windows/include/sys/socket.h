@@ -1,0 +1,2 @@
+/* sys/socket.h: see posix.h. */
+#include "tests/windows/posix.h"

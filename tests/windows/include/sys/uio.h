@@ -1,0 +1,2 @@
+/* sys/uio.h: see posix.h. */
+#include "tests/windows/posix.h"

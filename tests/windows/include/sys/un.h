@@ -1,0 +1,2 @@
+/* sys/un.h: see posix.h. */
+#include "tests/windows/posix.h"

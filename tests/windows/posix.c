@@ -1,0 +1,303 @@
+/* The calls of posix.h. */
+#include "tests/windows/posix.h"
+
+#undef socket
+#undef socketpair
+#undef bind
+#undef listen
+#undef accept
+#undef connect
+#undef getsockname
+#undef getpeername
+#undef getsockopt
+#undef setsockopt
+#undef send
+#undef recv
+#undef sendto
+#undef recvfrom
+#undef shutdown
+#undef close
+#undef read
+#undef write
+#undef fcntl
+#undef poll
+#undef pollfd
+#undef pipe
+
+#include "tests/system.h"
+#include "tests/test.h"
+#include "xev/fd.h"
+
+enum { LEFT_OUT = 98 };
+
+_Noreturn void posix_lacks(const char *call) {
+    printf("left out: %s\n", call);
+    fflush(stdout);
+    _exit(LEFT_OUT);
+}
+
+static SOCKET of(int fd) { return (SOCKET)(intptr_t)fd; }
+
+static const struct {
+    int theirs, ours;
+} errors[] = {
+    {WSAEWOULDBLOCK, EAGAIN},
+    {WSAECONNREFUSED, ECONNREFUSED},
+    {WSAECONNRESET, ECONNRESET},
+    {WSAENOTSOCK, ENOTSOCK},
+    {WSAEADDRINUSE, EADDRINUSE},
+    {WSAENOTCONN, ENOTCONN},
+    {WSAECONNABORTED, ECONNABORTED},
+    {WSAESHUTDOWN, EPIPE},
+    {WSAEINVAL, EINVAL},
+    {WSAEMSGSIZE, EMSGSIZE},
+    {WSAEBADF, EBADF},
+};
+
+static int failed(void) {
+    int error = WSAGetLastError();
+    errno = EIO;
+    for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
+        if (errors[i].theirs == error) {
+            errno = errors[i].ours;
+        }
+    }
+    return -1;
+}
+
+static int answer(int rc) { return rc == SOCKET_ERROR ? failed() : rc; }
+
+static void set_waiting(int fd, bool waits) {
+    u_long on = !waits;
+    (void)ioctlsocket(of(fd), (long)FIONBIO, &on);
+}
+
+int posix_socket(int domain, int type, int protocol) {
+    SOCKET s = WSASocketW(domain, type & ~SOCK_NONBLOCK, protocol, NULL, 0,
+                          WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+    if (s == INVALID_SOCKET) {
+        return failed();
+    }
+    set_waiting((int)s, (type & SOCK_NONBLOCK) == 0);
+    return (int)s;
+}
+
+int posix_bind(int fd, const struct sockaddr *addr, socklen_t len) {
+    return answer(bind(of(fd), addr, len));
+}
+int posix_listen(int fd, int backlog) { return answer(listen(of(fd), backlog)); }
+int posix_connect(int fd, const struct sockaddr *addr, socklen_t len) {
+    return answer(connect(of(fd), addr, len));
+}
+int posix_getsockname(int fd, struct sockaddr *addr, socklen_t *len) {
+    return answer(getsockname(of(fd), addr, len));
+}
+int posix_getpeername(int fd, struct sockaddr *addr, socklen_t *len) {
+    return answer(getpeername(of(fd), addr, len));
+}
+int posix_shutdown(int fd, int how) { return answer(shutdown(of(fd), how)); }
+
+/* A socket that xev has made does not block; where POSIX would, this waits. */
+static bool wait_for(int fd, short events) {
+    WSAPOLLFD p = {.fd = of(fd), .events = events};
+    return WSAGetLastError() == WSAEWOULDBLOCK && WSAPoll(&p, 1, -1) >= 0;
+}
+
+int posix_accept(int fd, struct sockaddr *addr, socklen_t *len) {
+    SOCKET s;
+    do {
+        s = accept(of(fd), addr, len);
+    } while (s == INVALID_SOCKET && wait_for(fd, POLLRDNORM));
+    if (s == INVALID_SOCKET) {
+        return failed();
+    }
+    u_long off = 0;
+    (void)ioctlsocket(s, (long)FIONBIO, &off);
+    return (int)s;
+}
+
+int posix_getsockopt(int fd, int level, int name, void *value, socklen_t *len) {
+    if (level == IPPROTO_TCP && name == TCP_INFO) {
+        WSAPOLLFD p = {.fd = of(fd), .events = POLLRDNORM};
+        struct tcp_info *info = value;
+        /* A connect has returned when its connection waits here; of more than one that waits,
+         * nothing tells. */
+        *info = (struct tcp_info){.tcpi_unacked = WSAPoll(&p, 1, 0) > 0 ? INT32_MAX : 0};
+        return 0;
+    }
+    return answer(getsockopt(of(fd), level, name, value, len));
+}
+
+int posix_setsockopt(int fd, int level, int name, const void *value, socklen_t len) {
+    if (level == SOL_SOCKET && name == SO_LINGER) { /* two ints on POSIX, and shorts here */
+        return answer(setsockopt(of(fd), level, name, value, sizeof(struct linger)));
+    }
+    return answer(setsockopt(of(fd), level, name, value, len));
+}
+
+ssize_t posix_send(int fd, const void *data, size_t len, int flags) {
+    bool dont_wait = (flags & MSG_DONTWAIT) != 0;
+    flags &= ~MSG_DONTWAIT;
+    int rc;
+    if (dont_wait) {
+        set_waiting(fd, false);
+    }
+    do {
+        rc = send(of(fd), data, (int)len, flags);
+    } while (rc < 0 && !dont_wait && wait_for(fd, POLLWRNORM));
+    return answer(rc);
+}
+
+ssize_t posix_recv(int fd, void *data, size_t len, int flags) {
+    bool dont_wait = (flags & MSG_DONTWAIT) != 0, all = (flags & MSG_WAITALL) != 0;
+    flags &= ~(MSG_DONTWAIT | MSG_WAITALL);
+    size_t done = 0;
+    if (dont_wait) {
+        set_waiting(fd, false);
+    }
+    do {
+        int rc;
+        do {
+            rc = recv(of(fd), (char *)data + done, (int)(len - done), flags);
+        } while (rc < 0 && !dont_wait && wait_for(fd, POLLRDNORM));
+        if (rc <= 0) {
+            return done > 0 ? (ssize_t)done : answer(rc);
+        }
+        done += (size_t)rc;
+    } while (all && done < len);
+    return (ssize_t)done;
+}
+
+ssize_t posix_sendto(int fd, const void *data, size_t len, int flags, const struct sockaddr *to,
+                     socklen_t to_len) {
+    return answer(sendto(of(fd), data, (int)len, flags & ~MSG_DONTWAIT, to, to_len));
+}
+
+ssize_t posix_recvfrom(int fd, void *data, size_t len, int flags, struct sockaddr *from,
+                       socklen_t *from_len) {
+    bool dont_wait = (flags & MSG_DONTWAIT) != 0;
+    int rc;
+    if (dont_wait) {
+        set_waiting(fd, false);
+    }
+    do {
+        rc = recvfrom(of(fd), data, (int)len, flags & ~MSG_DONTWAIT, from, from_len);
+    } while (rc < 0 && !dont_wait && wait_for(fd, POLLRDNORM));
+    return answer(rc);
+}
+
+static bool is_socket(int fd) {
+    int type, len = sizeof type;
+    return getsockopt(of(fd), SOL_SOCKET, SO_TYPE, (char *)&type, &len) == 0;
+}
+
+static bool is_handle(int fd) {
+    DWORD flags;
+    return fd > 2 && GetHandleInformation((HANDLE)(intptr_t)fd, &flags);
+}
+
+int posix_close(int fd) {
+    if (!is_handle(fd)) {
+        errno = EBADF;
+        return -1;
+    }
+    if (is_socket(fd)) {
+        return answer(closesocket(of(fd)));
+    }
+    return CloseHandle((HANDLE)(intptr_t)fd) ? 0 : -1;
+}
+
+/* Of pipes that xev made, which are overlapped, too. */
+static ssize_t transfer(int fd, void *data, size_t len, bool writes) {
+    OVERLAPPED o = {.hEvent = CreateEventW(NULL, TRUE, FALSE, NULL)};
+    /* The lowest bit: no packet to a port. */
+    HANDLE event = o.hEvent, h = (HANDLE)(intptr_t)fd;
+    o.hEvent = (HANDLE)((uintptr_t)event | 1);
+    DWORD n = 0;
+    BOOL ok =
+        writes ? WriteFile(h, data, (DWORD)len, NULL, &o) : ReadFile(h, data, (DWORD)len, NULL, &o);
+    ok = ok || GetLastError() == ERROR_IO_PENDING;
+    ok = ok && GetOverlappedResult(h, &o, &n, TRUE);
+    DWORD error = ok ? 0 : GetLastError();
+    (void)CloseHandle(event);
+    if (ok || (!writes && error == ERROR_BROKEN_PIPE)) {
+        return ok ? (ssize_t)n : 0;
+    }
+    errno = error == ERROR_INVALID_HANDLE ? EBADF : EPIPE;
+    return -1;
+}
+
+ssize_t posix_read(int fd, void *data, size_t len) {
+    return is_socket(fd) ? posix_recv(fd, data, len, 0) : transfer(fd, data, len, false);
+}
+
+ssize_t posix_write(int fd, const void *data, size_t len) {
+    return is_socket(fd) ? posix_send(fd, data, len, 0)
+                         : transfer(fd, (void *)(uintptr_t)data, len, true);
+}
+
+int posix_fcntl(int fd, int command, ...) {
+    if (command != F_GETFD) {
+        posix_lacks("fcntl");
+    }
+    errno = EBADF;
+    DWORD flags = 0;
+    (void)GetHandleInformation((HANDLE)(intptr_t)fd, &flags);
+    return !is_handle(fd) ? -1 : (flags & HANDLE_FLAG_INHERIT) != 0 ? 0 : FD_CLOEXEC;
+}
+
+int posix_poll(struct posix_pollfd *fds, size_t count, int timeout_ms) {
+    WSAPOLLFD p[16];
+    if (count > sizeof p / sizeof p[0]) {
+        posix_lacks("poll");
+    }
+    for (size_t i = 0; i < count; i++) {
+        p[i] = (WSAPOLLFD){.fd = of(fds[i].fd), .events = fds[i].events};
+    }
+    int n = answer(WSAPoll(p, (ULONG)count, timeout_ms));
+    for (size_t i = 0; i < count; i++) {
+        fds[i].revents = p[i].revents;
+    }
+    return n;
+}
+
+int posix_pipe(int fd[2]) { return xev_pipe_open(&fd[0], &fd[1]) == 0 ? 0 : -1; }
+
+/* There are no pairs. Two TCP sockets that know only each other are close to one. */
+int posix_socketpair(int domain, int type, int protocol, int fd[2]) {
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof sa;
+    (void)domain;
+    (void)protocol;
+    if ((type & ~SOCK_NONBLOCK) != SOCK_STREAM) {
+        posix_lacks("socketpair");
+    }
+    int listener = posix_socket(AF_INET, SOCK_STREAM, 0);
+    fd[0] = posix_socket(AF_INET, SOCK_STREAM, 0);
+    if (listener < 0 || fd[0] < 0 || posix_bind(listener, (struct sockaddr *)&sa, len) < 0 ||
+        posix_listen(listener, 1) < 0 ||
+        posix_getsockname(listener, (struct sockaddr *)&sa, &len) < 0 ||
+        posix_connect(fd[0], (struct sockaddr *)&sa, len) < 0 ||
+        (fd[1] = posix_accept(listener, NULL, NULL)) < 0) {
+        return -1;
+    }
+    int on = 1;
+    (void)posix_setsockopt(fd[0], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    (void)posix_setsockopt(fd[1], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if ((type & SOCK_NONBLOCK) != 0) {
+        set_waiting(fd[0], false);
+        set_waiting(fd[1], false);
+    }
+    return posix_close(listener);
+}
+
+/* Sockets and pipes. Of other handles the system has its own, which come and go. */
+int test_open_descriptors(void) {
+    int n = 0;
+    for (int fd = 4; fd < 8192; fd += 4) {
+        n += is_handle(fd) && GetFileType((HANDLE)(intptr_t)fd) == FILE_TYPE_PIPE && is_socket(fd);
+    }
+    return n;
+}
+
+void test_tcp_pair(int fd[2]) { CHECK_EQ(posix_socketpair(AF_INET, SOCK_STREAM, 0, fd), 0); }
