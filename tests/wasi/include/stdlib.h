@@ -7,5 +7,6 @@
 
 char *mkdtemp(char *path);
 int mkstemp(char *path);
+int mkostemp(char *path, int flags);
 
 #endif
