@@ -11,7 +11,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,10 +105,6 @@ void xev__thread_activity(uint64_t number, char *text, size_t len_bytes) {
     }
 }
 
-int xev__in_forked_child(void (*fn)(void)) { return pthread_atfork(NULL, NULL, fn); }
-
-bool xev__thread_signal(pthread_t thread, int number) { return pthread_kill(thread, number) == 0; }
-
 /* The unwinder of GCC's library. It is loaded when it is needed: not every C library can be linked
  * with it, and a program that asks for no stack shall not depend on it. */
 static struct {
@@ -159,40 +154,6 @@ uint32_t xev__stack(uintptr_t *frames, uint32_t room) {
     return f.len;
 }
 
-/* ---- signals ---- */
-
-int xev__signal_number(int which) {
-    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
-    _Static_assert(sizeof numbers / sizeof numbers[0] == XEV__CAUGHT_SIGNALS, "one each");
-    assert(which >= 0 && which < XEV__CAUGHT_SIGNALS);
-    return numbers[which];
-}
-
-static void change_mask(int how, uint32_t set, sigset_t *old) {
-    sigset_t change;
-    sigemptyset(&change);
-    for (int i = 0; i < XEV__CAUGHT_SIGNALS; i++) {
-        if ((set & 1u << i) != 0) {
-            sigaddset(&change, xev__signal_number(i));
-        }
-    }
-    int rc = pthread_sigmask(how, &change, old);
-    assert(rc == 0); /* it fails for a bad argument only */
-    (void)rc;
-}
-
-uint32_t xev__signals_unblock(uint32_t set) {
-    sigset_t old;
-    change_mask(SIG_UNBLOCK, set, &old);
-    uint32_t blocked = 0;
-    for (int i = 0; i < XEV__CAUGHT_SIGNALS; i++) {
-        blocked |= sigismember(&old, xev__signal_number(i)) == 1 ? 1u << i : 0;
-    }
-    return blocked & set;
-}
-
-void xev__signals_block(uint32_t set) { change_mask(SIG_BLOCK, set, NULL); }
-
 /* ---- waking ---- */
 
 static long futex(uint32_t *word, int operation, uint32_t value, const struct timespec *timeout) {
@@ -238,11 +199,6 @@ void xev__event_wait(struct xev__event *e, int timeout_ms) {
     assert(rc == 0 || errno == EAGAIN || errno == EINTR || errno == ETIMEDOUT);
     (void)rc;
     (void)take_signal(e);
-}
-
-void xev__sleep_ms(uint32_t ms) {
-    struct timespec ts = duration(ms);
-    (void)nanosleep(&ts, NULL);
 }
 
 int xev__cond_init(pthread_cond_t *cond) {

@@ -250,7 +250,7 @@ TEST(bad_arguments_of_loops_and_timers) {
     calls = 0;
     TAKES(xev_timer_cancel, w, NULL, L, &spare, C, NULL, CB);
     check_end("xev_timer_cancel", "w", XEV_ENOENT);
-#define POLLING (xev_fd_poll(event, L, C, XEV_POLL_PRI, NULL, CB), L)
+#define POLLING (xev_fd_poll(event, L, C, XEV_POLL_HUP, NULL, CB), L)
     WAITS(xev_completion_set_timeout, timeout_ms, POLLING, C, UINT64_MAX);
     WAITS(xev_completion_set_timeout, timeout_ms, POLLING, C, 0);
     ENDS(xev_completion_set_timeout, timeout_ms, XEV_ETIMEDOUT, POLLING, C, 1);

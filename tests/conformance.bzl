@@ -1,8 +1,10 @@
 """conformance_test: one source, one test per backend (and per io_uring feature switched off)."""
 
-load("@rules_cc//cc:defs.bzl", "cc_test")
+load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_test")
+load("//tests:kqueue.bzl", "WITHOUT_KQUEUE")
 load("//tests:wasi.bzl", "WITHOUT_WASI")
 load("//tests:windows.bzl", "ON_WINDOWS")
+load("//tools:kqueue.bzl", "kqueue_test")
 
 # Each rung of the io_uring ladder, as XEV_DISABLE names it; "all" is every one at once.
 LADDER = [
@@ -16,7 +18,10 @@ LADDER = [
 ]
 
 def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kwargs):
-    """Makes <name>_epoll, <name>_io_uring, <name>_io_uring_no_all; with ladder, a no_ per feature.
+    """Makes <name>_epoll, <name>_kqueue, <name>_io_uring, <name>_io_uring_no_all; with ladder, a no_ per feature.
+
+    The one on kqueue is a test of a library of its own, which is linked with an emulation
+    (//tests/kqueue). Those in WITHOUT_KQUEUE are not made.
 
     And <name>_wasi_poll, unless it is in WITHOUT_WASI; and <name>_iocp, if it is in ON_WINDOWS.
 
@@ -77,6 +82,35 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
                 "//tests:harness",
                 "//xev",
             ],
+        )
+    if name not in WITHOUT_KQUEUE:
+        emulated = compatible + select({
+            "//platforms:musl": ["//tools:no_kqueue"],
+            "//platforms:wasi": ["//tools:no_kqueue"],
+            "@platforms//cpu:aarch64": ["//tools:no_kqueue"],
+            "@platforms//os:windows": ["//tools:no_kqueue"],
+            "//conditions:default": [],
+        })
+        cc_binary(
+            name = name + "_over_kqueue",
+            testonly = True,
+            srcs = srcs,
+            tags = tags + ["manual"],
+            target_compatible_with = emulated,
+            deps = deps + [
+                "//tests:harness",
+                "//tests/kqueue",
+                "//xev",
+            ],
+            **kwargs
+        )
+        kqueue_test(
+            name = name + "_kqueue",
+            size = size,
+            env = dict(env, XEV_BACKEND = "kqueue"),
+            program = name + "_over_kqueue",
+            tags = tags,
+            target_compatible_with = emulated,
         )
     for suffix, variant_env in variants:
         is_rung = suffix.startswith("io_uring_no_") and suffix != "io_uring_no_all"

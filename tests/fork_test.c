@@ -83,9 +83,12 @@ static void give_up(void *arg) {
     CHECK_STR_EQ(xev_err_name(XEV_EFORKED), "XEV_EFORKED");
     CHECK_EQ(xev_async_notify(&p->async), 0);
     xev_loop_stop(&p->loop);
+    bool by_kqueue = strcmp(xev_loop_backend(&p->loop), "kqueue") == 0;
     uint32_t before = descriptors();
     xev_loop_deinit(&p->loop);
-    CHECK_LT(descriptors(), before);
+    if (!by_kqueue) { /* a queue is not inherited, so there is no copy of it */
+        CHECK_LT(descriptors(), before);
+    }
     struct op *ops[] = {&p->recv, &p->second, &p->timer, &p->wait, &p->cancel};
     for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
         CHECK_EQ(ops[i]->calls, 0);

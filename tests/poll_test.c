@@ -155,11 +155,15 @@ TEST(poll_reports_urgent_data) {
     net_open(&n, NULL);
     tcp_pair(fd);
     do_poll(&op, &n, fd[0], XEV_POLL_PRI);
-    settle(&n);
-    CHECK_EQ(op.calls, 0);
-    CHECK_EQ(send(fd[1], "!", 1, MSG_OOB), 1);
+    bool never =
+        strcmp(xev_loop_backend(&n.loop), "kqueue") == 0; /* its kernels do not report it */
+    if (!never) {
+        settle(&n);
+        CHECK_EQ(op.calls, 0);
+        CHECK_EQ(send(fd[1], "!", 1, MSG_OOB), 1);
+    }
     run_op(&op);
-    CHECK_EQ(op.result, XEV_POLL_PRI);
+    CHECK_EQ(op.result, never ? XEV_ENOTSUP : XEV_POLL_PRI);
     CHECK_EQ(close(fd[0]), 0);
     CHECK_EQ(close(fd[1]), 0);
     net_close(&n);

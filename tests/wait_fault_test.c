@@ -81,7 +81,7 @@ enum { SHORTAGES = sizeof shortages / sizeof shortages[0] };
 static void check_call(const char *call) {
     CHECK(call != NULL);
     CHECK(strcmp(call, "io_uring_enter") == 0 || strcmp(call, "epoll_pwait2") == 0 ||
-          strcmp(call, "epoll_wait") == 0);
+          strcmp(call, "epoll_wait") == 0 || strcmp(call, "kevent") == 0);
 }
 
 /* ---- one loop ---- */

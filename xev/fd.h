@@ -32,7 +32,8 @@ enum xev_poll_mask {
     XEV_POLL_HUP = 4,
     /* an error, always reported; for the writer of a pipe: the reader is gone */
     XEV_POLL_ERR = 8,
-    XEV_POLL_PRI = 16, /* exceptional condition, such as urgent data */
+    /* exceptional condition, such as urgent data; alone, on kqueue: XEV_ENOTSUP */
+    XEV_POLL_PRI = 16,
 };
 
 XEV_BEGIN_DECLS

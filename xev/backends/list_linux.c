@@ -6,5 +6,8 @@ const struct xev_backend_ops *const xev__backends[] = {
     &xev__io_uring_ops,
 #endif
     &xev__epoll_ops,
+#if defined(XEV_EMULATED_KQUEUE) /* for tests */
+    &xev__kqueue_ops,
+#endif
     NULL,
 };

@@ -299,7 +299,8 @@ struct xev_backend_ops {
     void (*abandon)(xev_loop *loop);
 };
 
-extern const struct xev_backend_ops xev__io_uring_ops, xev__epoll_ops, xev__wasi_poll_ops;
+extern const struct xev_backend_ops xev__io_uring_ops, xev__epoll_ops, xev__kqueue_ops,
+    xev__wasi_poll_ops;
 extern const struct xev_backend_ops xev__iocp_ops; /* of Windows */
 
 /* backends/list_*.c: those of the system, in order of preference, and NULL. */

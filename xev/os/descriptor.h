@@ -28,6 +28,7 @@ void xev__os_wake_wait(xev_fd fd, uint32_t timeout_ms);
 int xev__os_close(xev_fd fd);
 bool xev__os_is_open(xev_fd fd);
 int xev__os_set_nonblocking(xev_fd fd, bool on);
+int xev__os_set_cloexec(xev_fd fd); /* for a call that makes descriptors without that flag */
 
 /* How much of what was written to a descriptor has not been taken by the other side: by the peer's
  * system (a socket), by the reader (a pipe), by the device. In bytes, or in another unit of the

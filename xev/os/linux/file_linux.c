@@ -21,6 +21,16 @@
 /* How much a copy moves before it looks whether it is to stop. This takes some tens of ms. */
 #define COPY_PIECE ((size_t)16 << 20)
 
+int xev__sys_sync(int fd, bool data_only) {
+    return xev__sys_result(data_only ? fdatasync(fd) : fsync(fd));
+}
+
+void xev__sys_times(const struct stat *st, xev_file_stat *out) {
+    out->access_ns = (int64_t)st->st_atim.tv_sec * 1000000000 + st->st_atim.tv_nsec;
+    out->modify_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+    out->change_ns = (int64_t)st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec;
+}
+
 const int xev__sys_o_direct = O_DIRECT;
 
 /* ---- without waiting ---- */

@@ -37,6 +37,7 @@
 #include "xev/error.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/posix/posix.h"
+#include "xev/os/posix/streams.h"
 #include "xev/os/process.h"
 
 /* A sanitizer would take the child's accesses for those of the parent's thread, since they share
@@ -72,9 +73,6 @@ extern int __clone(int (*fn)(void *), void *stack, int flags, void *arg, ...);
 
 #define KERNEL_SIGNALS 64
 #define KERNEL_SIGSET_BYTES 8
-/* As the source of a stream: /dev/null; no file, so the stream is closed. */
-#define NULL_DEVICE (-1)
-#define NOTHING (-2)
 
 extern char **environ;
 
@@ -84,7 +82,7 @@ struct plan {
     const char *file;
     const char *path; /* folders to search; NULL: file is a path */
     const char *const *env;
-    int source[3]; /* by stream: a descriptor, NULL_DEVICE or NOTHING */
+    int source[3]; /* by stream: a descriptor, XEV__STREAM_NULL or XEV__STREAM_CLOSED */
     bool root;
     int error;
     char name[PATH_MAX];
@@ -110,11 +108,11 @@ CHILD static int take_identity(const xev_process_options *o, bool root) {
 CHILD static int place_stream(const struct plan *p, int i) {
     int from = p->source[i];
     long opened = -1;
-    if (from == NOTHING) {
+    if (from == XEV__STREAM_CLOSED) {
         (void)syscall(SYS_close, i);
         return 0;
     }
-    if (from == NULL_DEVICE) {
+    if (from == XEV__STREAM_NULL) {
         opened = syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR, 0);
         if (opened < 0) {
             return errno;
@@ -287,43 +285,6 @@ static int start_child_as(struct plan *p, xev_fd *pidfd, int32_t *pid) {
     return rc;
 }
 
-static void close_all_fds(const int *fds, int n) {
-    for (int i = 0; i < n; i++) {
-        if (fds[i] >= 0) {
-            (void)close(fds[i]);
-        }
-    }
-}
-
-/* What each stream of the child is: source[i]. A pipe has an end for us and one for the child. */
-static int choose_streams(const xev_process_options *o, int source[3], int ours[3], int theirs[3]) {
-    /* Look which streams are closed before a pipe may take such a number. */
-    for (int i = 0; i < 3; i++) {
-        source[i] = xev__os_is_open(i) ? i : NOTHING;
-    }
-    for (int i = 0; i < 3; i++) {
-        int ends[2], rc;
-        switch (o->stdio[i].kind) {
-        case XEV_STDIO_PIPE:
-            rc = xev__os_pipe(&ends[0], &ends[1]);
-            if (rc < 0) {
-                return rc;
-            }
-            ours[i] = ends[i == 0 ? 1 : 0];
-            theirs[i] = source[i] = ends[i == 0 ? 0 : 1];
-            break;
-        case XEV_STDIO_FD:
-            source[i] = o->stdio[i].fd;
-            break;
-        case XEV_STDIO_INHERIT:
-            break;
-        default:
-            source[i] = NULL_DEVICE;
-        }
-    }
-    return 0;
-}
-
 static void collect_given_up(void);
 
 int xev__os_process_spawn(xev_process *p, const xev_process_options *o) {
@@ -342,16 +303,16 @@ int xev__os_process_spawn(xev_process *p, const xev_process_options *o) {
         plan.path = path != NULL ? path : "/bin:/usr/bin";
     }
     collect_given_up();
-    int rc = choose_streams(o, plan.source, ours, theirs);
+    int rc = xev__sys_choose_streams(o, plan.source, ours, theirs);
     if (rc == 0) {
         assert(plan.error == 0 && plan.file != NULL);
         bool as_other = o->set_uid || o->set_gid;
         rc =
             as_other ? start_child_as(&plan, &p->fd, &p->pid) : start_child(&plan, &p->fd, &p->pid);
     }
-    close_all_fds(theirs, 3);
+    xev__sys_close_streams(theirs);
     if (rc < 0) {
-        close_all_fds(ours, 3);
+        xev__sys_close_streams(ours);
         return rc;
     }
     assert(p->pid > 0 && p->fd > 2);

@@ -10,11 +10,25 @@
 #include "xev/os/posix/posix.h"
 #include "xev/os/socket.h"
 
+int xev__sys_socket(int domain, int type, int protocol) {
+    return xev__sys_new_fd(socket(domain, type | SOCK_CLOEXEC, protocol));
+}
+
+int xev__sys_socketpair(int domain, int type, xev_fd *a, xev_fd *b) {
+    int fd[2];
+    int rc = xev__sys_result(socketpair(domain, type | SOCK_CLOEXEC, 0, fd));
+    return rc == 0 ? xev__sys_pair_above_std(fd, a, b) : rc;
+}
+
+void xev__sys_arrived(int fd) { (void)fd; }
+
+int xev__sys_reuse_port(void) { return SO_REUSEPORT; }
+
 int xev__os_tcp_socket(enum xev_family family, xev_fd *fd) {
     int domain = family == XEV_AF_INET ? AF_INET : family == XEV_AF_INET6 ? AF_INET6 : -1;
     /* Blocking: io_uring waits in the kernel, and would fail at once on a non-blocking descriptor.
      * The other backends use MSG_DONTWAIT. */
-    int rc = xev__sys_new_fd(socket(domain, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    int rc = xev__sys_socket(domain, SOCK_STREAM, 0);
     *fd = rc < 0 ? XEV_INVALID_FD : rc;
     return rc < 0 ? rc : 0;
 }

@@ -18,7 +18,7 @@ _Static_assert(offsetof(struct iovec, iov_len) == sizeof(void *), "vec is an iov
 int xev__os_udp_socket(enum xev_family family, xev_fd *fd) {
     int domain = family == XEV_AF_INET ? AF_INET : family == XEV_AF_INET6 ? AF_INET6 : -1;
     /* Blocking, for the reason given in xev__os_tcp_socket. */
-    int rc = xev__sys_new_fd(socket(domain, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    int rc = xev__sys_socket(domain, SOCK_DGRAM, 0);
     *fd = rc < 0 ? XEV_INVALID_FD : rc;
     if (rc < 0) {
         return rc;

@@ -10,7 +10,9 @@
 #include "xev/unix.h"
 
 _Static_assert(sizeof(((xev_addr *)0)->storage) >= sizeof(struct sockaddr_un), "address fits");
-_Static_assert(XEV_UNIX_NAME_MAX == sizeof(((struct sockaddr_un *)0)->sun_path), "name fits");
+/* 108 bytes on Linux, 104 on macOS and the BSDs. */
+#define NAME_MAX_HERE sizeof(((struct sockaddr_un *)0)->sun_path)
+_Static_assert(XEV_UNIX_NAME_MAX >= NAME_MAX_HERE, "name fits");
 
 static const struct sockaddr_un *unix_part(const xev_addr *a) {
     return (const struct sockaddr_un *)(const void *)a->storage;
@@ -21,7 +23,7 @@ static const struct sockaddr_un *unix_part(const xev_addr *a) {
 int xev__os_addr_unix(xev_addr *addr, const char *name, size_t len_bytes) {
     memset(addr, 0, sizeof *addr);
     bool path = len_bytes > 0 && name[0] != '\0';
-    if (len_bytes > (size_t)XEV_UNIX_NAME_MAX - path) {
+    if (len_bytes > NAME_MAX_HERE - path) {
         return XEV_ENAMETOOLONG;
     }
     if (path && memchr(name, '\0', len_bytes) != NULL) {

@@ -51,8 +51,12 @@ void xev__put_line(const char *text, size_t len_bytes) {
     (void)pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
     put_line(STDERR_FILENO, text, len_bytes);
     if (sigismember(&pending, SIGPIPE) == 0) {
-        const struct timespec now = {0, 0};
-        while (sigtimedwait(&sigpipe, NULL, &now) < 0 && errno == EINTR) {
+        /* Not sigtimedwait, which macOS and OpenBSD lack. The signal is this thread's own, so it is
+         * still there. */
+        int taken;
+        (void)sigpending(&pending);
+        if (sigismember(&pending, SIGPIPE) == 1) {
+            (void)sigwait(&sigpipe, &taken);
         }
     }
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);

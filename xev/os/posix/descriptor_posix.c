@@ -73,6 +73,11 @@ int xev__os_writev(xev_fd fd, const void *vec, uint32_t count) {
 
 /* ---- readiness ---- */
 
+/* Of Linux and FreeBSD. Elsewhere the end of the stream makes a socket readable, and no more. */
+#if !defined(POLLRDHUP)
+#define POLLRDHUP 0
+#endif
+
 int xev__sys_poll(struct pollfd *p) {
     int rc;
     do {

@@ -134,7 +134,7 @@ int xev__os_file_writev(xev_fd fd, const xev_vec *vec, uint32_t count, uint64_t 
 int xev__os_file_sync(xev_fd fd, bool data_only) {
     int rc;
     do {
-        rc = xev__sys_result(data_only ? fdatasync(fd) : fsync(fd));
+        rc = xev__sys_sync(fd, data_only);
     } while (rc == XEV_EINTR);
     return rc;
 }
@@ -151,8 +151,6 @@ static enum xev_file_type type_of(mode_t mode) {
                             : XEV_FILE_UNKNOWN;
 }
 
-static int64_t ns_of(struct timespec t) { return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec; }
-
 static int stat_result(int rc, const struct stat *st, xev_file_stat *out) {
     if (rc < 0) {
         return -errno;
@@ -160,17 +158,15 @@ static int stat_result(int rc, const struct stat *st, xev_file_stat *out) {
     *out = (xev_file_stat){
         .size_bytes = (uint64_t)st->st_size,
         .allocated_bytes = (uint64_t)st->st_blocks * 512,
-        .device = st->st_dev,
+        .device = (uint64_t)st->st_dev,
         .inode = st->st_ino,
         .links = st->st_nlink,
         .mode = st->st_mode & 07777,
         .uid = st->st_uid,
         .gid = st->st_gid,
         .type = type_of(st->st_mode),
-        .access_ns = ns_of(st->st_atim),
-        .modify_ns = ns_of(st->st_mtim),
-        .change_ns = ns_of(st->st_ctim),
     };
+    xev__sys_times(st, out);
     return 0;
 }
 

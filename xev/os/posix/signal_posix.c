@@ -6,6 +6,7 @@
 
 #include "xev/error.h"
 #include "xev/os/complain.h"
+#include "xev/os/posix/posix.h"
 #include "xev/os/signal.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -23,7 +24,7 @@ int xev__os_signal_check(int number) {
     case SIGILL:
         return XEV_EINVAL;
     default:
-        return number > 0 && number <= XEV__SIGNALS && number <= SIGRTMAX ? 0 : XEV_EINVAL;
+        return number > 0 && number <= XEV__SIGNALS && number < XEV__SYS_SIGNALS ? 0 : XEV_EINVAL;
     }
 }
 

@@ -19,7 +19,7 @@
 int xev__os_bind(xev_fd fd, const xev_addr *addr, bool reuse_port) {
     int rc = xev__sys_set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (rc == 0 && reuse_port) {
-        rc = xev__sys_set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+        rc = xev__sys_set_int(fd, SOL_SOCKET, xev__sys_reuse_port(), 1);
     }
     if (rc == 0 && xev_addr_family(addr) == XEV_AF_INET6) {
         rc = xev__sys_set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
@@ -127,7 +127,7 @@ int xev__os_sendmsg(xev_fd fd, const void *msg) {
 int xev__os_recvmsg(xev_fd fd, void *msg) {
     int rc;
     do {
-        rc = xev__sys_result(recvmsg(fd, msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
+        rc = xev__sys_result(recvmsg(fd, msg, MSG_DONTWAIT | XEV__SYS_CMSG_CLOEXEC));
     } while (rc == XEV_EINTR);
     return rc;
 }

@@ -28,6 +28,11 @@ static inline int xev__sys_new_fd(long rc) {
 
 /* open(2), which does not wait for a pipe's other end. It is repeated after a signal. */
 int xev__sys_open(const char *path, int how, mode_t mode);
+/* fsync(2), or what writes the data alone; once. 0 or a code. */
+int xev__sys_sync(int fd, bool data_only);
+/* The times of a file, of which macOS has other names. */
+struct stat;
+void xev__sys_times(const struct stat *st, xev_file_stat *out);
 /* O_DIRECT, or 0: the system has no such flag. */
 extern const int xev__sys_o_direct;
 

@@ -20,16 +20,17 @@ _Static_assert(offsetof(struct iovec, iov_len) == sizeof(void *), "vec is an iov
 uint32_t xev__sys_interface_index(const char *name) { return if_nametoindex(name); }
 
 /* The socket's family: AF_INET, AF_INET6, or a code. */
-static int domain_of(xev_fd fd) {
-    int domain = 0;
-    socklen_t len = sizeof domain;
-    int rc = xev__sys_result(getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len));
-    return rc < 0 ? rc : domain == AF_INET || domain == AF_INET6 ? domain : XEV_EAFNOSUPPORT;
+int xev__sys_domain(xev_fd fd) {
+    struct sockaddr_storage addr = {0};
+    socklen_t len = sizeof addr;
+    int rc = xev__sys_result(getsockname(fd, (struct sockaddr *)(void *)&addr, &len));
+    bool is_ip = addr.ss_family == AF_INET || addr.ss_family == AF_INET6;
+    return rc < 0 ? rc : is_ip ? addr.ss_family : XEV_EAFNOSUPPORT;
 }
 
 /* Set an option that has a name and level of its own for each family. */
 static int set_by_family(xev_fd fd, int v4_name, int v6_name, int value) {
-    int domain = domain_of(fd);
+    int domain = xev__sys_domain(fd);
     return domain < 0          ? domain
            : domain == AF_INET ? xev__sys_set_int(fd, IPPROTO_IP, v4_name, value)
                                : xev__sys_set_int(fd, IPPROTO_IPV6, v6_name, value);
@@ -91,39 +92,6 @@ int xev__os_udp_connect(xev_fd fd, const xev_addr *addr) {
 }
 
 /* ---- options ---- */
-
-int xev__os_udp_membership(xev_fd fd, bool join, const xev_addr *group, const xev_addr *source,
-                           uint32_t interface_index) {
-    int level = xev__os_addr_family(group) == XEV_AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
-    if (xev__os_addr_family(group) == XEV_AF_UNSPEC ||
-        (source != NULL && xev__os_addr_family(source) != xev__os_addr_family(group))) {
-        return XEV_EINVAL;
-    }
-    if (source == NULL) {
-        struct group_req req = {.gr_interface = interface_index};
-        memcpy(&req.gr_group, group->storage, group->len_bytes);
-        int name = join ? MCAST_JOIN_GROUP : MCAST_LEAVE_GROUP;
-        return xev__sys_result(setsockopt(fd, level, name, &req, sizeof req));
-    }
-    struct group_source_req req = {.gsr_interface = interface_index};
-    memcpy(&req.gsr_group, group->storage, group->len_bytes);
-    memcpy(&req.gsr_source, source->storage, source->len_bytes);
-    int name = join ? MCAST_JOIN_SOURCE_GROUP : MCAST_LEAVE_SOURCE_GROUP;
-    return xev__sys_result(setsockopt(fd, level, name, &req, sizeof req));
-}
-
-int xev__os_udp_set_multicast_interface(xev_fd fd, uint32_t interface_index) {
-    if (interface_index > INT32_MAX) {
-        return XEV_EINVAL;
-    }
-    int domain = domain_of(fd);
-    if (domain == AF_INET) {
-        struct ip_mreqn req = {.imr_ifindex = (int)interface_index};
-        return xev__sys_result(setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &req, sizeof req));
-    }
-    return domain < 0 ? domain
-                      : xev__sys_set_int(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, (int)interface_index);
-}
 
 int xev__os_udp_set_multicast_ttl(xev_fd fd, uint32_t ttl) {
     return ttl > 255 ? XEV_EINVAL

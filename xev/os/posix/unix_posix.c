@@ -16,17 +16,13 @@
 #include "xev/os/unix.h"
 
 int xev__os_unix_socket(bool datagram, xev_fd *fd) {
-    int rc =
-        xev__sys_new_fd(socket(AF_UNIX, (datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0));
+    int rc = xev__sys_socket(AF_UNIX, datagram ? SOCK_DGRAM : SOCK_STREAM, 0);
     *fd = rc < 0 ? XEV_INVALID_FD : rc;
     return rc < 0 ? rc : 0;
 }
 
 int xev__os_unix_pair(bool datagram, xev_fd *a, xev_fd *b) {
-    int fd[2];
-    int rc = xev__sys_result(
-        socketpair(AF_UNIX, (datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0, fd));
-    return rc == 0 ? xev__sys_pair_above_std(fd, a, b) : rc;
+    return xev__sys_socketpair(AF_UNIX, datagram ? SOCK_DGRAM : SOCK_STREAM, a, b);
 }
 
 int xev__os_unix_bind(xev_fd fd, const xev_addr *addr) {
@@ -60,10 +56,11 @@ bool xev__os_unix_is_stale(const xev_addr *addr) {
         return false; /* a connect to another kind of file is refused as well */
     }
     /* The type does not matter: a socket of another type that is bound answers EPROTOTYPE. */
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = xev__sys_socket(AF_UNIX, SOCK_STREAM, 0);
     if (fd < 0) {
         return false;
     }
+    (void)xev__os_set_nonblocking(fd, true);
     assert(addr->len_bytes <= sizeof(struct sockaddr_un));
     int rc = xev__sys_result(connect(fd, xev__sys_addr(addr), addr->len_bytes));
     (void)close(fd);
@@ -156,6 +153,7 @@ void xev__os_unix_received(xev_unix_msg *msg) {
             }
             fd = xev__os_above_std(fd);
             if (fd >= 0) {
+                xev__sys_arrived(fd);
                 msg->fds[msg->fds_len++] = fd;
             } else {
                 msg->fds_truncated = true;

@@ -2,6 +2,7 @@
  * and nothing that goes on inside the host. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -10,6 +11,18 @@
 #include "xev/os/wasi/wasi.h"
 
 const int xev__sys_o_direct = 0;
+
+int xev__sys_sync(int fd, bool data_only) {
+    return xev__sys_result(data_only ? fdatasync(fd) : fsync(fd));
+}
+
+static int64_t in_ns(struct timespec t) { return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec; }
+
+void xev__sys_times(const struct stat *st, xev_file_stat *out) {
+    out->access_ns = in_ns(st->st_atim);
+    out->modify_ns = in_ns(st->st_mtim);
+    out->change_ns = in_ns(st->st_ctim);
+}
 
 int xev__sys_copy_piece(struct xev__os_copy *copy) {
     (void)copy;
