@@ -90,7 +90,7 @@ struct entry {
 };
 #define NAME_AT (offsetof(struct entry, type) + 1)
 
-static bool is_dot_entry(const char *name) {
+static bool is_no_entry(const char *name) {
     return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
 }
 
@@ -148,7 +148,7 @@ static int fill_from(DIR *dir, char *buf, size_t len_bytes, uint64_t *seen) {
         size_t bytes = (NAME_AT + name_bytes + _Alignof(struct entry) - 1) /
                        _Alignof(struct entry) * _Alignof(struct entry);
         bytes = bytes < sizeof(struct entry) ? sizeof(struct entry) : bytes;
-        if (!is_dot_entry(d->d_name)) {
+        if (!is_no_entry(d->d_name)) {
             if (bytes > len_bytes - at) {
                 return at > 0 ? (int)at : XEV_EINVAL;
             }
