@@ -109,7 +109,7 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
             size = size,
             env = dict(env, XEV_BACKEND = "kqueue"),
             program = name + "_over_kqueue",
-            tags = tags,
+            tags = tags + ["kqueue"],
             target_compatible_with = emulated,
         )
     for suffix, variant_env in variants:
