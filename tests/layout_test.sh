@@ -30,7 +30,7 @@ complain() { # FOLDER... -- PATTERN WHY
 }
 ours='(xev|shard|mpsc|threadpool|conn|serve|tests|tools|bench|examples)/.*'
 standard='<(assert|errno|inttypes|limits|math|stdalign|stdatomic|stdarg|stdbool|stddef|stdint|stdio|stdlib|string|time|ck_[a-z]+)\.h>'
-above='(xev/core|xev/watchers|xev/backends|shard|conn|serve)/.*|xev/(ask|shard|conn|serve|metrics|upstream|proxy_protocol)\.h'
+above='(xev/core|xev/watchers|xev/backends|shard|conn|serve)/.*|xev/(ask|shard|conn|serve|metrics|gather|upstream|proxy_protocol)\.h'
 
 complaints=$(
     for file in xev/*.h; do
@@ -43,14 +43,14 @@ complaints=$(
     complain xev/core -- 'xev/(watchers|backends)/.*' "the core names no watcher and no backend"
     complain xev/watchers -- 'xev/backends/.*' "a watcher names no backend"
     # The header of serve stands on those of the other two, that of metrics on that of serve, that
-    # of asks on shard's, that of upstreams on conn's.
-    complain xev -- '(shard|conn|serve)/.*|xev/(ask|shard|conn|serve|metrics|upstream|proxy_protocol)\.h' \
+    # of asks on shard's, that of upstreams on conn's, that of gathers on those of asks and conn.
+    complain xev -- '(shard|conn|serve)/.*|xev/(ask|shard|conn|serve|metrics|gather|upstream|proxy_protocol)\.h' \
         "xev knows nothing of what stands on it" |
-        grep -vE '^xev/(serve\.h includes xev/(conn|shard)|ask\.h includes xev/shard|metrics\.h includes xev/serve|upstream\.h includes xev/conn)\.h:'
+        grep -vE '^xev/(serve\.h includes xev/(conn|shard)|ask\.h includes xev/shard|metrics\.h includes xev/serve|gather\.h includes xev/(ask|conn)|upstream\.h includes xev/conn)\.h:'
     inside='xev/core/core\.h|xev/(watchers|backends)/.*'
-    complain conn -- "(shard|serve)/.*|xev/(ask|shard|serve|metrics)\.h|$inside" \
+    complain conn -- "(shard|serve)/.*|xev/(ask|shard|serve|metrics|gather)\.h|$inside" \
         "a connection knows one loop, by its public calls, core/support.h and core/chunks.h"
-    complain shard -- '(conn|serve)/.*|xev/(conn|serve|metrics|upstream|proxy_protocol)\.h' "shards know nothing of connections"
+    complain shard -- '(conn|serve)/.*|xev/(conn|serve|metrics|gather|upstream|proxy_protocol)\.h' "shards know nothing of connections"
     complain serve -- "(conn/([^m].*|mo[^v].*)|shard)/.*|xev/os/([^c].*|cl.*)|$inside" \
         "services use public calls of conn and shard, and core/support.h"
     find xev/core xev/watchers conn shard serve -name '*.[ch]' ! -name 'system*' | sort |
