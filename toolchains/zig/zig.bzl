@@ -24,10 +24,13 @@ _TARGET = """
 cross_cc_toolchain_config(
     name = "{name}_config",
     builtin_includes = ["{lib}"],
+    # As flags and not in the script: Bazel knows an object by its flags.
+    compile_flags = ["-target", "{name}"],
     compiler = "zig",
     cpu = "{name}",
     # Bazel's name for the linker's flags of macOS.
     libc = "{libc}",
+    link_flags = ["-target", "{name}"],
     target = "{name}",
     tools = {{
         "ar": "ar.sh",
@@ -101,8 +104,7 @@ def _impl(ctx):
     build = _BUILD
     ctx.file("ar.sh", _AR.format(zig = zig), executable = True)
     for name, constraints in TARGETS.items():
-        command = "cc -target %s" % name
-        ctx.file(name + ".sh", _SCRIPT.format(lib = lib, zig = zig, command = command), executable = True)
+        ctx.file(name + ".sh", _SCRIPT.format(lib = lib, zig = zig, command = "cc"), executable = True)
         build += _TARGET.format(
             constraints = repr(constraints),
             lib = lib,
