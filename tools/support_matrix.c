@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "xev/backends/iocp_table.h"
+#include "xev/backends/readiness.h"
 #include "xev/backends/wasi_poll.h"
 #include "xev/core/core.h"
 #include "xev/xev.h"
@@ -92,26 +94,33 @@ static const struct {
 struct column {
     const char *name;
     const uint8_t *how;
+    const char *request; /* who carries one out */
     bool no_threads;
     const char *const *absent; /* beginnings of calls that the system has nothing for; or NULL */
 };
 
+static const uint8_t how_kqueue[XEV__OP_COUNT] = XEV__HOW_BY_READINESS;
+static const char *const absent_bsd[] = {"xev_fs_event_", NULL};
+static const uint8_t how_iocp[XEV__OP_COUNT] = XEV__HOW_IOCP;
+static const char *const absent_windows[] = XEV__ABSENT_WINDOWS;
 static const uint8_t how_wasi_poll[XEV__OP_COUNT] = XEV__HOW_WASI_POLL;
 static const char *const absent_wasi[] = XEV__ABSENT_WASI;
 
 static const struct column columns[] = {
-    {"io_uring", xev__io_uring_ops.how, false, NULL},
-    {"epoll", xev__epoll_ops.how, false, NULL},
-    {"wasi_poll", how_wasi_poll, true, absent_wasi},
+    {"io_uring", xev__io_uring_ops.how, "ring", false, NULL},
+    {"epoll", xev__epoll_ops.how, NULL, false, NULL},
+    {"kqueue", how_kqueue, NULL, false, absent_bsd},
+    {"iocp", how_iocp, "port", false, absent_windows},
+    {"wasi_poll", how_wasi_poll, NULL, true, absent_wasi},
 };
 #define COLUMNS (sizeof columns / sizeof columns[0])
 
 static const char *how_of(const struct column *column, int op, bool multi) {
     switch ((enum xev__how)column->how[op]) {
     case XEV__HOW_REQUEST:
-        return "ring";
+        return column->request;
     case XEV__HOW_MULTI:
-        return multi ? "ring, multishot" : "ring";
+        return multi ? "ring, multishot" : column->request;
     case XEV__HOW_READY:
         return "ready, then call";
     case XEV__HOW_CALL:
@@ -206,6 +215,7 @@ int main(void) {
            "| | |\n|---|---|\n"
            "| ring | the kernel does it, as one request |\n"
            "| ring, multishot | ... which stays and brings one result after the other |\n"
+           "| port | Windows does it, as one overlapped request |\n"
            "| ready, then call | when the descriptor will not block, the system call is made |\n"
            "| call | the system call, which does not block, in its turn |\n"
            "| thread pool, LANE | on a thread of the pool: XEV_ENOPOOL without one |\n"

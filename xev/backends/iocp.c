@@ -1,6 +1,7 @@
 /* The completion port: slots, operations and their packets, the poll. The model stands in iocp.h.
  */
 #include "xev/backends/iocp.h"
+#include "xev/backends/iocp_table.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -732,23 +733,7 @@ static void iocp_deinit(xev_loop *loop) {
 const struct xev_backend_ops xev__iocp_ops = {
     .name = "iocp",
     .kind = XEV_BACKEND_IOCP,
-    .how =
-        {
-            [XEV__OP_ACCEPT] = XEV__HOW_REQUEST,       /* AcceptEx */
-            [XEV__OP_RECV] = XEV__HOW_REQUEST,         /* WSARecv */
-            [XEV__OP_UDP_RECV] = XEV__HOW_READY,       /* WSARecvFrom */
-            [XEV__OP_UDP_RECV_BATCH] = XEV__HOW_READY, /* one WSARecvFrom for each */
-            [XEV__OP_PROCESS] = XEV__HOW_REQUEST,      /* RegisterWaitForSingleObject */
-            [XEV__OP_READ] = XEV__HOW_REQUEST,         /* ReadFile */
-            [XEV__OP_CONNECT] = XEV__HOW_REQUEST,      /* ConnectEx */
-            [XEV__OP_SEND] = XEV__HOW_READY,           /* WSASend; see iocp.h */
-            [XEV__OP_UDP_SEND] = XEV__HOW_READY,       /* WSASendTo */
-            [XEV__OP_UDP_SEND_BATCH] = XEV__HOW_READY, /* one WSASendTo for each */
-            [XEV__OP_WRITE] = XEV__HOW_REQUEST,        /* WriteFile */
-            [XEV__OP_SENDFILE] = XEV__HOW_READY,
-            [XEV__OP_SHUTDOWN] = XEV__HOW_CALL,
-            [XEV__OP_POLL] = XEV__HOW_REQUEST, /* AFD */
-        },
+    .how = XEV__HOW_IOCP,
     .init = iocp_init,
     .deinit = iocp_deinit,
     .features = xev__readiness_features,
