@@ -166,7 +166,7 @@ bool xev__uring_send_joint(xev_loop *loop, const struct xev__joint_send *send, b
     assert(xev__uring_joins(loop));
     if (loop->deinit ||
         /* The kernel would lack the buffer meanwhile. */
-        (loaned && (b->taken || u->buffers_in_ring < loop->options.buffers / 2))) {
+        (loaned && (b->taken || u->buffers_in_ring < (loop->options.buffers + 1) / 2))) {
         return false;
     }
     if (u->joint.len == XEV__URING_JOINTS) {
