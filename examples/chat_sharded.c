@@ -9,10 +9,10 @@
  * next command of a client waits for the answer to the one before, so nobody says more than is
  * delivered. A client that does not read what it is sent is cut off at --queued-kib.
  */
-#include <sys/random.h>
 
 #include "examples/chat_rooms.h"
 #include "examples/line.h"
+#include "examples/random.h"
 #include "examples/server.h"
 #include "xev/ask.h"
 
@@ -230,7 +230,7 @@ int main(int argc, char **argv) {
     };
     server.flags = flags;
     server_parse(&server, argc, argv);
-    if (getrandom(&server.runtime.key_seed, sizeof server.runtime.key_seed, 0) < 0) {
+    if (!random_fill(&server.runtime.key_seed, sizeof server.runtime.key_seed)) {
         return 1; /* clients choose the names of rooms */
     }
     server.runtime.drain = on_drain;

@@ -1,8 +1,8 @@
 /* A loop inside a program that has its own poll loop: a GUI, a runtime, another library. */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "xev/xev.h"
@@ -24,9 +24,10 @@ static xev_cb_action on_tick(xev_loop *loop, xev_completion *c, int result, void
  * allows. */
 static int host_round(xev_loop *loop, xev_fd loop_fd, int own_fd) {
     uint64_t ns = xev_loop_prepare_wait_ns(loop);
-    struct timespec limit = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+    int limit_ms = ns / 1000000 < INT_MAX ? (int)((ns + 999999) / 1000000) : INT_MAX;
+    limit_ms = ns == UINT64_MAX ? -1 : limit_ms;
     struct pollfd fds[] = {{.fd = loop_fd, .events = POLLIN}, {.fd = own_fd, .events = POLLIN}};
-    int n = ppoll(fds, 2, ns == UINT64_MAX ? NULL : &limit, NULL);
+    int n = poll(fds, 2, limit_ms);
     if (n < 0 && errno != EINTR) {
         return -errno;
     }

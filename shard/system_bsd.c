@@ -13,6 +13,8 @@
 #include "mpsc/handoff.h"
 #include "shard/system.h"
 
+const bool xev__shards_have_threads = true;
+
 int xev__cpu_nth(uint32_t n) {
     long count = sysconf(_SC_NPROCESSORS_ONLN);
     return count > 0 ? (int)(n % (uint32_t)count) : 0;

@@ -8,10 +8,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "examples/http_files/files.h"
+#include "examples/random.h"
 #include "examples/server.h"
 
 #define BODY_MAX ((uint64_t)1 << 20) /* of a request; it is dropped */
@@ -271,7 +271,7 @@ static int on_init(xev_shard *self, void *userdata) {
     s->files.lists = lists;
     s->files.ready = on_ready;
     files_init(&s->files, xev_shard_loop(self));
-    return getrandom(&s->boundary, sizeof s->boundary, 0) > 0 ? 0 : XEV_ENOSYS;
+    return random_fill(&s->boundary, sizeof s->boundary) ? 0 : XEV_ENOSYS;
 }
 
 static void on_deinit(xev_shard *self, void *userdata) {

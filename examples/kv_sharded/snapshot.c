@@ -31,7 +31,7 @@
 #define CHUNK_BUCKETS 4096
 #define WAITING_MAX 64 /* SAVE commands that wait for their reply */
 
-static const char magic[8] = "xevkv 1\n";
+static const char magic[] = {'x', 'e', 'v', 'k', 'v', ' ', '1', '\n'};
 
 struct frame_head {
     uint64_t len, check;

@@ -12,10 +12,10 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #include "examples/kv_sharded/kv.h"
+#include "examples/random.h"
 
 #define SEGMENT 512u /* buckets; a power of two */
 #define SAMPLES 5
@@ -32,7 +32,7 @@ struct trash {
 static uint64_t seed; /* secret: else peers could choose keys that all stand in one bucket */
 
 bool key_hash_init(uint64_t *key_seed) {
-    bool ok = getrandom(&seed, sizeof seed, 0) == sizeof seed;
+    bool ok = random_fill(&seed, sizeof seed);
     *key_seed = seed;
     return ok;
 }

@@ -20,6 +20,16 @@ void xev__os_code_place(const void *code, char *text, size_t len_bytes) {
              (uintmax_t)((uintptr_t)code - (uintptr_t)info.dli_fbase));
 }
 
+bool xev__os_code_name(const void *code, char *text, size_t len_bytes) {
+    assert(text != NULL && len_bytes > 0);
+    Dl_info info;
+    if (dladdr((void *)(uintptr_t)code, &info) == 0 || info.dli_sname == NULL) {
+        return false; /* a static function's name is in the file alone */
+    }
+    snprintf(text, len_bytes, "%s", info.dli_sname);
+    return true;
+}
+
 /* The threads that have asked for their number and have not ended. The numbers are our own. */
 struct thread {
     struct thread *next;
