@@ -312,7 +312,6 @@ uint32_t xev_upstreams_count(const xev_upstreams *group) {
 void xev_upstream_count(const xev_upstreams *group, uint32_t number, xev_upstream_counters *out) {
     xev__conn_check("xev_upstream_count", group);
     xev__conn_check("xev_upstream_count", out);
-    xev__check_thread("xev_upstream_count", group->service->loop);
     *out = (xev_upstream_counters){0};
     if (number < group->count) {
         const struct xev__upstream *up = &group->upstream[number];
