@@ -96,9 +96,19 @@ TEST(bad_options_of_a_service_are_refused) {
     xev_serve_free(serve);
 }
 
-static int move_a_foreign_one(xev_shard *self, void *userdata) {
+/* In the child that ends by it. */
+static xev_conn *make_own(xev_shard *self) {
     const xev_conn_options o = {.handlers = &answers};
     xev_conn_service *own;
+    xev_conn *conn;
+    int ends[2];
+    CHECK_EQ(xev_conn_service_new(&own, xev_shard_loop(self), &o), 0);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    CHECK_EQ(xev_conn_adopt(own, ends[0], &conn), 0);
+    return conn;
+}
+
+static int move_a_foreign_one(xev_shard *self, void *userdata) {
     xev_conn *conn;
     int ends[2];
     (void)userdata;
@@ -106,11 +116,8 @@ static int move_a_foreign_one(xev_shard *self, void *userdata) {
     CHECK_EQ(xev_conn_adopt(xev_service_conns(service, self), ends[0], &conn), 0);
     REFUSES(xev_serve_move, shard, XEV_EINVAL, conn, UINT32_MAX);
     CHECK_EQ(close(ends[1]), 0);
-    CHECK_EQ(xev_conn_service_new(&own, xev_shard_loop(self), &o), 0);
-    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-    CHECK_EQ(xev_conn_adopt(own, ends[0], &conn), 0);
-    DIES(xev_serve_move, conn, conn, 0); /* it is no service's */
-    return XEV_EPERM;                    /* the test's process ends with it */
+    DIES_AFTER(conn = make_own(self), xev_serve_move, conn, conn, 0); /* it is no service's */
+    return XEV_EPERM;
 }
 
 TEST(only_connections_of_services_move) {
