@@ -153,12 +153,12 @@ uint32_t xev__cpu_count(void) {
 }
 
 uint64_t xev__memory_limit(void) {
-    static const int limits[] = {RLIMIT_AS, RLIMIT_DATA};
     uint64_t least = least_of_cgroups(xev__cpu_root, "memory", memory_in);
-    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
-        struct rlimit r;
-        if (getrlimit(limits[i], &r) == 0 && r.rlim_cur != RLIM_INFINITY && r.rlim_cur < least) {
-            least = r.rlim_cur;
+    struct rlimit limit[2];
+    int rc[] = {getrlimit(RLIMIT_AS, &limit[0]), getrlimit(RLIMIT_DATA, &limit[1])};
+    for (int i = 0; i < 2; i++) {
+        if (rc[i] == 0 && limit[i].rlim_cur != RLIM_INFINITY && limit[i].rlim_cur < least) {
+            least = limit[i].rlim_cur;
         }
     }
     long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);

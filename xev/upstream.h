@@ -107,8 +107,8 @@ bool xev_upstream_was_kept(const xev_conn *conn);
  * address in the list. UINT32_MAX: it is no connection of a group. */
 uint32_t xev_upstream_number(const xev_conn *conn);
 
-/* How many there are; and about upstream number, all zero where there is none. Also when the service
- * is freed, before the group is. */
+/* How many there are; and about upstream number, all zero where there is none. Also when the
+ * service is freed, before the group is. */
 uint32_t xev_upstreams_count(const xev_upstreams *group);
 void xev_upstream_count(const xev_upstreams *group, uint32_t number, xev_upstream_counters *out);
 
