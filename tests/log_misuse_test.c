@@ -18,7 +18,7 @@ TEST(misuse_of_the_log_is_caught) {
     DIES(xev_log_level_of, name, NULL);
     DIES(xev_log_write, kind, NULL, "a");
     DIES(xev_log_write, kind, &nameless, "a");
-    DIES(xev_log_write, format, &kind, nothing);
+    DIES(xev_log_write, format, &kind, nothing, 0);
     CHECK_STR_EQ(TAKES(xev_log_level_name, level, XEV_LOG_LEVELS), "");
     TAKES(xev_log_set, callback, NULL, ignore);
 }
