@@ -69,10 +69,7 @@ xev_conn_service *xev_conn_service_of(const xev_conn *c) {
 
 xev_fd xev_conn_fd(const xev_conn *c) {
     xev__conn_check_own("xev_conn_fd", c);
-    if (xev__conn_is(c, XEV__CONN_JOINT)) {
-        /* The caller may write to it. */
-        xev__settle(c->service->loop, c);
-    }
+    xev__conn_settle(c); /* the caller may write to it */
     return c->fd;
 }
 
@@ -353,6 +350,7 @@ int xev_conn_detach(xev_conn *c, void *userdata, xev_conn_detach_fn fn) {
     if (fn == NULL) {
         xev__conn_misuse("xev_conn_detach", "function is null", c);
     }
+    xev__conn_settle(c); /* what the socket does not take is output */
     if (xev__conn_is(c, XEV__CONN_MUTE | XEV__CONN_FINISHING)) {
         return XEV_EPIPE;
     }

@@ -364,8 +364,15 @@ bool xev__conn_copy_input(xev_conn *c, const struct xev__conn_input *from);
 /* ---- join.c ---- */
 /* Have the only piece, which is not lent, go out with other connections'. False: send it now. */
 bool xev__conn_join(xev_conn *c);
+/* Copy to the beginning of scratch again, when neither joint sends nor the handler that is running
+ * have anything there. */
+static inline void xev__conn_reuse_scratch(xev_conn_service *s) {
+    if (s->scratch_joints == 0 && s->scratch_used == 0) {
+        s->scratch_from = 0;
+    }
+}
 /* Send it now after all: something else is to be done with the connection. */
-static inline void xev__conn_settle(xev_conn *c) {
+static inline void xev__conn_settle(const xev_conn *c) {
     if (xev__conn_is(c, XEV__CONN_JOINT)) {
         xev__settle(c->service->loop, c);
     }

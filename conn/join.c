@@ -6,9 +6,8 @@ static void on_joint_sent(const struct xev__joint_send *send, int result) {
     xev_conn_service *s = c->service;
     const uint8_t *data = send->data;
     xev__conn_clear(c, XEV__CONN_JOINT);
-    if ((uintptr_t)data - (uintptr_t)s->scratch < XEV__CONN_SCRATCH && --s->scratch_joints == 0) {
-        s->scratch_from = 0;
-    }
+    s->scratch_joints -= (uintptr_t)data - (uintptr_t)s->scratch < XEV__CONN_SCRATCH;
+    xev__conn_reuse_scratch(s);
     if (result == (int)send->len_bytes) {
         s->count.bytes_out += send->len_bytes;
         return;

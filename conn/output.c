@@ -491,6 +491,7 @@ static bool gather_copy(xev_conn *c, const uint8_t *data, size_t len) {
     }
     if (!loaned && s->scratch_from + len > XEV__CONN_SCRATCH && s->scratch_from > 0) {
         xev__settle(s->loop, NULL);
+        xev__conn_reuse_scratch(s); /* there may have been no joint send left */
     }
     if (!gathers(c) || xev__conn_is(c, XEV__CONN_CLOSING) || (!loaned && len > XEV__CONN_SCRATCH)) {
         return false;

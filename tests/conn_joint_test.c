@@ -284,6 +284,76 @@ TEST(an_abort_in_the_same_turn_closes_once) {
     crowd_close(&crowd);
 }
 
+/* The handler has written something, has another connection's output sent, and writes on. */
+static ptrdiff_t reply_around_another(struct rec *r, const char *data, size_t len) {
+    static const char part[2][101] = {"012345678901234567890123456789012345678901234567890123456789"
+                                      "0123456789012345678901234567890123456"
+                                      "789",
+                                      "abcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghij"
+                                      "abcdefghijabcdefghijabcdefghijabcdefg"
+                                      "hij"};
+    (void)data;
+    CHECK_EQ(xev_conn_write(r->conn, part[0], r->number == 0 ? 50 : 100), 0);
+    if (r->number == 1) {
+        CHECK_EQ(xev_conn_write(crowd.rec[0].conn, "+", 1), 0);
+        CHECK_EQ(xev_conn_write(r->conn, part[1], 100), 0);
+        memcpy(text, part[0], 100);
+        memcpy(text + 100, part[1], 100);
+    }
+    return (ptrdiff_t)len;
+}
+
+TEST(what_a_handler_has_copied_stays_when_another_one_s_output_is_sent) {
+    for (int tcp = 0; tcp < 2; tcp++) {
+        char back[200];
+        crowd_open(&crowd, NULL, 3, tcp != 0, reply_around_another);
+        for (int i = 0; i < 3; i++) {
+            plain_send(crowd.peer[i], "x", 1);
+        }
+        recv_running(&crowd.scene, crowd.peer[1], back, 200);
+        CHECK_MEM_EQ(back, text, 200);
+        recv_running(&crowd.scene, crowd.peer[0], back, 51);
+        CHECK_EQ(back[50], '+');
+        recv_running(&crowd.scene, crowd.peer[2], back, 100);
+        CHECK_MEM_EQ(back, text, 100);
+        crowd_close(&crowd);
+    }
+}
+
+static int detaches;
+static void on_detached(xev_fd fd, const void *data, size_t len, void *userdata) {
+    (void)data;
+    (void)len;
+    (void)userdata;
+    detaches++;
+    CHECK_EQ(close(fd), 0);
+}
+static int detached;
+static void detach_it(struct rec *r) { detached = xev_conn_detach(r->conn, NULL, on_detached); }
+
+static ptrdiff_t reply_60000_then_use(struct rec *r, const char *data, size_t len) {
+    (void)(r->number == 0 ? reply_60000(r, data, len) : echo(r, data, len));
+    if (r->number == 1) {
+        detach_it(&crowd.rec[0]);
+    }
+    return (ptrdiff_t)len;
+}
+
+TEST(what_is_not_sent_yet_keeps_a_connection_from_being_detached) {
+    int bytes = 4096;
+    crowd_open(&crowd, NULL, 2, false, reply_60000_then_use);
+    CHECK_EQ(
+        setsockopt(xev_conn_fd(crowd.rec[0].conn), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes), 0);
+    plain_send(crowd.peer[0], "x", 1);
+    plain_send(crowd.peer[1], "y", 1);
+    run_to(&crowd.scene, &crowd.rec[1].datas, 1);
+    CHECK_EQ(detached, XEV_EBUSY);
+    recv_running(&crowd.scene, crowd.peer[0], text, 60000);
+    check_pattern(text, 60000, 0);
+    CHECK_EQ(detaches, 0);
+    crowd_close(&crowd);
+}
+
 TEST(a_reset_peer_fails_its_connection_alone) {
     crowd_open(&crowd, NULL, 3, true, reply_3000);
     const struct linger reset = {1, 0};
