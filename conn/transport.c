@@ -21,6 +21,7 @@ int xev_conn_set_transport(xev_conn *c, const xev_conn_transport *transport, voi
         xev__conn_misuse(call, "transport, or recv, send or shutdown of it, is null", c);
     }
     xev_conn_service *s = c->service;
+    xev__conn_settle(c); /* it was written for the socket as it is */
     if (xev__conn_is(c, XEV__CONN_MUTE)) {
         return XEV_EPIPE;
     }

@@ -85,6 +85,7 @@ void xev_upstream_keep(xev_conn *c) {
     struct xev__conn_more *m = c->more;
     struct xev__upstream *up = m->upstream;
     xev_conn_service *s = c->service;
+    xev__conn_settle(c); /* what the socket does not take is output */
     if (s->current == c && s->pieces > 0) {
         xev__conn_flush(c);
     }
