@@ -6,7 +6,8 @@
 #   counts_test.sh BACKEND INSTRUCTIONS_PER_ECHO BYTES_PER_IDLE_CONNECTION
 #
 # Instructions: user space, by callgrind, 64 connections of 1 KiB, the slope from 10 000 to 40 000
-# echoes, so that start and end of the server do not count.
+# echoes, so that start and end of the server do not count. Server and client take turns on one
+# processor: what a turn costs is shared by the echoes that it has, and these are then all 64.
 set -u
 bin=$(dirname "$0")
 backend=$1 instructions_budget=$2 bytes_budget=$3
@@ -19,9 +20,13 @@ cleanup() {
 trap cleanup EXIT
 fail() {
     echo "FAIL: $*"
-    cat "$tmp"/* 2>/dev/null
+    tail -n 20 "$tmp"/ready "$tmp"/stderr "$tmp"/load "$tmp"/idle 2>/dev/null
     exit 1
 }
+
+# What this shell starts runs on the first processor that it may use.
+processor=$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')
+taskset -cp "$processor" $$ >/dev/null || exit 1
 
 # start PROGRAM...: an echo server of one shard; sets server_pid and port.
 start() {

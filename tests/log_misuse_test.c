@@ -6,7 +6,7 @@
 #define TAKES(function, argument, ...) function(__VA_ARGS__)
 
 static xev_log_kind kind = {.name = "a"}, nameless;
-static void *const nothing = NULL;
+static const char *volatile nothing; /* a format that the compiler cannot see */
 
 static void ignore(const xev_log_line *line, void *userdata) {
     (void)line;
