@@ -73,10 +73,8 @@ void xev__uring_before_submit(struct xev__uring *u) {
 
 /* Look for those that failed among the events that have come. */
 static void find_failures(struct xev__uring *u) {
-    unsigned tail = io_uring_smp_load_acquire(u->ring.cq.ktail), at = *u->ring.cq.khead;
-    if ((int32_t)(at - u->joint.looked_at) < 0) {
-        at = u->joint.looked_at;
-    }
+    unsigned tail = io_uring_smp_load_acquire(u->ring.cq.ktail), at = u->joint.looked_at;
+    assert(tail - at <= u->ring.cq.ring_entries);
     u->joint.looked_at = tail;
     const uint64_t first = user_data(&u->joint, 0);
     for (; at != tail; at++) {
@@ -91,6 +89,11 @@ void xev__uring_after_submit(struct xev__uring *u) {
     unsigned head = io_uring_smp_load_acquire(u->ring.sq.khead);
     if (head == u->ring.sq.sqe_tail) {
         u->joint.other_events = 0;
+    }
+    /* Each time, also where nothing is looked for: the counts wrap. */
+    unsigned delivered = *u->ring.cq.khead;
+    if ((int32_t)(delivered - u->joint.looked_at) > 0) {
+        u->joint.looked_at = delivered;
     }
     uint32_t before = u->joint.submitted;
     while (u->joint.submitted < u->joint.len &&
@@ -137,8 +140,8 @@ static void settle_all(xev_loop *loop) {
 
 void xev__uring_settle(xev_loop *loop, const void *owner) {
     struct xev__uring *u = loop->backend;
-    bool foreign = u->joint.len > 0 && xev__uring_is_foreign(loop);
-    if (owner == NULL && !foreign) {
+    bool forked = xev__forked(loop);
+    if (owner == NULL && !xev__uring_is_foreign(loop)) {
         settle_all(loop);
         return;
     }
@@ -147,7 +150,7 @@ void xev__uring_settle(xev_loop *loop, const void *owner) {
         if (s->told || (owner != NULL && s->send.owner != owner)) {
             continue;
         }
-        if (!result_known(&u->joint, i) && !foreign) {
+        if (!result_known(&u->joint, i) && !forked) {
             take_joint_back(u, i);
         } /* in a forked child nothing is: the parent sends it */
         tell_joint(loop, s);

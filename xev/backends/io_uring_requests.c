@@ -203,6 +203,7 @@ void xev__uring_arm_wake(struct xev__uring *u) {
         /* The descriptor is polled, not read through the ring: such reads hung on some kernels. */
         io_uring_prep_poll_multishot(sqe, u->wake, POLLIN);
         io_uring_sqe_set_data64(sqe, (uint64_t)XEV__URING_WAKE << 62);
+        u->joint.other_events++;
         u->wake_armed = true;
     }
 }
