@@ -361,6 +361,11 @@ void xev__conn_start_drain(xev_conn *c);
 /* For a connection that has none: a copy of another one's. False: no memory. */
 bool xev__conn_copy_input(xev_conn *c, const struct xev__conn_input *from);
 
+/* Whether a piece of output was copied for the handler that writes it. Else it is in the loan. */
+static inline bool xev__conn_is_copy(const xev_conn_service *s, const void *data) {
+    return (uintptr_t)data - (uintptr_t)s->scratch < XEV__CONN_SCRATCH;
+}
+
 /* ---- join.c ---- */
 /* Have the only piece, which is not lent, go out with other connections'. False: send it now. */
 bool xev__conn_join(xev_conn *c);
@@ -387,6 +392,8 @@ void xev__conn_flush_rest(xev_conn *c, int rc);
  * connection is closing. */
 bool xev__conn_queue_rest(xev_conn *c, const uint8_t *data, size_t len);
 void xev__conn_output_failed(xev_conn *c, int code);
+/* The handler that has gathered it does not return. */
+void xev__conn_drop_pieces(xev_conn_service *s);
 
 /* What its handlers write from here on is gathered; and sent. data: stays as it is meanwhile. */
 static inline void xev__conn_enter(xev_conn *c, const void *data, size_t len_bytes) {

@@ -6,7 +6,7 @@ static void on_joint_sent(const struct xev__joint_send *send, int result) {
     xev_conn_service *s = c->service;
     const uint8_t *data = send->data;
     xev__conn_clear(c, XEV__CONN_JOINT);
-    s->scratch_joints -= (uintptr_t)data - (uintptr_t)s->scratch < XEV__CONN_SCRATCH;
+    s->scratch_joints -= xev__conn_is_copy(s, data);
     xev__conn_reuse_scratch(s);
     if (result == (int)send->len_bytes) {
         s->count.bytes_out += send->len_bytes;
@@ -26,7 +26,7 @@ bool xev__conn_join(xev_conn *c) {
     xev_loop *loop = s->loop;
     const uint8_t *data = s->piece[0].base;
     size_t len = s->piece[0].len_bytes;
-    bool copied = (uintptr_t)data - (uintptr_t)s->scratch < XEV__CONN_SCRATCH;
+    bool copied = xev__conn_is_copy(s, data);
     assert(!xev__conn_is(c, XEV__CONN_JOINT) && xev__conn_out(c) == NULL);
     if (!copied && !xev__is_loaned(loop, data)) {
         return false; /* a part of what is kept, which the connection may free */

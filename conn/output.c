@@ -416,6 +416,19 @@ static void queue_pieces(xev_conn *c, uint32_t count, size_t sent) {
     }
 }
 
+static void release_pieces(xev_conn_service *s, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (s->piece_lent[i] != NULL) {
+            xev__conn_release_later(s, s->piece_lent[i]);
+        }
+    }
+}
+
+void xev__conn_drop_pieces(xev_conn_service *s) {
+    release_pieces(s, s->pieces);
+    s->pieces = s->scratch_used = 0;
+}
+
 void xev__conn_flush(xev_conn *c) {
     xev_conn_service *s = c->service;
     int rc = XEV_EAGAIN;
@@ -441,22 +454,14 @@ void xev__conn_flush_rest(xev_conn *c, int rc) {
         s->count.bytes_out += (size_t)rc;
     }
     if (rc > 0 && (size_t)rc == total) {
-        for (uint32_t i = 0; i < count; i++) {
-            if (s->piece_lent[i] != NULL) {
-                xev__conn_release_later(s, s->piece_lent[i]);
-            }
-        }
+        release_pieces(s, count);
         return;
     }
     if (rc < 0 && rc != XEV_EAGAIN) {
         xev__conn_output_failed(c, rc);
     }
     if (xev__conn_is(c, XEV__CONN_CLOSING)) {
-        for (uint32_t i = 0; i < count; i++) {
-            if (s->piece_lent[i] != NULL) {
-                xev__conn_release_later(s, s->piece_lent[i]);
-            }
-        }
+        release_pieces(s, count);
         return;
     }
     queue_pieces(c, count, rc > 0 ? (size_t)rc : 0);
@@ -503,8 +508,10 @@ static bool gather_copy(xev_conn *c, const uint8_t *data, size_t len) {
         data = to;
     }
     xev_vec *last = s->pieces > 0 ? &s->piece[s->pieces - 1] : NULL;
+    /* A loan may stand next to the copies, but each of the two is kept in its own way. */
     if (last != NULL && s->piece_lent[s->pieces - 1] == NULL &&
-        (const uint8_t *)last->base + last->len_bytes == data) {
+        (const uint8_t *)last->base + last->len_bytes == data &&
+        xev__conn_is_copy(s, last->base) == !loaned) {
         last->len_bytes += len;
     } else {
         add_piece(s, data, len, NULL);

@@ -318,6 +318,9 @@ void xev_conn_service_free(xev_conn_service *s) {
         xev__conn_misuse("xev_conn_service_free", "the loop was not deinitialised", s);
     }
     const xev_allocator *a = &s->loop->options.allocator;
+    bool forked = xev__forked(s->loop); /* the sockets are the parent's, too */
+    xev__conn_drop_pieces(s);
+    s->current = NULL; /* a child may do this in a handler */
     for (uint32_t i = 0; i < xev__chunks_end(&s->table); i++) {
         xev_conn *c = xev__chunks_have(&s->table, i) ? xev__conn_at(s, i) : NULL;
         if (c != NULL && xev__conn_is(c, XEV__CONN_MOVING) && !xev__conn_is(c, XEV__CONN_LIVE)) {
@@ -332,7 +335,9 @@ void xev_conn_service_free(xev_conn_service *s) {
             (void)xev__os_close(c->more->write_fd);
         }
         if (c->fd != XEV_INVALID_FD) {
-            xev__conn_reset_or_end(c);
+            if (!forked) {
+                xev__conn_reset_or_end(c);
+            }
             (void)xev__os_close(c->fd);
         }
         xev__conn_gone(c);

@@ -371,3 +371,174 @@ TEST(a_reset_peer_fails_its_connection_alone) {
     }
     crowd_close(&crowd);
 }
+
+/* ---- memory ---- */
+
+/* The loaned buffers, and what handlers' output is copied to, stand next to each other, as whole
+ * pages of the system's often do. */
+enum { BUFFERS = 4, BUFFER_BYTES = 320, ROOM_BYTES = 64 * 1024 };
+static _Alignas(64) char next_to_each_other[BUFFERS * BUFFER_BYTES + ROOM_BYTES];
+static bool buffers_given, room_given;
+
+static void *allocate(size_t bytes, size_t alignment, void *userdata) {
+    (void)userdata;
+    if (bytes == BUFFERS * BUFFER_BYTES && !buffers_given) {
+        buffers_given = true;
+        return next_to_each_other;
+    }
+    if (bytes == ROOM_BYTES && !room_given) {
+        room_given = true;
+        return next_to_each_other + BUFFERS * BUFFER_BYTES;
+    }
+    return aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+}
+
+static void release(void *memory, size_t bytes, void *userdata) {
+    (void)bytes;
+    (void)userdata;
+    uintptr_t at = (uintptr_t)memory - (uintptr_t)next_to_each_other;
+    if (at >= sizeof next_to_each_other) {
+        free(memory);
+    }
+}
+
+/* The first of two echoes a whole buffer, and a copy behind it; the other one writes a copy. */
+static ptrdiff_t echo_and_copy(struct rec *r, const char *data, size_t len) {
+    char own[100];
+    memset(own, r->number == 0 ? 'a' : 'b', sizeof own);
+    if (len == BUFFER_BYTES) {
+        CHECK_EQ(xev_conn_write(r->conn, data, len), 0);
+    }
+    CHECK_EQ(xev_conn_write(r->conn, own, sizeof own), 0);
+    return (ptrdiff_t)len;
+}
+
+TEST(a_loan_and_a_copy_that_stand_side_by_side_are_told_apart) {
+    const xev_loop_options options = {.buffer_bytes = BUFFER_BYTES,
+                                      .buffers = BUFFERS,
+                                      .buffers_max = BUFFERS,
+                                      .allocator = {allocate, release, NULL}};
+    char back[BUFFER_BYTES + 100], full[BUFFER_BYTES], copy[100];
+    pattern(full, sizeof full, 0);
+    memset(copy, 'a', sizeof copy);
+    crowd_open(&crowd, &options, 2, true, echo_and_copy);
+    CHECK(buffers_given && room_given);
+    for (int round = 0; round < 2 * BUFFERS; round++) { /* each buffer once, at least */
+        plain_send(crowd.peer[0], full, sizeof full);
+        plain_send(crowd.peer[1], "x", 1);
+        recv_running(&crowd.scene, crowd.peer[0], back, sizeof back);
+        CHECK_MEM_EQ(back, full, sizeof full);
+        CHECK_MEM_EQ(back + sizeof full, copy, sizeof copy);
+        recv_running(&crowd.scene, crowd.peer[1], back, 100);
+        CHECK_EQ(back[0], 'b');
+        plain_send(crowd.peer[1], "y", 1); /* so that the buffers change places */
+        recv_running(&crowd.scene, crowd.peer[1], back, 100);
+    }
+    crowd_close(&crowd);
+}
+
+/* ---- the loop ends meanwhile ---- */
+
+static ptrdiff_t echo_and_pause(struct rec *r, const char *data, size_t len) {
+    if (r->datas > 1) {
+        (void)echo(r, data, len);
+    }
+    xev_conn_pause(r->conn);
+    return r->datas > 1 ? (ptrdiff_t)len : 0;
+}
+
+static xev_cb_action never(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    (void)loop;
+    (void)c;
+    (void)result;
+    (void)userdata;
+    return XEV_DISARM;
+}
+
+TEST(a_loop_that_its_host_ends_has_sent_what_was_written) {
+    struct scene *s = &crowd.scene;
+    xev_completion timer = {0}, cancel = {0};
+    char back[3];
+    crowd_open(&crowd, NULL, 2, true, echo_and_pause);
+    plain_send(crowd.peer[0], "one", 3);
+    run_to(s, &crowd.rec[0].datas, 1);
+    plain_send(crowd.peer[0], "two", 3); /* ends the receive */
+    settle_conn(s);
+    xev_conn_resume(crowd.rec[0].conn);
+    /* Something is due at once, so the loop need not look at the ring. */
+    xev_timer_run(NULL, &s->net.loop, &timer, 3600000, NULL, never);
+    xev_cancel(&s->net.loop, &timer, &cancel, NULL, never);
+    CHECK_EQ(xev_loop_prepare_wait_ns(&s->net.loop), 0);
+    CHECK_EQ(crowd.rec[0].datas, 2);
+    xev_loop_deinit(&s->net.loop);
+    CHECK_EQ(recv(crowd.peer[0], back, 3, MSG_DONTWAIT), 3);
+    CHECK_MEM_EQ(back, "one", 3);
+    xev_conn_service_free(s->service);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(close(crowd.peer[i]), 0);
+        CHECK_EQ(crowd.rec[i].closeds, 1);
+        rec_free(&crowd.rec[i]);
+    }
+}
+
+/* ---- a forked child that gives back its copy ---- */
+
+static void child_ends_its_copy(struct rec *r) {
+    struct scene *s = r->scene;
+    pid_t child = fork();
+    if (child == 0) {
+        xev_loop_deinit(&s->net.loop);
+        xev_conn_service_free(s->service);
+        _exit(crowd.rec[0].closeds + crowd.rec[1].closeds == 2 ? 0 : 1);
+    }
+    int status;
+    CHECK_GT(child, 0);
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+}
+
+TEST(a_child_that_ends_its_copy_in_a_handler_leaves_the_parents_output_alone) {
+    char back[8];
+    use = child_ends_its_copy;
+    crowd_open(&crowd, NULL, 2, true, echo_then_use);
+    plain_send(crowd.peer[0], "one", 3);
+    plain_send(crowd.peer[1], "two", 3);
+    run_to(&crowd.scene, &crowd.rec[1].datas, 1);
+    for (int i = 0; i < 2; i++) {
+        recv_running(&crowd.scene, crowd.peer[i], back, 3);
+        CHECK_MEM_EQ(back, i == 0 ? "one" : "two", 3);
+        settle_conn(&crowd.scene);
+        CHECK_EQ(recv(crowd.peer[i], back, sizeof back, MSG_DONTWAIT), -1);
+    }
+    crowd_close(&crowd);
+}
+
+static ptrdiff_t reply_much(struct rec *r, const char *data, size_t len) {
+    (void)data;
+    for (int i = 0; i < 20; i++) { /* more than the sockets take */
+        CHECK_EQ(xev_conn_write(r->conn, text, sizeof text), 0);
+    }
+    return (ptrdiff_t)len;
+}
+
+TEST(a_child_that_ends_its_copy_resets_no_connection_of_its_parents) {
+    int bytes = 4096;
+    crowd_open(&crowd, NULL, 2, true, reply_much);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(setsockopt(xev_conn_fd(crowd.rec[i].conn), SOL_SOCKET, SO_SNDBUF, &bytes,
+                            sizeof bytes),
+                 0);
+        plain_send(crowd.peer[i], "x", 1);
+    }
+    run_to(&crowd.scene, &crowd.rec[1].datas, 1);
+    CHECK_GT(xev_conn_queued_bytes(crowd.rec[0].conn), 0);
+    child_ends_its_copy(&crowd.rec[0]);
+    for (int i = 0; i < 2; i++) {
+        struct linger linger;
+        socklen_t len = sizeof linger;
+        int fd = xev_conn_fd(crowd.rec[i].conn);
+        CHECK_EQ(getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &len), 0);
+        CHECK_EQ(linger.l_onoff, 0);
+    }
+    crowd_close(&crowd);
+}

@@ -179,7 +179,8 @@ XEV_NODISCARD int xev_conn_service_new(xev_conn_service **service, xev_loop *loo
 
 /* Free it; after the deinit of its loop (before, it is misuse), while the loop's memory is there.
  * Connections that are left are closed, with XEV_CONN_LOOP_ENDED. Their slots, and those that
- * counters call orphans, must not be filled any more. By the thread that called deinit. */
+ * counters call orphans, must not be filled any more. By the thread that called deinit. A forked
+ * child may do it in a handler, too, and changes nothing of its parent's sockets. */
 void xev_conn_service_free(xev_conn_service *service);
 
 /* What it was made with, and what it has done. */

@@ -357,8 +357,6 @@ static inline void xev__count(uint64_t *counter, uint64_t by) {
 
 static inline enum xev__dir xev__dir(const xev_completion *c) { return xev__kinds[c->op].queue; }
 
-static inline bool xev__forked(const xev_loop *loop) { return loop->forks != xev__os_forks; }
-
 /* End the program: the caller broke the contract of call. */
 _Noreturn void xev__misuse(const char *call, const char *what, const void *which);
 

@@ -8,7 +8,7 @@ bool xev__send_joint(xev_loop *loop, const struct xev__joint_send *send, bool lo
 }
 
 void xev__settle(xev_loop *loop, const void *owner) {
-    if (loop->ops->settle != NULL) {
+    if (loop->ops != NULL && loop->ops->settle != NULL) { /* NULL: a child has ended its copy */
         loop->ops->settle(loop, owner);
     }
 }

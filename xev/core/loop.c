@@ -523,6 +523,7 @@ void xev_loop_deinit(xev_loop *loop) {
         return;
     }
     end_host_wait(loop);
+    xev__settle(loop, NULL); /* a host has prepared a wait, and has not run the loop since */
     stop_everything(loop);
     while (loop->active > 0) {
         if (loop->ops->abandon != NULL) {

@@ -153,6 +153,9 @@ static inline void xev__check_thread(const char *call, const xev_loop *loop) {
  * that. */
 void xev__block_write_signals(xev_loop *loop);
 
+/* Whether this is a child of the process that made the loop, also when the loop has ended. */
+static inline bool xev__forked(const xev_loop *loop) { return loop->forks != xev__os_forks; }
+
 /* Something is to be done in the next turn that is no operation: a run goes on for it. As often
  * unhold as hold. */
 void xev__hold(xev_loop *loop);
