@@ -308,6 +308,60 @@ TEST(accept_multi_and_accept_now) {
     net_close(&n);
 }
 
+static void start_accept(struct op *op, struct net *n, xev_unix listener, bool multi) {
+    op_new(op, n);
+    if (multi) {
+        xev_unix_accept_multi(listener, &n->loop, &op->c, op, op_called);
+    } else {
+        xev_unix_accept(listener, &n->loop, &op->c, op, op_called);
+    }
+}
+
+/* Who waits is given out before. The system then says only that nobody is there now. */
+static void accept_of_shut_down(int how, bool before, bool multi, bool nonblocking) {
+    struct net n;
+    struct op accepted;
+    net_open(&n, NULL);
+    xev_addr where = abstract("s");
+    xev_unix listener = listener_at(&where, 8);
+    if (nonblocking) {
+        CHECK_EQ(xev_unix_accept_now(listener), XEV_EAGAIN);
+        CHECK_EQ(fcntl(listener.fd, F_SETFL, O_NONBLOCK), 0);
+    }
+    int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_EQ(connect(client, (struct sockaddr *)(void *)where.storage, where.len_bytes), 0);
+    if (before) {
+        CHECK_EQ(shutdown(listener.fd, how), 0);
+    }
+    start_accept(&accepted, &n, listener, multi);
+    run_until(&n, &accepted.calls, 1);
+    CHECK_GE(accepted.result, 0);
+    close_fd(&n, accepted.result);
+    if (!multi) {
+        start_accept(&accepted, &n, listener, multi);
+    }
+    if (!before) {
+        CHECK_EQ(xev_loop_run(&n.loop, XEV_RUN_NO_WAIT), 0);
+        CHECK_EQ(shutdown(listener.fd, how), 0);
+    }
+    run_op(&accepted);
+    CHECK_EQ(accepted.result, XEV_EINVAL);
+    /* Again, at once. */
+    start_accept(&accepted, &n, listener, multi);
+    run_op(&accepted);
+    CHECK_EQ(accepted.result, XEV_EINVAL);
+    CHECK_EQ(close(client), 0);
+    close_fd(&n, listener.fd);
+    net_close(&n);
+}
+
+TEST(accepts_of_a_listener_that_is_shut_down_end) {
+    for (int i = 0; i < 16; i++) {
+        accept_of_shut_down((i & 1) != 0 ? SHUT_RD : SHUT_RDWR, (i & 2) != 0, (i & 4) != 0,
+                            (i & 8) != 0);
+    }
+}
+
 static int connect_result(struct net *n, const xev_addr *addr, enum xev_unix_type type) {
     struct op op;
     xev_unix s;

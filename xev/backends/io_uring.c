@@ -162,6 +162,11 @@ static void uring_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
             c->op = XEV__OP_SEND; /* does the same, and can be told not to wait */
         }
     }
+    if (c->op == XEV__OP_ACCEPT && (c->flags & (XEV__F_MULTI | XEV__F_ONE_SHOT)) == XEV__F_MULTI &&
+        !xev__os_is_tcp(c->fd)) {
+        /* Of a Unix socket that is shut down the multishot form never hears (Linux 6.18). */
+        c->flags |= XEV__F_ONE_SHOT;
+    }
     c->slot = slot_new(u, c);
     if (c->slot == XEV__CHUNKS_NONE) {
         if (xev__accept_outlasts(c, XEV_ENOMEM)) {
@@ -222,6 +227,9 @@ static void try_polled(xev_loop *loop, xev_completion *c, int res) {
     if ((c->flags & XEV__F_CANCEL) != 0) {
         xev__finish(loop, c, XEV_ECANCELED, false); /* no data was taken from the descriptor */
         return;
+    }
+    if (c->op == XEV__OP_ACCEPT) {
+        e->short_read = XEV__SHORT_IS_NOTHING; /* the poll may have told of a shutdown */
     }
     int rc = res < 0 ? res : xev__try(loop, e, c, &buffer);
     if (rc == XEV_EAGAIN && xev__is_unannounced(c)) {

@@ -96,18 +96,27 @@ static int try_recv(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32
     return rc == 0 ? XEV_EOF : rc;
 }
 
+static int accept_one(struct xev__fd *e) {
+    int rc = e->nonblocking ? 0 : make_nonblocking(e);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = xev__os_accept(e->fd);
+    if (rc == XEV_EAGAIN && e->short_read == XEV__SHORT_IS_NOTHING) {
+        /* A Unix socket that was shut down says for ever that nobody is there now (Linux 6.18),
+         * where it is non-blocking. Otherwise it says EINVAL, as TCP does in any case. */
+        int found = xev__os_poll_now(e->fd, XEV_POLL_HUP);
+        rc = found > 0 && (found & XEV_POLL_HUP) != 0 ? XEV_EINVAL : rc;
+    }
+    return rc;
+}
+
 int xev__try(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32_t *buffer) {
     *buffer = UINT32_MAX;
     xev__count(&loop->count.syscalls, 1);
     switch ((enum xev__op)c->op) {
     case XEV__OP_ACCEPT:
-        if (!e->nonblocking) {
-            int rc = make_nonblocking(e);
-            if (rc < 0) {
-                return rc;
-            }
-        }
-        return xev__os_accept(e->fd);
+        return accept_one(e);
     case XEV__OP_RECV:
         return try_recv(loop, e, c, buffer);
     case XEV__OP_RECVMSG:
