@@ -3,7 +3,7 @@
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_test")
 load("//tests:kqueue.bzl", "WITHOUT_KQUEUE")
 load("//tests:wasi.bzl", "WITHOUT_WASI")
-load("//tests:windows.bzl", "ON_WINDOWS")
+load("//tests:windows.bzl", "ON_WINDOWS", "WINDOWS_COPTS", "WINDOWS_ENV")
 load("//tools:kqueue.bzl", "kqueue_test")
 
 # Each rung of the io_uring ladder, as XEV_DISABLE names it; "all" is every one at once.
@@ -60,20 +60,12 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
         )
     if name in ON_WINDOWS:
         windows_env = dict(env)
-        windows_env.update({
-            "XEV_BACKEND": "iocp",
-            "XEV_TEST_LEFT_OUT": "tests/windows/left_out.txt",
-            "XEV_TEST_SANITIZER": "1", # Wine is about as slow
-        })
+        windows_env.update(WINDOWS_ENV)
         cc_test(
             name = name + "_iocp",
             size = "medium",
             srcs = srcs,
-            copts = [
-                "-include",
-                "tests/windows/posix.h",
-                "-Wno-sign-conversion", # lengths of addresses have a sign there
-            ],
+            copts = WINDOWS_COPTS,
             data = kwargs.get("data", []) + ["//tests/windows:left_out.txt"],
             env = windows_env,
             tags = tags,

@@ -12,3 +12,16 @@ ON_WINDOWS = [
     "timer_test",
     "work_test",
 ]
+
+WINDOWS_COPTS = [
+    "-include",
+    "tests/windows/posix.h",
+    "-Wno-sign-conversion", # lengths of addresses have a sign there
+]
+
+WINDOWS_ENV = {
+    "XEV_BACKEND": "iocp",
+    "XEV_TEST_LEFT_OUT": "tests/windows/left_out.txt",
+    "XEV_TEST_SANITIZER": "1", # Wine is about as slow
+    "XEV_TEST_TOGETHER": "1",
+}

@@ -6,6 +6,7 @@
 # copy by hard links, and so a wineserver of its own.
 set -eu
 template="${XEV_WINE_TEMPLATE:-/tmp/xev-wine-template-$(id -u)}"
+export LC_ALL=C.UTF-8 # of names of files
 export WINEDEBUG="${WINEDEBUG:--all}"
 export WINEDLLOVERRIDES="mscoree,mshtml,winemenubuilder.exe="
 unset DISPLAY WAYLAND_DISPLAY || true

@@ -73,34 +73,6 @@ static int attach(xev_loop *loop, struct xev__fd *e) {
     return rc;
 }
 
-/* ---- functions of Winsock that are asked for ---- */
-
-/* The same for all sockets of a provider; those of TCP/IP have one. Writes the address of the
- * function to out. */
-static bool ask_for(xev_fd fd, GUID id, void *out, size_t out_bytes) {
-    DWORD n;
-    return WSAIoctl(xev__win_socket(fd), SIO_GET_EXTENSION_FUNCTION_POINTER, &id, sizeof id, out,
-                    (DWORD)out_bytes, &n, NULL, NULL) == 0;
-}
-
-static LPFN_ACCEPTEX accept_ex(xev_fd fd) {
-    static LPFN_ACCEPTEX function; /* atomic */
-    LPFN_ACCEPTEX f = __atomic_load_n(&function, __ATOMIC_RELAXED);
-    if (f == NULL && ask_for(fd, (GUID)WSAID_ACCEPTEX, &f, sizeof f)) {
-        __atomic_store_n(&function, f, __ATOMIC_RELAXED);
-    }
-    return f;
-}
-
-static LPFN_CONNECTEX connect_ex(xev_fd fd) {
-    static LPFN_CONNECTEX function; /* atomic */
-    LPFN_CONNECTEX f = __atomic_load_n(&function, __ATOMIC_RELAXED);
-    if (f == NULL && ask_for(fd, (GUID)WSAID_CONNECTEX, &f, sizeof f)) {
-        __atomic_store_n(&function, f, __ATOMIC_RELAXED);
-    }
-    return f;
-}
-
 /* ---- starting ---- */
 
 /* The system has answered to an overlapped call with ok or, in error, with a reason. Returns 0: its
@@ -116,7 +88,7 @@ static int family_of_listener(xev_fd fd) {
 }
 
 static int begin_accept(struct xev__iocp_slot *s) {
-    LPFN_ACCEPTEX function = accept_ex(s->fd);
+    LPFN_ACCEPTEX function = xev__iocp_accept_ex(s->fd);
     int family = family_of_listener(s->fd);
     s->u.accept.fd = XEV_INVALID_FD;
     if (function == NULL || family < 0) {
@@ -191,25 +163,49 @@ static int begin_exit(struct xev__iocp *p, struct xev__iocp_slot *s) {
                : xev__win_last_code();
 }
 
+static bool is_folder(const xev_completion *c) {
+    return c->op == XEV__OP_READ && c->arg.io.aux == 0 &&
+           c->arg.io.len_bytes == XEV__WIN_CHANGES_BYTES && xev__win_is_folder(c->fd);
+}
+
+static int begin_changes(struct xev__iocp_slot *s, const xev_completion *c) {
+    bool ok = xev__win_changes_begin(s->fd, c->arg.io.buf, &s->overlapped);
+    return overlapped_result(ok, ok ? 0 : GetLastError());
+}
+
+static int begin_direct(struct xev__iocp *p, struct xev__iocp_slot *s, const xev_completion *c) {
+    switch ((enum xev__iocp_kind)s->kind) {
+    case XEV__IOCP_EXIT:
+        return begin_exit(p, s);
+    case XEV__IOCP_POLL:
+        return xev__afd_ask(p->afd, s, c->arg.io.aux);
+    case XEV__IOCP_CHANGES:
+        return begin_changes(s, c);
+    default:
+        return c->op == XEV__OP_ACCEPT ? begin_accept(s)
+               : c->op == XEV__OP_RECV ? begin_recv(s, c)
+                                       : begin_pipe(s, c);
+    }
+}
+
+static enum xev__iocp_kind slot_kind(const xev_completion *c) {
+    return c->op == XEV__OP_PROCESS ? XEV__IOCP_EXIT
+           : c->op == XEV__OP_POLL  ? XEV__IOCP_POLL
+           : is_folder(c)           ? XEV__IOCP_CHANGES
+                                    : XEV__IOCP_OPERATION;
+}
+
 /* Begin c by an overlapped call. */
 static void start_direct(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     struct xev__iocp *p = loop->backend;
-    bool is_exit = c->op == XEV__OP_PROCESS, is_poll = c->op == XEV__OP_POLL;
-    struct xev__iocp_slot *s = xev__iocp_slot_new(p, c, c->fd,
-                                                  is_exit   ? XEV__IOCP_EXIT
-                                                  : is_poll ? XEV__IOCP_POLL
-                                                            : XEV__IOCP_OPERATION);
+    struct xev__iocp_slot *s = xev__iocp_slot_new(p, c, c->fd, slot_kind(c));
     int rc = XEV_ENOMEM;
     if (s != NULL) {
         xev__count(&loop->count.syscalls, 1);
-        rc = is_exit                   ? begin_exit(p, s)
-             : is_poll                 ? xev__afd_ask(p->afd, s, c->arg.io.aux)
-             : c->op == XEV__OP_ACCEPT ? begin_accept(s)
-             : c->op == XEV__OP_RECV   ? begin_recv(s, c)
-                                       : begin_pipe(s, c);
+        rc = begin_direct(p, s, c);
     }
     if (rc == 0) {
-        if (!is_poll) {
+        if (c->op != XEV__OP_POLL) {
             e->ready &= (uint8_t)~xev__bit(xev__dir(c)); /* not for the adaptor to try */
         }
         return;
@@ -243,6 +239,15 @@ static void start_transfer(xev_loop *loop, struct xev__fd *e, xev_completion *c)
         loop->ops->start(loop, e, c);
         return;
     case XEV__OS_FILE:
+        if (is_folder(c)) {
+            int rc = attach(loop, e);
+            if (rc > 0) {
+                start_direct(loop, e, c);
+            } else {
+                xev__pend(loop, c, rc < 0 ? rc : XEV_ENOTSUP); /* another port's */
+            }
+            return;
+        }
         xev__count(&loop->count.syscalls, 1);
         xev__pend(loop, c, xev__read_or_write(c));
         return;
@@ -311,7 +316,7 @@ static int iocp_at_once(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
 /* ---- connecting ---- */
 
 static int begin_connect(struct xev__iocp_slot *s, const xev_addr *addr) {
-    LPFN_CONNECTEX function = connect_ex(s->fd);
+    LPFN_CONNECTEX function = xev__iocp_connect_ex(s->fd);
     if (function == NULL) {
         return XEV_ENOTSUP;
     }
@@ -510,6 +515,21 @@ static void on_direct(xev_loop *loop, struct xev__iocp_slot *s, int rc) {
     xev__finish(loop, c, rc, false);
 }
 
+static void changed(xev_loop *loop, struct xev__iocp_slot *s, int rc) {
+    xev_completion *c = s->c;
+    xev__iocp_slot_free(loop->backend, s);
+    if (rc <= 0 && is_cancelled(c)) {
+        xev__finish(loop, c, XEV_ECANCELED, false);
+        return;
+    }
+    rc = xev__win_changes(c->arg.io.buf, rc);
+    if (rc == 0 && !is_cancelled(c)) {
+        start_direct(loop, xev__fds_find(loop->fds, c->fd), c);
+    } else {
+        xev__finish(loop, c, rc == 0 ? XEV_ECANCELED : rc, false);
+    }
+}
+
 static void on_ready(xev_loop *loop, struct xev__iocp_slot *s) {
     struct xev__iocp *p = loop->backend;
     struct xev__fd *e = xev__fds_at(loop->fds, s->entry, s->entry_gen);
@@ -551,6 +571,8 @@ static void on_packet(xev_loop *loop, struct xev__iocp_slot *s) {
         }
         xev__iocp_slot_free(p, s);
         xev__finish(loop, c, xev__os_process_wait(c->fd), false);
+    } else if (s->kind == XEV__IOCP_CHANGES) {
+        changed(loop, s, rc);
     } else {
         on_direct(loop, s, rc);
     }

@@ -7,8 +7,8 @@
  *
  * Two ways lead to a result:
  *
- *   directly   AcceptEx, ConnectEx, WSARecv, ReadFile and WriteFile of pipes. The packet is the
- *              result.
+ *   directly   AcceptEx, ConnectEx, WSARecv, ReadFile and WriteFile of pipes, and
+ *              ReadDirectoryChangesW. The packet is the result.
  *   readiness  Everything else on sockets, by the adaptor (readiness.h): the call is made without
  *              waiting, and where it would wait, AFD, the driver below Winsock, is asked to report
  *              once when it would not. Sends are among these, since nobody knows what a cancelled
@@ -37,6 +37,7 @@ enum xev__iocp_kind {
     XEV__IOCP_READY,     /* AFD reports on the entry of fd, in the directions dirs */
     XEV__IOCP_POLL,      /* AFD reports to c, which is a poll */
     XEV__IOCP_EXIT,      /* the end of a process */
+    XEV__IOCP_CHANGES,   /* changes of a folder, for c */
 };
 
 struct xev__iocp_slot {
@@ -88,6 +89,12 @@ uint32_t xev__iocp_new_id(void);
 int xev__iocp_associate(const struct xev__iocp *p, xev_fd fd);
 /* Whether the first was so for fd when it was associated last. */
 bool xev__iocp_has(const struct xev__iocp *p, xev_fd fd);
+
+/* ---- iocp_winsock.c ---- */
+
+/* NULL: fd is no socket that has it. */
+LPFN_ACCEPTEX xev__iocp_accept_ex(xev_fd fd);
+LPFN_CONNECTEX xev__iocp_connect_ex(xev_fd fd);
 
 /* ---- iocp_afd.c ---- */
 

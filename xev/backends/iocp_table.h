@@ -5,7 +5,8 @@
 #include "xev/core/core.h"
 
 /* Requests: AcceptEx, WSARecv, RegisterWaitForSingleObject, ReadFile, ConnectEx, WriteFile, AFD.
- * Ready: WSARecvFrom, WSASendTo, and WSASend, see iocp.h. */
+ * XEV__OP_READ is also ReadDirectoryChangesW. Ready: WSARecvFrom, WSASendTo, and WSASend, see
+ * iocp.h. */
 #define XEV__HOW_IOCP                                                                              \
     {                                                                                              \
         [XEV__OP_ACCEPT] = XEV__HOW_REQUEST, [XEV__OP_RECV] = XEV__HOW_REQUEST,                    \
@@ -20,6 +21,6 @@
 /* Beginnings of the names of the calls that have no effect but XEV_ENOTSUP, for other reasons than
  * the table's. */
 #define XEV__ABSENT_WINDOWS                                                                        \
-    { "xev_unix_", "xev_process_", "xev_fs_event_", "xev_fd_poll_multi", NULL }
+    { "xev_unix_", "xev_fd_poll_multi", NULL }
 
 #endif

@@ -15,7 +15,7 @@ int xev_fs_event_init(xev_fs_event *w, const char *path) {
     }
     w->fd = XEV_INVALID_FD;
     w->loop = NULL;
-    int rc = xev__os_fs_event_open(path, &w->fd);
+    int rc = xev__os_fs_event_open(path, &w->fd, w->buffer);
     assert((rc == 0) == (w->fd != XEV_INVALID_FD));
     return rc;
 }

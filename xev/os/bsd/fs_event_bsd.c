@@ -3,7 +3,8 @@
 #include "xev/error.h"
 #include "xev/os/fs_event.h"
 
-int xev__os_fs_event_open(const char *path, xev_fd *fd) {
+int xev__os_fs_event_open(const char *path, xev_fd *fd, void *buffer) {
+    (void)buffer;
     (void)path;
     (void)fd;
     return XEV_ENOTSUP;

@@ -29,7 +29,8 @@ static const struct {
 _Static_assert(sizeof(((xev_fs_event *)0)->buffer) > sizeof(struct inotify_event) + 256,
                "the buffer has room for one event, or read(2) would fail");
 
-int xev__os_fs_event_open(const char *path, xev_fd *fd) {
+int xev__os_fs_event_open(const char *path, xev_fd *fd, void *buffer) {
+    (void)buffer;
     assert(path != NULL);
     /* Non-blocking: io_uring then polls the descriptor. A blocking one would keep a thread of the
      * kernel in read(2). */

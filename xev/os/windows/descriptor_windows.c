@@ -59,8 +59,10 @@ bool xev__os_is_open(xev_fd fd) {
 
 int xev__os_set_nonblocking(xev_fd fd, bool on) {
     u_long value = on;
-    int rc = xev__win_socket_result(ioctlsocket(xev__win_socket(fd), (long)FIONBIO, &value));
-    return rc == XEV_ENOTSOCK && xev__os_is_open(fd) ? 0 : rc; /* a handle waits as it was opened */
+    if (!xev__win_is_socket(fd)) { /* a handle waits as it was opened */
+        return xev__os_is_open(fd) ? 0 : XEV_EBADF;
+    }
+    return xev__win_socket_result(ioctlsocket(xev__win_socket(fd), (long)FIONBIO, &value));
 }
 
 uint64_t xev__os_untaken(xev_fd fd) {
@@ -164,26 +166,35 @@ int xev__os_poll_now(xev_fd fd, uint32_t mask) {
 
 /* ---- pipes ---- */
 
-int xev__os_pipe(xev_fd *read_end, xev_fd *write_end) {
+int xev__win_pipe(bool writes, bool overlapped, xev_fd *ours, HANDLE *theirs) {
     /* Anonymous pipes have no overlapped operations. */
     static LONG count;
     wchar_t name[64];
     unsigned long number = (unsigned long)InterlockedIncrement(&count);
     swprintf(name, sizeof name / sizeof name[0], L"\\\\.\\pipe\\xev-%lu-%lu", GetCurrentProcessId(),
              number);
-    HANDLE r = CreateNamedPipeW(
-        name, PIPE_ACCESS_INBOUND | FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
-        PIPE_TYPE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS, 1, 65536, 65536, 0, NULL);
-    if (r == INVALID_HANDLE_VALUE) {
+    HANDLE h = CreateNamedPipeW(name,
+                                (writes ? PIPE_ACCESS_OUTBOUND : PIPE_ACCESS_INBOUND) |
+                                    FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
+                                PIPE_TYPE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS, 1, 65536,
+                                65536, 0, NULL);
+    if (h == INVALID_HANDLE_VALUE) {
         return xev__win_last_code();
     }
-    HANDLE w = CreateFileW(name, GENERIC_WRITE, 0, NULL, OPEN_EXISTING, FILE_FLAG_OVERLAPPED, NULL);
-    if (w == INVALID_HANDLE_VALUE) {
+    *theirs = CreateFileW(name, writes ? GENERIC_READ : GENERIC_WRITE, 0, NULL, OPEN_EXISTING,
+                          overlapped ? FILE_FLAG_OVERLAPPED : 0, NULL);
+    if (*theirs == INVALID_HANDLE_VALUE) {
         int code = xev__win_last_code();
-        (void)CloseHandle(r);
+        (void)CloseHandle(h);
         return code;
     }
-    *read_end = xev__win_fd((uintptr_t)r);
-    *write_end = xev__win_fd((uintptr_t)w);
+    *ours = xev__win_fd((uintptr_t)h);
     return 0;
+}
+
+int xev__os_pipe(xev_fd *read_end, xev_fd *write_end) {
+    HANDLE writes;
+    int rc = xev__win_pipe(false, true, read_end, &writes);
+    *write_end = rc == 0 ? xev__win_fd((uintptr_t)writes) : XEV_INVALID_FD;
+    return rc;
 }

@@ -23,9 +23,7 @@ int xev__os_signal_check(int number) {
 }
 
 static BOOL WINAPI on_control(DWORD event) {
-    int number = event == CTRL_C_EVENT       ? SIGINT
-                 : event == CTRL_CLOSE_EVENT ? NUMBER_HUP
-                                             : SIGTERM;
+    int number = event == CTRL_C_EVENT ? SIGINT : event == CTRL_CLOSE_EVENT ? NUMBER_HUP : SIGTERM;
     void (*handler)(int) = __atomic_load_n(&handlers_by_number[number], __ATOMIC_ACQUIRE);
     if (handler == NULL) {
         return FALSE;

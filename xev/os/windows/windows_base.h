@@ -63,9 +63,21 @@ bool xev__win_is_socket(xev_fd fd);
 /* A new socket, overlapped, non-blocking, not inherited by other programs. 0 or a code. */
 int xev__win_new_socket(int domain, int type, xev_fd *fd);
 
+/* A pipe whose end *ours, which writes or else reads, takes overlapped operations; and *theirs does
+ * where overlapped is true. 0 or a code. */
+int xev__win_pipe(bool writes, bool overlapped, xev_fd *ours, HANDLE *theirs);
+
 /* Copy count pieces {base, len} to Winsock's form. Returns how many fit. */
 uint32_t xev__win_buffers(WSABUF *out, uint32_t room, const void *vec, uint32_t count);
 #define XEV__WIN_PIECES 64u
+
+/* Changes of a folder: its descriptor, the size of the buffer of a wait, the overlapped call for
+ * one, and the result of a wait from that of the call: a code, the length of the records now at the
+ * beginning of buffer, or 0: none of the changes was wanted. */
+#define XEV__WIN_CHANGES_BYTES 4096
+bool xev__win_is_folder(xev_fd fd);
+bool xev__win_changes_begin(xev_fd fd, void *buffer, OVERLAPPED *o);
+int xev__win_changes(void *buffer, int rc);
 
 /* UTF-8 to the system's UTF-16. 0, XEV_EINVAL (not UTF-8), XEV_ENAMETOOLONG. */
 #define XEV__WIN_PATH 4096
