@@ -30,6 +30,7 @@ WITHOUT_WASI = {
     "gather_misuse_test": _MISUSE,
     "gather_test": _SHARDS,
     "fs_event_test": _PROCESSES,
+    "http1_serve_test": _SOCKETS,
     "kernel_test": "it is about Linux",
     "libxev_compat_test": "libxev's header has no WASI",
     "listener_drain_test": _SHARDS,
