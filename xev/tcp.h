@@ -99,7 +99,7 @@ void xev_tcp_recv(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *buf, siz
  *
  * A multishot receive does not stop at once. After XEV_DISARM, a cancel or a time-out, callbacks
  * still bring the data that the kernel has taken off the socket by then: on io_uring up to what the
- * buffers of the loop hold (xev_loop_options.buffers times buffer_bytes, 2 MiB by default), on
+ * buffers of the loop hold (xev_loop_options.buffers times buffer_bytes, 8 MiB by default), on
  * epoll none. A program that wants its peer to wait uses xev_tcp_recv_loan: data that it has not
  * asked for stays in the socket. */
 void xev_tcp_recv_loan(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb);

@@ -88,7 +88,7 @@ static void make_waiting_requests(struct xev__uring *u) {
 
 static void uring_buffer_back(xev_loop *loop, uint32_t id) {
     struct xev__uring *u = loop->backend;
-    if (u->buffers != NULL && u->buffers_in_ring < loop->options.buffers) {
+    if (u->buffers != NULL && u->buffers_in_ring < u->buffers_offered) {
         if (loop->buffers->trimming) { /* the first free one instead, so that chunks get free */
             xev__buffers_put(loop->buffers, id);
             id = xev__buffers_alloc(loop->buffers);
@@ -435,7 +435,7 @@ static void on_operation(xev_loop *loop, uint32_t i, int res, uint32_t cqe_flags
         }
     }
     if (buffer != XEV__URING_NONE && success) {
-        if (u->buffers_in_ring < loop->options.buffers / 2) {
+        if (u->buffers_in_ring < u->buffers_offered / 2) {
             xev__uring_offer_more(loop);
         }
         xev__finish_loan(loop, c, buffer, res, more);
@@ -459,7 +459,7 @@ static inline void on_received_part(xev_loop *loop, xev_completion *c, int res, 
     assert(buffer < b->max && u->buffers_in_ring > 0);
     xev__count(&loop->count.events, 1);
     u->buffers_in_ring--;
-    if (u->buffers_in_ring < loop->options.buffers / 2) {
+    if (u->buffers_in_ring < u->buffers_offered / 2) {
         xev__uring_offer_more(loop);
     }
     void *memory = xev__buffers_at(b, buffer);
@@ -469,7 +469,7 @@ static inline void on_received_part(xev_loop *loop, xev_completion *c, int res, 
     if (b->taken) {
         return;
     }
-    if (b->trimming || u->buffers_in_ring >= loop->options.buffers) {
+    if (b->trimming || u->buffers_in_ring >= u->buffers_offered) {
         uring_buffer_back(loop, buffer);
     } else {
         xev__uring_offer(loop, u, buffer, memory);

@@ -54,8 +54,8 @@ _Static_assert(sizeof(void *) != 8 || sizeof(struct xev__uring_slot) == 16,
                "each idle connection has one");
 #define XEV__URING_NEXT_MASK ((1u << 28) - 1)
 
-/* A handler may be long: those before it wait for so many at most. */
-#define XEV__URING_JOINTS 32u
+/* How many joint sends wait for one system call at most. */
+#define XEV__URING_JOINTS 128u
 
 struct xev__uring_joint {
     struct xev__joint_send send;
@@ -76,7 +76,8 @@ struct xev__uring_joints {
 struct xev__uring {
     struct io_uring ring;
     struct io_uring_buf_ring *buffers; /* NULL: not in use */
-    uint32_t buffers_in_ring;
+    /* How many are offered at a time: not all that may be, until joint sends run short of them. */
+    uint32_t buffers_in_ring, buffers_offered;
     uint32_t features;
     uint64_t owner;    /* the thread that the ring is bound to; 0: the ring is not enabled yet */
     uint64_t slack_ns; /* the timer slack of that thread */
@@ -176,13 +177,13 @@ void xev__uring_expect_events(struct xev__uring *u, const xev_completion *c);
 /* descriptor of the backend's table. */
 xev_fd xev__uring_descriptor(xev_loop *loop);
 
-/* Put free buffers into the ring until its places are full or no buffer is left. */
+/* Put free buffers into the ring until as many are there as are offered, or none is left. */
 void xev__uring_offer_more(xev_loop *loop);
 /* Put the buffer id, whose memory this is, into the ring, which has a place for it. */
 static inline void xev__uring_offer(xev_loop *loop, struct xev__uring *u, uint32_t id,
                                     void *memory) {
     const struct xev__buffers *b = loop->buffers;
-    assert(id < b->max && u->buffers_in_ring < loop->options.buffers);
+    assert(id < b->max && u->buffers_in_ring < u->buffers_offered);
     assert(memory == xev__buffers_at(b, id));
     io_uring_buf_ring_add(u->buffers, memory, b->size_bytes, (unsigned short)id,
                           io_uring_buf_ring_mask(loop->options.buffers), 0);

@@ -16,11 +16,16 @@
 #include <sys/socket.h>
 
 #include "xev/backends/io_uring.h"
+#include "xev/os/clock.h"
 #include "xev/os/socket.h"
 
 /* How many events a repeated receive may bring while it is being started (Linux 6.18 tries 32 times
  * more). A repeated accept has no such limit. */
 #define EVENTS_AT_START 33u
+
+/* After so many joint sends the clock is looked at: whether the turn has lasted so long. */
+#define LOOK_AT_CLOCK 16u
+#define WAIT_MAX_NS 200000u
 
 static uint64_t user_data(const struct xev__uring_joints *j, uint32_t i) {
     return (uint64_t)XEV__URING_JOINT << 62 | (uint64_t)(j->gen & XEV__URING_GEN_MASK) << 32 | i;
@@ -163,16 +168,33 @@ bool xev__uring_joins(const xev_loop *loop) {
     return (u->features & needed) == needed;
 }
 
+/* A buffer may be kept from the kernel until the turn's end. */
+static bool spares_buffer(xev_loop *loop) {
+    struct xev__uring *u = loop->backend;
+    if (u->buffers_in_ring < (u->buffers_offered + 1) / 2 &&
+        u->buffers_offered < loop->options.buffers) {
+        u->buffers_offered *= 2;
+        xev__uring_offer_more(loop);
+    }
+    return !loop->buffers->taken && u->buffers_in_ring >= (u->buffers_offered + 1) / 2;
+}
+
+/* The first joint send waits for the handlers behind it, which may be slow. */
+static bool is_full(const xev_loop *loop) {
+    const struct xev__uring *u = loop->backend;
+    return u->joint.len == XEV__URING_JOINTS ||
+           (u->joint.len > 0 && u->joint.len % LOOK_AT_CLOCK == 0 &&
+            xev__os_now_ns() - loop->looked_ns > WAIT_MAX_NS);
+}
+
 bool xev__uring_send_joint(xev_loop *loop, const struct xev__joint_send *send, bool loaned) {
     struct xev__uring *u = loop->backend;
     struct xev__buffers *b = loop->buffers;
     assert(xev__uring_joins(loop));
-    if (loop->deinit ||
-        /* The kernel would lack the buffer meanwhile. */
-        (loaned && (b->taken || u->buffers_in_ring < (loop->options.buffers + 1) / 2))) {
+    if (loop->deinit || (loaned && !spares_buffer(loop))) {
         return false;
     }
-    if (u->joint.len == XEV__URING_JOINTS) {
+    if (is_full(loop)) {
         settle_all(loop);
     }
     struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);

@@ -41,6 +41,9 @@ static bool memory_is_limited(void) {
     return syscall(SYS_capget, &head, caps) == 0 && (caps[0].effective & 1u << CAP_IPC_LOCK) == 0;
 }
 
+/* Buffers that the kernel is given, until joint sends run short of them. */
+#define OFFERED_FIRST 64u
+
 #define TRIES_MS 10u
 #define TRIES_MAX 30
 
@@ -136,7 +139,7 @@ static int probe_kernel(xev_loop *loop, struct xev__uring *u, const char **step)
 
 void xev__uring_offer_more(xev_loop *loop) {
     struct xev__uring *u = loop->backend;
-    while (u->buffers_in_ring < loop->options.buffers) {
+    while (u->buffers_in_ring < u->buffers_offered) {
         uint32_t id = xev__buffers_alloc(loop->buffers);
         if (id == XEV__URING_NONE) {
             return;
@@ -172,6 +175,8 @@ static void create_buffer_ring(xev_loop *loop, struct xev__uring *u) {
     assert(u->buffers == NULL && u->buffers_in_ring == 0);
     u->buffers = memory;
     io_uring_buf_ring_init(u->buffers);
+    u->buffers_offered =
+        loop->options.buffers < OFFERED_FIRST ? loop->options.buffers : OFFERED_FIRST;
     xev__uring_offer_more(loop);
 }
 

@@ -20,7 +20,7 @@ static int fill_defaults(xev_loop_options *o) {
     o->entries = o->entries != 0 ? o->entries : 256;
     o->cq_entries = o->cq_entries != 0 ? o->cq_entries : 8 * o->entries;
     o->buffer_bytes = o->buffer_bytes != 0 ? o->buffer_bytes : 32 * 1024;
-    o->buffers = o->buffers != 0 ? o->buffers : 64;
+    o->buffers = o->buffers != 0 ? o->buffers : 256;
     o->buffers_max = o->buffers_max != 0 ? o->buffers_max : 2048;
     o->time_callbacks = o->time_callbacks || o->callback_times != NULL;
     if (o->buffers_max < o->buffers) {
@@ -152,13 +152,12 @@ static int poll_backend(xev_loop *loop, uint64_t timeout_ns) {
 
 /* ---- one turn ---- */
 
-static uint64_t until_next_timer(xev_loop *loop) {
+static uint64_t until_next_timer(xev_loop *loop, uint64_t now_ns) {
     const xev_completion *first = xev__timers_first(&loop->timers);
     if (first == NULL) {
         return UINT64_MAX;
     }
-    uint64_t now = xev__os_now_ns();
-    return first->deadline_ns > now ? first->deadline_ns - now : 0;
+    return first->deadline_ns > now_ns ? first->deadline_ns - now_ns : 0;
 }
 
 static void own_loop_thread(xev_loop *loop) {
@@ -274,10 +273,15 @@ static int run_turn(xev_loop *loop, bool block) {
     /* A hook may have ended, or unreferenced, the last operation that the run is for. */
     block = block && loop->referenced > 0;
     bool hurry = xev__fds_feed(loop) || loop->pending.head != NULL || loop->tries.head != NULL;
-    uint64_t timeout = block && !hurry ? until_next_timer(loop) : 0;
+    uint64_t timeout = 0, now = 0;
+    if (block && !hurry) {
+        now = xev__os_now_ns();
+        timeout = until_next_timer(loop, now);
+    }
     if (timeout > 0 && loop->options.spin_ns > 0) {
         polled = spin_for_work(loop, timeout, &rc);
-        timeout = until_next_timer(loop);
+        now = xev__os_now_ns();
+        timeout = until_next_timer(loop, now);
     }
     if (!polled) {
         if (timeout > 0) {
@@ -290,8 +294,8 @@ static int run_turn(xev_loop *loop, bool block) {
         }
         if (timeout > 0) {
             xev__count(&loop->count.sleeps, 1);
-            ck_pr_store_64(&loop->sleeping_since_ns, xev__os_now_ns());
-            xev__count(&loop->count.awake_ns, loop->sleeping_since_ns - loop->awake_since_ns);
+            ck_pr_store_64(&loop->sleeping_since_ns, now);
+            xev__count(&loop->count.awake_ns, now - loop->awake_since_ns);
         }
         rc = poll_backend(loop, timeout);
         if (parked) {
@@ -340,7 +344,7 @@ uint64_t xev_loop_prepare_wait_ns(xev_loop *loop) {
     loop->running = false;
     bool hurry = xev__fds_feed(loop) || loop->pending.head != NULL || loop->tries.head != NULL ||
                  loop->ops->prepare(loop);
-    uint64_t timeout = hurry ? 0 : until_next_timer(loop);
+    uint64_t timeout = hurry ? 0 : until_next_timer(loop, xev__os_now_ns());
     if (timeout > 0) {
         loop->waited_for = xev_mpsc_park(loop->inbox);
         timeout = loop->waited_for && !loop_stop_wanted(loop) ? timeout : 0;
