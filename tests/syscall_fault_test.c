@@ -14,54 +14,10 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
-#include "tests/inject.h"
 #include "tests/net_scene.h"
+#include "tests/wrap.h"
 
-static const char *target; /* the call that fails */
-/* Read by threads, too: a wake may still be on its way when what it told of was handled. */
-static atomic_int error;      /* with this */
 static atomic_int dns_answer; /* getaddrinfo's, getnameinfo's */
-
-static bool fails(const char *call) {
-    if (target == NULL || strcmp(call, target) != 0 || !inject_now()) {
-        return false;
-    }
-    errno = error;
-    return true;
-}
-
-/* ---- the calls ---- */
-
-/* parameters and arguments in parentheses */
-#define WRAP(type, call, parameters, arguments)                                                    \
-    type __real_##call parameters;                                                                 \
-    type __wrap_##call parameters;                                                                 \
-    type __wrap_##call parameters { return fails(#call) ? (type)-1 : __real_##call arguments; }
-
-/* What is done although it fails: the descriptor is gone, the connection is being made. Where it
- * succeeds it changes errno, as POSIX allows. */
-#define WRAP_DONE(call, parameters, arguments)                                                     \
-    int __real_##call parameters;                                                                  \
-    int __wrap_##call parameters;                                                                  \
-    int __wrap_##call parameters {                                                                 \
-        bool now = fails(#call);                                                                   \
-        int rc =                                                                                   \
-            now && error != EINTR && strcmp(#call, "connect") == 0 ? -1 : __real_##call arguments; \
-        errno = now ? error : rc == 0 ? EDOM : errno;                                              \
-        return now ? -1 : rc;                                                                      \
-    }
-
-/* One more argument, that may not be there. F_GETFD has no failure of its own. */
-#define WRAP_OPEN_ENDED(call, type)                                                                \
-    int __real_##call(int a, type b, ...);                                                         \
-    int __wrap_##call(int a, type b, ...);                                                         \
-    int __wrap_##call(int a, type b, ...) {                                                        \
-        va_list list;                                                                              \
-        va_start(list, b);                                                                         \
-        void *last = va_arg(list, void *);                                                         \
-        va_end(list);                                                                              \
-        return b != F_GETFD && fails(#call) ? -1 : __real_##call(a, b, last);                      \
-    }
 
 typedef struct sockaddr sa;
 typedef struct iovec iov;

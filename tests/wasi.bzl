@@ -18,6 +18,7 @@ WITHOUT_WASI = {
     "conn_joint_test": _WRAPS,
     "conn_misuse_test": _MISUSE,
     "conn_pool_test": _SOCKETS,
+    "conn_syscall_fault_test": _WRAPS,
     "conn_upstream_test": _SOCKETS,
     "dial_test": _SOCKETS,
     "dns_test": "names, which are XEV_ENOTSUP",
