@@ -44,6 +44,11 @@ void *xev__conn_accountant(const xev_conn *conn, xev_conn_account_fn fn);
 /* Of one that moves, or has left; else NULL. */
 struct xev__conn_move *xev__conn_move_of(const xev_conn *conn);
 
+/* A connection with a slot that is about to be filled, of which more is to come that belongs to it:
+ * it stays on its loop, and counts as having the slot, until unbind. */
+void xev__conn_bind(xev_conn *conn);
+void xev__conn_unbind(xev_conn *conn);
+
 /* On the other loop. NULL and *code: from is to go back. */
 xev_conn *xev__conn_take(xev_conn_service *service, struct xev__conn_move *move, int *code);
 /* After that: either it is not taken after all, or all is well. */

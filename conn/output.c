@@ -717,6 +717,28 @@ xev_conn *xev_conn_slot_conn(const xev_conn_slot *slot) {
     return slot->conn;
 }
 
+/* It has one slot less to wait for. */
+static void slot_is_over(xev_conn *c) {
+    assert(c->more != NULL && c->more->slots > 0);
+    c->more->slots--;
+    if (xev__conn_is(c, XEV__CONN_SLOTS) && c->more->slots < c->service->options.slots_max) {
+        xev__conn_clear(c, XEV__CONN_SLOTS);
+        xev__conn_due(c, XEV__CONN_PUMP);
+    }
+}
+
+void xev__conn_bind(xev_conn *c) {
+    assert(c->more != NULL && c->more->slots > 0);
+    c->more->slots++;
+}
+
+void xev__conn_unbind(xev_conn *c) {
+    slot_is_over(c);
+    if (!xev__conn_is(c, XEV__CONN_CLOSING)) {
+        xev__conn_due(c, 0);
+    }
+}
+
 void xev_conn_fill(xev_conn_slot *slot, const void *data, size_t len_bytes) {
     const char *call = "xev_conn_fill";
     xev__conn_check(call, slot);
@@ -734,11 +756,7 @@ void xev_conn_fill(xev_conn_slot *slot, const void *data, size_t len_bytes) {
     struct xev__conn_more *m = c->more;
     assert(m->slots > 0 && m->out != NULL);
     slot->filled = true;
-    m->slots--;
-    if (xev__conn_is(c, XEV__CONN_SLOTS)) {
-        xev__conn_clear(c, XEV__CONN_SLOTS);
-        xev__conn_due(c, XEV__CONN_PUMP);
-    }
+    slot_is_over(c);
     if (xev__conn_is(c, XEV__CONN_CLOSING)) {
         return; /* freed with the connection */
     }

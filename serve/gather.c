@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conn/move.h"
 #include "serve/internal.h"
 
 #define CONN_MAX_BYTES (256u << 10)
@@ -25,6 +26,7 @@ struct xev_gather {
     xev_conn_handle conn;
     uint32_t left; /* answers that are to come */
     bool ended;
+    bool bound;        /* the connection does not move before the last answer */
     struct part first; /* many replies have one part: that takes no memory of its own */
     _Alignas(max_align_t) unsigned char user[];
 };
@@ -88,6 +90,10 @@ static void check_all(xev_gather *g) {
     }
     if (g->slot != NULL) {
         xev_gather_fill(g, NULL, 0);
+    }
+    xev_conn *conn = g->bound ? conn_of(g) : NULL;
+    if (conn != NULL) {
+        xev__conn_unbind(conn);
     }
     free(g);
 }
@@ -166,6 +172,8 @@ void xev_gather_fill(xev_gather *gather, const void *data, size_t len_bytes) {
     if (conn != NULL) { /* more is to come, whose bytes are the connection's */
         gather->service = xev_conn_service_of(conn);
         gather->conn = xev_conn_handle_of(conn);
+        gather->bound = true;
+        xev__conn_bind(conn);
     }
     xev_conn_fill(slot, data, len_bytes);
 }

@@ -29,6 +29,7 @@ WITHOUT_WASI = {
     "file_try_test": _WRAPS,
     "fork_test": _PROCESSES,
     "gather_misuse_test": _MISUSE,
+    "gather_move_test": _SHARDS,
     "gather_test": _SHARDS,
     "fs_event_test": _PROCESSES,
     "http1_serve_test": _SOCKETS,

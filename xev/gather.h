@@ -25,6 +25,8 @@
  * max_bytes, or one ask each. Who may ask no more leaves the request in the connection's input: the
  * connection is paused, and goes on when half of its bytes have come back.
  *
+ * A connection that is to move to another shard (xev_serve_move) waits for the last answer.
+ *
  * Misuse (null pointers, a reply that is filled twice) ends the program, as in completion.h. All
  * calls are made on the shard's thread that has the connection.
  */
