@@ -11,6 +11,7 @@ struct pair {
 
 static void pair_open(struct pair *p, xev_conn_deadlines deadlines, bool tcp) {
     int fd[2];
+    p->begin_ns = clock_ns(); /* first: the time of the loop's turn may be older than now */
     scene_open_options(&p->scene, NULL, (xev_conn_options){.deadlines = deadlines});
     if (tcp) {
         tcp_pair(fd);
@@ -19,7 +20,6 @@ static void pair_open(struct pair *p, xev_conn_deadlines deadlines, bool tcp) {
     }
     rec_adopt(rec_init(&p->rec, &p->scene), fd[0]);
     p->peer = fd[1];
-    p->begin_ns = clock_ns();
 }
 
 /* It ends for this reason, not before ms after the beginning. */
@@ -47,6 +47,33 @@ static ptrdiff_t lines(struct rec *r, const char *data, size_t len) {
     return end != NULL ? end + 1 - data : 0;
 }
 
+/* What keeps a connection alive is done again and again, for longer than ms, which are deadlines'
+ * time. False: the machine has made a pause of so long, after which it may have ended rightly. */
+static bool goes_on(xev_conn_deadlines deadlines, uint32_t ms, void (*begin)(struct pair *p),
+                    void (*step)(struct pair *p)) {
+    struct pair p;
+    bool in_time = true;
+    pair_open(&p, deadlines, true);
+    begin(&p);
+    uint64_t before[2] = {clock_ns(), clock_ns()}; /* of this step and the one before */
+    for (int i = 0; i < 12 && in_time; i++) {
+        before[0] = before[1];
+        before[1] = clock_ns();
+        step(&p);
+        (void)run_for(&p.scene.net, ms / 5);
+        in_time = clock_ns() - before[0] < ms * MS;
+        CHECK(!in_time || p.rec.closeds + p.rec.lates == 0);
+    }
+    if (in_time && deadlines.idle_ms != 0) {
+        p.begin_ns = before[1];
+        ends_late(&p, XEV_CONN_IDLE_LATE, deadlines.idle_ms);
+    }
+    pair_close(&p);
+    return in_time;
+}
+
+enum { FIRST_MS = 300, LAST_MS = 10000 };
+
 TEST(an_idle_connection_ends) {
     struct pair p;
     pair_open(&p, (xev_conn_deadlines){.idle_ms = 150, .linger_ms = 50}, true);
@@ -57,20 +84,20 @@ TEST(an_idle_connection_ends) {
     pair_close(&p);
 }
 
-TEST(what_is_read_or_sent_keeps_it_alive) {
-    struct pair p;
+static void echoes(struct pair *p) { p->rec.data = echo; }
+
+static void echo_once(struct pair *p) {
     char byte;
-    pair_open(&p, (xev_conn_deadlines){.idle_ms = 300, .linger_ms = 50}, true);
-    p.rec.data = echo;
-    for (int i = 0; i < 12; i++) {
-        plain_send(p.peer, "x", 1);
-        recv_running(&p.scene, p.peer, &byte, 1);
-        (void)run_for(&p.scene.net, 50);
-        CHECK_EQ(p.rec.closeds, 0);
+    plain_send(p->peer, "x", 1);
+    recv_running(&p->scene, p->peer, &byte, 1);
+}
+
+TEST(what_is_read_or_sent_keeps_it_alive) {
+    uint32_t ms = FIRST_MS;
+    while (!goes_on((xev_conn_deadlines){.idle_ms = ms, .linger_ms = 50}, ms, echoes, echo_once)) {
+        ms *= 2;
+        CHECK_LE(ms, LAST_MS);
     }
-    p.begin_ns = clock_ns() - 60 * MS;
-    ends_late(&p, XEV_CONN_IDLE_LATE, 300);
-    pair_close(&p);
 }
 
 static void says_so(struct rec *r) { CHECK_EQ(xev_conn_write(r->conn, "408", 3), 0); }
@@ -96,16 +123,17 @@ TEST(a_message_that_does_not_become_complete_ends_it) {
     pair_close(&p);
 }
 
+static void takes_lines(struct pair *p) { p->rec.data = lines; }
+
+/* Something is always incomplete. */
+static void end_a_line(struct pair *p) { plain_send(p->peer, "abc\nde", 6); }
+
 TEST(messages_that_become_complete_keep_it_alive) {
-    struct pair p;
-    pair_open(&p, (xev_conn_deadlines){.read_ms = 300}, true);
-    p.rec.data = lines;
-    for (int i = 0; i < 10; i++) {
-        plain_send(p.peer, "abc\nde", 6); /* something is always incomplete */
-        (void)run_for(&p.scene.net, 60);
-        CHECK_EQ(p.rec.closeds + p.rec.lates, 0);
+    uint32_t ms = FIRST_MS;
+    while (!goes_on((xev_conn_deadlines){.read_ms = ms}, ms, takes_lines, end_a_line)) {
+        ms *= 2;
+        CHECK_LE(ms, LAST_MS);
     }
-    pair_close(&p);
 }
 
 TEST(a_pause_of_its_own_does_not_count_as_the_peers) {
@@ -138,24 +166,29 @@ TEST(a_peer_that_takes_nothing_is_reset) {
     }
 }
 
+static void write_much(struct pair *p) {
+    static char bytes[1 << 22];
+    run_to(&p->scene, &p->rec.opened, 1);
+    small_buffers(p->peer);
+    while (xev_conn_queued_bytes(p->rec.conn) == 0) {
+        CHECK_EQ(xev_conn_write(p->rec.conn, bytes, sizeof bytes), 0);
+    }
+}
+
+/* So little that the socket is not writable again for long: the peer's system took it. */
+static void read_a_little(struct pair *p) {
+    static char back[4096];
+    for (int k = 0; k < 8; k++) {
+        (void)recv(p->peer, back, sizeof back, MSG_DONTWAIT);
+    }
+}
+
 TEST(a_peer_that_reads_slowly_is_waited_for) {
-    struct pair p;
-    static char bytes[1 << 22], back[4096];
-    pair_open(&p, (xev_conn_deadlines){.write_ms = 300}, true);
-    run_to(&p.scene, &p.rec.opened, 1);
-    small_buffers(p.peer);
-    while (xev_conn_queued_bytes(p.rec.conn) == 0) {
-        CHECK_EQ(xev_conn_write(p.rec.conn, bytes, sizeof bytes), 0);
+    uint32_t ms = FIRST_MS;
+    while (!goes_on((xev_conn_deadlines){.write_ms = ms}, ms, write_much, read_a_little)) {
+        ms *= 2;
+        CHECK_LE(ms, LAST_MS);
     }
-    /* So little that the socket is not writable again for long: the peer's system took it. */
-    for (int i = 0; i < 15; i++) {
-        for (int k = 0; k < 8; k++) {
-            (void)recv(p.peer, back, sizeof back, MSG_DONTWAIT);
-        }
-        (void)run_for(&p.scene.net, 70);
-        CHECK_EQ(p.rec.closeds, 0);
-    }
-    pair_close(&p);
 }
 
 TEST(a_lifetime_ends_a_busy_connection) {
@@ -189,7 +222,6 @@ TEST(one_connection_may_have_deadlines_of_its_own) {
     struct pair p;
     pair_open(&p, (xev_conn_deadlines){.linger_ms = 50}, true);
     run_to(&p.scene, &p.rec.opened, 1);
-    p.begin_ns = clock_ns();
     CHECK_EQ(xev_conn_set_deadlines(p.rec.conn, &(xev_conn_deadlines){.idle_ms = 100}), 0);
     ends_late(&p, XEV_CONN_IDLE_LATE, 100);
     pair_close(&p);
