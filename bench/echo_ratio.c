@@ -5,6 +5,9 @@
  * the rounds, and a last line with the medians of the ratios of given pairs in each round. With
  * --markdown a table instead, best first.
  *
+ * --lockstep has server and client share a CPU and take turns, and counts the undisturbed turns
+ * only: for differences of one per cent, also on a machine that is in use.
+ *
  * All servers are pinned in the same way, by the affinity that their process inherits.
  */
 #include "bench/common.h"
@@ -119,7 +122,8 @@ struct options {
     const char *pipeline;
     const char *echo_sharded;
     const char *servers; /* comma-separated names */
-    bool reconnect;      /* each request is a connection of its own */
+    bool windows;        /* the load is `window`: all messages, then all echoes */
+    bool lockstep;       /* ... on connections that stay, on the server's CPU */
     bool markdown;
     char folder[PATH_BYTES];
 };
@@ -226,7 +230,7 @@ static void kind_path(const struct options *options, const struct server_kind *k
 }
 
 static const char *load_program(const struct options *options) {
-    return options->reconnect ? "reconnect" : "load";
+    return options->windows ? "window" : "load";
 }
 
 static void parse_result(const char *name, const char *line, struct run *run) {
@@ -267,11 +271,13 @@ static void run_load(const struct options *options, const char *name, int port, 
         options->size,
         "--pipeline",
         options->pipeline,
+        options->lockstep ? "--lockstep" : NULL,
+        "1",
         NULL,
     };
     int out = -1;
     char line[LINE_BYTES];
-    pid_t load = spawn(argv, options->load_cpu, &out);
+    pid_t load = spawn(argv, options->lockstep ? options->server_cpu : options->load_cpu, &out);
     double wanted_s = strtod(options->seconds, NULL) + strtod(options->warmup, NULL);
     bool got = read_line(out, line, (int64_t)(wanted_s * 1e3) + LOAD_GRACE_MS);
     close(out);
@@ -584,9 +590,13 @@ static void parse_options(struct options *options, int argc, char **argv) {
             options->warmup = "0.05";
             continue;
         }
-        if (strcmp(flag, "--reconnect") == 0 || strcmp(flag, "--markdown") == 0) {
-            options->reconnect |= flag[2] == 'r';
-            options->markdown |= flag[2] == 'm';
+        if (strcmp(flag, "--reconnect") == 0 || strcmp(flag, "--lockstep") == 0) {
+            options->windows = true;
+            options->lockstep = flag[2] == 'l';
+            continue;
+        }
+        if (strcmp(flag, "--markdown") == 0) {
+            options->markdown = true;
             continue;
         }
         const char *value = ++i < argc ? argv[i] : "";
@@ -607,10 +617,16 @@ static void parse_options(struct options *options, int argc, char **argv) {
         } else if (!take_text_flag(options, flag, value)) {
             bench_die("unknown flag '%s' (known: --servers --rounds --seconds --warmup "
                       "--connections --size --pipeline --retries --server-cpu --load-cpu "
-                      "--echo-sharded --peer --size-small --reconnect --markdown)",
+                      "--echo-sharded --peer --size-small --reconnect --lockstep --markdown)",
                       flag);
         }
     }
+}
+
+/* Server and client take turns, and nobody else's: where this process may ask for that. */
+static void keep_others_away(void) {
+    const struct sched_param least = {.sched_priority = sched_get_priority_min(SCHED_FIFO)};
+    (void)sched_setscheduler(0, SCHED_FIFO, &least);
 }
 
 /* The program's folder by the name that it was started by. Links are not followed, as in Bazel's
@@ -642,6 +658,9 @@ int main(int argc, char **argv) {
     parse_options(&driver.options, argc, argv);
     find_folder(&driver.options, argv[0]);
     choose_servers(&driver);
+    if (driver.options.lockstep) {
+        keep_others_away();
+    }
     if (!programs_exist(&driver)) {
         return 1;
     }

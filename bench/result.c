@@ -121,6 +121,13 @@ void bench_count(struct bench_counts *counts, int64_t latency_ns) {
     ++counts->requests;
 }
 
+struct bench_usage bench_cpu_now(pid_t server) {
+    return (struct bench_usage){
+        .server_cpu_s = process_cpu_seconds(server),
+        .at_ns = bench_now_ns(),
+    };
+}
+
 struct bench_usage bench_usage_now(pid_t server) {
     struct bench_usage usage = {.server_cpu_s = -1.0, .server_wait_s = -1.0};
     if (server > 0) {

@@ -37,6 +37,8 @@ struct bench_usage {
 
 /* server: 0: none. */
 struct bench_usage bench_usage_now(pid_t server);
+/* The time and the server's CPU only, in few system calls. */
+struct bench_usage bench_cpu_now(pid_t server);
 
 struct bench_shape {
     uint32_t connections, size_bytes, pipeline;

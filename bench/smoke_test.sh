@@ -74,6 +74,12 @@ ratio="\"requests_per_s\":$number,\"requests_per_server_cpu_s\":$number"
 grep -Eq "^\{\"ratios\":\{\"raw_uring/raw_epoll\":\{$ratio\}\}\}\$" "$tmp/ratio" ||
     fail "ratio line"
 
+# In turns with its client.
+"$bin/echo_ratio_raw" --size-small --servers raw_uring,raw_epoll --lockstep --pipeline 4 \
+    >"$tmp/lockstep" 2>"$tmp/stderr" || fail "echo_ratio --lockstep"
+[ "$(grep -Ec '"requests_per_server_cpu_s":[1-9].*"errors":0,' "$tmp/lockstep")" -eq 2 ] ||
+    fail "the lines of lockstep"
+
 # A connection for each request, and the table.
 "$bin/echo_ratio_raw" --size-small --servers raw_uring,raw_epoll --reconnect \
     --connections 8 --markdown >"$tmp/table" 2>"$tmp/stderr" ||

@@ -6,7 +6,7 @@
 #
 #   bench/tables.sh [--out FILE] [--rounds N] [--only TABLE,...] [--small] [--programs FOLDER]
 #
-# TABLE: echo small many most one reconnect idle loop files shards. --small: to see that it works.
+# TABLE: echo small many most one reconnect lockstep idle loop files shards. --small: to see that it works.
 # --programs: they are built, and stand in FOLDER/bench and FOLDER/examples. Exit status 1: some
 # table could not be made; the others are there.
 set -u
@@ -58,13 +58,13 @@ build() {
     programs=$tmp
     mkdir -p "$tmp/bench" "$tmp/examples"
     say "building"
-    ./bazelw build -c opt //bench:echo_ratio_no_uv //bench:load //bench:reconnect //bench:idle \
+    ./bazelw build -c opt //bench:echo_ratio_no_uv //bench:load //bench:window //bench:idle \
         //bench:raw_uring_echo //bench:raw_epoll_echo //bench:xev_bench //bench:raw_bench \
         //examples:echo_sharded >"$tmp/log" 2>&1 || {
         tail -20 "$tmp/log" >&2
         die "the build failed"
     }
-    for one in echo_ratio_no_uv load reconnect idle raw_uring_echo raw_epoll_echo xev_bench raw_bench; do
+    for one in echo_ratio_no_uv load window idle raw_uring_echo raw_epoll_echo xev_bench raw_bench; do
         cp -L "bazel-bin/bench/$one" "$tmp/bench/" || exit 1
     done
     cp bench/loop_ratio.sh "$tmp/bench/" || exit 1
@@ -229,7 +229,9 @@ echo
 echo "Servers: one CPU, loopback, the load on another; medians of interleaved rounds, best first;" \
     "ratios are medians of the rounds' ratios, of requests per second of server CPU, and above 1" \
     "is better. user us, system us: CPU per request, sampled by the kernel's tick; disturbed: the" \
-    "part of the time in which others had a CPU that the server or the load wanted."
+    "part of the time in which others had a CPU that the server or the load wanted. In lockstep:" \
+    "server and client take turns on one CPU, and the tenth of the turns that took the least" \
+    "counts."
 
 most=10000 many=1000
 [ -z "$small" ] || most=100 many=50
@@ -243,6 +245,17 @@ more=$((rounds + 2))
     $servers,xev_uring_spin,xev_epoll_spin 0.8 "$rounds" --connections 1 --size 64
 ! wanted reconnect || echoes "Connect, echo 1 KiB, close; 16 at once" $servers 0.8 "$rounds" \
     --connections 16 --reconnect
+if wanted lockstep; then
+    for shape in "64 1024 1" "256 64 16" "5000 1024 1" "1 64 1"; do
+        # shellcheck disable=SC2086
+        set -- $shape
+        connections=$1
+        [ -z "$small" ] || [ "$1" -lt 50 ] || connections=50
+        echoes "In lockstep with the client: $connections connections, $2 bytes, $3 in flight" \
+            $servers 2 "$rounds" --lockstep --connections "$connections" --size "$2" \
+            --pipeline "$3"
+    done
+fi
 ! wanted idle || idle_table
 
 who=xev_io_uring,xev_epoll to=xev_epoll
