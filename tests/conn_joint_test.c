@@ -2,6 +2,7 @@
  * connection by itself elsewhere: nobody but a count of system calls can tell. */
 #include "tests/conn_scene.h"
 
+#include <pthread.h>
 #include <sys/wait.h>
 
 static int sends; /* of the library */
@@ -486,10 +487,13 @@ static xev_cb_action never(xev_loop *loop, xev_completion *c, int result, void *
     return XEV_DISARM;
 }
 
-TEST(a_loop_that_its_host_ends_has_sent_what_was_written) {
+/* A host prepares a wait, in which a handler writes. */
+static void *prepare_wait(void *arg) {
+    static xev_completion timer, cancel;
     struct scene *s = &crowd.scene;
-    xev_completion timer = {0}, cancel = {0};
-    char back[3];
+    (void)arg;
+    xev_completion_zero(&timer);
+    xev_completion_zero(&cancel);
     crowd_open(&crowd, NULL, 2, true, echo_and_pause);
     plain_send(crowd.peer[0], "one", 3);
     run_to(s, &crowd.rec[0].datas, 1);
@@ -501,6 +505,13 @@ TEST(a_loop_that_its_host_ends_has_sent_what_was_written) {
     xev_cancel(&s->net.loop, &timer, &cancel, NULL, never);
     CHECK_EQ(xev_loop_prepare_wait_ns(&s->net.loop), 0);
     CHECK_EQ(crowd.rec[0].datas, 2);
+    return NULL;
+}
+
+/* It does not run the loop, but ends it. */
+static void end_it(void) {
+    struct scene *s = &crowd.scene;
+    char back[3];
     xev_loop_deinit(&s->net.loop);
     CHECK_EQ(recv(crowd.peer[0], back, 3, MSG_DONTWAIT), 3);
     CHECK_MEM_EQ(back, "one", 3);
@@ -510,6 +521,18 @@ TEST(a_loop_that_its_host_ends_has_sent_what_was_written) {
         CHECK_EQ(crowd.rec[i].closeds, 1);
         rec_free(&crowd.rec[i]);
     }
+}
+
+TEST(a_loop_that_its_host_ends_has_sent_what_was_written) {
+    (void)prepare_wait(NULL);
+    end_it();
+}
+
+TEST(a_loop_whose_thread_has_ended_sends_what_was_written) {
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, NULL, prepare_wait, NULL), 0);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    end_it();
 }
 
 /* ---- a forked child that gives back its copy ---- */
@@ -556,9 +579,9 @@ TEST(a_child_that_ends_its_copy_resets_no_connection_of_its_parents) {
     int bytes = 4096;
     crowd_open(&crowd, NULL, 2, true, reply_much);
     for (int i = 0; i < 2; i++) {
-        CHECK_EQ(setsockopt(xev_conn_fd(crowd.rec[i].conn), SOL_SOCKET, SO_SNDBUF, &bytes,
-                            sizeof bytes),
-                 0);
+        CHECK_EQ(
+            setsockopt(xev_conn_fd(crowd.rec[i].conn), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes),
+            0);
         plain_send(crowd.peer[i], "x", 1);
     }
     run_to(&crowd.scene, &crowd.rec[1].datas, 1);

@@ -57,6 +57,7 @@ WITHOUT_WASI = {
     "serve_metrics_test": _SHARDS,
     "serve_misuse_test": _MISUSE,
     "serve_move_load_test": _SHARDS,
+    "serve_move_fault_test": _WRAPS,
     "serve_move_test": _SHARDS,
     "serve_notify_test": _SHARDS,
     "serve_policy_test": _SHARDS,
