@@ -40,6 +40,7 @@
 #include "xev/log.h"
 #include "xev/loop.h"
 #include "xev/process.h"
+#include "xev/replace.h"
 #include "xev/signal.h"
 #include "xev/stream.h"
 #include "xev/tcp.h"
