@@ -57,6 +57,11 @@ bool xev_gather_may_ask(xev_gatherer *gatherer, xev_conn *conn, size_t bytes) {
                      "gatherer or connection is null");
     xev_gather_share *share = share_of(gatherer, conn);
     uint64_t max = gatherer->max_bytes != 0 ? gatherer->max_bytes : MAX_BYTES;
+    if (xev_conn_queued_bytes(conn) > conn_max_bytes(gatherer)) {
+        xev_conn_pause(conn); /* called again with the same input, when its output has gone */
+        xev_conn_resume(conn);
+        return false;
+    }
     if (share->bytes == 0 || ((uint64_t)share->bytes + bytes <= conn_max_bytes(gatherer) &&
                               gatherer->under_way_bytes + bytes <= max)) {
         return true;

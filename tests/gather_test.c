@@ -303,3 +303,49 @@ TEST(one_that_the_end_of_the_loop_leaves_is_dropped) {
     CHECK_EQ(run(&leaving, zero_sends_a_byte), XEV_ETIMEDOUT);
     CHECK_EQ(parts, 3);
 }
+
+/* ---- a peer that does not read ---- */
+
+enum { LONG = 4 << 20 };
+static int refused;
+
+/* At the first call output is written that the peer has not read, and nothing may be asked. */
+static ptrdiff_t serve_after_output(xev_conn *c, const void *data, size_t len) {
+    static char text[LONG];
+    (void)data;
+    if (refused == 0) {
+        CHECK_EQ(xev_conn_write(c, text, sizeof text), 0);
+    }
+    if (!xev_gather_may_ask(&gatherer, c, 1)) {
+        refused++;
+        return 0;
+    }
+    CHECK_EQ(xev_conn_write(c, "L", 1), 0);
+    return (ptrdiff_t)len;
+}
+
+static void *read_late(void *arg) {
+    static char in[LONG + 1];
+    (void)arg;
+    CHECK_EQ(send(peer, "a", 1, MSG_NOSIGNAL), 1);
+    CHECK_EQ(recv(peer, in, sizeof in, MSG_WAITALL), sizeof in);
+    CHECK_EQ(in[LONG], 'L');
+    CHECK_EQ(close(peer), 0);
+    xev_runtime_stop(&sc.rt);
+    return NULL;
+}
+
+static void zero_serves_late_reader(xev_shard *self) {
+    if (xev_shard_id(self) == 0) {
+        open_connection(self);
+        client = thread_start(read_late, NULL);
+    }
+}
+
+TEST(output_that_waits_holds_asks_back_until_it_has_gone) {
+    static const xev_conn_handlers h = {.data = serve_after_output, .closed = on_closed};
+    refused = 0;
+    CHECK_EQ(run(&h, zero_serves_late_reader), 0);
+    CHECK_EQ(pthread_join(client, NULL), 0);
+    CHECK_GT(refused, 0);
+}

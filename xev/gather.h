@@ -22,8 +22,10 @@
  * Memory. A peer that asks and does not read must not hold more than some memory. Each ask counts
  * so many bytes as its argument has, and its answer may have at most, by the caller's estimate. A
  * connection has conn_max_bytes under way and no more, or one ask; all connections of a shard
- * max_bytes, or one ask each. Who may ask no more leaves the request in the connection's input: the
- * connection is paused, and goes on when half of its bytes have come back.
+ * max_bytes, or one ask each. Nor may one ask that has more than conn_max_bytes of output queued.
+ * Who may ask no more leaves the request in the connection's input: the connection is paused, and
+ * the data handler is called again with the same input when half of its bytes have come back, or
+ * its output has gone. So a request of many parts can go on where it stopped.
  *
  * A connection that is to move to another shard (xev_serve_move) waits for the last answer.
  *
@@ -64,8 +66,8 @@ typedef struct xev_gatherer {
 
 XEV_BEGIN_DECLS
 
-/* May the connection have an ask of so many bytes more? False: it is paused, until there is room.
- */
+/* May the connection have an ask of so many bytes more (0: a part that is done here, whose reply is
+ * only written)? False: it is paused until there is room. Data handler. */
 XEV_NODISCARD bool xev_gather_may_ask(xev_gatherer *gatherer, xev_conn *conn, size_t bytes);
 
 /* A reply, behind what was written to the connection by now, with user_bytes (to 1 MiB) for the
