@@ -1,8 +1,8 @@
 /* Flags, start and end of the key-value store. */
-#include <limits.h>
 #include <stdio.h>
 
 #include "examples/kv_sharded/kv.h"
+#include "examples/random.h"
 #include "examples/server.h"
 
 #define CONNECTIONS_MAX 4000000 /* descriptors are the limit */
@@ -27,9 +27,9 @@ static int on_init(xev_shard *self, void *userdata) {
     struct store *s = store_of(self);
     xev_loop *loop = xev_shard_loop(self);
     loop->userdata = s;
-    s->conns = xev_service_conns(server->service, self);
     route_init(s);
-    app.runtime = xev_shard_runtime(self); /* the same for all */
+    app.runtime = xev_shard_runtime(self); /* the same for all, as are these */
+    app.service = server->service;
     app.backend = server->mixed ? "mixed" : server->backend;
     xev_timer_run(NULL, loop, &s->sweep, SWEEP_MS, s, on_sweep);
     xev_completion_unref(&s->sweep);
@@ -39,6 +39,7 @@ static int on_init(xev_shard *self, void *userdata) {
 /* ---- command line ---- */
 
 static uint64_t max_bytes;
+static bool keeps;
 
 static bool take_max_bytes(const char *text) {
     static const char units[] = "kmg";
@@ -50,14 +51,10 @@ static bool take_max_bytes(const char *text) {
     return *text >= '0' && *text <= '9' && end[unit != NULL] == '\0' && v <= (1ull << 50) >> shift;
 }
 
-static bool keeps;
-
 static bool take_policy(const char *text) {
     keeps = strcmp(text, "noeviction") == 0;
     return keeps || strcmp(text, "allkeys-lru") == 0;
 }
-
-static bool save_at_end;
 
 static const struct server_flag flags[] = {
     {"maxmemory", "BYTES", "of keys, values and tables; k, m or g may follow (0: no limit)",
@@ -68,38 +65,34 @@ static const struct server_flag flags[] = {
      .add = take_policy, .takes = "allkeys-lru or noeviction"},
     {"snapshot", "FILE", "loaded at the start where it exists; SAVE and BGSAVE write it",
      .text = &app.snapshot},
-    {"save-at-end", NULL, "write it after SIGTERM, too", .on = &save_at_end},
     {0},
 };
 
 /* ---- start and end ---- */
 
-static bool stores_init(uint64_t *key_seed) {
+static bool stores_init(void) {
     app.stores = aligned_alloc(_Alignof(struct store), app.shards * sizeof *app.stores);
-    if (app.stores == NULL || !key_hash_init(key_seed)) {
-        return false;
+    bool ok = app.stores != NULL && random_fill(&key_seed, sizeof key_seed);
+    for (uint32_t i = 0; ok && i < app.shards; i++) {
+        struct store *s = &app.stores[i];
+        memset(s, 0, sizeof *s);
+        s->id = i;
+        s->table.max_bytes = max_bytes / app.shards;
+        s->table.evicts = !keeps;
+        ok = table_init(&s->table);
     }
-    memset(app.stores, 0, app.shards * sizeof *app.stores);
-    for (uint32_t i = 0; i < app.shards; i++) {
-        struct store *store = &app.stores[i];
-        store->id = i;
-        store->table.max_bytes = max_bytes / app.shards;
-        store->table.evicts = !keeps;
-        if (!table_init(&store->table)) {
-            return false;
-        }
-    }
-    return true;
+    return ok;
 }
 
 static void stores_free(void) {
     for (uint32_t i = 0; i < app.shards; i++) {
-        struct store *store = &app.stores[i];
-        table_free(&store->table);
-        free(store->out.p);
-        free(store->more.p);
-        free(store->requests.argv);
-        free(store->requests.text.p);
+        struct store *s = &app.stores[i];
+        table_free(&s->table);
+        buffer_free(&s->out);
+        buffer_free(&s->more);
+        buffer_free(&s->text);
+        buffer_free(&s->requests.args);
+        buffer_free(&s->asked.args);
     }
     free(app.stores);
 }
@@ -118,35 +111,24 @@ int main(int argc, char **argv) {
                   .connections_max = CONNECTIONS_MAX,
                   .unconsumed_max_bytes = REQUEST_MAX + (1u << 20),
                   .queued_max_bytes = XEV_ASK_BYTES_MAX,
-                  .high_bytes = HIGH_BYTES,
                   .deadlines = {.idle_ms = UINT32_MAX}},
     };
     server_parse(&server, argc, argv);
-    if (save_at_end && app.snapshot == NULL) {
-        fprintf(stderr, "kv_sharded: --save-at-end needs --snapshot\n");
-        return 2;
-    }
     if (server.runtime.shards == 0) {
         server.runtime.shards = xev_cpu_count();
     }
     app.shards = server.runtime.shards;
     commands_init();
-    int rc = 1;
-    if (!stores_init(&server.runtime.key_seed)) {
+    if (!stores_init()) {
         fprintf(stderr, "kv_sharded: %s\n", xev_strerror(XEV_ENOMEM));
-        return rc;
+        return 1;
     }
-    if (app.snapshot == NULL || snapshot_load() == 0) {
-        rc = server_serve(&server, &service);
-        int saved = rc == 0 && save_at_end ? snapshot_save_now() : 0;
-        if (saved < 0) {
-            log_line("kv_sharded: the snapshot was not saved: %s", xev_strerror(saved));
-            rc = 1;
-        }
-    }
+    server.runtime.key_seed = key_seed;
+    int rc = snapshot_load() ? server_serve(&server, &service) : 1;
     for (uint32_t i = 0; rc == 0 && i < app.shards; i++) {
-        printf("shard %u keys=%zu commands=%llu\n", i, app.stores[i].table.count,
-               (unsigned long long)app.stores[i].commands);
+        const struct table *t = &app.stores[i].table;
+        printf("shard %u keys=%llu commands=%llu\n", i, (unsigned long long)stat_get(t, STAT_KEYS),
+               (unsigned long long)stat_get(t, STAT_COMMANDS));
     }
     stores_free();
     return rc;

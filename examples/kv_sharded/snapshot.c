@@ -1,408 +1,242 @@
-/* The snapshot: all keys in one file.
+/* The snapshot: all keys in one file, as the commands that set them.
  *
  * Shard 0 writes it. It asks the shards, one after the other, for the keys of a range of places,
- * and has a thread of the pool write each answer, while all shards go on serving. So a key is saved
- * as it was at some moment between the command and the end of the save: whatever was answered
- * before the command is in the file, unless it was changed after that.
+ * and writes each answer, while all shards go on serving. So a key is saved as it was at some
+ * moment between the command and the end of the save: whatever was answered before the command is
+ * in the file, unless it was changed after that. The name belongs to a complete snapshot always
+ * (xev/replace.h).
  *
- * The file is written beside its final name (.tmp), flushed, renamed, and the folder is flushed. So
- * whenever the process dies, the name belongs to a complete snapshot, the old one or the new one.
- *
- *     "xevkv 1\n", frames, the last frame
- *     a frame: its length in bytes (u64), its check sum (u64), entries
- *     an entry: lengths of key and value (u32 each), expiry in ms since 1970 (i64, 0: never), both
- *     the last frame: 0, check sum of the number of entries (u64), which follows
- *
- * All numbers are in this machine's byte order. The check sums name the frame's number too, so
- * frames that are missing or out of order are noticed.
+ *     "xevkv 2\n", chunks, END
+ *     a chunk: SET key value [PXAT time] for each key, CHECK sum: a hash of what is before it in
+ *     the chunk, whose seed is the chunk's number. So chunks that are missing are noticed.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "examples/kv_sharded/kv.h"
+#include "xev/replace.h"
 
 #define CHUNK_BYTES (128u << 10)
 #define CHUNK_BUCKETS 4096
-#define WAITING_MAX 64 /* SAVE commands that wait for their reply */
 
-static const char magic[] = {'x', 'e', 'v', 'k', 'v', ' ', '1', '\n'};
+static const char magic[] = {'x', 'e', 'v', 'k', 'v', ' ', '2', '\n'};
 
-struct frame_head {
-    uint64_t len, check;
-};
-
-struct entry_head {
-    uint32_t key_len, value_len;
-    int64_t expires_ms;
-};
-
-/* What is being written. */
-struct writer {
-    int fd;
-    uint64_t frames, entries;
-    struct buffer chunk; /* head and entries of a frame */
-    char temporary[PATH_MAX];
+/* Which chunk a shard is asked for; before the text in its answer, where the next one begins. */
+struct chunk {
+    uint64_t number;
+    uint32_t at; /* a place; 0 in an answer: that was the last */
 };
 
 static struct {
-    struct writer writer;
-    bool running, failed;
-    int code;       /* what went wrong so far */
+    xev_replace file;
+    struct buffer text; /* what is being written */
+    struct chunk next;
     uint32_t shard; /* whose keys come next; all of them are written: it is app.shards */
-    uint64_t at;    /* ... from this place on */
     bool committed;
     xev_ask *asked; /* the SAVE that is answered at the end; NULL: it was BGSAVE */
-    int64_t last_save_ms;
-    xev_completion work;
-    xev_loop *loop;
 } save;
 
-/* ---- check sums ---- */
+/* ---- on each shard ---- */
 
-static uint64_t check_sum(uint64_t frame, const char *p, size_t len) {
-    uint64_t h = frame * UINT64_C(0x9E3779B97F4A7C15) ^ len, word;
-    for (size_t at = 0; at < len; at += 8) {
-        word = 0;
-        memcpy(&word, p + at, len - at < 8 ? len - at : 8);
-        h = (h ^ word) * UINT64_C(0xBF58476D1CE4E5B9);
-        h ^= h >> 29;
+static void put_entry(struct buffer *out, const struct entry *e) {
+    char text[24];
+    put_number(out, '*', e->expires_ms == 0 ? 3 : 5);
+    put_text(out, "$3\r\nSET\r\n");
+    put_bulk(out, entry_key(e));
+    put_bulk(out, entry_value(e));
+    if (e->expires_ms != 0) {
+        snprintf(text, sizeof text, "%lld", (long long)e->expires_ms);
+        put_text(out, "$4\r\nPXAT\r\n");
+        put_bulk(out, slice_of(text));
     }
-    return h;
 }
 
-/* ---- writing: in a thread of the pool, or outside a run ---- */
-
-static int write_all(int fd, const char *p, size_t len) {
-    while (len > 0) {
-        ssize_t n = write(fd, p, len);
-        if (n < 0 && errno != EINTR) {
-            return -errno;
-        }
-        p += n > 0 ? n : 0;
-        len -= n > 0 ? (size_t)n : 0;
-    }
-    return 0;
+static void put_check(struct buffer *out, uint64_t check) {
+    put_text(out, "*2\r\n$5\r\nCHECK\r\n");
+    put_bulk(out, (struct slice){(const char *)&check, sizeof check, 0});
 }
 
-static int writer_open(void *userdata) {
-    struct writer *w = userdata;
-    int n = snprintf(w->temporary, sizeof w->temporary, "%s.tmp", app.snapshot);
-    w->frames = w->entries = 0;
-    if (n >= (int)sizeof w->temporary) {
-        return XEV_ENAMETOOLONG;
-    }
-    w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    return w->fd < 0 ? -errno : write_all(w->fd, magic, sizeof magic);
-}
-
-/* chunk has room for the head before the entries. */
-static int writer_put(void *userdata) {
-    struct writer *w = userdata;
-    struct frame_head head = {w->chunk.len - sizeof head, 0};
-    head.check = check_sum(w->frames++, w->chunk.p + sizeof head, head.len);
-    memcpy(w->chunk.p, &head, sizeof head);
-    return write_all(w->fd, w->chunk.p, w->chunk.len);
-}
-
-static int flush_folder(void) {
-    char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s", app.snapshot);
-    int fd = open(dirname(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd < 0 || fsync(fd) < 0 ? -errno : 0;
-    if (fd >= 0) {
-        (void)close(fd);
-    }
-    return rc;
-}
-
-static int writer_commit(void *userdata) {
-    struct writer *w = userdata;
-    struct frame_head head = {0, check_sum(w->frames, (char *)&w->entries, sizeof w->entries)};
-    int rc = write_all(w->fd, (char *)&head, sizeof head);
-    rc = rc < 0 ? rc : write_all(w->fd, (char *)&w->entries, sizeof w->entries);
-    rc = rc < 0 || fsync(w->fd) == 0 ? rc : -errno;
-    rc = close(w->fd) == 0 || rc < 0 ? rc : -errno;
-    w->fd = -1;
-    rc = rc < 0 || rename(w->temporary, app.snapshot) == 0 ? rc : -errno;
-    return rc < 0 ? rc : flush_folder();
-}
-
-/* After an error: what there is of the file is of no use. */
-static int writer_abandon(void *userdata) {
-    struct writer *w = userdata;
-    if (w->fd >= 0) {
-        (void)close(w->fd);
-        w->fd = -1;
-        (void)unlink(w->temporary);
-    }
-    return 0;
-}
-
-/* ---- one shard's entries ---- */
-
-/* Append those from *at on, some of them; *at moves on. Returns how many. */
-static uint64_t put_entries(const struct table *t, uint64_t *at, struct buffer *out) {
-    uint64_t count = 0, end;
-    int64_t now = now_ms();
-    size_t from = out->len;
-    for (int i = 0; i < CHUNK_BUCKETS && *at < TABLE_END && out->len - from < CHUNK_BYTES; i++) {
-        for (const struct entry *e = table_walk(t, *at, &end); e != NULL; e = e->next) {
-            if (entry_place(e) >= *at && !entry_expired(e, now)) {
-                struct entry_head head = {e->key_len, e->value_len, e->expires_ms};
-                put_bytes(out, &head, sizeof head);
-                put_bytes(out, e->bytes, (size_t)e->key_len + e->value_len);
-                count++;
-            }
-        }
-        *at = end;
-    }
-    return count;
-}
-
-/* Before the entries in an answer; a frame's head takes its place. */
-struct chunk_head {
-    uint64_t at, count;
-};
-
-/* On the shard that has them. */
 static void on_chunk_asked(xev_shard *self, xev_ask *ask, const void *argument, size_t len_bytes) {
     struct store *s = store_of(self);
-    struct chunk_head head = {0, 0};
-    memcpy(&head.at, argument, len_bytes);
-    buffer_clear(&s->more);
-    put_bytes(&s->more, &head, sizeof head);
-    head.count = put_entries(&s->table, &head.at, &s->more);
-    if (!s->more.failed) {
-        memcpy(s->more.p, &head, sizeof head);
+    struct buffer *out = &s->more;
+    struct chunk chunk;
+    int64_t now = now_ms();
+    int buckets = 0;
+    memcpy(&chunk, argument, len_bytes);
+    buffer_clear(out);
+    put_bytes(out, &chunk, sizeof chunk);
+    do {
+        uint32_t from = chunk.at;
+        for (const struct entry *e = table_walk(&s->table, &chunk.at); e != NULL; e = e->next) {
+            if (e->hash >= from && !entry_expired(e, now)) {
+                put_entry(out, e);
+            }
+        }
+    } while (chunk.at != 0 && out->len < CHUNK_BYTES && ++buckets < CHUNK_BUCKETS);
+    if (!out->failed) {
+        put_check(out, xev_key_hash(out->p + sizeof chunk, out->len - sizeof chunk, chunk.number));
+        memcpy(out->p, &chunk, sizeof chunk);
     }
-    xev_ask_answer(ask, s->more.failed ? XEV_ENOMEM : 0, s->more.p, s->more.len);
+    xev_ask_answer(ask, out->failed ? XEV_ENOMEM : 0, out->p, out->len);
 }
 
 /* ---- a save, step by step, on shard 0 ---- */
 
-static void save_step(int result);
-
-static xev_cb_action on_written(xev_loop *loop, xev_completion *c, int result, void *userdata) {
-    (void)loop, (void)c, (void)userdata;
-    save_step(result);
-    return XEV_DISARM;
-}
-
-static void on_pool(enum xev_threadpool_lane lane, int (*fn)(void *userdata)) {
-    xev_work_submit(save.loop, &save.work, lane, fn, &save.writer, on_written);
-}
-
 static void on_chunk(xev_shard *self, int result, const void *answer, size_t len_bytes,
                      void *userdata) {
-    struct chunk_head head = {0, 0};
-    struct buffer *chunk = &save.writer.chunk;
     (void)self, (void)userdata;
+    buffer_clear(&save.text);
     if (result == 0) {
-        memcpy(&head, answer, sizeof head);
-        save.at = head.at;
-        save.writer.entries += head.count;
-        buffer_clear(chunk);
-        put_bytes(chunk, answer, len_bytes);
-        result = chunk->failed ? XEV_ENOMEM : 0;
+        put_bytes(&save.text, magic, save.next.number == 0 ? sizeof magic : 0);
+        memcpy(&save.next, answer, sizeof save.next);
+        put_bytes(&save.text, (const char *)answer + sizeof save.next,
+                  len_bytes - sizeof save.next);
+        save.next.number++;
+        save.shard += save.next.at == 0;
+        put_text(&save.text, save.shard == app.shards ? "*1\r\n$3\r\nEND\r\n" : "");
+        result = save.text.failed ? XEV_ENOMEM : 0;
     }
-    if (result == 0 && head.count > 0) {
-        on_pool(XEV_LANE_FS, writer_put);
+    if (result < 0) {
+        xev_replace_abandon(&save.file, result);
     } else {
-        save_step(result);
+        xev_replace_write(&save.file, save.text.p, save.text.len);
     }
 }
 
-static void save_end(void) {
-    save.running = false;
-    save.failed = save.code < 0;
-    save.last_save_ms = save.failed ? save.last_save_ms : now_ms();
+static void end(int result) {
+    struct table *t = &app.stores[0].table;
+    struct buffer *out = &app.stores[0].more;
+    stat_set(t, STAT_SAVING, 0);
+    stat_set(t, STAT_SAVE_FAILED, result < 0);
+    if (result == 0) {
+        stat_set(t, STAT_LAST_SAVE, (uint64_t)now_ms() / 1000);
+    }
+    buffer_clear(out);
+    if (result < 0) {
+        put_error(out, "ERR the snapshot was not saved: %s", xev_strerror(result));
+    } else {
+        put_text(out, "+OK\r\n");
+    }
     if (save.asked != NULL) {
-        struct buffer *out = &app.stores[0].more;
-        buffer_clear(out);
-        if (save.failed) {
-            put_error(out, "ERR the snapshot was not saved: %s", xev_strerror(save.code));
-        } else {
-            put_text(out, "+OK\r\n");
-        }
         xev_ask_answer(save.asked, 0, out->p, out->len);
     }
 }
 
-/* The step before has ended: open, chunks, commit; or, after an error, abandon. */
-static void save_step(int result) {
-    if (save.code < 0) {
-        if (result < 0) { /* the pool has no thread for it */
-            (void)writer_abandon(&save.writer);
-        }
-        save_end();
-        return;
-    }
-    if (save.at == TABLE_END) {
-        save.at = 0;
-        save.shard++;
-    }
-    if (result == 0 && save.shard < app.shards) {
-        const xev_vec vec = {&save.at, sizeof save.at};
+static void on_step(xev_replace *file, int result, void *userdata) {
+    (void)userdata;
+    if (result < 0 || save.committed) {
+        end(result);
+    } else if (save.shard == app.shards) {
+        save.committed = true;
+        xev_replace_commit(file);
+    } else {
+        const xev_vec vec = {&save.next, sizeof save.next};
         result = xev_shard_ask(xev_runtime_shard(app.runtime, save.shard), &vec, 1, 0,
                                on_chunk_asked, NULL, on_chunk);
-    } else if (result == 0 && !save.committed) {
-        save.committed = true;
-        on_pool(XEV_LANE_FSYNC, writer_commit);
-    } else if (result == 0) {
-        save_end();
-    }
-    if (result < 0) {
-        save.code = result;
-        on_pool(XEV_LANE_FS, writer_abandon);
+        if (result < 0) {
+            xev_replace_abandon(file, result);
+        }
     }
 }
 
-void snapshot_ask(xev_shard *self, xev_ask *ask, int what) {
-    struct buffer *out = &store_of(self)->out;
-    buffer_clear(out);
-    if (what == LASTSAVE) {
-        put_number(out, ':', save.last_save_ms / 1000);
-    } else if (app.snapshot == NULL) {
-        put_error(out, "ERR the server was started without --snapshot");
-    } else if (save.running) {
-        put_error(out, "ERR Background save already in progress");
+int run_save(struct call *c) {
+    if (app.snapshot == NULL) {
+        put_error(c->out, "ERR the server was started without --snapshot");
+    } else if (stat_get(&c->store->table, STAT_SAVING) != 0) {
+        put_error(c->out, "ERR Background save already in progress");
     } else {
-        save.asked = what == SAVE ? ask : NULL;
-        save.running = true;
+        stat_set(&c->store->table, STAT_SAVING, 1);
+        save.asked = c->command->arg ? c->ask : NULL;
         save.committed = false;
-        save.code = 0;
         save.shard = 0;
-        save.at = 0;
-        save.loop = xev_shard_loop(self);
-        on_pool(XEV_LANE_FS, writer_open);
-        if (what == SAVE) {
-            return;
-        }
-        put_text(out, "+Background saving started\r\n");
-    }
-    xev_ask_answer(ask, 0, out->p, out->len);
-}
-
-void snapshot_stats(uint64_t *stats) {
-    stats[STAT_SAVING] = save.running;
-    stats[STAT_SAVE_FAILED] = save.failed;
-    stats[STAT_LAST_SAVE] = (uint64_t)(save.last_save_ms / 1000);
-}
-
-/* ---- outside a run ---- */
-
-int snapshot_save_now(void) {
-    struct writer *w = &save.writer;
-    int rc = writer_open(w);
-    for (uint32_t i = 0; rc == 0 && i < app.shards; i++) {
-        for (uint64_t at = 0; rc == 0 && at < TABLE_END;) {
-            buffer_clear(&w->chunk);
-            put_bytes(&w->chunk, &(struct frame_head){0}, sizeof(struct frame_head));
-            uint64_t count = put_entries(&app.stores[i].table, &at, &w->chunk);
-            w->entries += count;
-            rc = w->chunk.failed ? XEV_ENOMEM : count > 0 ? writer_put(w) : 0;
-        }
-    }
-    rc = rc < 0 ? rc : writer_commit(w);
-    (void)writer_abandon(w);
-    free(w->chunk.p);
-    return rc;
-}
-
-/* Put a frame's entries into the tables. NULL, or what is wrong. */
-static const char *load_entries(const char *p, size_t len, uint64_t *count) {
-    int64_t now = now_ms();
-    while (len > 0) {
-        struct entry_head head;
-        if (len < sizeof head) {
-            return "an entry is cut off";
-        }
-        memcpy(&head, p, sizeof head);
-        p += sizeof head;
-        len -= sizeof head;
-        if (len < (size_t)head.key_len + head.value_len) {
-            return "an entry is cut off";
-        }
-        struct slice key = {p, head.key_len}, value = {p + head.key_len, head.value_len};
-        uint64_t hash = key_hash(key);
-        p += key.len + value.len;
-        len -= key.len + value.len;
-        ++*count;
-        if ((head.expires_ms == 0 || head.expires_ms > now) &&
-            table_set(&app.stores[shard_of(hash)].table, key, hash, value, head.expires_ms, 0) ==
-                NULL) {
-            return "there is not memory enough for it, or --maxmemory is too low";
-        }
-    }
-    return NULL;
-}
-
-/* NULL, or what is wrong. *place: up to which byte it was good. */
-static const char *load_frames(FILE *file, uint64_t size, uint64_t *place) {
-    char head[sizeof magic];
-    struct buffer *payload = &save.writer.chunk;
-    uint64_t count = 0, said = 0;
-    struct frame_head f = {1, 0};
-    if (fread(head, sizeof head, 1, file) != 1 || memcmp(head, magic, sizeof head) != 0) {
-        return "it is no snapshot of this program";
-    }
-    for (uint64_t frame = 0; f.len > 0; frame++) {
-        *place = (uint64_t)ftell(file);
-        if (fread(&f, sizeof f, 1, file) != 1) {
-            return "it is cut off";
-        }
-        uint64_t len = f.len > 0 ? f.len : sizeof said;
-        if (f.len > size - *place) {
-            return "it is cut off, or corrupt: a length is beyond its end";
-        }
-        buffer_clear(payload);
-        if (buffer_room(payload, len) == NULL) {
-            return "there is not memory enough for it";
-        }
-        if (fread(payload->p, len, 1, file) != 1) {
-            return "it is cut off";
-        }
-        const char *wrong = check_sum(frame, payload->p, len) != f.check
-                                ? "it is corrupt: wrong check sum"
-                            : f.len > 0 ? load_entries(payload->p, len, &count)
-                                        : NULL;
-        if (wrong != NULL) {
-            return wrong;
-        }
-    }
-    memcpy(&said, payload->p, sizeof said);
-    return said != count        ? "it is corrupt: wrong check sum"
-           : fgetc(file) != EOF ? "it is corrupt: there is something behind its end"
-                                : NULL;
-}
-
-int snapshot_load(void) {
-    FILE *file = fopen(app.snapshot, "rb");
-    if (file == NULL) {
-        if (errno == ENOENT) {
+        save.next = (struct chunk){0};
+        xev_replace_begin(xev_shard_loop(xev_shard_current()), &save.file, app.snapshot, 0644, NULL,
+                          on_step);
+        put_text(c->out, "+Background saving started\r\n");
+        if (save.asked != NULL) {
             return 0;
         }
-        fprintf(stderr, "kv_sharded: cannot open the snapshot %s: %s\n", app.snapshot,
-                strerror(errno));
-        return -1;
     }
-    uint64_t place = 0;
-    (void)fseek(file, 0, SEEK_END);
-    long size = ftell(file);
-    rewind(file);
-    const char *wrong = size < 0 ? strerror(errno) : load_frames(file, (uint64_t)size, &place);
-    (void)fclose(file);
-    if (wrong != NULL) {
-        fprintf(stderr, "kv_sharded: cannot load the snapshot %s: %s (at byte %llu)\n",
-                app.snapshot, wrong, (unsigned long long)place);
-        return -1;
-    }
-    save.last_save_ms = now_ms();
+    xev_ask_answer(c->ask, 0, c->out->p, c->out->len);
     return 0;
+}
+
+/* ---- loading ---- */
+
+static bool is_word(struct slice s, const char *word) {
+    return s.len == strlen(word) && memcmp(s.p, word, s.len) == 0;
+}
+
+/* Carry out what is in the file. NULL, or what is wrong; *at: up to which byte it was good. */
+static const char *load(const char *p, size_t len, size_t *at) {
+    struct requests *r = &app.stores[0].requests;
+    uint64_t number = 0, check;
+    if (len < sizeof magic || memcmp(p, magic, sizeof magic) != 0) {
+        return "it is no snapshot of this program";
+    }
+    for (size_t chunk = *at = sizeof magic; *at < len;) {
+        r->args.len = 0;
+        ptrdiff_t used = request_parse(r, p + *at, len - *at);
+        struct slice *argv = (struct slice *)(void *)r->args.p;
+        size_t argc = r->args.len / sizeof *argv;
+        if (used <= 0) {
+            return used == 0 ? "it is cut off" : "it is corrupt";
+        }
+        if (argc == 1 && is_word(argv[0], "END") && chunk == *at) {
+            return *at + (size_t)used == len ? NULL : "there is something behind its end";
+        }
+        if (argc == 2 && is_word(argv[0], "CHECK") && argv[1].len == sizeof check) {
+            memcpy(&check, argv[1].p, sizeof check);
+            if (check != xev_key_hash(p + chunk, *at - chunk, number++)) {
+                return "it is corrupt: wrong check sum";
+            }
+            chunk = *at + (size_t)used;
+        } else if ((argc == 3 || argc == 5) && is_word(argv[0], "SET")) {
+            uint64_t hash = key_hash(argv[1]);
+            struct store *s = &app.stores[shard_of(hash)];
+            struct call c = {.command = command_find(argv[0]),
+                             .store = s,
+                             .argv = argv,
+                             .argc = argc,
+                             .hash = hash,
+                             .out = &s->out};
+            buffer_clear(&s->out);
+            (void)c.command->run(&c);
+            if (s->out.failed || s->out.p[0] != '+') {
+                return "there is not memory enough for it, or --maxmemory is too low";
+            }
+        } else {
+            return "it is corrupt";
+        }
+        *at += (size_t)used;
+    }
+    return "it is cut off";
+}
+
+bool snapshot_load(void) {
+    struct stat st;
+    size_t at = 0, len = 0;
+    void *p = MAP_FAILED;
+    int fd = app.snapshot != NULL ? open(app.snapshot, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0 && (app.snapshot == NULL || errno == ENOENT)) {
+        return true;
+    }
+    if (fd >= 0 && fstat(fd, &st) == 0) {
+        len = (size_t)st.st_size;
+        p = mmap(NULL, len > 0 ? len : 1, PROT_READ, MAP_PRIVATE, fd, 0);
+    }
+    const char *wrong = p == MAP_FAILED ? strerror(errno) : load(p, len, &at);
+    if (wrong != NULL) {
+        fprintf(stderr, "kv_sharded: cannot load the snapshot %s: %s (at byte %zu)\n", app.snapshot,
+                wrong, at);
+        return false;
+    }
+    (void)munmap(p, len > 0 ? len : 1);
+    (void)close(fd);
+    stat_set(&app.stores[0].table, STAT_LAST_SAVE, (uint64_t)now_ms() / 1000);
+    return true;
 }
