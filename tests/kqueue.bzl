@@ -6,6 +6,7 @@ _PROGRAMS = "it starts programs, which are linked without the emulation"
 WITHOUT_KQUEUE = {
     "accept_error_test": "its shortage of watches is one of epoll's, which refuses at once",
     "examples_test": _PROGRAMS,
+    "fs_event_names_test": "kqueue tells no names",
     "chat_sharded_test": _PROGRAMS,
     "echo_sharded_cli_test": _PROGRAMS,
     "echo_sharded_memory_test": _PROGRAMS,

@@ -11,6 +11,12 @@
 static const char *const true_argv[] = {"/bin/true", NULL};
 static const char *const cat_argv[] = {"/bin/cat", NULL};
 
+/* macOS and the BSDs start a child by fork, and so do the tests on kqueue. */
+static inline bool starts_by_fork(void) {
+    const char *backend = getenv("XEV_BACKEND");
+    return backend != NULL && strcmp(backend, "kqueue") == 0;
+}
+
 struct child {
     xev_process process;
     struct op wait;

@@ -273,9 +273,6 @@ TEST(with_its_own_streams_closed_a_program_can_still_spawn) {
         int moved = fcntl(c.process.stdio[1], F_DUPFD_CLOEXEC, 10);
         close(c.process.stdio[1]);
         c.process.stdio[1] = moved;
-        moved = fcntl(c.process.fd, F_DUPFD_CLOEXEC, 10);
-        close(c.process.fd);
-        c.process.fd = moved;
     }
     for (int i = 0; i < 3; i++) {
         dup2(saved[i], i);
@@ -621,15 +618,18 @@ TEST(without_descriptors_the_spawn_fails) {
         pipes.stdio[i].kind = XEV_STDIO_PIPE;
     }
     xev_process p;
-    for (int free_ones = 0; free_ones < 7; free_ones++) {
-        CHECK_EQ(xev_process_spawn(&p, &pipes), XEV_EMFILE); /* six pipe ends and the pidfd */
+    int free_ones = 0, rc;
+    for (; (rc = xev_process_spawn(&p, &pipes)) != 0; free_ones++) {
+        CHECK_EQ(rc, XEV_EMFILE);
         CHECK_EQ(p.stdio[0], XEV_INVALID_FD);
         if (free_ones == 0) {
             CHECK_EQ(xev_process_spawn(&p, &none), XEV_EMFILE);
         }
         close(fds[--n]);
     }
-    CHECK_EQ(xev_process_spawn(&p, &pipes), 0);
+    /* Six pipe ends and the process's own; by fork also two pipes for the start. */
+    CHECK_GE(free_ones, 7);
+    CHECK(free_ones == 7 || starts_by_fork());
     int status;
     CHECK_EQ(waitpid(p.pid, &status, 0), p.pid);
     while (n > 0) {

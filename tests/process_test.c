@@ -432,7 +432,11 @@ TEST(the_child_starts_with_default_signals) {
     signal(SIGUSR2, count_signal);
     const char *const argv[] = {"/bin/grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status", NULL};
     output_of(argv, (xev_process_options){0}, out, sizeof out);
-    CHECK_STR_EQ(out, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+    unsigned long long blocked, ignored;
+    CHECK_EQ(sscanf(out, "SigBlk: %llx SigIgn: %llx", &blocked, &ignored), 2);
+    CHECK_EQ(blocked, 0);
+    /* glibc lets nobody set two signals of its own, which this process may have inherited. */
+    CHECK_EQ(starts_by_fork() ? ignored & ~(3ull << 31) : ignored, 0);
     CHECK_EQ(pthread_sigmask(SIG_BLOCK, NULL, &after), 0);
     for (int i = 1; i <= 64; i++) {
         CHECK_EQ(sigismember(&before, i), sigismember(&after, i));
@@ -445,12 +449,13 @@ TEST(sigchld_is_the_programs_own) {
     another_child();
     CHECK_EQ(sigaction(SIGCHLD, NULL, &after), 0);
     CHECK(before.sa_handler == after.sa_handler);
-    /* Its handler hears of children that ran, and of no failed attempt. */
+    /* Its handler hears of children that ran. Of a failed attempt too where that is a child. */
     signal(SIGCHLD, count_signal);
     CHECK_EQ(failure_of_file("/nonexistent"), XEV_ENOENT);
-    CHECK_EQ(handled, 0);
+    int failed = handled;
+    CHECK_LE(failed, starts_by_fork() ? 1 : 0);
     another_child();
-    CHECK_EQ(handled, 1);
+    CHECK_EQ(handled, failed + 1);
     /* The kernel collects: the end is seen, the code is not. */
     signal(SIGCHLD, SIG_IGN);
     xev_loop loop;

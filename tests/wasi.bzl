@@ -31,6 +31,7 @@ WITHOUT_WASI = {
     "gather_misuse_test": _MISUSE,
     "gather_move_test": _SHARDS,
     "gather_test": _SHARDS,
+    "fs_event_names_test": _PROCESSES,
     "fs_event_test": _PROCESSES,
     "http1_serve_test": _SOCKETS,
     "kernel_test": "it is about Linux",

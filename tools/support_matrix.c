@@ -100,7 +100,6 @@ struct column {
 };
 
 static const uint8_t how_kqueue[XEV__OP_COUNT] = XEV__HOW_BY_READINESS;
-static const char *const absent_bsd[] = {"xev_fs_event_", NULL};
 static const uint8_t how_iocp[XEV__OP_COUNT] = XEV__HOW_IOCP;
 static const char *const absent_windows[] = XEV__ABSENT_WINDOWS;
 static const uint8_t how_wasi_poll[XEV__OP_COUNT] = XEV__HOW_WASI_POLL;
@@ -109,7 +108,7 @@ static const char *const absent_wasi[] = XEV__ABSENT_WASI;
 static const struct column columns[] = {
     {"io_uring", xev__io_uring_ops.how, "ring", false, NULL},
     {"epoll", xev__epoll_ops.how, NULL, false, NULL},
-    {"kqueue", how_kqueue, NULL, false, absent_bsd},
+    {"kqueue", how_kqueue, NULL, false, NULL},
     {"iocp", how_iocp, "port", false, absent_windows},
     {"wasi_poll", how_wasi_poll, NULL, true, absent_wasi},
 };

@@ -17,6 +17,13 @@
  *
  * Several changes of one kind to one name, one after the other, may be reported as one. Man page:
  * inotify(7).
+ *
+ * On macOS and the BSDs (kqueue) a watcher tells what kind of thing has happened to the watched
+ * file or folder itself, each kind once since it was last asked, in no order, and never a name or a
+ * cookie. Of a folder: XEV_FS_CHANGED with XEV_FS_FOLDER, when entries came, went or were renamed
+ * (a change of an entry's contents is none of the folder's), so read the folder again. The watcher
+ * keeps the file open, so it needs the right to read it. XEV_FS_REMOVED and XEV_FS_ENDED come with
+ * the end of the last name. On WASI: XEV_ENOTSUP.
  */
 #ifndef XEV_FS_EVENT_H
 #define XEV_FS_EVENT_H
@@ -50,6 +57,7 @@ typedef struct xev_fs_change {
  * a wait is active. */
 typedef struct xev_fs_event {
     xev_fd fd;
+    xev_fd file;          /* that fd needs, or XEV_INVALID_FD */
     xev_loop *loop;       /* that a wait was submitted to, or NULL */
     uint64_t buffer[512]; /* events as the kernel writes them */
 } xev_fs_event;
@@ -59,8 +67,8 @@ XEV_BEGIN_DECLS
 /* Watch a file or a folder from now on; of a symbolic link, the file that it points to. Changes
  * before the first wait are kept. 0, or XEV_ENOENT, XEV_EACCES, XEV_ENOSPC (too many watches),
  * XEV_EMFILE (too many descriptors, or too many inotify instances of this user: each watcher is
- * one, and fs.inotify.max_user_instances is 128 as a rule). After an error w->fd is XEV_INVALID_FD,
- * and there is nothing to close. Any thread. */
+ * one, and fs.inotify.max_user_instances is 128 as a rule; with kqueue each takes two descriptors).
+ * After an error w->fd is XEV_INVALID_FD, and there is nothing to close. Any thread. */
 XEV_NODISCARD int xev_fs_event_init(xev_fs_event *w, const char *path);
 
 /* Wait for changes. Result: > 0, and xev_fs_event_next gives the changes one by one. XEV_REARM

@@ -43,6 +43,9 @@
 #define USERS 4
 #define BUCKETS 1024u
 #define BATCH 256
+#define FILE_EVENTS                                                                                \
+    (IN_MODIFY | IN_ATTRIB | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_MOVE_SELF |  \
+     IN_DELETE_SELF)
 /* What epoll reports of a descriptor that stands for something in a queue's first instance. */
 enum { TAG_WRITE = 1, TAG_USER, TAG_LEFT, TAG_KNOTES };
 
@@ -51,6 +54,7 @@ struct knote {
     struct knote *next; /* in its bucket */
     struct knote *next_active;
     int fd;           /* of the timer, the process, the watched file; or -1 */
+    int watch;        /* inotify's, of the file itself */
     uint32_t revents; /* what epoll said, while fresh */
     unsigned fired;   /* NOTE_* that happened */
     int64_t count;    /* data of what happened: expirations, a status */
@@ -295,10 +299,14 @@ static int watch_file(struct queue *q, struct knote *k) {
     if (k->fd < 0) {
         k->fd = above_std(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
         snprintf(path, sizeof path, "/proc/self/fd/%d", (int)k->is.ident);
-        if (k->fd < 0 ||
-            inotify_add_watch(k->fd, path,
-                              IN_MODIFY | IN_ATTRIB | IN_CREATE | IN_DELETE | IN_MOVED_FROM |
-                                  IN_MOVED_TO | IN_MOVE_SELF | IN_DELETE_SELF) < 0) {
+        k->watch = k->fd < 0 ? -1 : inotify_add_watch(k->fd, path, FILE_EVENTS);
+        if (k->watch < 0) {
+            return errno;
+        }
+        /* Nothing is said to the watcher of an open folder when that is removed; to its parent's it
+         * is. */
+        snprintf(path, sizeof path, "/proc/self/fd/%d/..", (int)k->is.ident);
+        if (S_ISDIR(st.st_mode) && inotify_add_watch(k->fd, path, IN_DELETE | IN_ONLYDIR) < 0) {
             return errno;
         }
         return watch_first(q, k->fd, EPOLLIN, tag_of(k));
@@ -450,11 +458,13 @@ static void see_changes(struct knote *k) {
         const struct inotify_event *e;
         for (ssize_t at = 0; at < n; at += (ssize_t)(sizeof *e + e->len)) {
             e = (const struct inotify_event *)(const void *)(bytes + at);
-            for (size_t i = 0; i < sizeof notes / sizeof notes[0]; i++) {
-                k->fired |= (e->mask & notes[i].theirs) != 0 ? notes[i].ours : 0;
+            for (size_t i = 0; e->wd == k->watch && i < sizeof notes / sizeof notes[0]; i++) {
+                /* Contents and attributes of an entry are not the folder's. */
+                uint32_t mask = e->len > 0 ? e->mask & ~(uint32_t)(IN_MODIFY | IN_ATTRIB) : e->mask;
+                k->fired |= (mask & notes[i].theirs) != 0 ? notes[i].ours : 0;
             }
             struct stat st;
-            if ((e->mask & IN_ATTRIB) != 0 && fstat((int)k->is.ident, &st) == 0 &&
+            if ((e->mask & (IN_ATTRIB | IN_DELETE)) != 0 && fstat((int)k->is.ident, &st) == 0 &&
                 st.st_nlink == 0) {
                 k->fired |= NOTE_DELETE; /* man: unlink() was called on the file */
             }

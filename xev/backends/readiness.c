@@ -4,6 +4,7 @@
 #include <assert.h>
 #include "xev/fd.h"
 #include "xev/os/descriptor.h"
+#include "xev/os/fs_event.h"
 #include "xev/os/process.h"
 #include "xev/os/socket.h"
 #include "xev/os/udp.h"
@@ -131,6 +132,9 @@ int xev__try(xev_loop *loop, struct xev__fd *e, xev_completion *c, uint32_t *buf
         return xev__os_udp_send_batch(e->fd, c->arg.io.buf, c->arg.io.aux);
     case XEV__OP_READ:
     case XEV__OP_WRITE: {
+        if ((c->flags & XEV__F_CHANGES) != 0) {
+            return xev__os_fs_event_read(c->fd, c->arg.io.buf, c->arg.io.len_bytes);
+        }
         int rc = make_nonblocking(e);
         return rc < 0 ? rc : xev__read_or_write(c);
     }

@@ -329,7 +329,7 @@ static void resubmit(xev_loop *loop, xev_completion *c, uint16_t flags) {
     if (!xev__begin("XEV_REARM", loop, c, op, c->userdata, c->callback)) {
         return;
     }
-    c->flags = flags & (XEV__F_MULTI | XEV__F_LOAN | XEV__F_STREAM);
+    c->flags = flags & (XEV__F_MULTI | XEV__F_LOAN | XEV__F_STREAM | XEV__F_CHANGES);
     if ((flags & XEV__F_UNREF) != 0) {
         unref_completion(c);
     }

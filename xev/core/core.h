@@ -96,7 +96,7 @@ enum xev__flag {
     XEV__F_INTERNAL = 1 << 6,  /* the loop's own: not counted as a user's */
     XEV__F_DEADLINE = 1 << 7,  /* among the timers, though not one */
     XEV__F_STREAM = 1 << 8,    /* a stream's, which counts its own callbacks */
-    XEV__F_FREE = 1 << 9,      /* means nothing */
+    XEV__F_CHANGES = 1 << 9,   /* a read of what a watcher of files reports */
     XEV__F_WORKS = 1 << 10,    /* in loop->works */
     XEV__F_ONE_SHOT = 1 << 11, /* backend: do not try the multishot form */
     XEV__F_POLLED = 1 << 12,   /* backend: waits for readiness, then tries */

@@ -138,7 +138,8 @@ struct plan {
     const char *const *env;
     int source[3]; /* by stream, as xev__sys_choose_streams says */
     bool root;
-    int go, error; /* pipes: to be read first, to write an error to */
+    int go, error; /* pipes: a byte to be read first, to write an error to */
+    int parents;   /* the other end of go */
     char name[PATH_MAX];
 };
 
@@ -238,7 +239,12 @@ static int child_search(struct plan *p) {
 static _Noreturn void run_child(struct plan *p) {
     const xev_process_options *o = p->options;
     char byte;
-    while (read(p->go, &byte, 1) < 0 && errno == EINTR) {
+    ssize_t n;
+    (void)close(p->parents);
+    while ((n = read(p->go, &byte, 1)) < 0 && errno == EINTR) {
+    }
+    if (n <= 0) {
+        _exit(127); /* the parent has died */
     }
     if (o->detached) {
         (void)setsid();
@@ -278,6 +284,7 @@ static int start_watched(struct plan *p, int kq, pid_t *child) {
     sigfillset(&all);
     p->go = go[0];
     p->error = error[1];
+    p->parents = go[1];
     *child = -1;
     if (rc == 0) {
         (void)pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -290,6 +297,11 @@ static int start_watched(struct plan *p, int kq, pid_t *child) {
     }
     if (rc == 0) {
         rc = watch_pid(kq, *child);
+        /* A byte, and not the end of the pipe: a child that another thread starts in this moment
+         * has a copy of the other end until it has loaded its program. */
+        if (rc == 0 && write(go[1], "", 1) != 1) {
+            rc = -errno;
+        }
         if (rc < 0) {
             (void)kill(*child, SIGKILL);
         }

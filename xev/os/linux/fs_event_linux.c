@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "xev/error.h"
+#include "xev/os/descriptor.h"
 #include "xev/os/fs_event.h"
 #include "xev/os/posix/posix.h"
 
@@ -29,7 +30,8 @@ static const struct {
 _Static_assert(sizeof(((xev_fs_event *)0)->buffer) > sizeof(struct inotify_event) + 256,
                "the buffer has room for one event, or read(2) would fail");
 
-int xev__os_fs_event_open(const char *path, xev_fd *fd, void *buffer) {
+int xev__os_fs_event_open(const char *path, xev_fd *fd, xev_fd *file, void *buffer) {
+    (void)file;
     (void)buffer;
     assert(path != NULL);
     /* Non-blocking: io_uring then polls the descriptor. A blocking one would keep a thread of the
@@ -47,6 +49,10 @@ int xev__os_fs_event_open(const char *path, xev_fd *fd, void *buffer) {
     }
     *fd = inotify;
     return 0;
+}
+
+int xev__os_fs_event_read(xev_fd fd, void *buffer, size_t len_bytes) {
+    return xev__os_read(fd, buffer, len_bytes);
 }
 
 bool xev__os_fs_event_next(const void *buffer, size_t len_bytes, size_t *at,

@@ -72,7 +72,8 @@ static int split(wchar_t *path, char *name) {
     return n > 0 ? 0 : XEV_ENAMETOOLONG;
 }
 
-int xev__os_fs_event_open(const char *path, xev_fd *fd, void *buffer) {
+int xev__os_fs_event_open(const char *path, xev_fd *fd, xev_fd *file, void *buffer) {
+    (void)file;
     wchar_t wide[XEV__WIN_PATH + 1];
     char *name = (char *)buffer + NAME;
     int rc = xev__win_wide(path, wide, XEV__WIN_PATH);
@@ -166,6 +167,14 @@ int xev__win_changes(void *memory, int rc) {
             return (int)len;
         }
     }
+}
+
+/* Not called: reads are requests of the port. */
+int xev__os_fs_event_read(xev_fd fd, void *buffer, size_t len_bytes) {
+    (void)fd;
+    (void)buffer;
+    (void)len_bytes;
+    return XEV_ENOTSUP;
 }
 
 bool xev__os_fs_event_next(const void *buffer, size_t len_bytes, size_t *at,
