@@ -363,6 +363,8 @@ uint64_t loop_bench_page(const struct loop_bench_file *file, int64_t i) {
     return (uint64_t)i * 2654435761u % file->pages; /* odd, so each once before one comes again */
 }
 
+void loop_bench_fill_page(uint64_t page, void *data) { memcpy(data, &page, sizeof page); }
+
 void loop_bench_check_page(uint64_t page, const void *data, int64_t len_bytes) {
     uint64_t number;
     loop_bench_expect("bytes read", len_bytes, LOOP_BENCH_PAGE_BYTES);

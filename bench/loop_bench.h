@@ -35,7 +35,9 @@
 #define LOOP_BENCHES_RAW(X)                                                                        \
     X(file_reads, 1000000, 4, 32, "N cached reads of 4 KiB, W at a time, on a pool of T threads")  \
     X(file_reads_one, 500000, 4, 0, "the same, one at a time")                                     \
-    X(file_reads_uncached, 16384, 4, 32, "the same of what is not cached, W at a time")
+    X(file_writes, 500000, 4, 32, "N writes of 4 KiB over cached ones, W at a time")               \
+    X(file_writes_one, 200000, 4, 0, "the same, one at a time")                                    \
+    X(file_reads_uncached, 16384, 4, 32, "reads of what is not cached, W at a time")
 
 /* What libuv has nothing to put beside, but two bare threads have. */
 #define LOOP_BENCHES_THREADS(X)                                                                    \
@@ -157,6 +159,8 @@ char *loop_bench_page_memory(void);
 struct loop_bench_file loop_bench_file_make(const struct loop_bench_run *run, bool cached);
 uint64_t loop_bench_page(const struct loop_bench_file *file, int64_t i);
 /* The page as read; len_bytes: what the read gave. */
+/* What is written to a page. */
+void loop_bench_fill_page(uint64_t page, void *data);
 void loop_bench_check_page(uint64_t page, const void *data, int64_t len_bytes);
 
 /*

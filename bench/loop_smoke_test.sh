@@ -39,7 +39,7 @@ refused() {
 }
 
 benches=$("$bin/xev_bench" --list | sed 's/ .*//') || fail "--list"
-[ "$(echo "$benches" | wc -l)" -eq 21 ] || fail "--list must name 21 benchmarks"
+[ "$(echo "$benches" | wc -l)" -eq 23 ] || fail "--list must name 23 benchmarks"
 for backend in "$@"; do
     # A batch of small writes is more than the kernel takes at once.
     for bench in $benches; do
@@ -57,6 +57,7 @@ for backend in "$@"; do
     ok queue_work "$backend" 500 --threads 1 --window 1
     ok fs_stat "$backend" 500 --threads 2 --window 100
     ok file_reads "$backend" 500 --window 7
+    ok file_writes "$backend" 500 --window 7
     ok file_reads_uncached "$backend" 500 --threads 1 --window 3
     ok file_reads_one "$backend" 2001
     ok file_reads_beside "$backend" 50 --window 1

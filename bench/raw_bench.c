@@ -13,22 +13,32 @@
 #include "bench/loop_bench.h"
 #include "bench/ring.h"
 
-static ssize_t read_without_waiting(int fd, char *buf, off_t offset) {
+static ssize_t transfer_without_waiting(int fd, char *buf, off_t offset, bool writes) {
     struct iovec vec = {buf, LOOP_BENCH_PAGE_BYTES};
-    ssize_t n = preadv2(fd, &vec, 1, offset, RWF_NOWAIT);
-    /* What is not cached has to be waited for after all. */
-    return n < 0 ? pread(fd, buf, LOOP_BENCH_PAGE_BYTES, offset) : n;
+    return writes ? pwritev2(fd, &vec, 1, offset, RWF_NOWAIT)
+                  : preadv2(fd, &vec, 1, offset, RWF_NOWAIT);
 }
 
-static void read_by_calls(struct loop_bench_run *run, const struct loop_bench_file *file) {
+static ssize_t transfer(int fd, char *buf, off_t offset, bool writes) {
+    return writes ? pwrite(fd, buf, LOOP_BENCH_PAGE_BYTES, offset)
+                  : pread(fd, buf, LOOP_BENCH_PAGE_BYTES, offset);
+}
+
+static void transfer_by_calls(struct loop_bench_run *run, const struct loop_bench_file *file,
+                              bool writes) {
     bool nowait = strcmp(run->backend, "nowait") == 0;
     char *buf = loop_bench_page_memory();
     loop_bench_begin(run);
     for (int64_t i = 0; i < run->count; i++) {
         uint64_t page = loop_bench_page(file, i);
         off_t offset = (off_t)(page * LOOP_BENCH_PAGE_BYTES);
-        ssize_t n = nowait ? read_without_waiting(file->fd, buf, offset)
-                           : pread(file->fd, buf, LOOP_BENCH_PAGE_BYTES, offset);
+        if (writes) {
+            loop_bench_fill_page(page, buf);
+        }
+        ssize_t n = nowait ? transfer_without_waiting(file->fd, buf, offset, writes) : -1;
+        if (n < 0) { /* what has to be waited for after all */
+            n = transfer(file->fd, buf, offset, writes);
+        }
         loop_bench_check_page(page, buf, n);
     }
     loop_bench_end(run);
@@ -41,19 +51,24 @@ struct slot {
 };
 
 static void ask(struct io_uring *ring, const struct loop_bench_file *file, struct slot *slot,
-                int64_t i) {
+                int64_t i, bool writes) {
     struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
     if (sqe == NULL) {
         loop_bench_fail("no room in the ring");
     }
     slot->page = loop_bench_page(file, i);
-    io_uring_prep_read(sqe, file->fd, slot->buf, LOOP_BENCH_PAGE_BYTES,
-                       slot->page * LOOP_BENCH_PAGE_BYTES);
+    uint64_t offset = slot->page * LOOP_BENCH_PAGE_BYTES;
+    if (writes) {
+        loop_bench_fill_page(slot->page, slot->buf);
+        io_uring_prep_write(sqe, file->fd, slot->buf, LOOP_BENCH_PAGE_BYTES, offset);
+    } else {
+        io_uring_prep_read(sqe, file->fd, slot->buf, LOOP_BENCH_PAGE_BYTES, offset);
+    }
     io_uring_sqe_set_data(sqe, slot);
 }
 
-static void read_by_ring(struct loop_bench_run *run, const struct loop_bench_file *file,
-                         int window) {
+static void transfer_by_ring(struct loop_bench_run *run, const struct loop_bench_file *file,
+                             int window, bool writes) {
     struct io_uring ring;
     const struct io_uring_params params = {
         .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL};
@@ -71,7 +86,7 @@ static void read_by_ring(struct loop_bench_run *run, const struct loop_bench_fil
     int64_t next = 0, done = 0;
     loop_bench_begin(run);
     while (next < window && next < run->count) {
-        ask(&ring, file, &slots[next], next);
+        ask(&ring, file, &slots[next], next, writes);
         next++;
     }
     while (done < run->count) {
@@ -85,7 +100,7 @@ static void read_by_ring(struct loop_bench_run *run, const struct loop_bench_fil
             struct slot *slot = io_uring_cqe_get_data(cqes[i]);
             loop_bench_check_page(slot->page, slot->buf, cqes[i]->res);
             if (next < run->count) {
-                ask(&ring, file, slot, next++);
+                ask(&ring, file, slot, next++, writes);
             }
         }
         io_uring_cq_advance(&ring, n);
@@ -98,27 +113,36 @@ static void read_by_ring(struct loop_bench_run *run, const struct loop_bench_fil
     free(slots);
 }
 
-static void run_reads(struct loop_bench_run *run, int window, bool cached) {
+static void run_transfers(struct loop_bench_run *run, int window, bool cached, bool writes) {
     struct loop_bench_file file = loop_bench_file_make(run, cached);
     bool by_threads = run->backend != NULL && strcmp(run->backend, "threads") == 0;
     run->backend = run->backend != NULL && !by_threads ? run->backend : "io_uring";
     if (strcmp(run->backend, "io_uring") == 0) {
-        read_by_ring(run, &file, window);
+        transfer_by_ring(run, &file, window, writes);
     } else {
-        read_by_calls(run, &file);
+        transfer_by_calls(run, &file, writes);
     }
     loop_bench_figure(run, "loop_cpu_ns", (double)run->used.thread_cpu_ns / (double)run->count);
     (void)close(file.fd);
 }
 
-void bench_file_reads(struct loop_bench_run *run) { run_reads(run, run->window, true); }
+void bench_file_reads(struct loop_bench_run *run) { run_transfers(run, run->window, true, false); }
 
 void bench_file_reads_one(struct loop_bench_run *run) {
     run->window = 1; /* for the line */
-    run_reads(run, 1, true);
+    run_transfers(run, 1, true, false);
 }
 
-void bench_file_reads_uncached(struct loop_bench_run *run) { run_reads(run, run->window, false); }
+void bench_file_writes(struct loop_bench_run *run) { run_transfers(run, run->window, true, true); }
+
+void bench_file_writes_one(struct loop_bench_run *run) {
+    run->window = 1; /* for the line */
+    run_transfers(run, 1, true, true);
+}
+
+void bench_file_reads_uncached(struct loop_bench_run *run) {
+    run_transfers(run, run->window, false, false);
+}
 
 int main(int argc, char **argv) {
     static const char *const backends[] = {"io_uring", "pread", "nowait", "threads", NULL};

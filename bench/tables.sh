@@ -265,10 +265,10 @@ fi
 ! wanted loop || loops "One thing at a time, to libuv" $to --who $who --benches \
     "deadlines,million_timers,timers_cancelled,tcp_write_batch,tcp_pump,ping_pongs,accepts,async_pummel,async_ping,udp_pummel,fs_stat,queue_work,spawn"
 if wanted files; then
-    for bench in file_reads file_reads_one file_reads_uncached; do
+    for bench in file_reads file_reads_one file_writes file_writes_one file_reads_uncached; do
         count='--count 200000'
         [ $bench != file_reads_uncached ] || count='--count 16384'
-        title="Reads of 4 KiB: $bench"
+        title="4 KiB of a file: $bench"
         # shellcheck disable=SC2086
         loops "$title" raw_nowait --who raw_io_uring,raw_nowait,raw_pread,$who --benches $bench \
             $count

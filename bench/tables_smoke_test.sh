@@ -18,7 +18,7 @@ if ! "$bin/echo_ratio_no_uv" --size-small --servers raw_uring >"$tmp/probe" 2>&1
 fi
 sh "$bin/tables.sh" --small --programs "$bin/.." --out "$tmp/tables.md" 2>"$tmp/stderr" ||
     fail "tables.sh"
-[ "$(grep -c '^## ' "$tmp/tables.md")" -eq 17 ] || fail "there must be 17 tables"
+[ "$(grep -c '^## ' "$tmp/tables.md")" -eq 19 ] || fail "there must be 19 tables"
 for row in xev_uring:10 xev_epoll:10 raw_uring:11 xev_uring_spin:1 queue_work:1 file_reads_one:1 \
     file_reads_beside:1 shard_ask_one:1 'xev on epoll:1'; do
     got=$(grep -c "^| ${row%:*} |" "$tmp/tables.md")

@@ -9,6 +9,7 @@ struct reads {
     struct loop_bench_file file;
     int64_t next, done, count;
     bool stop; /* those that have no end */
+    bool writes;
 };
 
 struct read_slot {
@@ -25,8 +26,12 @@ static void read_page(uv_loop_t *loop, struct read_slot *slot) {
     slot->page = loop_bench_page(&reads->file, reads->next++);
     slot->req.data = slot;
     uv_buf_t buf = uv_buf_init(slot->buf, LOOP_BENCH_PAGE_BYTES);
-    uv_bench_ok("read", uv_fs_read(loop, &slot->req, reads->file.fd, &buf, 1,
-                                   (int64_t)slot->page * LOOP_BENCH_PAGE_BYTES, on_page));
+    int64_t offset = (int64_t)slot->page * LOOP_BENCH_PAGE_BYTES;
+    if (reads->writes) {
+        loop_bench_fill_page(slot->page, slot->buf);
+    }
+    uv_bench_ok("start", (reads->writes ? uv_fs_write : uv_fs_read)(
+                             loop, &slot->req, reads->file.fd, &buf, 1, offset, on_page));
 }
 
 static void on_page(uv_fs_t *req) {
@@ -60,9 +65,10 @@ static void end_reads(struct reads *reads, struct read_slot *slots, int window) 
     (void)close(reads->file.fd);
 }
 
-static void run_reads(struct loop_bench_run *run, int window, bool cached) {
+static void run_transfers(struct loop_bench_run *run, int window, bool cached, bool writes) {
     uv_loop_t loop;
-    struct reads reads = {.file = loop_bench_file_make(run, cached), .count = run->count};
+    struct reads reads = {
+        .file = loop_bench_file_make(run, cached), .count = run->count, .writes = writes};
     uv_bench_pool_init(run->threads);
     uv_bench_loop_init(&loop, run);
     loop_bench_begin(run);
@@ -75,14 +81,23 @@ static void run_reads(struct loop_bench_run *run, int window, bool cached) {
     uv_bench_loop_close(&loop);
 }
 
-void bench_file_reads(struct loop_bench_run *run) { run_reads(run, run->window, true); }
+void bench_file_reads(struct loop_bench_run *run) { run_transfers(run, run->window, true, false); }
 
 void bench_file_reads_one(struct loop_bench_run *run) {
     run->window = 1; /* for the line */
-    run_reads(run, 1, true);
+    run_transfers(run, 1, true, false);
 }
 
-void bench_file_reads_uncached(struct loop_bench_run *run) { run_reads(run, run->window, false); }
+void bench_file_writes(struct loop_bench_run *run) { run_transfers(run, run->window, true, true); }
+
+void bench_file_writes_one(struct loop_bench_run *run) {
+    run->window = 1; /* for the line */
+    run_transfers(run, 1, true, true);
+}
+
+void bench_file_reads_uncached(struct loop_bench_run *run) {
+    run_transfers(run, run->window, false, false);
+}
 
 /* ---- an echo beside them ---- */
 

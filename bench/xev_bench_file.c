@@ -8,6 +8,7 @@ struct reads {
     struct loop_bench_file file;
     int64_t next, done, count;
     bool stop; /* those that have no end */
+    bool writes;
 };
 
 struct read_slot {
@@ -22,8 +23,15 @@ static xev_cb_action on_page(xev_loop *loop, xev_completion *c, int result, void
 static void read_page(xev_loop *loop, struct read_slot *slot) {
     struct reads *reads = slot->reads;
     slot->page = loop_bench_page(&reads->file, reads->next++);
-    xev_file_pread(reads->file.fd, loop, &slot->req, slot->buf, LOOP_BENCH_PAGE_BYTES,
-                   slot->page * LOOP_BENCH_PAGE_BYTES, slot, on_page);
+    uint64_t offset = slot->page * LOOP_BENCH_PAGE_BYTES;
+    if (reads->writes) {
+        loop_bench_fill_page(slot->page, slot->buf);
+        xev_file_pwrite(reads->file.fd, loop, &slot->req, slot->buf, LOOP_BENCH_PAGE_BYTES, offset,
+                        slot, on_page);
+        return;
+    }
+    xev_file_pread(reads->file.fd, loop, &slot->req, slot->buf, LOOP_BENCH_PAGE_BYTES, offset, slot,
+                   on_page);
 }
 
 static xev_cb_action on_page(xev_loop *loop, xev_completion *c, int result, void *userdata) {
@@ -58,11 +66,12 @@ static void end_reads(struct reads *reads, struct read_slot *slots, int window) 
     (void)close(reads->file.fd);
 }
 
-static void run_reads(struct loop_bench_run *run, int window, bool cached) {
+static void run_transfers(struct loop_bench_run *run, int window, bool cached, bool writes) {
     xev_threadpool pool;
     xev_loop loop;
     xev_loop_metrics before, after;
-    struct reads reads = {.file = loop_bench_file_make(run, cached), .count = run->count};
+    struct reads reads = {
+        .file = loop_bench_file_make(run, cached), .count = run->count, .writes = writes};
     xev_bench_pool_init(&pool, run->threads);
     xev_bench_loop_init(&loop, run, &pool);
     xev_loop_metrics_get(&loop, &before);
@@ -83,14 +92,23 @@ static void run_reads(struct loop_bench_run *run, int window, bool cached) {
     xev_threadpool_deinit(&pool);
 }
 
-void bench_file_reads(struct loop_bench_run *run) { run_reads(run, run->window, true); }
+void bench_file_reads(struct loop_bench_run *run) { run_transfers(run, run->window, true, false); }
 
 void bench_file_reads_one(struct loop_bench_run *run) {
     run->window = 1; /* for the line */
-    run_reads(run, 1, true);
+    run_transfers(run, 1, true, false);
 }
 
-void bench_file_reads_uncached(struct loop_bench_run *run) { run_reads(run, run->window, false); }
+void bench_file_writes(struct loop_bench_run *run) { run_transfers(run, run->window, true, true); }
+
+void bench_file_writes_one(struct loop_bench_run *run) {
+    run->window = 1; /* for the line */
+    run_transfers(run, 1, true, true);
+}
+
+void bench_file_reads_uncached(struct loop_bench_run *run) {
+    run_transfers(run, run->window, false, false);
+}
 
 /* ---- an echo beside them ---- */
 
