@@ -151,10 +151,12 @@ struct xev__conn_output {
 struct xev__conn_connect;
 struct xev__upstream;
 
-/* What a connection to an upstream is for; OVER: it was kept, and is closed. */
+/* What a connection to an upstream is for; AHEAD: it is being opened ahead, and is IDLE then; OVER:
+ * it was kept, and is closed. */
 enum xev__upstream_role {
     XEV__UPSTREAM_USE,
     XEV__UPSTREAM_CHECK,
+    XEV__UPSTREAM_AHEAD,
     XEV__UPSTREAM_IDLE,
     XEV__UPSTREAM_OVER,
 };
@@ -496,6 +498,8 @@ void xev__upstream_gone(xev_conn *c);
 /* ---- upstream_pool.c: those that are kept ---- */
 /* Take it out of its upstream's list. */
 void xev__pool_unlink(xev_conn *c);
+void xev__pool_drop(struct xev__upstream *up); /* all that are kept */
+void xev__pool_fill(struct xev__upstream *up); /* open ahead what is missing */
 /* One that may be used, with these handlers (NULL: the service's); NULL: there is none. */
 xev_conn *xev__pool_take(struct xev__upstream *up, const xev_conn_handlers *handlers);
 

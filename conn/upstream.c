@@ -31,6 +31,7 @@ static void is_well(struct xev__upstream *up) {
         if (up->check == NULL && up->group->options.check_ms != UINT32_MAX) {
             arm(up, up->group->options.check_ms);
         }
+        xev__pool_fill(up);
         tell_changed(up, 0);
     }
 }
@@ -46,6 +47,7 @@ static void leave_out(struct xev__upstream *up, int code) {
         arm(up, up->out_ms);
     }
     if (!was_out) {
+        xev__pool_drop(up);
         tell_changed(up, code);
     }
 }
@@ -109,6 +111,7 @@ static void check_ended(struct xev__upstream *up, int code) {
     up->check = NULL;
     if (code == 0) {
         is_well(up);
+        xev__pool_fill(up);
         arm(up, o->check_ms);
     } else if (is_own_failure(code)) {
         arm(up, up->out ? up->out_ms : o->check_ms);
@@ -188,8 +191,8 @@ const xev_addr *xev__upstream_failed(xev_conn *c, int code, uint64_t *tried) {
     if (!up->out && up->fails >= group->options.fails_max) {
         leave_out(up, code);
     }
-    struct xev__upstream *next =
-        may_try_more(group, *tried) ? choose_upstream(group, *tried) : NULL;
+    bool may_try = c->more->upstream_role == XEV__UPSTREAM_USE && may_try_more(group, *tried);
+    struct xev__upstream *next = may_try ? choose_upstream(group, *tried) : NULL;
     if (next == NULL) {
         return NULL;
     }
@@ -205,6 +208,9 @@ void xev__upstream_gone(xev_conn *c) {
     if (c->more->upstream_role == XEV__UPSTREAM_USE) {
         assert(up->connections > 0);
         up->connections--;
+    } else if (c->more->upstream_role == XEV__UPSTREAM_AHEAD) {
+        assert(up->opening > 0);
+        up->opening--;
     } else if (c->more->upstream_role == XEV__UPSTREAM_IDLE) {
         xev__pool_unlink(c);
     } else if (up->check == c) { /* somebody has ended it before it could tell */
@@ -226,7 +232,8 @@ static bool set_upstream_defaults(xev_upstreams_options *o, size_t count) {
     o->out_max_ms = o->out_max_ms != 0 ? o->out_max_ms : 60000;
     o->check_ms = o->check_ms != 0 ? o->check_ms : 5000;
     o->idle_ms = o->idle_ms != 0 ? o->idle_ms : 60000;
-    return o->out_ms <= o->out_max_ms && (unsigned)o->policy <= XEV_UPSTREAM_LEAST_CONNECTIONS;
+    return o->out_ms <= o->out_max_ms && (o->ahead == 0 || o->check_ms != UINT32_MAX) &&
+           (unsigned)o->policy <= XEV_UPSTREAM_LEAST_CONNECTIONS;
 }
 
 int xev_upstreams_new(xev_upstreams **group, xev_conn_service *service, const xev_addr *addrs,
@@ -265,6 +272,9 @@ int xev_upstreams_new(xev_upstreams **group, xev_conn_service *service, const xe
         }
     }
     *group = g;
+    for (uint32_t i = 0; i < g->count; i++) {
+        xev__pool_fill(&g->upstream[i]);
+    }
     return 0;
 }
 
@@ -290,6 +300,7 @@ int xev_upstreams_connect(xev_upstreams *group, const xev_conn_handlers *handler
     up->connections++;
     *conn = xev__pool_take(up, handlers);
     if (*conn != NULL) {
+        xev__pool_fill(up);
         return 0;
     }
     int rc = xev__conn_dial(group->service, &up->addr, 1, &o, up, XEV__UPSTREAM_USE, conn);

@@ -1,8 +1,12 @@
-/* Connections to upstreams that are kept while nobody uses them.
+/* Connections to upstreams that are kept while nobody uses them, or opened ahead of their use.
  *
- * One that is kept is in the role IDLE and in its upstream's list, the latest first. The loop goes
- * on reading from it: whatever arrives, or its end, closes it. It is not given out again before the
- * turn has ended in which it was given back, as the handler that did so may still be running.
+ * Either is in the role IDLE and in its upstream's list, the latest first. The loop goes on reading
+ * from it: its end closes it, and so does whatever arrives where somebody has used it before. One
+ * that is kept is not given out again before the turn has ended in which it was given back, as the
+ * handler that did so may still be running.
+ *
+ * What was opened ahead and is gone is replaced when one is taken, and after a check: so an
+ * upstream that closes all of them at once costs no more than that.
  */
 #include <string.h>
 
@@ -48,6 +52,23 @@ static void close_kept(xev_conn *c, xev_conn_reason reason, int code) {
     xev__conn_close(c, reason, code);
 }
 
+void xev__pool_drop(struct xev__upstream *up) {
+    while (up->idle_first != NULL) {
+        close_kept(up->idle_first, XEV_CONN_ENDED, 0);
+    }
+}
+
+/* It is idle from now on. */
+static void make_idle(xev_conn *c, uint32_t read_ms) {
+    struct xev__conn_more *m = c->more;
+    m->upstream_role = XEV__UPSTREAM_IDLE;
+    pool_link(m->upstream, c);
+    m->own_deadlines = true;
+    m->deadlines = (xev_conn_deadlines){
+        .idle_ms = m->upstream->group->options.idle_ms, .read_ms = read_ms, .life_ms = UINT32_MAX};
+    c->active_tick = xev__conn_tick(c->service);
+}
+
 /* ---- what happens to one that is kept ---- */
 
 static ptrdiff_t on_kept_data(xev_conn *c, const void *data, size_t len_bytes) {
@@ -62,6 +83,37 @@ static void on_kept_late(xev_conn *c, xev_conn_reason which) { close_kept(c, whi
 
 static const xev_conn_handlers kept_handlers = {
     .data = on_kept_data, .ended = on_kept_ended, .late = on_kept_late};
+
+/* ---- ahead ---- */
+
+/* What upstreams that speak first say is kept for who takes the connection. */
+static ptrdiff_t on_ahead_data(xev_conn *c, const void *data, size_t len_bytes) {
+    (void)c, (void)data, (void)len_bytes;
+    return 0;
+}
+
+static void on_ahead_opened(xev_conn *c) {
+    struct xev__upstream *up = c->more->upstream;
+    assert(c->more->upstream_role == XEV__UPSTREAM_AHEAD && up->opening > 0);
+    up->opening--;
+    make_idle(c, UINT32_MAX);
+}
+
+static const xev_conn_handlers ahead_handlers = {
+    .opened = on_ahead_opened, .data = on_ahead_data, .ended = on_kept_ended, .late = on_kept_late};
+
+void xev__pool_fill(struct xev__upstream *up) {
+    const xev_upstreams *group = up->group;
+    const xev_conn_connect_options o = {.handlers = &ahead_handlers,
+                                        .timeout_ms = group->options.connect_ms};
+    while (!up->out && !group->service->draining && up->idle + up->opening < group->options.ahead) {
+        up->opening++;
+        if (xev__conn_dial(group->service, &up->addr, 1, &o, up, XEV__UPSTREAM_AHEAD, NULL) < 0) {
+            up->opening--; /* no room for it now */
+            return;
+        }
+    }
+}
 
 /* ---- back ---- */
 
@@ -99,16 +151,12 @@ void xev_upstream_keep(xev_conn *c) {
         return;
     }
     up->connections--;
-    m->upstream_role = XEV__UPSTREAM_IDLE;
-    pool_link(up, c);
-    m->own_deadlines = true;
-    m->deadlines =
-        (xev_conn_deadlines){.idle_ms = up->group->options.idle_ms, .life_ms = UINT32_MAX};
-    c->active_tick = xev__conn_tick(s);
+    make_idle(c, 0);
     xev__conn_clear(c, XEV__CONN_PAUSED | XEV__CONN_BUSY);
     memset(c + 1, 0, s->options.user_bytes);
     xev__conn_due(c, XEV__CONN_PUMP);
-    if (up->idle > up->group->options.idle_max) {
+    const xev_upstreams_options *o = &up->group->options;
+    if (up->idle > (o->ahead > o->idle_max ? o->ahead : o->idle_max)) {
         close_kept(up->idle_last, XEV_CONN_ENDED, 0);
     }
 }
@@ -116,7 +164,9 @@ void xev_upstream_keep(xev_conn *c) {
 /* ---- out again ---- */
 
 /* Its system has not heard anything that the loop has not: it is as it was. */
-static bool is_usable(const xev_conn *c) { return c->more->in == NULL && xev__os_is_silent(c->fd); }
+static bool is_usable(const xev_conn *c) {
+    return (c->more->in == NULL || c->handlers == &ahead_handlers) && xev__os_is_silent(c->fd);
+}
 
 xev_conn *xev__pool_take(struct xev__upstream *up, const xev_conn_handlers *handlers) {
     const uint32_t not_now = XEV__CONN_CLOSING | XEV__CONN_FINISHING | XEV__CONN_DUE;
@@ -135,7 +185,7 @@ xev_conn *xev__pool_take(struct xev__upstream *up, const xev_conn_handlers *hand
         c->more->own_deadlines = false;
         c->handlers = handlers != NULL ? handlers : c->service->options.handlers;
         c->generation++; /* whoever had it before must not find it */
-        c->opened_tick = c->active_tick = xev__conn_tick(c->service);
+        c->opened_tick = c->active_tick = c->more->in_since = xev__conn_tick(c->service);
         xev__conn_due(c, XEV__CONN_OPENING);
         up->reused++;
         return c;

@@ -1,9 +1,9 @@
 /* A TCP proxy on every core: a client is connected to one of several upstreams.
  *
- * The policy chooses the upstream; where that one does not answer the next is tried. Then the two
- * connections are piped to each other: data, half-closes, resets and back-pressure go both ways.
- * Where no upstream answers the client is reset. Each shard finds out for itself which upstreams
- * answer, by its clients and by checks.
+ * The policy chooses the upstream; where that one does not answer the next is tried. With a pool
+ * the connection is open already. Then the two connections are piped to each other: data,
+ * half-closes, resets and back-pressure go both ways. Where no upstream answers the client is
+ * reset. Each shard finds out for itself which upstreams answer, by its clients and by checks.
  */
 #include "examples/server.h"
 #include "xev/proxy_protocol.h"
@@ -122,6 +122,8 @@ int main(int argc, char **argv) {
          .max = 60000, .number = &options.out_ms},
         {"idle-ms", "N", "a connection may be silent for so long (300000)", .min = 1,
          .max = UINT32_MAX - 1, .number = &idle_ms},
+        {"pool", "N", "connections to each upstream that are opened ahead (0)", .max = 1024,
+         .number = &options.ahead},
         {"proxy-protocol", "v1|v2", "tell upstreams who the client is", .add = set_proxy_protocol,
          .takes = "v1 or v2"},
         {"accept-proxy", .help = "clients are proxies, and begin so, too", .on = &accept_proxy},

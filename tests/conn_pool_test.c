@@ -334,6 +334,7 @@ static void any_order(uint64_t seed) {
     const xev_upstreams_options options = {.policy = (xev_upstream_policy)rng_below(&rng, 2),
                                            .idle_max = rng_below(&rng, 4),
                                            .idle_ms = rng_below(&rng, 2) == 0 ? 1 : 0,
+                                           .ahead = rng_below(&rng, 4),
                                            .check_ms = 1 + rng_below(&rng, 3),
                                            .out_ms = 1};
     CHECK_EQ(xev_upstreams_new(&group, s.service, addrs, SERVERS, &options), 0);

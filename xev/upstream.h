@@ -22,9 +22,16 @@
  * Reuse. A protocol that asks and is answered may give a connection back (xev_upstream_keep) in
  * place of ending it, once it has read all of the answer. The next connect to that upstream then
  * takes it, the latest one first. One that the upstream closes, or sends something on, while it is
- * kept is closed. It may do so in the moment in which the connection is taken: who gets no answer
- * on one that was kept (xev_upstream_was_kept) asks again on another, where asking twice does no
- * harm.
+ * kept is closed; so are all when the upstream is left out. The upstream may close one in the
+ * moment in which it is taken: who gets no answer on one that was kept (xev_upstream_was_kept) asks
+ * again on another, where asking twice does no harm.
+ *
+ * Opened ahead. For protocols that cannot reuse a connection, a group can have some open before
+ * they are needed: as many as the option ahead says, to each upstream that is not left out. A
+ * connect takes one of them, and another is opened in its place. One that the upstream closes, or
+ * that has waited for idle_ms, is replaced after the upstream's next check. All are closed when the
+ * upstream is left out. What an upstream sends at once, a greeting, is kept for who takes the
+ * connection. Here, too, the upstream may close a connection in the moment in which it is taken.
  *
  * Groups of several shards know nothing of each other: each checks for itself.
  *
@@ -57,6 +64,7 @@ typedef struct xev_upstreams_options {
     /* Connections that are kept for the next ones, to each upstream (none), and how long (60 000;
      * UINT32_MAX: as long as it lasts). */
     uint32_t idle_max, idle_ms;
+    uint32_t ahead; /* connections that are opened ahead, to each upstream (none); needs checks */
     /* Upstream number is left out (code: why, below 0), or is back (0). Called by the loop; or
      * NULL. */
     void (*changed)(xev_upstreams *group, uint32_t number, int code, void *userdata);
@@ -68,9 +76,9 @@ typedef struct xev_upstream_counters {
     bool out;             /* it is left out now */
     uint32_t out_ms;      /* how long, or was last; 0: it has answered since */
     uint32_t connections; /* to it, now; and those being made */
-    uint32_t idle;        /* kept, now */
+    uint32_t idle;        /* kept, or opened ahead, now */
     uint64_t connected;   /* connections that were made */
-    uint64_t reused;      /* that were kept, and taken again */
+    uint64_t reused;      /* that were kept, or opened ahead, and taken */
     uint64_t failed;      /* connects that failed, checks included */
     int code;             /* of the last failure; 0: none */
 } xev_upstream_counters;
@@ -78,8 +86,8 @@ typedef struct xev_upstream_counters {
 XEV_BEGIN_DECLS
 
 /* A group of count addresses, whose connections are the service's. 0; XEV_EINVAL (no address, too
- * many, one that is none, an unknown policy, out_ms above out_max_ms); XEV_ENOMEM. Memory comes
- * from the loop's allocator. On failure *group is NULL. */
+ * many, one that is none, an unknown policy, out_ms above out_max_ms, ahead without checks);
+ * XEV_ENOMEM. Memory comes from the loop's allocator. On failure *group is NULL. */
 XEV_NODISCARD int xev_upstreams_new(xev_upstreams **group, xev_conn_service *service,
                                     const xev_addr *addrs, size_t count,
                                     const xev_upstreams_options *options);
@@ -87,10 +95,10 @@ XEV_NODISCARD int xev_upstreams_new(xev_upstreams **group, xev_conn_service *ser
 /* Free it, after xev_conn_service_free. NULL: nothing. By the thread that called that. */
 void xev_upstreams_free(xev_upstreams *group);
 
-/* A connection to an upstream, as by xev_conn_connect, or one that was kept, as new: *conn may be
- * written to, and piped, at once. Its opened handler says that one has answered, or closed that
- * none has (XEV_CONN_UNCONNECTED, the code of the last one tried). handlers: NULL, the service's.
- * 0, XEV_ENOBUFS or XEV_ENOMEM. */
+/* A connection to an upstream, as by xev_conn_connect, or one that was kept, or opened ahead, as
+ * new: *conn may be written to, and piped, at once. Its opened handler says that one has answered,
+ * or closed that none has (XEV_CONN_UNCONNECTED, the code of the last one tried). handlers: NULL,
+ * the service's. 0, XEV_ENOBUFS or XEV_ENOMEM. */
 XEV_NODISCARD int xev_upstreams_connect(xev_upstreams *group, const xev_conn_handlers *handlers,
                                         xev_conn **conn);
 
@@ -100,7 +108,7 @@ XEV_NODISCARD int xev_upstreams_connect(xev_upstreams *group, const xev_conn_han
  * written is cut off. Where idle_max are kept already the one that has waited longest is closed. */
 void xev_upstream_keep(xev_conn *conn);
 
-/* It was kept before, and taken again. */
+/* It was kept before, or opened ahead, and taken. */
 bool xev_upstream_was_kept(const xev_conn *conn);
 
 /* The number of the upstream that a connection is to, or that is being tried for it: that of its

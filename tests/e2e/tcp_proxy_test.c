@@ -375,6 +375,123 @@ TEST(upstreams_are_told_who_the_client_is) {
     }
 }
 
+/* ---- the pool ---- */
+
+/* What upstream 0 has of connections: of checks, of the pool, of clients. */
+struct ups {
+    struct pollfd polls[64]; /* the first is the listener */
+    nfds_t len;
+};
+
+/* Accepts, and drops those that have ended, until one has received something; returns it, out of
+ * the others. */
+static int next_served(const struct proxy *p, struct ups *u) {
+    char byte;
+    for (;;) {
+        u->polls[0] = (struct pollfd){.fd = p->listener[0], .events = POLLIN};
+        u->len = u->len > 0 ? u->len : 1;
+        CHECK_GE(poll(u->polls, u->len, -1), 1);
+        for (nfds_t i = u->len - 1; i > 0; i--) {
+            if (u->polls[i].revents == 0) {
+                continue;
+            }
+            int fd = u->polls[i].fd;
+            u->polls[i] = u->polls[--u->len];
+            if (recv(fd, &byte, 1, MSG_PEEK) == 1) {
+                return fd;
+            }
+            close_fd(fd);
+        }
+        if (u->polls[0].revents != 0) {
+            CHECK_LT(u->len, 64);
+            u->polls[u->len++] = (struct pollfd){.fd = accept_up(p, 0), .events = POLLIN};
+        }
+    }
+}
+
+TEST(a_pool_is_open_before_clients_come) {
+    static const char *const flags[] = {"--pool",  "2", "--proxy-protocol", "v1", "--check-ms",
+                                        "3600000", NULL};
+    struct proxy p;
+    char wanted[120], got[120];
+    proxy_start(&p, 1, 1, 1, flags);
+    struct ups u = {.len = 3};
+    for (int i = 1; i <= 2; i++) {
+        u.polls[i] = (struct pollfd){.fd = accept_up(&p, 0), .events = POLLIN};
+    }
+    for (int round = 0; round < 2; round++) {
+        int fd = client_socket(&p.server);
+        connect_fd(&p.server, fd);
+        put(fd, "hello", 5);
+        int up = next_served(&p, &u);
+        int len = snprintf(wanted, sizeof wanted, "PROXY TCP4 127.0.0.1 127.0.0.1 %u %u\r\nhello",
+                           port_of(fd), p.server.port);
+        take(up, got, (size_t)len);
+        CHECK_MEM_EQ(got, wanted, (size_t)len);
+        put(up, "answer", 6);
+        take(fd, got, 6);
+        CHECK_MEM_EQ(got, "answer", 6);
+        end_writing(fd);
+        check_end(up);
+        close_fd(up);
+        check_end(fd);
+        close_fd(fd);
+        if (round == 0) { /* the upstream closes those that wait; the next client gets a new one */
+            if (u.len < 3) {
+                u.polls[u.len++] = (struct pollfd){.fd = accept_up(&p, 0), .events = POLLIN};
+            }
+            while (u.len > 1) {
+                close_fd(u.polls[--u.len].fd);
+            }
+        }
+    }
+    proxy_stop(&p);
+    while (u.len > 1) {
+        close_fd(u.polls[--u.len].fd);
+    }
+    CHECK_STR_EQ(p.server.err_text, "");
+}
+
+/* The upstream is not there, comes, closes what waits, and goes. */
+TEST(a_pool_follows_its_upstream) {
+    static const char *const flags[] = {"--pool", "3", "--check-ms", "20", "--out-ms", "1", NULL};
+    struct proxy p;
+    struct ups u = {.len = 0};
+    proxy_start(&p, 2, 1, 0, flags);
+    int fd = client(&p.server);
+    check_reset(fd);
+    close_fd(fd);
+    CHECK_EQ(listen(p.listener[0], 64), 0);
+    for (int i = 0; i < 20; i++) {
+        fd = client(&p.server);
+        put(fd, "x", 1);
+        int up = next_served(&p, &u);
+        char byte;
+        take(up, &byte, 1);
+        put(up, "y", 1);
+        take(fd, &byte, 1);
+        CHECK_EQ(byte, 'y');
+        close_fd(fd);
+        check_end(up);
+        close_fd(up);
+        if (i == 10) {
+            for (nfds_t n = 1; n < u.len; n++) { /* which a client may get at that moment */
+                CHECK_EQ(shutdown(u.polls[n].fd, SHUT_WR), 0);
+            }
+        }
+    }
+    CHECK_EQ(shutdown(p.listener[0], SHUT_RDWR), 0);
+    while (u.len > 1) {
+        close_fd(u.polls[--u.len].fd);
+    }
+    fd = client(&p.server);
+    check_reset(fd);
+    close_fd(fd);
+    proxy_stop(&p);
+    CHECK(strstr(p.server.err_text, "is left out: ") != NULL);
+    CHECK(strstr(p.server.err_text, "is back") != NULL);
+}
+
 TEST(clients_that_are_proxies_say_who_theirs_is) {
     static const char *const flags[] = {"--accept-proxy", "--proxy-protocol", "v1",
                                         "--check-ms",     "3600000",          NULL};
@@ -497,9 +614,11 @@ TEST_TIMEOUT(peers_may_do_as_they_like, 120) {
 
 TEST(flags_that_are_wrong) {
     static const char *const wrong[][2] = {
-        {"--upstream", "localhost:1"}, {"--upstream", "127.0.0.1"}, {"--upstream", "unix:"},
-        {"--balance", "random"},       {"--connect-ms", "0"},       {"--check-ms", "x"},
-        {"--out-ms", "60001"},         {"--proxy-protocol", "3"},   {"--idle-ms", "-1"},
+        {"--upstream", "localhost:1"}, {"--upstream", "127.0.0.1"},
+        {"--upstream", "unix:"},       {"--balance", "random"},
+        {"--connect-ms", "0"},         {"--check-ms", "x"},
+        {"--out-ms", "60001"},         {"--proxy-protocol", "3"},
+        {"--idle-ms", "-1"},           {"--pool", "1025"},
     };
     struct server s;
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
