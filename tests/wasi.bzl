@@ -50,6 +50,8 @@ WITHOUT_WASI = {
     "random_file_test": _THREADS,
     "random_shard_test": _SHARDS,
     "random_test": _SOCKETS,
+    "replace_misuse_test": _MISUSE,
+    "replace_test": _THREADS,
     "sendfile_test": _WRAPS,
     "serve_error_test": _SHARDS,
     "serve_fault_test": _WRAPS,

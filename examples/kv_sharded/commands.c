@@ -69,76 +69,74 @@ static bool deadline(long long n, int64_t unit_ms, int64_t base, int64_t *at) {
     return !__builtin_mul_overflow(n, unit_ms, at) && !__builtin_add_overflow(*at, base, at);
 }
 
-struct set_options {
-    int64_t expires_ms;
-    bool nx, xx, get, keep;
+enum { NX = 1, XX = 2, GET = 4, KEEP = 8, TIME = 16 };
+
+/* Of SET. unit_ms: a number follows, a time in that unit. */
+static const struct set_option {
+    const char *name;
+    int flag, excludes, unit_ms;
+    bool from_now;
+} set_options[] = {
+    {"nx", NX, XX, 0, false},          {"xx", XX, NX, 0, false},       {"get", GET, 0, 0, false},
+    {"keepttl", KEEP, TIME, 0, false}, {"ex", TIME, KEEP, 1000, true}, {"px", TIME, KEEP, 1, true},
+    {"exat", TIME, KEEP, 1000, false}, {"pxat", TIME, KEEP, 1, false},
 };
 
-/* The options of SET. NULL, or what is wrong. */
-static const char *set_options(const struct call *c, struct set_options *o) {
-    static const struct {
-        const char *name;
-        int unit_ms;
-        bool from_now;
-    } times[] = {{"ex", 1000, true}, {"px", 1, true}, {"exat", 1000, false}, {"pxat", 1, false}};
-    size_t t, time = 4, time_at = 0;
+/* NULL, or what is wrong. */
+static const char *parse_options(const struct call *c, int *flags, int64_t *expires_ms) {
+    const struct set_option *end = set_options + sizeof set_options / sizeof *set_options, *o;
+    const struct set_option *time = NULL;
+    size_t time_at = 0;
     long long n;
     for (size_t i = 3; i < c->argc; i++) {
-        for (t = 0; t < 4 && !word_is(c->argv[i], times[t].name);) {
-            t++;
+        for (o = set_options; o < end && !word_is(c->argv[i], o->name);) {
+            o++;
         }
-        if (t < 4 && (time == 4 || time == t) && !o->keep && i + 1 < c->argc) {
-            time = t;
-            time_at = ++i;
-        } else if (word_is(c->argv[i], "nx") && !o->xx) {
-            o->nx = true;
-        } else if (word_is(c->argv[i], "xx") && !o->nx) {
-            o->xx = true;
-        } else if (word_is(c->argv[i], "get")) {
-            o->get = true;
-        } else if (word_is(c->argv[i], "keepttl") && time == 4) {
-            o->keep = true;
-        } else {
+        if (o == end || (*flags & o->excludes) != 0 ||
+            (o->unit_ms > 0 && (++i == c->argc || (time != NULL && time != o)))) {
             return syntax_error;
         }
+        *flags |= o->flag;
+        time = o->unit_ms > 0 ? o : time;
+        time_at = o->unit_ms > 0 ? i : time_at;
     }
-    if (time < 4 && !number_parse(c->argv[time_at], &n)) {
+    if (time != NULL && !number_parse(c->argv[time_at], &n)) {
         return not_integer;
     }
-    return time == 4 ||
-                   (n > 0 && deadline(n, times[time].unit_ms,
-                                      times[time].from_now ? c->store->now : 0, &o->expires_ms))
+    return time == NULL || (n > 0 && deadline(n, time->unit_ms, time->from_now ? c->store->now : 0,
+                                              expires_ms))
                ? NULL
                : "ERR invalid expire time in 'set' command";
 }
 
-static int set(struct call *c, struct set_options o) {
+static int set(struct call *c, int flags, int64_t expires_ms) {
     size_t from = c->out->len;
-    struct entry *e = o.nx || o.xx || o.get || o.keep ? find(c) : NULL;
-    if (o.get) {
+    struct entry *e = (flags & ~TIME) != 0 ? find(c) : NULL;
+    if ((flags & GET) != 0) {
         reply_value(c, e);
     }
-    if ((o.nx && e != NULL) || (o.xx && e == NULL)) {
-        return o.get ? 0 : reply_nil(c);
+    if (((flags & NX) != 0 && e != NULL) || ((flags & XX) != 0 && e == NULL)) {
+        return (flags & GET) != 0 ? 0 : reply_nil(c);
     }
-    o.expires_ms = o.keep && e != NULL ? e->expires_ms : o.expires_ms;
+    expires_ms = (flags & KEEP) != 0 && e != NULL ? e->expires_ms : expires_ms;
     if ((e = put(c, 0, c->argv[2], 0)) == NULL) {
         c->out->len = from;
         return reply_error(c, no_memory);
     }
-    table_set_expiry(&c->store->table, e, o.expires_ms);
-    return o.get ? 0 : reply_ok(c);
+    table_set_expiry(&c->store->table, e, expires_ms);
+    return (flags & GET) != 0 ? 0 : reply_ok(c);
 }
 
 static int run_set(struct call *c) {
-    struct set_options o = {0};
-    const char *error = c->argc > 3 ? set_options(c, &o) : NULL;
-    return error != NULL ? reply_error(c, error) : set(c, o);
+    int flags = 0;
+    int64_t expires_ms = 0;
+    const char *error = c->argc > 3 ? parse_options(c, &flags, &expires_ms) : NULL;
+    return error != NULL ? reply_error(c, error) : set(c, flags, expires_ms);
 }
 
 static int run_get(struct call *c) { return reply_value(c, find(c)); }
 
-static int run_getset(struct call *c) { return set(c, (struct set_options){.get = true}); }
+static int run_getset(struct call *c) { return set(c, GET, 0); }
 
 static int run_setnx(struct call *c) {
     bool there = find(c) != NULL;
@@ -253,10 +251,7 @@ static int del_one(struct call *c) {
 }
 static int mset_one(struct call *c) {
     struct entry *e = put(c, 0, c->argv[2], 0);
-    if (e != NULL) {
-        table_set_expiry(&c->store->table, e, 0);
-    }
-    return e != NULL ? 0 : XEV_ENOMEM;
+    return e != NULL ? (table_set_expiry(&c->store->table, e, 0), 0) : XEV_ENOMEM;
 }
 
 static int run_exists(struct call *c) { return run_each(c, exists_one); }
@@ -621,22 +616,27 @@ static int run_command(struct call *c) {
 /* The first command of each letter. */
 static const struct command *first_of[256];
 
-/* A name's first eight bytes, in lower case. Names are letters only, so no other byte becomes one.
- */
+/* Of names of one length it tells all up to eight bytes apart. In lower case: names are letters
+ * only, so no other byte becomes one. */
 static inline uint64_t name_word(struct slice name) {
-    uint64_t word = 0;
+    uint64_t word = 0x2020202020202020;
+    uint32_t low = 0, high = 0;
     if (name.len >= 8) {
-        memcpy(&word, name.p, 8);
-        return word | 0x2020202020202020;
+        memcpy(&low, name.p, 4);
+        memcpy(&high, name.p + 4, 4);
+    } else if (name.len >= 4) {
+        memcpy(&low, name.p, 4);
+        memcpy(&high, name.p + name.len - 4, 4);
+    } else if (name.len > 0) {
+        low = (uint8_t)name.p[0] | (uint32_t)(uint8_t)name.p[name.len / 2] << 8 |
+              (uint32_t)(uint8_t)name.p[name.len - 1] << 16;
     }
-    for (uint32_t i = 0; i < name.len; i++) {
-        word = word << 8 | (uint8_t)name.p[i];
-    }
-    return word | 0x2020202020202020;
+    return word | low | (uint64_t)high << 32;
 }
 
 void commands_init(void) {
     for (size_t i = COMMANDS; i-- > 0;) {
+        commands[i].len = (uint32_t)strlen(commands[i].name);
         commands[i].word = name_word(slice_of(commands[i].name));
         first_of[(uint8_t)commands[i].name[0]] = &commands[i];
     }
@@ -646,7 +646,7 @@ const struct command *command_find(struct slice name) {
     uint64_t word = name_word(name);
     const struct command *c = name.len > 0 ? first_of[(uint8_t)*name.p | 0x20] : NULL;
     for (; c != NULL && c < commands + COMMANDS && c->name[0] == (*name.p | 0x20); c++) {
-        if (c->word == word && (name.len < 8 || word_is(name, c->name))) {
+        if (c->word == word && c->len == name.len && (name.len <= 8 || word_is(name, c->name))) {
             return c;
         }
     }

@@ -26,7 +26,7 @@
 #define REQUEST_MAX (16u << 20) /* bytes of one request */
 #define ARGS_MAX 65536u
 #define BUFFER_KEPT (1u << 20) /* bytes; a larger one is given back */
-#define NAME_BYTES 32 /* of a client, with its NUL */
+#define NAME_BYTES 32          /* of a client, with its NUL */
 
 struct slice {
     const char *p;
@@ -80,18 +80,18 @@ bool glob_match(struct slice pattern, struct slice s);
 /* ---- table.c ---- */
 
 enum count { /* in the order in which INFO tells them */
-            STAT_KEYS,
-            STAT_EXPIRES,
-            STAT_MEMORY,
-            STAT_COMMANDS,
-            STAT_HITS,
-            STAT_MISSES,
-            STAT_EXPIRED,
-            STAT_EVICTED,
-            STAT_SAVING, /* these are shard 0's */
-            STAT_SAVE_FAILED,
-            STAT_LAST_SAVE, /* in s since 1970 */
-            STATS
+             STAT_KEYS,
+             STAT_EXPIRES,
+             STAT_MEMORY,
+             STAT_COMMANDS,
+             STAT_HITS,
+             STAT_MISSES,
+             STAT_EXPIRED,
+             STAT_EVICTED,
+             STAT_SAVING, /* these are shard 0's */
+             STAT_SAVE_FAILED,
+             STAT_LAST_SAVE, /* in s since 1970 */
+             STATS
 };
 
 struct entry {
@@ -246,7 +246,8 @@ struct command {
     int step;             /* of SUM: how many arguments belong to a key */
     enum sum_reply reply; /* of SUM */
     int value_argc;       /* with so many arguments or more the reply has a value in it; 0: never */
-    uint64_t word;        /* see command_find */
+    uint32_t len;         /* of the name; as word is: see command_find */
+    uint64_t word;
 };
 
 void commands_init(void);

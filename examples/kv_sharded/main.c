@@ -84,19 +84,6 @@ static bool stores_init(void) {
     return ok;
 }
 
-static void stores_free(void) {
-    for (uint32_t i = 0; i < app.shards; i++) {
-        struct store *s = &app.stores[i];
-        table_free(&s->table);
-        buffer_free(&s->out);
-        buffer_free(&s->more);
-        buffer_free(&s->text);
-        buffer_free(&s->requests.args);
-        buffer_free(&s->asked.args);
-    }
-    free(app.stores);
-}
-
 int main(int argc, char **argv) {
     struct server server = {
         .program = "kv_sharded",
@@ -124,12 +111,5 @@ int main(int argc, char **argv) {
         return 1;
     }
     server.runtime.key_seed = key_seed;
-    int rc = snapshot_load() ? server_serve(&server, &service) : 1;
-    for (uint32_t i = 0; rc == 0 && i < app.shards; i++) {
-        const struct table *t = &app.stores[i].table;
-        printf("shard %u keys=%llu commands=%llu\n", i, (unsigned long long)stat_get(t, STAT_KEYS),
-               (unsigned long long)stat_get(t, STAT_COMMANDS));
-    }
-    stores_free();
-    return rc;
+    return snapshot_load() ? server_serve(&server, &service) : 1;
 }

@@ -41,8 +41,16 @@ void put_bytes(struct buffer *b, const void *data, size_t len) {
 void put_text(struct buffer *b, const char *text) { put_bytes(b, text, strlen(text)); }
 
 void put_number(struct buffer *b, char mark, long long n) {
-    char text[24], *p = text + sizeof text;
+    char text[24], *p = text + sizeof text, *to = buffer_room(b, sizeof text);
     unsigned long long u = n < 0 ? 0ull - (unsigned long long)n : (unsigned long long)n;
+    if (to == NULL) {
+        return;
+    }
+    if (n >= 0 && n < 10) { /* most are */
+        memcpy(to, (char[]){mark, (char)('0' + n), '\r', '\n'}, 4);
+        b->len += 4;
+        return;
+    }
     *--p = '\n';
     *--p = '\r';
     do {
@@ -52,7 +60,8 @@ void put_number(struct buffer *b, char mark, long long n) {
         *--p = '-';
     }
     *--p = mark;
-    put_bytes(b, p, (size_t)(text + sizeof text - p));
+    memcpy(to, p, (size_t)(text + sizeof text - p));
+    b->len += (size_t)(text + sizeof text - p);
 }
 
 void put_bulk(struct buffer *b, struct slice s) {
@@ -86,72 +95,77 @@ static ptrdiff_t malformed(struct requests *r, const char *error) {
     return -1;
 }
 
-static inline bool add_arg(struct requests *r, const char *p, size_t len) {
-    struct slice arg = {p, (uint32_t)len, 0};
-    char *to = buffer_room(&r->args, sizeof arg);
-    if (to == NULL) {
-        return malformed(r, "ERR out of memory") == 0;
-    }
-    memcpy(to, &arg, sizeof arg);
-    r->args.len += sizeof arg;
-    return true;
+/* Room for so many more arguments; NULL: no memory. */
+static inline struct slice *room_for(struct requests *r, long count) {
+    void *args = buffer_room(&r->args, (size_t)count * sizeof(struct slice));
+    r->error = "ERR out of memory";
+    return args;
 }
 
 /* A number and its line end, from *at on, which moves behind it. 1; 0: incomplete; -1: none. */
-static inline int line_number(const char *p, size_t len, size_t *at, long *n) {
-    const char *q = p + *at, *end = p + len, *first;
-    uint32_t value = 0, digit;
+static inline int line_number(const char **at, const char *end, long *n) {
+    const char *q = *at, *first;
+    if (end - q > 3 && *q >= '0' && *q <= '9' && memcmp(q + 1, "\r\n", 2) == 0) {
+        *n = *q - '0'; /* most have one digit */
+        *at = q + 3;
+        return 1;
+    }
     bool minus = q < end && *q == '-';
-    for (first = q += minus; q < end && (digit = (uint32_t)(*q - '0')) <= 9; q++) {
-        value = value * 10 + digit;
+    long value = 0;
+    first = q += minus;
+    for (const char *stop = end - q > 10 ? q + 10 : end; q < stop && *q >= '0' && *q <= '9'; q++) {
+        value = value * 10 + (*q - '0');
     }
-    if (q - first > 9 || (q < end && (q == first || *q != '\r')) || (q + 1 < end && q[1] != '\n')) {
-        return -1;
+    if (end - q < 2) {
+        return q - first > 9 || (q < end && (q == first || *q != '\r')) ? -1 : 0;
     }
-    *n = minus ? -(long)value : (long)value;
-    *at = (size_t)(q - p) + 2;
-    return q + 1 < end;
+    *n = minus ? -value : value;
+    *at = q + 2;
+    return (size_t)(q - first) - 1 < 9 && memcmp(q, "\r\n", 2) == 0 ? 1 : -1;
 }
 
 static ptrdiff_t parse_bulks(struct requests *r, const char *p, size_t len) {
+    const char *q = p + 1, *end = p + len;
     long count, bulk;
-    size_t at = 1;
-    int rc = line_number(p, len, &at, &count);
+    int rc = line_number(&q, end, &count);
+    r->need = len + 1;
     if (rc < 0 || (rc > 0 && count > (long)ARGS_MAX)) {
         return malformed(r, "ERR Protocol error: invalid multibulk length");
     }
-    for (; rc > 0 && count > 0; count--) {
-        r->need = at + 1;
-        if (at >= len) {
+    count = rc > 0 && count > 0 ? count : 0;
+    struct slice *args = room_for(r, count);
+    if (rc == 0 || args == NULL) {
+        return rc == 0 ? 0 : -1;
+    }
+    for (long i = 0; i < count; i++) {
+        if (q == end) {
             return 0;
         }
-        if (p[at++] != '$') {
+        if (*q++ != '$') {
             return malformed(r, "ERR Protocol error: expected '$'");
         }
-        rc = line_number(p, len, &at, &bulk);
-        if (rc < 0 || (rc > 0 && (bulk < 0 || bulk > (long)REQUEST_MAX))) {
+        rc = line_number(&q, end, &bulk);
+        if (rc < 0 || (rc > 0 && (unsigned long)bulk > REQUEST_MAX)) {
             return malformed(r, "ERR Protocol error: invalid bulk length");
         }
         if (rc == 0) {
-            break;
-        }
-        r->need = at + (size_t)bulk + 2;
-        if (r->need > REQUEST_MAX) {
-            return malformed(r, "ERR Protocol error: too big request");
-        }
-        if (len < r->need) {
             return 0;
         }
-        if (p[r->need - 2] != '\r' || p[r->need - 1] != '\n') {
+        if (q - p + bulk + 2 > (long)REQUEST_MAX) {
+            return malformed(r, "ERR Protocol error: too big request");
+        }
+        if (end - q < bulk + 2) {
+            r->need = (size_t)(q - p + bulk + 2);
+            return 0;
+        }
+        if (memcmp(q + bulk, "\r\n", 2) != 0) {
             return malformed(r, "ERR Protocol error: expected CRLF after a bulk");
         }
-        if (!add_arg(r, p + at, (size_t)bulk)) {
-            return -1;
-        }
-        at = r->need;
+        args[i] = (struct slice){q, (uint32_t)bulk, 0};
+        q += bulk + 2;
     }
-    r->need = len + 1;
-    return rc > 0 ? (ptrdiff_t)at : 0;
+    r->args.len += (size_t)count * sizeof *args;
+    return q - p;
 }
 
 static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
@@ -164,14 +178,17 @@ static ptrdiff_t parse_line(struct requests *r, const char *p, size_t len) {
         return len < LINE_MAX_BYTES ? 0
                                     : malformed(r, "ERR Protocol error: too big inline request");
     }
-    for (const char *q = p; q < end;) {
+    for (const char *q = p; q < end; q++) {
         for (word = q; q < end && !is_space(*q);) {
             q++;
         }
-        if (q > word && !add_arg(r, word, (size_t)(q - word))) {
+        struct slice *arg = q > word ? room_for(r, 1) : NULL;
+        if (arg != NULL) {
+            *arg = (struct slice){word, (uint32_t)(q - word), 0};
+            r->args.len += sizeof *arg;
+        } else if (q > word) {
             return -1;
         }
-        q += q < end;
     }
     return end + 1 - p;
 }

@@ -317,12 +317,13 @@ static int read_ahead(struct store *s, const char *p, size_t len, struct call *c
         }
         const struct slice *argv = (const struct slice *)(void *)(r->args.p + first[n]);
         struct call *c = &calls[n++];
-        *c = (struct call){.store = s, .text = {p, (uint32_t)*used, 0}, .out = &s->out};
+        c->store = s;
         c->argc = (r->args.len - first[n - 1]) / sizeof *argv;
+        c->text = (struct slice){p, (uint32_t)*used, 0};
         c->command = c->argc > 0 ? command_find(argv[0]) : NULL;
-        if (c->command != NULL && c->command->kind == KIND_KEY && c->argc > 1) {
-            c->hash = key_hash(argv[1]);
-        }
+        c->hash = c->command != NULL && c->command->kind == KIND_KEY && c->argc > 1
+                      ? key_hash(argv[1])
+                      : 0;
         p += *used;
         len -= (size_t)*used;
     } while (n < AHEAD && len > 0 && *p == '*');
@@ -354,6 +355,7 @@ static ptrdiff_t on_data(xev_conn *conn, const void *data, size_t len_bytes) {
         for (int i = 0; i < count && outcome == DONE; i++) {
             calls[i].conn = conn;
             calls[i].resp3 = client->resp3;
+            calls[i].out = &s->out;
             outcome = run(&calls[i]);
             if (outcome != HOLD) {
                 p += calls[i].text.len;

@@ -26,12 +26,11 @@ struct small_head {
     uint32_t link, gen;                    /* for the store */
 };
 
+/* The smallest class whose blocks have so many bytes (> 0). */
 static unsigned class_of(size_t bytes) {
-    unsigned class = 0;
-    while (((size_t)XEV__BLOCK_MIN << class) < bytes) {
-        class ++;
-    }
-    return class;
+    assert(bytes > 0);
+    unsigned long long more = (bytes - 1) / XEV__BLOCK_MIN;
+    return more == 0 ? 0 : 64 - (unsigned)__builtin_clzll(more);
 }
 
 static size_t class_bytes(unsigned class) { return (size_t)XEV__BLOCK_MIN << class; }
