@@ -49,10 +49,11 @@ int xev__signal_number(int which);
 uint32_t xev__signals_unblock(uint32_t set);
 void xev__signals_block(uint32_t set);
 
-/* What threads and signal handlers signal and one thread waits for. Not a descriptor: a write can
- * fail and its signal be lost, and a wait can be refused. */
+/* What threads and signal handlers signal and one thread waits for. Not a descriptor alone: a write
+ * can fail and its signal be lost, and a wait can be refused. */
 struct xev__event {
-    uint32_t signalled; /* atomic: a signal has not been taken */
+    uint32_t signalled;      /* atomic: a signal has not been taken */
+    int read_end, write_end; /* of a pipe, where the system needs one to wake the waiter */
 };
 void xev__event_init(struct xev__event *e);
 void xev__event_deinit(struct xev__event *e);

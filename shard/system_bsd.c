@@ -1,6 +1,5 @@
-/* macOS and the BSDs: threads, waking, listening sockets. Threads are not bound to CPUs. */
+/* macOS and the BSDs: threads, listening sockets. Threads are not bound to CPUs. */
 #include <assert.h>
-#include <ck_pr.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -10,7 +9,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "mpsc/handoff.h"
 #include "shard/system.h"
 
 const bool xev__shards_have_threads = true;
@@ -43,37 +41,7 @@ uint32_t xev__stack(uintptr_t *frames, uint32_t room) {
     return 0;
 }
 
-/* ---- waking ---- */
-
-/* Their semaphores differ, and macOS has none that is unnamed. A signal is a flag, and the waiter
- * looks at it: often at first, then each ms. Nothing of this can fail or be refused, and a signal
- * handler may set it. */
-void xev__event_init(struct xev__event *e) { e->signalled = 0; }
-
-void xev__event_deinit(struct xev__event *e) { (void)e; }
-
-void xev__event_signal(struct xev__event *e) {
-    XEV_HANDOFF_RELEASE(&e->signalled);
-    ck_pr_fence_memory();
-    (void)ck_pr_fas_32(&e->signalled, 1);
-}
-
-void xev__event_wait(struct xev__event *e, int timeout_ms) {
-    for (int ms = 0;; ms++) {
-        if (ck_pr_fas_32(&e->signalled, 0) != 0) {
-            ck_pr_fence_memory();
-            XEV_HANDOFF_ACQUIRE(&e->signalled);
-            return;
-        }
-        if (timeout_ms >= 0 && ms >= timeout_ms) {
-            return;
-        }
-        const struct timespec ts = {.tv_sec = 0, .tv_nsec = 1000000};
-        if (nanosleep(&ts, NULL) < 0) {
-            return; /* a signal was handled */
-        }
-    }
-}
+/* ---- conditions ---- */
 
 int xev__cond_init(pthread_cond_t *cond) { return -pthread_cond_init(cond, NULL); }
 
