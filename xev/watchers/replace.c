@@ -35,7 +35,7 @@ static void make_folder_name(char *path) {
 
 static void start_step(xev_replace *r, enum step step) {
     xev_file_req *req = &r->req;
-    r->step = step;
+    r->step = (int)step;
     switch (step) {
     case FLUSH:
     case FLUSH_FOLDER:
