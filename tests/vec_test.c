@@ -702,9 +702,9 @@ TEST(a_refused_one_is_refused_when_repeated) {
     do_writev(&op, &n, TCP, fd[0], none, 1);
     op.then = once_more;
     run_until(&n, &op.calls, 3);
-    /* A count that would seem to be 1 where it is kept in 32 bits. */
+    /* A count that would seem to be 1 where it is kept in half of its bits. */
     const xev_vec one[] = {{&op, 1}};
-    do_writev(&op, &n, TCP, fd[0], one, ((size_t)1 << 32) + 1);
+    do_writev(&op, &n, TCP, fd[0], one, ((size_t)1 << sizeof(size_t) * 4) + 1);
     op.then = once_more;
     run_until(&n, &op.calls, 3);
     close_pair(&n, fd);

@@ -123,8 +123,9 @@ function reasonOf(status, output, told) {
 
 // What became of a case: 'passed', 'left out', 'failure' or 'error'. Prints why.
 async function runCase(module, options, name, reasons) {
-  const { status, output } = await runTest(module, options, ['--case', name]);
   const wanted = reasons.get(name);
+  if (wanted?.startsWith('waits: ')) return 'left out'; // it would not end
+  const { status, output } = await runTest(module, options, ['--case', name]);
   const reason = reasonOf(status, output, wanted);
   if (reason !== wanted) {
     process.stdout.write(output);
