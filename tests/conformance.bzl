@@ -1,7 +1,7 @@
 """conformance_test: one source, one test per backend (and per io_uring feature switched off)."""
 
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_test")
-load("//tests:kqueue.bzl", "WITHOUT_KQUEUE")
+load("//tests:kqueue.bzl", "SANITIZED_KQUEUE", "WITHOUT_KQUEUE")
 load("//tests:wasi.bzl", "WITHOUT_WASI")
 load("//tests:windows.bzl", "ON_WINDOWS", "WINDOWS_COPTS", "WINDOWS_ENV")
 load("//tools:kqueue.bzl", "kqueue_test")
@@ -101,7 +101,7 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
             size = size,
             env = dict(env, XEV_BACKEND = "kqueue"),
             program = name + "_over_kqueue",
-            tags = tags + ["kqueue"],
+            tags = tags + ["kqueue_sample" if name in SANITIZED_KQUEUE else "kqueue"],
             target_compatible_with = emulated,
         )
     for suffix, variant_env in variants:

@@ -22,3 +22,12 @@ WITHOUT_KQUEUE = {
     "run_jobs_test": _PROGRAMS,
     "tcp_proxy_test": _PROGRAMS,
 }
+
+# Those that run under the sanitizers as well: descriptors, wakes of another thread, what is stale, and
+# the parts that use kqueue themselves.
+SANITIZED_KQUEUE = [
+    "async_test",
+    "fs_event_test",
+    "process_test",
+    "stale_test",
+]
