@@ -75,14 +75,14 @@ static xev_cb_action tick(xev_loop *loop, xev_completion *c, int result, void *u
     return result == 0 ? XEV_REARM : XEV_DISARM;
 }
 
-/* Returns the client's socket. */
-static int start(void) {
+/* Returns the client's socket. 0 ms: the defaults. */
+static int start_with(uint32_t read_ms, uint32_t write_ms) {
     static xev_completion ticker;
     xev_conn_options options = {.handlers = &handlers,
                                 .userdata = &w,
                                 .user_bytes = sizeof(http1_conn),
                                 .unconsumed_max_bytes = 2 * HTTP1_HEAD_MAX,
-                                .deadlines = {.read_ms = 300}};
+                                .deadlines = {.read_ms = read_ms, .write_ms = write_ms}};
     int fd[2];
     memset(&w, 0, sizeof w);
     memset(&ticker, 0, sizeof ticker);
@@ -96,6 +96,8 @@ static int start(void) {
     CHECK_EQ(xev_conn_adopt(w.service, fd[1], &w.conn), 0);
     return fd[0];
 }
+
+static int start(void) { return start_with(0, 0); }
 
 static void run_once(void) { CHECK_EQ(xev_loop_run(&w.net.loop, XEV_RUN_ONCE), 0); }
 
@@ -186,22 +188,21 @@ TEST(a_request_that_is_put_off_comes_again) {
 TEST(what_cannot_be_read_is_answered_and_the_connection_ended) {
     static const struct {
         const char *text, *reply;
-        bool halts; /* the client's side does not end */
+        bool ends; /* the client's side */
+        uint32_t read_ms;
     } rows[] = {
-        {"GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 400 ", true},
-        {"\x16\x03\x01\x02garbage\r\n\r\n", "HTTP/1.1 400 ", true},
-        {"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1048577\r\n\r\n", "HTTP/1.1 413 ", true},
+        {"GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 400 ", false, 0},
+        {"\x16\x03\x01\x02garbage\r\n\r\n", "HTTP/1.1 400 ", false, 0},
+        {"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1048577\r\n\r\n", "HTTP/1.1 413 ", false, 0},
         {"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello!",
-         "HTTP/1.1 400 ", true},
-        {"GET / HT", "HTTP/1.1 408 ", true},
-        {"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell", "", false},
+         "HTTP/1.1 400 ", false, 0},
+        {"GET / HT", "HTTP/1.1 408 ", false, 300},
+        {"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell", "HTTP/1.1 404 ", true, 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        int fd = start();
+        int fd = start_with(rows[i].read_ms, 0);
         send_text(fd, rows[i].text);
-        if (!rows[i].halts) {
-            CHECK_EQ(shutdown(fd, SHUT_WR), 0);
-        }
+        CHECK(!rows[i].ends || shutdown(fd, SHUT_WR) == 0);
         (void)recv_until(fd, NULL);
         CHECK(has(rows[i].reply));
         stop(fd);
@@ -407,6 +408,27 @@ TEST(a_file_that_is_cut_short_meanwhile_ends_the_connection) {
     CHECK_EQ(w.reason, XEV_CONN_FAILED);
     stop(fd);
     http1_release(content);
+}
+
+/* A client that asks for much and reads nothing is held to write_ms. */
+TEST(a_client_that_never_reads_is_reset_in_time) {
+    static char data[4000000];
+    for (int made = 0; made < 2; made++) {
+        http1_content *content;
+        const char *path = write_file(folder(), "a.bin", data, sizeof data);
+        CHECK_EQ(http1_open(&content, path, NULL), 200);
+        int fd = start_with(0, 500);
+        w.content = content;
+        w.source.pieces = PIECES;
+        send_text(fd, made != 0 ? GET_MADE : "GET /content HTTP/1.1\r\nHost: a\r\n\r\n");
+        while (w.closed == 0 || content->refs > 1) {
+            run_once();
+        }
+        CHECK_EQ(w.reason, XEV_CONN_WRITE_LATE);
+        stop(fd);
+        CHECK_EQ(w.source.released, made);
+        http1_release(content);
+    }
 }
 
 /* A connection that ends in the middle of a body gives back what it was lent. */

@@ -7,7 +7,6 @@
 
 #define CHECK_EVERY_MS 1000
 #define ENTRIES_MAX 4096u
-#define BYTES_MAX ((uint64_t)64 << 20)
 
 struct entry {
     struct entry *next; /* in its place of the table */
@@ -23,12 +22,12 @@ struct entry {
     char path[];
 };
 
-static uint64_t bytes_of(const http1_content *c) {
-    return c == NULL || c->data == NULL ? 0 : c->size + c->gzip_len;
+static uint64_t bytes_of(const struct files *files, const http1_content *c) {
+    return c == NULL ? 0 : c->data == NULL ? files->open_bytes : c->size + c->gzip_len;
 }
 
 static void set_content(struct entry *e, http1_content *content) {
-    e->files->bytes += bytes_of(content) - bytes_of(e->content);
+    e->files->bytes += bytes_of(e->files, content) - bytes_of(e->files, e->content);
     if (e->content != NULL) {
         http1_release(e->content);
     }
@@ -105,9 +104,11 @@ static void drop(struct entry **at) {
     free(e);
 }
 
-/* Some places, from the hand on: what was used since it came by stays once more. */
+/* From the hand on: what was used since it came by stays once more. */
 static void make_room(struct files *files) {
-    for (int n = 0; n < 64 && (files->entries > ENTRIES_MAX || files->bytes > BYTES_MAX); n++) {
+    for (uint32_t n = 0;
+         n < 2 * FILES_PLACES && (files->entries > ENTRIES_MAX || files->bytes > FILES_BYTES_MAX);
+         n++) {
         struct entry **at = &files->table[files->hand++ % FILES_PLACES];
         while (*at != NULL) {
             struct entry *e = *at;

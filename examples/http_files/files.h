@@ -7,6 +7,7 @@
 #include "xev/work.h"
 
 #define FILES_PLACES 4096u
+#define FILES_BYTES_MAX ((uint64_t)64 << 20)
 #define FILES_LIST 1 /* a status besides HTTP's: a directory that is to be listed */
 
 struct entry;
@@ -18,11 +19,12 @@ struct client {
     struct client *next, **link; /* of those who wait for the same file; link NULL: it does not */
 };
 
-/* All zero but for the first three. */
+/* All zero but for the first four. */
 struct files {
     xev_loop *loop;
     const char *root;
-    bool lists; /* directories without an index.html */
+    bool lists;          /* directories without an index.html */
+    uint64_t open_bytes; /* what the descriptor of a large file counts, of FILES_BYTES_MAX */
     struct entry *table[FILES_PLACES];
     uint32_t entries, hand; /* hand: the place where room is looked for next */
     uint64_t bytes;

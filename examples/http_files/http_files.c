@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "examples/http_files/files.h"
 #include "examples/random.h"
@@ -48,13 +49,9 @@ static bool on_request(xev_conn *conn, const http1_request *request) {
         http1_reply(conn, NULL, 405, allow);
         return true;
     }
-    int rc = http1_path(request->path, path, sizeof path);
-    if (rc < 0) {
-        http1_reply(conn, NULL, -rc, "");
-        return true;
-    }
     k->conn = conn;
-    int status = files_get(&s->files, path, k, &content);
+    int rc = http1_path(request->path, path, sizeof path);
+    int status = rc < 0 ? -rc : files_get(&s->files, path, k, &content);
     switch (status) {
     case 0:
         return false;
@@ -91,6 +88,9 @@ static int on_init(xev_shard *self, void *userdata) {
     s->files.loop = xev_shard_loop(self);
     s->files.root = root;
     s->files.lists = lists;
+    /* All shards together keep a quarter of the descriptors; the others are for connections. */
+    s->files.open_bytes =
+        FILES_BYTES_MAX * 4 * xev_runtime_shards(&server->handle) / (uint64_t)sysconf(_SC_OPEN_MAX);
     return random_fill(&s->http.boundary, sizeof s->http.boundary) ? 0 : XEV_ENOSYS;
 }
 

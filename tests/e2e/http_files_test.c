@@ -29,7 +29,7 @@ static void write_file(const char *name, const void *data, size_t len) {
 }
 
 /* A directory with some files, and a server of it. */
-static void start_with(struct server *s, const char *const *more) {
+static void start_limited(struct server *s, const char *const *more, void (*setup)(void)) {
     const char *tmp = getenv("TEST_TMPDIR");
     const char *args[ARGS_MAX] = {"--root", root};
     snprintf(root, sizeof root, "%.200s/www.XXXXXX", tmp != NULL ? tmp : "/tmp");
@@ -53,8 +53,10 @@ static void start_with(struct server *s, const char *const *more) {
     for (int i = 0; more != NULL && more[i] != NULL; i++) {
         args[2 + i] = more[i];
     }
-    server_start_with(s, 2, args, NULL);
+    server_start_with(s, 2, args, setup);
 }
+
+static void start_with(struct server *s, const char *const *more) { start_limited(s, more, NULL); }
 
 static void start(struct server *s) { start_with(s, NULL); }
 
@@ -300,6 +302,35 @@ TEST(text_is_compressed_for_those_who_accept_it) {
         get(&s, &r, "/middle.bin", "Accept-Encoding: gzip\r\n");
         check_body(&r, 200, big, 100000);
     }
+    stop(&s);
+}
+
+static void few_descriptors(void) {
+    const struct rlimit limit = {256, 256};
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* Files that stay on disk are kept open, but not so many that others find no descriptor. */
+TEST_TIMEOUT(many_large_files_leave_descriptors_for_others, 60) {
+    static uint8_t none[300000];
+    struct server s;
+    struct reply r;
+    start_limited(&s, NULL, few_descriptors);
+    int fd = client(&s);
+    for (int i = 0; i < 600; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "/large%d.bin", i);
+        write_file(name, none, 0);
+        CHECK_EQ(truncate(path_of(name), sizeof none), 0);
+        ask_on(fd, &r, "GET", name, "");
+        check_body(&r, 200, none, sizeof none);
+        CHECK_EQ(unlink(path_of(name)), 0);
+    }
+    int another = client(&s);
+    ask_on(another, &r, "GET", "/", "");
+    check_body(&r, 200, "front\n", 6);
+    close_fd(another);
+    close_fd(fd);
     stop(&s);
 }
 
