@@ -112,7 +112,7 @@ static xev_cb_action on_replace_step(xev_loop *loop, xev_completion *c, int resu
     } else if (step == OPEN || step == WRITE || step == CLOSE_FOLDER) {
         tell_result(r, 0);
     } else {
-        start_step(r, step + 1);
+        start_step(r, (enum step)(step + 1));
     }
     return XEV_DISARM;
 }
