@@ -3,7 +3,7 @@
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_test")
 load("//tests:kqueue.bzl", "SANITIZED_KQUEUE", "WITHOUT_KQUEUE")
 load("//tests:wasi.bzl", "WITHOUT_WASI")
-load("//tests:windows.bzl", "ON_WINDOWS", "WINDOWS_COPTS", "WINDOWS_ENV")
+load("//tests:windows.bzl", "ON_WINDOWS", "TOGETHER_ON_WINDOWS", "WINDOWS_COPTS", "WINDOWS_ENV")
 load("//tools:kqueue.bzl", "kqueue_test")
 
 # Each rung of the io_uring ladder, as XEV_DISABLE names it; "all" is every one at once.
@@ -16,6 +16,34 @@ LADDER = [
     "buffer_ring",
     "all",
 ]
+
+def windows_test(name, srcs, deps, suffix = "", data = [], env = {}, tags = []):
+    """A cc_test that is built for Windows only, with what it calls of POSIX (//tests/windows:posix).
+
+    Args:
+      name: of the test, without the suffix.
+      suffix: of its name.
+      srcs: as those of a cc_test.
+      deps: besides the harness.
+      data: as that of a cc_test.
+      env: likewise.
+      tags: likewise.
+    """
+    windows_env = dict(env)
+    windows_env.update(WINDOWS_ENV)
+    if name in TOGETHER_ON_WINDOWS:
+        windows_env["XEV_TEST_TOGETHER"] = "1"
+    cc_test(
+        name = name + suffix,
+        size = "medium",
+        srcs = srcs,
+        copts = WINDOWS_COPTS,
+        data = data + ["//tests/windows:left_out.txt"],
+        env = windows_env,
+        tags = tags,
+        target_compatible_with = ["@platforms//os:windows"],
+        deps = ["//tests/windows:posix"] + deps + ["//tests:harness"],
+    )
 
 def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kwargs):
     """Makes <name>_epoll, <name>_kqueue, <name>_io_uring, <name>_io_uring_no_all; with ladder, a no_ per feature.
@@ -59,21 +87,14 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
             **kwargs
         )
     if name in ON_WINDOWS:
-        windows_env = dict(env)
-        windows_env.update(WINDOWS_ENV)
-        cc_test(
-            name = name + "_iocp",
-            size = "medium",
+        windows_test(
+            name = name,
+            suffix = "_iocp",
             srcs = srcs,
-            copts = WINDOWS_COPTS,
-            data = kwargs.get("data", []) + ["//tests/windows:left_out.txt"],
-            env = windows_env,
+            data = kwargs.get("data", []),
+            env = env,
             tags = tags,
-            target_compatible_with = ["@platforms//os:windows"],
-            deps = ["//tests/windows:posix"] + deps + [
-                "//tests:harness",
-                "//xev",
-            ],
+            deps = deps + ["//xev"],
         )
     if name not in WITHOUT_KQUEUE:
         emulated = compatible + select({

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/system.h"
 #include "tests/test.h"
 
 /* A child process that must end by SIGABRT, with one line on stderr: "xev: <call>: ...". */
@@ -21,11 +22,9 @@ struct death {
 static inline bool death_begins(struct death *d) {
     int out[2];
     CHECK_EQ(pipe(out), 0);
-    d->pid = fork();
+    d->pid = test_fork(out[1]);
     CHECK_GE(d->pid, 0);
     if (d->pid == 0) {
-        dup2(out[1], STDERR_FILENO);
-        signal(SIGABRT, SIG_DFL);
         return true;
     }
     close(out[1]);
@@ -42,6 +41,10 @@ static inline void death_check_text(const struct death *d, const char *call, con
                                     char text[DEATH_TEXT_BYTES]) {
     size_t len = 0;
     memset(text, 0, DEATH_TEXT_BYTES);
+    if (test_repeats()) {
+        close(d->out);
+        return;
+    }
     for (ssize_t n; (n = read(d->out, text + len, DEATH_TEXT_BYTES - 1 - len)) > 0;) {
         len += (size_t)n;
     }
@@ -68,7 +71,7 @@ static inline void death_check_words(const struct death *d, const char *call, co
                                      const char *words) {
     char text[DEATH_TEXT_BYTES];
     death_check_text(d, call, what, text);
-    if (strstr(text, words) == NULL) {
+    if (!test_repeats() && strstr(text, words) == NULL) {
         CHECK_FAIL("%s (%s) does not say \"%s\": %s", call, what, words, text);
     }
 }

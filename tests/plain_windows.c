@@ -60,6 +60,7 @@ enum plain_outcome plain_run_apart(const char *program, const struct test_case *
     }
     if (getenv("XEV_TEST_TOGETHER") != NULL) { /* a process costs Wine more than most cases */
         printf("%s\n", tc->name);
+        (void)SetEnvironmentVariableA("XEV_TEST_CASE", tc->name); /* for a child that repeats it */
         fflush(stdout);
         tc->run();
         return PLAIN_PASSED;
@@ -68,6 +69,7 @@ enum plain_outcome plain_run_apart(const char *program, const struct test_case *
     char command[MAX_PATH + 256];
     must(GetModuleFileNameA(NULL, path, sizeof path) != 0, "GetModuleFileName");
     snprintf(command, sizeof command, "\"%s\" --case %s", path, tc->name);
+    (void)SetEnvironmentVariableA("XEV_TEST_CASE", tc->name);
     STARTUPINFOA startup = {.cb = sizeof startup, .dwFlags = STARTF_USESTDHANDLES};
     startup.hStdInput = GetStdHandle(STD_INPUT_HANDLE);
     startup.hStdOutput = GetStdHandle(STD_OUTPUT_HANDLE);

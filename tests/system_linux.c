@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -35,3 +36,14 @@ void test_tcp_pair(int fd[2]) {
     CHECK_GE(fd[1], 0);
     CHECK_EQ(close(listener), 0);
 }
+
+int test_fork(int err) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)dup2(err, STDERR_FILENO);
+        (void)signal(SIGABRT, SIG_DFL);
+    }
+    return pid;
+}
+
+bool test_repeats(void) { return false; }

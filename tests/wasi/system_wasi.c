@@ -1,12 +1,16 @@
 /* Open descriptors of a WASI program: files from 0 on, and sockets from 1024 on (see
  * toolchains/wasi). Each range is looked through until none was found for a while. */
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include <wasi/api.h>
 
 /* As in tests/system.h. */
 int test_open_descriptors(void);
 void test_tcp_pair(int fd[2]);
+int test_fork(int err);
+bool test_repeats(void);
 
 enum { GAP = 48 };
 
@@ -31,3 +35,10 @@ void test_tcp_pair(int fd[2]) {
         abort();
     }
 }
+
+int test_fork(int err) {
+    (void)err;
+    return fork();
+}
+
+bool test_repeats(void) { return false; }

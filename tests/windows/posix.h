@@ -31,8 +31,6 @@
 extern "C" {
 #endif
 
-_Noreturn void posix_lacks(const char *call);
-
 int posix_socket(int domain, int type, int protocol);
 int posix_socketpair(int domain, int type, int protocol, int fd[2]);
 int posix_bind(int fd, const struct sockaddr *addr, socklen_t len);
@@ -100,18 +98,11 @@ int posix_pipe(int fd[2]);
 #define F_GETFD 1
 #define F_GETFL 3
 #define F_SETFL 4
-#define SIGKILL 9
-#define SIGPIPE 13
-#define SIGUSR1 10
-#define SIGUSR2 12
-#define SIGHUP 1
-#define SIGCHLD 17
-#define SIGALRM 14
 
 /* Of a listener: how many connections wait. */
 #define TCP_INFO 11
 struct tcp_info {
-    uint32_t tcpi_unacked;
+    uint32_t tcpi_unacked, tcpi_sacked;
     uint8_t tcpi_state;
 };
 
@@ -126,55 +117,55 @@ struct tcp_info {
 #define FD_CLOEXEC 1
 #define F_DUPFD_CLOEXEC 1030
 
-/* ---- what there is not ---- */
-
-struct sigaction {
-    void (*sa_handler)(int);
-    int sa_flags, sa_mask;
-};
-struct itimerval {
-    struct timeval it_interval, it_value;
-};
-enum { ITIMER_REAL, SA_RESTART = 1, SA_SIGINFO = 4 };
-#define sigemptyset(set) (*(set) = 0)
-#define sigfillset(set) (*(set) = -1)
-static inline int sigaction(int number, const struct sigaction *action, struct sigaction *before) {
-    (void)number;
-    (void)action;
-    (void)before;
-    posix_lacks("sigaction");
-}
-static inline int setitimer(int which, const struct itimerval *every, struct itimerval *before) {
-    (void)which;
-    (void)every;
-    (void)before;
-    posix_lacks("setitimer");
-}
-
-#define fork() (posix_lacks("fork"), (pid_t)-1)
-#define waitpid(pid, status, flags) (posix_lacks("waitpid"), (pid_t)-1)
-#define kill(pid, number) (posix_lacks("kill"), -1)
 #define setenv(name, value, overwrite) _putenv_s(name, value)
 #define unsetenv(name) _putenv_s(name, "")
-#define WIFSIGNALED(status) ((status) < 0)
-#define WIFEXITED(status) ((status) >= 0)
-#define WTERMSIG(status) (status)
-#define WEXITSTATUS(status) (status)
 
-#define RLIMIT_NOFILE 7
-struct rlimit {
-    unsigned long long rlim_cur, rlim_max;
+/* ---- files and memory ---- */
+
+char *posix_mkdtemp(char *path);
+int posix_mkdir(const char *path, unsigned mode);
+void *posix_aligned_alloc(size_t alignment, size_t bytes);
+void posix_free(void *memory);
+#define free(memory) posix_free(memory)
+int posix_memalign(void **out, size_t alignment, size_t bytes);
+ssize_t posix_getrandom(void *to, size_t len, unsigned flags);
+struct FTW {
+    int level;
 };
-static inline int getrlimit(int which, struct rlimit *limit) {
-    (void)which;
-    (void)limit;
-    posix_lacks("getrlimit");
-}
-static inline int setrlimit(int which, const struct rlimit *limit) {
-    (void)which;
-    (void)limit;
-    posix_lacks("setrlimit");
-}
+int posix_nftw(const char *path, int (*visit)(const char *, const struct stat *, int, struct FTW *),
+               int fds, int flags);
+enum { FTW_DEPTH = 1, FTW_PHYS = 2 };
+
+int posix_open(const char *path, int flags, ...);
+int posix_fstat(int fd, struct stat *st);
+#undef off_t
+#define off_t long long
+off_t posix_lseek(int fd, off_t offset, int whence);
+int posix_ftruncate(int fd, off_t len);
+ssize_t posix_pread(int fd, void *to, size_t len, off_t at);
+ssize_t posix_pwrite(int fd, const void *from, size_t len, off_t at);
+
+#undef open
+#undef fstat
+#undef lseek
+#undef ftruncate
+#define open posix_open
+#define fstat posix_fstat
+#define lseek posix_lseek
+#define ftruncate posix_ftruncate
+#define pread posix_pread
+#define pwrite posix_pwrite
+#define mkdtemp posix_mkdtemp
+#define mkdir(path, mode) posix_mkdir(path, mode)
+#define aligned_alloc posix_aligned_alloc
+#define getrandom posix_getrandom
+#define nftw posix_nftw
+
+#define EHOSTDOWN 1100
+#define ENONET 1101
+#define EBADR 1102
+
+#include "tests/windows/lacks.h"
 
 #ifdef __cplusplus
 }

@@ -1,2 +1,2 @@
-/* arpa/inet.h: see posix.h. */
+/* See posix.h. */
 #include "tests/windows/posix.h"

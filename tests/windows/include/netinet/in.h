@@ -1,2 +1,2 @@
-/* netinet/in.h: see posix.h. */
+/* See posix.h. */
 #include "tests/windows/posix.h"

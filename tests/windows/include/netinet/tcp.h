@@ -1,2 +1,2 @@
-/* netinet/tcp.h: see posix.h. */
+/* See posix.h. */
 #include "tests/windows/posix.h"

@@ -1,2 +1,2 @@
-/* sys/epoll.h: see posix.h. */
+/* See posix.h. */
 #include "tests/windows/posix.h"

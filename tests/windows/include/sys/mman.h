@@ -1,2 +1,2 @@
-/* sys/mman.h: see posix.h. */
+/* See posix.h. */
 #include "tests/windows/posix.h"

@@ -1,2 +1,2 @@
-/* sys/resource.h: see posix.h. */
+/* See posix.h. */
 #include "tests/windows/posix.h"

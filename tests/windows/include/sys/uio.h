@@ -1,2 +1,2 @@
-/* sys/uio.h: see posix.h. */
+/* See posix.h. */
 #include "tests/windows/posix.h"

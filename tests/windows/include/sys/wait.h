@@ -1,2 +1,2 @@
-/* sys/wait.h: see posix.h. */
+/* See posix.h. */
 #include "tests/windows/posix.h"
