@@ -209,6 +209,21 @@ TEST(what_cannot_be_read_is_answered_and_the_connection_ended) {
     }
 }
 
+/* A byte at a time, as long as the server takes them. */
+TEST(a_body_that_drips_is_ended_in_time) {
+    int fd = start();
+    w.server.body_ms = 300;
+    send_text(fd, "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n");
+    do {
+        (void)send(fd, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        run_once();
+        ssize_t n = recv(fd, got, sizeof got - 1, MSG_DONTWAIT | MSG_PEEK);
+        got[n > 0 ? n : 0] = '\0';
+    } while (!has("HTTP/1.1 408 "));
+    CHECK(has("404 Not Found\nHTTP/1.1 408 "));
+    stop(fd);
+}
+
 TEST(a_body_is_asked_for_once) {
     int fd = start();
     w.refusals = 1;

@@ -8,15 +8,21 @@ static http1_server *server_of(const xev_conn *conn) {
     return xev_conn_service_userdata(xev_conn_service_of(conn));
 }
 
+static int64_t now_ms(const xev_conn *conn) {
+    return xev_loop_now(xev_conn_service_loop(xev_conn_service_of(conn)));
+}
+
 /* ---- requests ---- */
 
 /* Bytes of a body, which nobody wants. */
 static ptrdiff_t drop_body(xev_conn *conn, http1_conn *h, const char *data, size_t len) {
     http1_text piece;
     int n = http1_body_take(&h->body, data, len, &piece);
+    uint32_t most_ms = server_of(conn)->body_ms;
+    bool late = now_ms(conn) - h->body_began_ms >= (most_ms > 0 ? most_ms : 60000);
     h->dropped += piece.len;
-    if (n < 0 || h->dropped > HTTP1_BODY_MAX) {
-        http1_reply(conn, NULL, n < 0 ? 400 : 413, "");
+    if (n < 0 || h->dropped > HTTP1_BODY_MAX || late) {
+        http1_reply(conn, NULL, n < 0 ? 400 : late ? 408 : 413, "");
         return (ptrdiff_t)len;
     }
     return n;
@@ -42,6 +48,7 @@ ptrdiff_t http1_on_data(xev_conn *conn, const void *data, size_t len_bytes) {
     }
     h->body = request.body;
     h->dropped = 0;
+    h->body_began_ms = now_ms(conn);
     return n;
 }
 

@@ -20,8 +20,8 @@
  * of the program's.
  *
  * What cannot be read is answered by its status, and the end of the connection; who does not send
- * all of a request in time (read_ms of the deadlines) by 408. Bodies of requests are read and
- * dropped, up to HTTP1_BODY_MAX.
+ * all of a head in time (read_ms of the deadlines), or of a body (body_ms), by 408. Bodies of
+ * requests are read and dropped, up to HTTP1_BODY_MAX.
  *
  * The service's high_bytes are HTTP1_HIGH_BYTES at most, as by default.
  *
@@ -46,13 +46,15 @@ typedef struct http1_server {
     http1_request_fn request;
     uint64_t boundary; /* of the next multipart body; at first a number that nobody can guess */
     http1_clock clock; /* zero */
+    uint32_t body_ms;  /* for all of a body, however steadily it drips; 0: 60 000 */
 } http1_server;
 
 /* Of one connection; zero at its beginning. All is private. */
 typedef struct http1_conn {
     size_t seen;             /* of a head, see http1_parse */
     http1_body body;         /* of the request before, of which something is still to be dropped */
-    uint64_t dropped;        /* of it by now */
+    uint64_t dropped;        /* of it by now, */
+    int64_t body_began_ms;   /* ... and since when, by xev_loop_now */
     bool chunked, closing;   /* of the stream: by chunks; the connection ends behind it */
     struct http1_made *made; /* the body that is being made, */
     http1_request_fn again;  /* ... and who is asked again, in place of the program */
