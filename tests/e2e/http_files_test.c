@@ -312,18 +312,19 @@ static void few_descriptors(void) {
 
 /* Files that stay on disk are kept open, but not so many that others find no descriptor. */
 TEST_TIMEOUT(many_large_files_leave_descriptors_for_others, 60) {
-    static uint8_t none[300000];
+    enum { LARGE = 300000 };
     struct server s;
     struct reply r;
     start_limited(&s, NULL, few_descriptors);
     int fd = client(&s);
-    for (int i = 0; i < 600; i++) {
+    for (int i = 0; i < 280; i++) {
         char name[32];
         snprintf(name, sizeof name, "/large%d.bin", i);
-        write_file(name, none, 0);
-        CHECK_EQ(truncate(path_of(name), sizeof none), 0);
-        ask_on(fd, &r, "GET", name, "");
-        check_body(&r, 200, none, sizeof none);
+        write_file(name, "", 0);
+        CHECK_EQ(truncate(path_of(name), LARGE), 0);
+        ask_on(fd, &r, "HEAD", name, "");
+        CHECK_EQ(r.status, 200);
+        CHECK_EQ(r.len, LARGE);
         CHECK_EQ(unlink(path_of(name)), 0);
     }
     int another = client(&s);
