@@ -623,10 +623,11 @@ static void parse_options(struct options *options, int argc, char **argv) {
     }
 }
 
-/* Server and client take turns, and nobody else's: where this process may ask for that. */
+/* Server and client take turns, and nobody else, where this process may ask for that. Round robin,
+ * as a server's threads may wait for each other in loops. */
 static void keep_others_away(void) {
-    const struct sched_param least = {.sched_priority = sched_get_priority_min(SCHED_FIFO)};
-    (void)sched_setscheduler(0, SCHED_FIFO, &least);
+    const struct sched_param least = {.sched_priority = sched_get_priority_min(SCHED_RR)};
+    (void)sched_setscheduler(0, SCHED_RR, &least);
 }
 
 /* The program's folder by the name that it was started by. Links are not followed, as in Bazel's

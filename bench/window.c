@@ -88,7 +88,7 @@ static void one_window(const struct options *options) {
     static int fds[WINDOW_MAX];
     static int64_t begun_ns[WINDOW_MAX];
     static uint64_t number;
-    struct bench_usage start, end;
+    struct bench_usage start = bench_cpu_now(options->server_pid);
     for (uint32_t i = 0; i < options->connections; i++) {
         begun_ns[i] = bench_now_ns();
         if (!options->lockstep || number < options->connections) {
@@ -97,9 +97,6 @@ static void one_window(const struct options *options) {
         if (send(fds[i], sent, options->size_bytes, MSG_NOSIGNAL) != (ssize_t)options->size_bytes) {
             ++counts.errors;
         }
-    }
-    if (options->lockstep) {
-        start = bench_cpu_now(options->server_pid);
     }
     for (uint32_t left = options->connections; left > 0; left--) {
         /* In lockstep the last one first, as the server comes to it last. */
@@ -117,7 +114,7 @@ static void one_window(const struct options *options) {
         }
     }
     if (options->lockstep) {
-        end = bench_cpu_now(options->server_pid);
+        struct bench_usage end = bench_cpu_now(options->server_pid);
         sample(&start, &end);
     }
 }
