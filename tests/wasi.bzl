@@ -59,6 +59,7 @@ WITHOUT_WASI = {
     "process_test": _PROCESSES,
     "random_ask_test": _SHARDS,
     "random_file_test": _THREADS,
+    "random_meet_test": _SOCKETS,
     "random_shard_test": _SHARDS,
     "random_test": _SOCKETS,
     "replace_misuse_test": _MISUSE,
