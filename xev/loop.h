@@ -88,7 +88,7 @@ typedef struct xev_loop_options {
     uint32_t cq_entries;
     uint32_t buffer_bytes; /* size of a loaned buffer, 64 to 1 MiB; default 32 KiB */
     /* loaned buffers that the kernel has at a time, at most; power of two, 1 to 32768; default 256.
-     * It has 64 until many connections are answered in one turn. */
+     * It has 64 until many connections are answered in one turn, and then keeps what it got. */
     uint32_t buffers;
     uint32_t buffers_max; /* loaned buffers that exist at most, to 32768; default 2048 */
     /* how long the loop looks for work before it sleeps; 0: it sleeps at once */

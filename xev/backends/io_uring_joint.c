@@ -175,6 +175,9 @@ static bool spares_buffer(xev_loop *loop) {
         u->buffers_offered < loop->options.buffers) {
         u->buffers_offered *= 2;
         xev__uring_offer_more(loop);
+        if (u->buffers_in_ring < u->buffers_offered) { /* the program holds the rest */
+            u->buffers_offered /= 2;
+        }
     }
     return !loop->buffers->taken && u->buffers_in_ring >= (u->buffers_offered + 1) / 2;
 }
