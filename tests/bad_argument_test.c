@@ -832,7 +832,10 @@ TEST(bad_arguments_of_file_changes) {
     REFUSES(xev_fs_event_init, path, XEV_ENOENT, &w, "");
     CHECK_EQ(w.fd, XEV_INVALID_FD);
     NO_FD(xev_fs_event_wait, w, (w.fd = FD, &w), L, C, NULL, CB);
-    ENDS(xev_fs_event_wait, w, XEV_EISDIR, (w.fd = folder, &w), L, C, NULL, CB);
+    const char *backend = getenv("XEV_BACKEND");
+    bool by_kevent = backend != NULL && strcmp(backend, "kqueue") == 0; /* no read finds out */
+    ENDS(xev_fs_event_wait, w, by_kevent ? XEV_EBADF : XEV_EISDIR, (w.fd = folder, &w), L, C, NULL,
+         CB);
     NO_FD(xev_fs_event_close, w, (w.fd = FD, &w), L, C, NULL, CB);
     NO_FD_NOW(xev_fs_event_close_now, w, (w.fd = FD, &w));
     memset(&w, 0xff, sizeof w);

@@ -17,7 +17,8 @@ struct inject {
     atomic_bool armed;
 };
 
-static struct inject inject;
+static struct inject inject_own, *inject_used = &inject_own;
+#define inject (*inject_used)
 
 static inline void inject_plan(int at, int mode) {
     atomic_store(&inject.calls, 0);

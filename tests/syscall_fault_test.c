@@ -444,6 +444,9 @@ static void process_scene(struct scene *s) {
     inject_arm(true);
     int rc = xev_fs_event_init(&changes, s->dir);
     if (made(s, rc, &changes.fd)) {
+        if (changes.file != XEV_INVALID_FD) {
+            s->fds[s->fds_len++] = changes.file;
+        }
         CHECK_EQ(mkdir(path_in(s, "made"), 0700), 0);
         (void)RUN(s, op, xev_fs_event_wait(&changes, ON, ARG));
         CHECK_EQ(rmdir(path_in(s, "made")), 0);

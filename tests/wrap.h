@@ -5,13 +5,24 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "tests/inject.h"
 
 static const char *target; /* the call that fails */
 /* Read by threads, too: a wake may still be on its way when what it told of was handled. */
 static atomic_int error; /* with this */
+
+/* Calls of child processes are counted, too: those of a fork that starts a program. */
+__attribute__((constructor)) static void inject_share(void) {
+    inject_used =
+        mmap(NULL, sizeof inject, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (inject_used == MAP_FAILED) {
+        abort();
+    }
+}
 
 static bool fails(const char *call) {
     if (target == NULL || strcmp(call, target) != 0 || !inject_now()) {

@@ -52,7 +52,7 @@ int xev__os_fs_event_open(const char *path, xev_fd *fd, xev_fd *file, void *buff
     (void)buffer;
     assert(path != NULL);
     /* Non-blocking: the open of a FIFO would wait for a writer. */
-    int watched = xev__sys_new_fd(open(path, OPEN_TO_WATCH | O_NONBLOCK | O_CLOEXEC));
+    int watched = xev__sys_open(path, OPEN_TO_WATCH | O_NONBLOCK | O_CLOEXEC, 0);
     if (watched < 0) {
         return watched;
     }
@@ -82,7 +82,10 @@ static bool is_gone(const struct kevent *ev, bool *is_folder) {
 int xev__os_fs_event_read(xev_fd fd, void *buffer, size_t len_bytes) {
     const struct timespec at_once = {0};
     struct kevent ev;
-    int n = kevent(fd, NULL, 0, &ev, 1, &at_once);
+    int n;
+    do {
+        n = kevent(fd, NULL, 0, &ev, 1, &at_once);
+    } while (n < 0 && errno == EINTR);
     if (n <= 0) {
         return n < 0 ? -errno : XEV_EAGAIN;
     }
@@ -116,5 +119,7 @@ bool xev__os_fs_event_next(const void *buffer, size_t len_bytes, size_t *at,
     }
     memcpy(&change->kind, (const char *)buffer + *at, sizeof change->kind);
     *at += sizeof change->kind;
-    return true;
+    const uint32_t ours = XEV_FS_CHANGED | XEV_FS_ATTRIBUTES | XEV_FS_RENAMED | XEV_FS_REMOVED |
+                          XEV_FS_ENDED | XEV_FS_FOLDER;
+    return (change->kind & ~ours) == 0;
 }

@@ -161,7 +161,12 @@ static int child_stream(const struct plan *p, int i) {
         return 0;
     }
     bool opened = from == XEV__STREAM_NULL;
-    if (opened && (from = open("/dev/null", O_RDWR)) < 0) {
+    if (opened) {
+        do {
+            from = open("/dev/null", O_RDWR);
+        } while (from < 0 && errno == EINTR);
+    }
+    if (from < 0) {
         return errno;
     }
     if (from == i) {
@@ -260,7 +265,8 @@ static _Noreturn void run_child(struct plan *p) {
         child_signals();
         error = p->path == NULL ? child_exec(p, p->file) : child_search(p);
     }
-    (void)!write(p->error, &error, sizeof error);
+    while (write(p->error, &error, sizeof error) < 0 && errno == EINTR) {
+    }
     _exit(127);
 }
 
@@ -299,8 +305,8 @@ static int start_watched(struct plan *p, int kq, pid_t *child) {
         rc = watch_pid(kq, *child);
         /* A byte, and not the end of the pipe: a child that another thread starts in this moment
          * has a copy of the other end until it has loaded its program. */
-        if (rc == 0 && write(go[1], "", 1) != 1) {
-            rc = -errno;
+        while (rc == 0 && write(go[1], "", 1) != 1) {
+            rc = errno == EINTR ? 0 : -errno;
         }
         if (rc < 0) {
             (void)kill(*child, SIGKILL);
