@@ -106,6 +106,33 @@ TEST(replies_of_one_turn_take_no_calls_of_their_own) {
     crowd_close(&crowd);
 }
 
+/* The budget of system calls, as the loop counts them. */
+TEST(an_echo_costs_two_calls_or_a_sixteenth_beside_the_turns) {
+    xev_loop_metrics before, after;
+    crowd_open(&crowd, NULL, 64, true, echo);
+    xev_loop_metrics_get(&crowd.scene.net.loop, &before);
+    for (int round = 1; round <= 20; round++) {
+        for (int i = 0; i < crowd.count; i++) {
+            plain_send(crowd.peer[i], "x", 1);
+        }
+        for (int i = 0; i < crowd.count; i++) {
+            while (crowd.rec[i].got_len < (size_t)round) {
+                run(&crowd.scene);
+            }
+        }
+        run(&crowd.scene);
+        for (int i = 0; i < crowd.count; i++) {
+            char back;
+            CHECK_EQ(recv(crowd.peer[i], &back, 1, 0), 1);
+        }
+    }
+    xev_loop_metrics_get(&crowd.scene.net.loop, &after);
+    uint64_t calls = after.syscalls - before.syscalls, turns = after.turns - before.turns;
+    /* Where a turn takes long, sixteen joint sends go out together. */
+    CHECK_LE(calls, 20 * (joins(&crowd.scene) ? 64u / 16 : 2u * 64) + turns);
+    crowd_close(&crowd);
+}
+
 /* Of one turn, for a slow handler. */
 static size_t handled, first_handled;
 static bool waits_too_long;
