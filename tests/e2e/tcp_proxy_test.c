@@ -200,7 +200,7 @@ TEST(round_robin_and_least_connections) {
 TEST(an_upstream_that_came_back_gets_connections_again) {
     static const char *const flags[] = {"--check-ms", "20", "--out-ms", "1", NULL};
     struct proxy p;
-    proxy_start(&p, 2, 2, 2, flags);
+    proxy_start(&p, 1, 2, 2, flags); /* each shard has a view of its own */
     for (int i = 0; i < 4; i++) {
         char text[1];
         int fd = client(&p.server);
