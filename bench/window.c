@@ -8,8 +8,8 @@
  * a minute, do not run out.
  *
  * --lockstep 1: the connections stay open, and only the tenth of the windows that took the least of
- * the server's CPU count: what it costs where nothing disturbs it. For a server on the same CPU,
- * which then finds all W messages there whenever it runs.
+ * the server's CPU count: what it costs where nothing disturbs it. A request's latency is then that
+ * of its window. For a server on the same CPU, which finds all W messages there whenever it runs.
  */
 #include "bench/common.h"
 #include "bench/result.h"
@@ -193,7 +193,12 @@ static void keep_best(const struct options *options, const struct bench_usage *s
         took_ns += samples[i].took_ns;
     }
     end->at_ns = start->at_ns + took_ns;
-    counts.requests = kept * options->connections * options->pipeline;
+    counts = (struct bench_counts){.errors = counts.errors};
+    for (size_t i = 0; i < kept; i++) {
+        for (uint64_t k = 0; k < (uint64_t)options->connections * options->pipeline; k++) {
+            bench_count(&counts, samples[i].took_ns);
+        }
+    }
     counts.bytes = kept * options->connections * (uint64_t)options->size_bytes;
 }
 

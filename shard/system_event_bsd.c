@@ -4,15 +4,13 @@
  * and a byte in a pipe tells the waiter to look at it. The flag is what counts: should a write
  * fail, the waiter looks anyway before long; where there is no pipe, or the wait is refused, each
  * ms. */
-#include <ck_pr.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "mpsc/handoff.h"
-#include "shard/system.h"
+#include "shard/system_event.h"
 
 enum { LOOK_MS = 250 };
 
@@ -48,22 +46,10 @@ void xev__event_deinit(struct xev__event *e) {
 
 void xev__event_signal(struct xev__event *e) {
     int saved = errno; /* of the code that a signal handler has interrupted */
-    XEV_HANDOFF_RELEASE(&e->signalled);
-    ck_pr_fence_memory();
-    /* One byte for all signals since the flag was taken. */
-    if (ck_pr_fas_32(&e->signalled, 1) == 0 && e->write_end >= 0) {
+    if (xev__event_set(e) && e->write_end >= 0) {
         (void)!write(e->write_end, "", 1);
     }
     errno = saved;
-}
-
-static bool take_flag(struct xev__event *e) {
-    if (ck_pr_fas_32(&e->signalled, 0) == 0) {
-        return false;
-    }
-    ck_pr_fence_memory();
-    XEV_HANDOFF_ACQUIRE(&e->signalled);
-    return true;
 }
 
 /* For ms at most. False: a signal was handled. */
@@ -86,7 +72,7 @@ static uint64_t now_ms(void) {
 void xev__event_wait(struct xev__event *e, int timeout_ms) {
     uint64_t start = now_ms();
     char bytes[16];
-    for (uint64_t passed = 0; !take_flag(e); passed = now_ms() - start) {
+    for (uint64_t passed = 0; !xev__event_take(e); passed = now_ms() - start) {
         if (timeout_ms >= 0 && passed >= (uint64_t)timeout_ms) {
             return;
         }
@@ -96,7 +82,7 @@ void xev__event_wait(struct xev__event *e, int timeout_ms) {
         while (e->read_end >= 0 && read(e->read_end, bytes, sizeof bytes) > 0) {
         }
         if (!go_on) {
-            (void)take_flag(e);
+            (void)xev__event_take(e);
             return;
         }
     }

@@ -1,6 +1,5 @@
 /* Linux: what threads and signal handlers signal, by a futex. */
 #include <assert.h>
-#include <ck_pr.h>
 #include <errno.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -8,7 +7,7 @@
 #include <unistd.h>
 
 #include "mpsc/handoff.h"
-#include "shard/system.h"
+#include "shard/system_event.h"
 
 static long futex(uint32_t *word, int operation, uint32_t value, const struct timespec *timeout) {
     return syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, timeout, NULL, 0);
@@ -20,10 +19,7 @@ void xev__event_deinit(struct xev__event *e) { (void)e; }
 
 void xev__event_signal(struct xev__event *e) {
     int saved = errno; /* of the code that a signal handler has interrupted */
-    XEV_HANDOFF_RELEASE(&e->signalled);
-    ck_pr_fence_memory();
-    /* One wake for all signals since the last wait. */
-    if (ck_pr_fas_32(&e->signalled, 1) == 0) {
+    if (xev__event_set(e)) {
         (void)futex(&e->signalled, FUTEX_WAKE, 1, NULL);
     }
     errno = saved;
@@ -33,18 +29,8 @@ static struct timespec duration(uint32_t ms) {
     return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
 }
 
-/* A look before the caller's: a signal from now on is a new one. */
-static bool take_signal(struct xev__event *e) {
-    if (ck_pr_fas_32(&e->signalled, 0) == 0) {
-        return false;
-    }
-    ck_pr_fence_memory();
-    XEV_HANDOFF_ACQUIRE(&e->signalled);
-    return true;
-}
-
 void xev__event_wait(struct xev__event *e, int timeout_ms) {
-    if (take_signal(e)) {
+    if (xev__event_take(e)) {
         return;
     }
     struct timespec limit = duration(timeout_ms < 0 ? 0 : (uint32_t)timeout_ms);
@@ -53,7 +39,7 @@ void xev__event_wait(struct xev__event *e, int timeout_ms) {
          * system call is none. So the wait is a short one, and such a call follows. */
         const uint32_t step_ms = timeout_ms >= 0 && timeout_ms < 20 ? (uint32_t)timeout_ms : 20;
         const struct timespec step = duration(step_ms), moment = {0};
-        for (int left = timeout_ms; !take_signal(e) && (timeout_ms < 0 || left > 0);
+        for (int left = timeout_ms; !xev__event_take(e) && (timeout_ms < 0 || left > 0);
              left -= (int)step_ms) {
             (void)futex(&e->signalled, FUTEX_WAIT, 0, &step);
             (void)nanosleep(&moment, NULL);
@@ -64,5 +50,5 @@ void xev__event_wait(struct xev__event *e, int timeout_ms) {
     long rc = futex(&e->signalled, FUTEX_WAIT, 0, timeout_ms < 0 ? NULL : &limit);
     assert(rc == 0 || errno == EAGAIN || errno == EINTR || errno == ETIMEDOUT);
     (void)rc;
-    (void)take_signal(e);
+    (void)xev__event_take(e);
 }

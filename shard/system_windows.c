@@ -4,13 +4,11 @@
 #include <windows.h>
 
 #include <assert.h>
-#include <ck_pr.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 
-#include "mpsc/handoff.h"
-#include "shard/system.h"
+#include "shard/system_event.h"
 #include "xev/error.h"
 
 const bool xev__shards_have_threads = true;
@@ -92,30 +90,17 @@ void xev__event_init(struct xev__event *e) { e->signalled = 0; }
 void xev__event_deinit(struct xev__event *e) { (void)e; }
 
 void xev__event_signal(struct xev__event *e) {
-    XEV_HANDOFF_RELEASE(&e->signalled);
-    ck_pr_fence_memory();
-    /* One wake for all signals since the last wait. */
-    if (ck_pr_fas_32(&e->signalled, 1) == 0) {
+    if (xev__event_set(e)) {
         WakeByAddressSingle(&e->signalled);
     }
 }
 
-/* A look before the caller's: a signal from now on is a new one. */
-static bool take_wake(struct xev__event *e) {
-    if (ck_pr_fas_32(&e->signalled, 0) == 0) {
-        return false;
-    }
-    ck_pr_fence_memory();
-    XEV_HANDOFF_ACQUIRE(&e->signalled);
-    return true;
-}
-
 void xev__event_wait(struct xev__event *e, int timeout_ms) {
     uint32_t none = 0;
-    if (!take_wake(e)) {
+    if (!xev__event_take(e)) {
         (void)WaitOnAddress(&e->signalled, &none, sizeof none,
                             timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms);
-        (void)take_wake(e);
+        (void)xev__event_take(e);
     }
 }
 

@@ -105,6 +105,15 @@ static inline void check_told(const struct scene *s, uint32_t i, uint32_t kind, 
     CHECK_STR_EQ(s->told[i].name, name);
 }
 
+/* Run until it has told that nothing more will come, which is what it tells last. */
+static inline void run_to_its_end(struct scene *s) {
+    while ((s->kinds & XEV_FS_ENDED) == 0) {
+        run_once(&s->loop);
+    }
+    CHECK_NE(s->kinds & XEV_FS_REMOVED, 0);
+    check_told(s, s->count - 1, XEV_FS_ENDED, "");
+}
+
 /* A change of an entry of the watched folder: kqueue tells that the folder has changed. */
 static inline void check_entry(uint32_t told, const char *told_name, uint32_t kind,
                                const char *name) {

@@ -13,7 +13,7 @@ static xev_gatherer gatherer[SHARDS];
 static xev_conn *_Atomic conn;
 static atomic_uint where;
 static atomic_int closeds, helds;
-static sem_t told, called;
+static sem_t told;
 static xev_ask *_Atomic kept; /* not answered yet */
 
 static uint32_t self_id(void) { return xev_shard_id(xev_shard_current()); }
@@ -85,25 +85,6 @@ static const xev_conn_handlers gathers = {.opened = on_gather_opened,
                                           .closed = on_gather_closed,
                                           .moved = on_gather_moved};
 
-/* ---- calls on a shard, from the client's thread ---- */
-
-static void (*call_fn)(void);
-static xev_message call_message;
-
-static void on_call(xev_shard *self, xev_message *message, void *arg) {
-    (void)self;
-    (void)message;
-    (void)arg;
-    call_fn();
-    sem_give(&called);
-}
-
-static void call_on(uint32_t shard, void (*fn)(void)) {
-    call_fn = fn;
-    CHECK_EQ(xev_shard_send(xev_runtime_shard(&runtime, shard), &call_message, on_call, NULL), 0);
-    sem_take(&called);
-}
-
 static void do_move(void) { CHECK_EQ(xev_serve_move(conn, 1), 0); }
 static void do_nothing(void) {}
 static void do_answer(void) {
@@ -147,7 +128,6 @@ static void move_while_gathering(void) {
 
 TEST(a_move_waits_for_the_last_answer) {
     sem_new(&told);
-    sem_new(&called);
     for (int i = 0; i < SHARDS; i++) {
         gatherer[i] = (xev_gatherer){.ask = ask_part,
                                      .part = on_part,

@@ -92,26 +92,6 @@ static const xev_conn_handlers one = {.opened = one_opened,
                                       .leaving = one_leaving,
                                       .moved = one_moved};
 
-/* ---- calls on a shard, from the clients' thread ---- */
-
-static void (*call_fn)(void);
-static sem_t called;
-static xev_message call_message;
-
-static void on_call(xev_shard *self, xev_message *message, void *arg) {
-    (void)self;
-    (void)message;
-    (void)arg;
-    call_fn();
-    sem_give(&called);
-}
-
-static void call_on(uint32_t shard, void (*fn)(void)) {
-    call_fn = fn;
-    CHECK_EQ(xev_shard_send(xev_runtime_shard(&runtime, shard), &call_message, on_call, NULL), 0);
-    sem_take(&called);
-}
-
 static uint32_t move_to;
 static void do_move(void) { move_result = xev_serve_move(conn, move_to); }
 
@@ -167,7 +147,6 @@ static int connect_one(void) {
 
 static void run_one(xev_service_options o, void (*clients)(void)) {
     sem_new(&told);
-    sem_new(&called);
     o.policy = XEV_SERVE_SINGLE;
     o.conns.handlers = &one;
     o.conns.user_bytes = sizeof(struct user);
@@ -544,7 +523,6 @@ static const xev_conn_handlers noted = {
 static void run_noted(const xev_serve_limits *limits, uint32_t connections_max,
                       void (*clients)(void)) {
     sem_new(&told);
-    sem_new(&called);
     xev_service_options o = service_options("m", "127.0.0.1:0");
     o.policy = XEV_SERVE_SINGLE;
     o.conns.handlers = &noted;
@@ -758,7 +736,6 @@ static void stop_while_it_moves(void) {
 
 static void run_until_stopped(xev_service_options o, void (*clients)(void), int result) {
     sem_new(&told);
-    sem_new(&called);
     o.policy = XEV_SERVE_SINGLE;
     o.conns.handlers = &one;
     o.conns.user_bytes = sizeof(struct user);

@@ -20,6 +20,32 @@ static xev_runtime runtime;
 static xev_runtime_options options;
 static atomic_int closed_connections;
 
+/* ---- calls on a shard, from the test's thread ---- */
+
+static void (*call_fn)(void);
+static sem_t called;
+static bool can_call;
+
+static inline void on_call(xev_shard *self, xev_message *message, void *arg) {
+    (void)self;
+    (void)message;
+    (void)arg;
+    call_fn();
+    sem_give(&called);
+}
+
+/* Have a shard of the runtime call fn, and wait until it has. */
+static inline void call_on(uint32_t shard, void (*fn)(void)) {
+    static xev_message message;
+    if (!can_call) {
+        sem_new(&called);
+        can_call = true;
+    }
+    call_fn = fn;
+    CHECK_EQ(xev_shard_send(xev_runtime_shard(&runtime, shard), &message, on_call, NULL), 0);
+    sem_take(&called);
+}
+
 /* ---- the server ---- */
 
 static inline ptrdiff_t answer_data(xev_conn *conn, const void *data, size_t len_bytes) {

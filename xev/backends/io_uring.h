@@ -76,8 +76,8 @@ struct xev__uring_joints {
 struct xev__uring {
     struct io_uring ring;
     struct io_uring_buf_ring *buffers; /* NULL: not in use */
-    /* How many are offered at a time: not all that may be, until joint sends run short of them. */
-    uint32_t buffers_in_ring, buffers_offered;
+    uint32_t buffers_in_ring;
+    uint32_t buffers_offered; /* how many the ring is filled up to; grows to options.buffers */
     uint32_t features;
     uint64_t owner;    /* the thread that the ring is bound to; 0: the ring is not enabled yet */
     uint64_t slack_ns; /* the timer slack of that thread */
