@@ -151,8 +151,8 @@ struct xev__conn_output {
 struct xev__conn_connect;
 struct xev__upstream;
 
-/* What a connection to an upstream is for; AHEAD: it is being opened ahead, and is IDLE then; OVER:
- * it was kept, and is closed. */
+/* What a connection to an upstream is for. AHEAD: it is being opened ahead of its use; once it is
+ * open it is IDLE. OVER: it was IDLE, and is being closed. */
 enum xev__upstream_role {
     XEV__UPSTREAM_USE,
     XEV__UPSTREAM_CHECK,
@@ -394,7 +394,7 @@ void xev__conn_flush_rest(xev_conn *c, int rc);
  * connection is closing. */
 bool xev__conn_queue_rest(xev_conn *c, const uint8_t *data, size_t len);
 void xev__conn_output_failed(xev_conn *c, int code);
-/* The handler that has gathered it does not return. */
+/* Throw away what was gathered, since the handler that did so will not return. */
 void xev__conn_drop_pieces(xev_conn_service *s);
 
 /* What its handlers write from here on is gathered; and sent. data: stays as it is meanwhile. */

@@ -44,8 +44,8 @@ void *xev__conn_accountant(const xev_conn *conn, xev_conn_account_fn fn);
 /* Of one that moves, or has left; else NULL. */
 struct xev__conn_move *xev__conn_move_of(const xev_conn *conn);
 
-/* A connection with a slot that is about to be filled, of which more is to come that belongs to it:
- * it stays on its loop, and counts as having the slot, until unbind. */
+/* Keep a connection on its loop until unbind, and count it as having one more slot: its slot is
+ * about to be filled, but answers that belong to it are still to come. */
 void xev__conn_bind(xev_conn *conn);
 void xev__conn_unbind(xev_conn *conn);
 

@@ -18,7 +18,7 @@ struct xev__upstream {
     uint64_t connected, failed, reused;
     xev_conn *idle_first, *idle_last; /* those that are kept, the latest first */
     uint32_t idle, opening;           /* opening: of role AHEAD */
-    xev_conn *check; /* under way, or NULL */
+    xev_conn *check;                  /* under way, or NULL */
 };
 
 struct xev_upstreams {

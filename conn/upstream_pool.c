@@ -1,7 +1,7 @@
 /* Connections to upstreams that are kept while nobody uses them, or opened ahead of their use.
  *
  * Either is in the role IDLE and in its upstream's list, the latest first. The loop goes on reading
- * from it: its end closes it, and so does whatever arrives where somebody has used it before. One
+ * from it. Its end closes it; so does any input, if somebody has used the connection before. One
  * that is kept is not given out again before the turn has ended in which it was given back, as the
  * handler that did so may still be running.
  *

@@ -57,7 +57,7 @@ typedef struct xev_fs_change {
  * a wait is active. */
 typedef struct xev_fs_event {
     xev_fd fd;
-    xev_fd file;          /* that fd needs, or XEV_INVALID_FD */
+    xev_fd file;          /* another that fd depends on, or XEV_INVALID_FD */
     xev_loop *loop;       /* that a wait was submitted to, or NULL */
     uint64_t buffer[512]; /* events as the kernel writes them */
 } xev_fs_event;

@@ -23,7 +23,7 @@
  * more). A repeated accept has no such limit. */
 #define EVENTS_AT_START 33u
 
-/* After so many joint sends the clock is looked at: whether the turn has lasted so long. */
+/* Each time so many joint sends wait, they go out if the turn has lasted WAIT_MAX_NS. */
 #define LOOK_AT_CLOCK 16u
 #define WAIT_MAX_NS 200000u
 
@@ -168,7 +168,7 @@ bool xev__uring_joins(const xev_loop *loop) {
     return (u->features & needed) == needed;
 }
 
-/* A buffer may be kept from the kernel until the turn's end. */
+/* Whether the kernel can do without one more buffer until the turn's end. */
 static bool spares_buffer(xev_loop *loop) {
     struct xev__uring *u = loop->backend;
     if (u->buffers_in_ring < (u->buffers_offered + 1) / 2 &&
@@ -182,7 +182,8 @@ static bool spares_buffer(xev_loop *loop) {
     return !loop->buffers->taken && u->buffers_in_ring >= (u->buffers_offered + 1) / 2;
 }
 
-/* The first joint send waits for the handlers behind it, which may be slow. */
+/* Whether those that wait must go out now: there is no room for more, or the handlers of this turn
+ * are slow, and the first of them would wait for too long. */
 static bool is_full(const xev_loop *loop) {
     const struct xev__uring *u = loop->backend;
     return u->joint.len == XEV__URING_JOINTS ||

@@ -125,8 +125,8 @@ typedef void (*xev__arrived_fn)(xev_loop *loop, struct xev__inbox_item *item);
  * socket). */
 enum xev__wait { XEV__WAIT_BUFFER, XEV__WAIT_TIME, XEV__WAITS };
 
-/* Whether a receive that returned less than it had room for has emptied its stream. Of a listener
- * the last one says that the kernel has told of more than connections. */
+/* Whether a receive that returned less than it had room for has emptied its stream. On a
+ * listener XEV__SHORT_IS_NOTHING says that the kernel may have reported a shutdown. */
 enum xev__short_read { XEV__SHORT_NOT_KNOWN, XEV__SHORT_IS_EMPTY, XEV__SHORT_IS_NOTHING };
 
 /* The entry of a descriptor. Entries stand in chunks that never move, so that a pointer to an entry
