@@ -5,6 +5,7 @@ load("//tests:kqueue.bzl", "SANITIZED_KQUEUE", "WITHOUT_KQUEUE")
 load("//tests:wasi.bzl", "WITHOUT_WASI")
 load("//tests:windows.bzl", "ON_WINDOWS", "TOGETHER_ON_WINDOWS", "WINDOWS_COPTS", "WINDOWS_ENV")
 load("//tools:kqueue.bzl", "kqueue_test")
+load("//tools:program.bzl", "program_test")
 
 # Each rung of the io_uring ladder, as XEV_DISABLE names it; "all" is every one at once.
 LADDER = [
@@ -48,8 +49,9 @@ def windows_test(name, srcs, deps, suffix = "", data = [], env = {}, tags = []):
 def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kwargs):
     """Makes <name>_epoll, <name>_kqueue, <name>_io_uring, <name>_io_uring_no_all; with ladder, a no_ per feature.
 
-    The one on kqueue is a test of a library of its own, which is linked with an emulation
-    (//tests/kqueue). Those in WITHOUT_KQUEUE are not made.
+    They are one program, <name>_program, with another environment each. The one on kqueue has a
+    program and a library of its own, linked with an emulation (//tests/kqueue); those in
+    WITHOUT_KQUEUE are not made.
 
     And <name>_wasi_poll, unless it is in WITHOUT_WASI; and <name>_iocp, if it is in ON_WINDOWS.
 
@@ -62,7 +64,7 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
       deps: besides the harness and //xev.
       ladder: also run on io_uring with each feature switched off in turn, not only with all.
       size: of every test made.
-      **kwargs: for every cc_test; env and target_compatible_with are added to.
+      **kwargs: for every program; env and target_compatible_with are added to.
     """
     env = kwargs.pop("env", {})
     variants = [("epoll", {"XEV_BACKEND": "epoll"}), ("io_uring", {"XEV_BACKEND": "io_uring"})]
@@ -125,23 +127,30 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
             tags = tags + ["kqueue_sample" if name in SANITIZED_KQUEUE else "kqueue"],
             target_compatible_with = emulated,
         )
+    cc_binary(
+        name = name + "_program",
+        testonly = True,
+        srcs = srcs,
+        tags = tags + ["manual"],
+        target_compatible_with = compatible,
+        deps = deps + [
+            "//tests:harness",
+            "//xev",
+        ],
+        **kwargs
+    )
     for suffix, variant_env in variants:
         is_rung = suffix.startswith("io_uring_no_") and suffix != "io_uring_no_all"
         test_env = dict(env)
         test_env.update(variant_env)
-        cc_test(
+        program_test(
             name = name + "_" + suffix,
             size = size,
-            srcs = srcs,
             env = test_env,
+            program = name + "_program",
             tags = tags + (["rung"] if is_rung else ["no_all"] if suffix == "io_uring_no_all" else []),
             target_compatible_with = compatible if suffix == "epoll" else compatible + select({
                 "//:no_io_uring": ["//tools:incompatible"],
                 "//conditions:default": [],
             }),
-            deps = deps + [
-                "//tests:harness",
-                "//xev",
-            ],
-            **kwargs
         )

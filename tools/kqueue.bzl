@@ -1,5 +1,7 @@
 """A test of the library with its kqueue backend, over the emulation in //tests/kqueue."""
 
+load("//tools:program.bzl", "test_of")
+
 def _flag_impl(ctx):
     return []
 
@@ -20,16 +22,7 @@ _with_kqueue = transition(
 )
 
 def _kqueue_test_impl(ctx):
-    program = ctx.attr.program[0][DefaultInfo]
-    link = ctx.actions.declare_file(ctx.label.name)
-    ctx.actions.symlink(output = link, target_file = program.files_to_run.executable, is_executable = True)
-    return [
-        DefaultInfo(
-            executable = link,
-            runfiles = program.default_runfiles.merge(ctx.runfiles([link])),
-        ),
-        testing.TestEnvironment(ctx.attr.env),
-    ]
+    return test_of(ctx, ctx.attr.program[0][DefaultInfo])
 
 kqueue_test = rule(
     implementation = _kqueue_test_impl,
