@@ -107,6 +107,21 @@ TEST(heads_have_limits) {
     }
 }
 
+/* Whether the line or the target is too long does not depend on how much of the head is there. */
+TEST(a_long_request_line_is_refused_the_same_whole_and_in_pieces) {
+    static char text[LIMIT];
+    for (size_t method = 1; method <= 9000; method += method < 100 ? 1 : 1000) {
+        memset(text, 'M', method);
+        text[method] = ' ';
+        memset(text + method + 1, '/', HTTP1_TARGET_MAX);
+        size_t len = method + 1 + HTTP1_TARGET_MAX;
+        len += (size_t)sprintf(text + len, " HTTP/1.1\r\nHost: a\r\n\r\n");
+        int rc = parse_in_pieces(text, len, len);
+        CHECK_EQ(rc, method < 53 ? (int)len : -414);
+        CHECK_EQ(parse_in_pieces(text, len, 1000), rc);
+    }
+}
+
 /* ---- bodies ---- */
 
 /* The data of a body in pieces of step bytes, in out; *used of the text belong to it. */

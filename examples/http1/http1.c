@@ -282,6 +282,9 @@ static int find_end(const char *data, size_t len, size_t *seen) {
     return 0;
 }
 
+/* With CR LF: room for the longest target. */
+#define REQUEST_LINE_MAX (HTTP1_TARGET_MAX + 64)
+
 int http1_parse(http1_request *request, const char *data, size_t len, size_t *seen) {
     /* One empty line before a request is left out: some clients send it behind a body. */
     size_t skip = len >= 2 && data[0] == '\r' && data[1] == '\n' ? 2 : 0;
@@ -289,13 +292,13 @@ int http1_parse(http1_request *request, const char *data, size_t len, size_t *se
         *seen = skip;
     }
     size_t limit = len < HTTP1_HEAD_MAX ? len : HTTP1_HEAD_MAX;
-    int end = find_end(data, limit, seen);
-    if (end < 0) {
-        return end;
+    /* The request line is refused for its length however much of the head is there. */
+    if (limit > skip + REQUEST_LINE_MAX && memchr(data + skip, '\n', REQUEST_LINE_MAX) == NULL) {
+        return -414;
     }
-    if (end == 0) {
-        size_t line = memchr(data + skip, '\n', limit - skip) != NULL ? 0 : limit;
-        return line > HTTP1_TARGET_MAX + 64 ? -414 : len > HTTP1_HEAD_MAX ? -431 : 0;
+    int end = find_end(data, limit, seen);
+    if (end <= 0) {
+        return end < 0 || len <= HTTP1_HEAD_MAX ? end : -431;
     }
     *seen = 0; /* of the next request */
     request->fields_len = 0;
