@@ -385,9 +385,10 @@ TEST(addresses_parse_and_format) {
         {"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:80"},
         {"::ffff:1.2.3.4", "[::ffff:1.2.3.4]:80"},
     };
-    static const char *const bad[] = {"",      "localhost",  "1.2.3",     "1.2.3.4.5",
-                                      "[::1",  "::1]",       "[]",        "fe80::1%",
-                                      "::1::", "1.2.3.4:80", "[1.2.3.4]", "fe80::1%none"};
+    static const char *const bad[] = {
+        "",           "localhost",  "1.2.3",      "1.2.3.4.5",         "[::1",      "::1]",
+        "[]",         "fe80::1%",   "::1::",      "1.2.3.4:80",        "[1.2.3.4]", "fe80::1%none",
+        "fe80::1%-1", "fe80::1%+1", "fe80::1% 1", "fe80::1%4294967297"};
     xev_addr a;
     char text[XEV_ADDR_TEXT_BYTES];
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {

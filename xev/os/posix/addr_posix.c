@@ -4,7 +4,6 @@
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -13,6 +12,16 @@
 #include "xev/os/posix/sys.h"
 
 _Static_assert(sizeof(((xev_addr *)0)->storage) >= sizeof(struct sockaddr_in6), "address fits");
+
+/* The interface of that number or name; 0: there is none. */
+static uint32_t scope_index(const char *scope) {
+    uint64_t index = 0;
+    const char *p = scope;
+    for (; *p >= '0' && *p <= '9' && index <= UINT32_MAX; p++) {
+        index = index * 10 + (uint64_t)(*p - '0');
+    }
+    return *p != '\0' ? xev__sys_interface_index(scope) : index <= UINT32_MAX ? (uint32_t)index : 0;
+}
 
 int xev__os_addr_parse(xev_addr *addr, const char *host, uint32_t port) {
     assert(host != NULL && port <= 65535);
@@ -41,9 +50,7 @@ int xev__os_addr_parse(xev_addr *addr, const char *host, uint32_t port) {
     struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)addr->storage;
     if (scope != NULL) {
         *scope++ = '\0';
-        char *end;
-        unsigned long index = strtoul(scope, &end, 10);
-        v6->sin6_scope_id = *end == '\0' ? (uint32_t)index : xev__sys_interface_index(scope);
+        v6->sin6_scope_id = scope_index(scope);
         if (v6->sin6_scope_id == 0) {
             return XEV_EINVAL;
         }
