@@ -6,6 +6,7 @@
 #ifndef BENCH_LOOP_BENCH_H
 #define BENCH_LOOP_BENCH_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -173,7 +174,7 @@ void loop_bench_echoes_join(struct loop_bench_run *run);
 
 /* As pthread_create and pthread_join, or the end of the program. */
 struct loop_bench_thread {
-    unsigned long id;
+    pthread_t id;
 };
 struct loop_bench_thread loop_bench_thread_start(void *(*entry)(void *), void *arg);
 void loop_bench_thread_join(struct loop_bench_thread thread);

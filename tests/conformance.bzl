@@ -1,7 +1,7 @@
 """conformance_test: one source, one test per backend (and per io_uring feature switched off)."""
 
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_test")
-load("//tests:kqueue.bzl", "SANITIZED_KQUEUE", "WITHOUT_KQUEUE")
+load("//tests:kqueue.bzl", "NO_EMULATION", "SANITIZED_KQUEUE", "WITHOUT_KQUEUE")
 load("//tests:wasi.bzl", "WITHOUT_WASI")
 load("//tests:windows.bzl", "ON_WINDOWS", "TOGETHER_ON_WINDOWS", "WINDOWS_COPTS", "WINDOWS_ENV")
 load("//tools:kqueue.bzl", "kqueue_test")
@@ -99,13 +99,7 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
             deps = deps + ["//xev"],
         )
     if name not in WITHOUT_KQUEUE:
-        emulated = compatible + select({
-            "//platforms:musl": ["//tools:no_kqueue"],
-            "//platforms:wasi": ["//tools:no_kqueue"],
-            "@platforms//cpu:aarch64": ["//tools:no_kqueue"],
-            "@platforms//os:windows": ["//tools:no_kqueue"],
-            "//conditions:default": [],
-        })
+        emulated = compatible + NO_EMULATION
         cc_binary(
             name = name + "_over_kqueue",
             testonly = True,

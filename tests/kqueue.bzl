@@ -1,5 +1,15 @@
 """The conformance tests that are not run on kqueue over its emulation, and why."""
 
+# Where there is no emulation of kqueue. What it tests is neither of the C library nor of the
+# processor, and it is written for glibc, whose close it stands before.
+NO_EMULATION = select({
+    "//platforms:musl": ["//tools:no_kqueue"],
+    "//platforms:wasi": ["//tools:no_kqueue"],
+    "@platforms//cpu:aarch64": ["//tools:no_kqueue"],
+    "@platforms//os:windows": ["//tools:no_kqueue"],
+    "//conditions:default": [],
+})
+
 # A program of the examples is a product: it is linked without the emulation.
 _PROGRAMS = "it starts programs, which are linked without the emulation"
 
