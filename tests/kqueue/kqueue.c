@@ -86,6 +86,11 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 void kqueue_refuse_user(bool refuse) { refuse_user = refuse; }
 
+__attribute__((constructor)) static void refuse_user_from_the_start(void) {
+    const char *user = getenv("XEV_TEST_KQUEUE_USER");
+    refuse_user = user != NULL && strcmp(user, "off") == 0;
+}
+
 /* Not by close, which tests make fail; but ThreadSanitizer has to see it, or it takes the next use
  * of the number for the same descriptor. */
 #if defined(__SANITIZE_THREAD__)

@@ -65,7 +65,8 @@ int kqueue(void);
 int kevent(int kq, const struct kevent *changelist, int nchanges, struct kevent *eventlist,
            int nevents, const struct timespec *timeout);
 
-/* For tests: EVFILT_USER is refused with EINVAL from now on, as NetBSD does before version 10. */
+/* For tests: EVFILT_USER is refused with EINVAL from now on, as NetBSD does before version 10. The
+ * variable XEV_TEST_KQUEUE_USER=off does so from the start (--config=kqueue_pipe). */
 void kqueue_refuse_user(bool refuse);
 
 #endif
