@@ -116,6 +116,7 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
         kqueue_test(
             name = name + "_kqueue",
             size = size,
+            data = kwargs.get("data", []),
             env = dict(env, XEV_BACKEND = "kqueue"),
             program = name + "_over_kqueue",
             tags = tags + ["kqueue_sample" if name in SANITIZED_KQUEUE else "kqueue"],
@@ -140,6 +141,7 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
         program_test(
             name = name + "_" + suffix,
             size = size,
+            data = kwargs.get("data", []),
             env = test_env,
             program = name + "_program",
             tags = tags + (["rung"] if is_rung else ["no_all"] if suffix == "io_uring_no_all" else []),

@@ -27,6 +27,7 @@ def _kqueue_test_impl(ctx):
 kqueue_test = rule(
     implementation = _kqueue_test_impl,
     attrs = {
+        "data": attr.label_list(allow_files = True),
         "env": attr.string_dict(),
         "program": attr.label(cfg = _with_kqueue, executable = True, mandatory = True),
         "_allowlist_function_transition": attr.label(
