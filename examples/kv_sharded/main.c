@@ -1,5 +1,6 @@
 /* Flags, start and end of the key-value store. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "examples/kv_sharded/kv.h"
 #include "examples/random.h"
@@ -8,14 +9,18 @@
 #define CONNECTIONS_MAX 4000000 /* descriptors are the limit */
 #define SWEEP_MS 100
 
-struct app app;
+static void prefetch(void *userdata, const uint64_t *hashes, size_t count) {
+    table_prefetch(&((struct store *)userdata)->table, hashes, count);
+}
+
+struct app app = {.resp = {.name = "xev-kv", .prefetch = prefetch}};
 
 /* ---- shards ---- */
 
 static xev_cb_action on_sweep(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     struct store *s = userdata;
     if (result == 0) {
-        bool more = table_sweep(&s->table, now_ms());
+        bool more = table_sweep(&s->table, resp_now_ms());
         xev_timer_run(NULL, loop, c, more ? 1 : SWEEP_MS, s, on_sweep);
         xev_completion_unref(c);
     }
@@ -24,13 +29,10 @@ static xev_cb_action on_sweep(xev_loop *loop, xev_completion *c, int result, voi
 
 static int on_init(xev_shard *self, void *userdata) {
     const struct server *server = userdata;
-    struct store *s = store_of(self);
+    struct store *s = &app.stores[xev_shard_id(self)];
     xev_loop *loop = xev_shard_loop(self);
-    loop->userdata = s;
-    route_init(s);
-    app.runtime = xev_shard_runtime(self); /* the same for all, as are these */
-    app.service = server->service;
-    app.backend = server->mixed ? "mixed" : server->backend;
+    resp_attach(&app.resp, loop, xev_shard_id(self));
+    app.service = server->service; /* the same for all */
     xev_timer_run(NULL, loop, &s->sweep, SWEEP_MS, s, on_sweep);
     xev_completion_unref(&s->sweep);
     return 0;
@@ -70,16 +72,21 @@ static const struct server_flag flags[] = {
 
 /* ---- start and end ---- */
 
-static bool stores_init(void) {
-    app.stores = aligned_alloc(_Alignof(struct store), app.shards * sizeof *app.stores);
-    bool ok = app.stores != NULL && random_fill(&key_seed, sizeof key_seed);
-    for (uint32_t i = 0; ok && i < app.shards; i++) {
+static bool stores_init(uint32_t shards) {
+    uint64_t seed;
+    app.resp.commands = commands;
+    app.resp.commands_len = commands_len;
+    app.stores = calloc(shards, sizeof *app.stores);
+    bool ok =
+        app.stores != NULL && random_fill(&seed, sizeof seed) && resp_init(&app.resp, shards, seed);
+    for (uint32_t i = 0; ok && i < shards; i++) {
         struct store *s = &app.stores[i];
-        memset(s, 0, sizeof *s);
-        s->id = i;
-        s->table.max_bytes = max_bytes / app.shards;
+        s->server = &app.resp.servers[i];
+        s->server->userdata = s;
+        s->table.max_bytes = max_bytes / shards;
         s->table.evicts = !keeps;
-        ok = table_init(&s->table);
+        s->table.random = (seed + i) | 1;
+        ok = table_clear(&s->table);
     }
     return ok;
 }
@@ -93,10 +100,10 @@ int main(int argc, char **argv) {
         .runtime = {.init = on_init, .ask_bytes = XEV_ASK_BYTES_MAX, .asks = 1u << 22},
     };
     const xev_service_options service = {
-        .conns = {.handlers = &client_handlers,
-                  .user_bytes = sizeof(struct client),
+        .conns = {.handlers = &resp_handlers,
+                  .user_bytes = sizeof(resp_client),
                   .connections_max = CONNECTIONS_MAX,
-                  .unconsumed_max_bytes = REQUEST_MAX + (1u << 20),
+                  .unconsumed_max_bytes = RESP_REQUEST_MAX + (1u << 20),
                   .queued_max_bytes = XEV_ASK_BYTES_MAX,
                   .deadlines = {.idle_ms = UINT32_MAX}},
     };
@@ -104,12 +111,10 @@ int main(int argc, char **argv) {
     if (server.runtime.shards == 0) {
         server.runtime.shards = xev_cpu_count();
     }
-    app.shards = server.runtime.shards;
-    commands_init();
-    if (!stores_init()) {
+    if (!stores_init(server.runtime.shards)) {
         fprintf(stderr, "kv_sharded: %s\n", xev_strerror(XEV_ENOMEM));
         return 1;
     }
-    server.runtime.key_seed = key_seed;
+    server.runtime.key_seed = app.resp.key_seed;
     return snapshot_load() ? server_serve(&server, &service) : 1;
 }

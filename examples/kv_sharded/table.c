@@ -8,7 +8,7 @@
  * Eviction: of SAMPLES entries from a random place on, the one whose last access is longest ago
  * goes.
  */
-#include <time.h>
+#include <stdlib.h>
 
 #include "examples/kv_sharded/kv.h"
 
@@ -16,20 +16,13 @@
 #define REGIONS (1u << REGION_BITS)
 #define SAMPLES 5
 #define EVICTIONS_MAX 2000 /* for one write */
+#define PREFETCH_MAX 16
 #define SWEEP_BUCKETS 4096 /* that one sweep looks at */
 
 struct region {
-    struct entry **buckets;
-    uint32_t bits, count; /* two to the power of bits buckets; count keys */
+    struct entry **buckets, *first; /* first: the only bucket, at the beginning */
+    uint32_t bits, count;           /* two to the power of bits buckets; count keys */
 };
-
-uint64_t key_seed;
-
-int64_t now_ms(void) {
-    struct timespec ts;
-    (void)clock_gettime(CLOCK_REALTIME, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static uint32_t random_place(struct table *t) { /* xorshift */
     t->random ^= t->random << 13;
@@ -38,7 +31,7 @@ static uint32_t random_place(struct table *t) { /* xorshift */
     return (uint32_t)(t->random >> 32);
 }
 
-/* ---- buckets ---- */
+/* ---- regions and buckets ---- */
 
 static struct region *region_at(const struct table *t, uint32_t place) {
     return &t->regions[place >> (32 - REGION_BITS)];
@@ -73,25 +66,84 @@ static void resize(struct table *t, struct region *r, uint32_t bits) {
             *first = e;
         }
     }
-    free(from);
+    if (from != &r->first) {
+        free(from);
+    }
+}
+
+bool table_clear(struct table *t) {
+    struct region *regions = calloc(REGIONS, sizeof *regions);
+    for (uint32_t i = 0; regions != NULL && i < REGIONS; i++) {
+        regions[i].buckets = &regions[i].first;
+    }
+    if (regions != NULL) {
+        t->regions = regions;
+        stat_set(t, STAT_KEYS, 0);
+        stat_set(t, STAT_EXPIRES, 0);
+        stat_set(t, STAT_MEMORY, REGIONS * sizeof *regions);
+    }
+    return regions != NULL;
+}
+
+int regions_free(void *regions) {
+    for (struct region *r = regions; r < (struct region *)regions + REGIONS; r++) {
+        for (size_t i = 0; i < (size_t)1 << r->bits; i++) {
+            for (struct entry *e = r->buckets[i], *next; e != NULL; e = next) {
+                next = e->next;
+                free(e);
+            }
+        }
+        if (r->buckets != &r->first) {
+            free(r->buckets);
+        }
+    }
+    free(regions);
+    return 0;
 }
 
 /* ---- entries ---- */
 
-/* As the allocator sees it: a word before it, and a multiple of 16. Without the word not less than
- * sizeof(struct entry). */
-static size_t entry_bytes(size_t key_len, size_t room) {
-    return (offsetof(struct entry, bytes) + key_len + room + 8 + 15) / 16 * 16;
+/* As the allocator sees it: a word before it, and a multiple of 16. */
+static size_t entry_bytes(size_t key_len, size_t value_len) {
+    return (sizeof(struct entry) + key_len + value_len + 8 + 15) / 16 * 16;
 }
 
 /* What points to the key's entry; to NULL: it would stand there. */
-static struct entry **find_link(const struct table *t, struct slice key, uint32_t hash) {
+static inline struct entry **find_link(const struct table *t, resp_text key, uint32_t hash) {
     struct entry **link = bucket_at(t, hash), *e;
     while ((e = *link) != NULL &&
-           !(e->hash == hash && e->key_len == key.len && memcmp(e->bytes, key.p, key.len) == 0)) {
+           !(e->hash == hash && e->key_len == key.len && memcmp(e->bytes, key.at, key.len) == 0)) {
         link = &e->next;
     }
     return link;
+}
+
+static inline void prefetch_entry(const struct entry *e) {
+    __builtin_prefetch(e);
+    __builtin_prefetch((const char *)e + 64); /* the key's end, the value */
+}
+
+/* What is fetched for one key is under way while the next ones are looked at. */
+void table_prefetch(const struct table *t, const uint64_t *hashes, size_t count) {
+    struct entry *const *buckets[PREFETCH_MAX];
+    count = count < PREFETCH_MAX ? count : PREFETCH_MAX;
+    for (size_t i = 0; i < count; i++) {
+        buckets[i] = bucket_at(t, (uint32_t)hashes[i]);
+        __builtin_prefetch(buckets[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        prefetch_entry(*buckets[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        prefetch_entry(*buckets[i] != NULL ? (*buckets[i])->next : NULL);
+    }
+}
+
+void table_set_expiry(struct table *t, struct entry *e, int64_t expires_ms) {
+    if (expires_ms != e->expires_ms) {
+        stat_add(t, STAT_EXPIRES, (size_t)(expires_ms != 0) - (size_t)(e->expires_ms != 0));
+        e->expires_ms = expires_ms;
+    }
 }
 
 void table_delete(struct table *t, struct entry *e) {
@@ -99,26 +151,14 @@ void table_delete(struct table *t, struct entry *e) {
     *find_link(t, entry_key(e), e->hash) = e->next;
     table_set_expiry(t, e, 0);
     stat_add(t, STAT_KEYS, (size_t)-1);
-    stat_add(t, STAT_MEMORY, -entry_bytes(e->key_len, e->room));
+    stat_add(t, STAT_MEMORY, -entry_bytes(e->key_len, e->value_len));
     free(e);
     if (--r->count < (1u << r->bits) / 4) {
         resize(t, r, r->bits - 1);
     }
 }
 
-void table_prefetch(const struct table *t, uint64_t hash, int step) {
-    struct entry *const *bucket = bucket_at(t, (uint32_t)hash);
-    const struct entry *e = step > 0 ? *bucket : NULL;
-    e = step == 2 && e != NULL ? e->next : e;
-    if (step == 0) {
-        __builtin_prefetch(bucket);
-    } else if (e != NULL) {
-        __builtin_prefetch(e);
-        __builtin_prefetch((const char *)e + 64); /* the key's end, the value */
-    }
-}
-
-struct entry *table_find(struct table *t, struct slice key, uint64_t hash, int64_t now) {
+struct entry *table_find(struct table *t, resp_text key, uint64_t hash, int64_t now) {
     struct entry *e = *find_link(t, key, (uint32_t)hash);
     if (e != NULL && entry_expired(e, now)) {
         stat_add(t, STAT_EXPIRED, 1);
@@ -146,16 +186,17 @@ struct entry *table_random(struct table *t, int64_t now) {
     return found;
 }
 
+/* ---- the limit of memory ---- */
+
 /* Never the one that was used last: the caller has it. NULL: there is no other. */
 static struct entry *find_oldest(struct table *t) {
     struct entry *oldest = NULL;
     uint64_t keys = stat_get(t, STAT_KEYS), left = keys < SAMPLES ? keys : SAMPLES;
     for (uint32_t at = random_place(t); left > 0;) {
-        for (struct entry *e = table_walk(t, &at); e != NULL && left > 0; e = e->next) {
+        for (struct entry *e = table_walk(t, &at); e != NULL && left > 0; e = e->next, left--) {
             if (t->clock - e->used > (oldest != NULL ? t->clock - oldest->used : 0)) {
                 oldest = e;
             }
-            left--;
         }
     }
     return oldest;
@@ -164,10 +205,8 @@ static struct entry *find_oldest(struct table *t) {
 /* False: there is no room for so many bytes more. */
 static bool make_room(struct table *t, size_t bytes) {
     for (int n = 0; t->max_bytes > 0 && stat_get(t, STAT_MEMORY) + bytes > t->max_bytes; n++) {
-        struct entry *oldest = NULL;
-        if (t->evicts && n < EVICTIONS_MAX && bytes <= t->max_bytes) {
-            oldest = find_oldest(t);
-        }
+        bool may_evict = t->evicts && n < EVICTIONS_MAX && bytes <= t->max_bytes;
+        struct entry *oldest = may_evict ? find_oldest(t) : NULL;
         if (oldest == NULL) {
             return false;
         }
@@ -177,24 +216,16 @@ static bool make_room(struct table *t, size_t bytes) {
     return true;
 }
 
-void table_set_expiry(struct table *t, struct entry *e, int64_t expires_ms) {
-    if (expires_ms != e->expires_ms) {
-        stat_add(t, STAT_EXPIRES, (size_t)(expires_ms != 0) - (size_t)(e->expires_ms != 0));
-        e->expires_ms = expires_ms;
-    }
-}
-
-struct entry *table_put(struct table *t, struct slice key, uint64_t hash, size_t value_len,
-                        size_t spare) {
+struct entry *table_put(struct table *t, resp_text key, uint64_t hash, size_t value_len) {
     struct entry *e = *find_link(t, key, (uint32_t)hash);
+    bool is_new = e == NULL;
+    size_t old = is_new ? 0 : entry_bytes(key.len, e->value_len);
+    size_t bytes = entry_bytes(key.len, value_len);
     ++t->clock;
-    if (e != NULL) {
+    if (!is_new) {
         e->used = t->clock;
     }
-    if (e == NULL || value_len > e->room || (spare == 0 && e->room > 2 * value_len + 64)) {
-        bool is_new = e == NULL;
-        size_t old = is_new ? 0 : entry_bytes(key.len, e->room);
-        size_t bytes = entry_bytes(key.len, value_len + spare);
+    if (bytes != old) {
         if (bytes > old && !make_room(t, bytes - old)) {
             return NULL;
         }
@@ -203,54 +234,19 @@ struct entry *table_put(struct table *t, struct slice key, uint64_t hash, size_t
             return NULL;
         }
         *link = e;
-        if (is_new) {
-            *e = (struct entry){.hash = (uint32_t)hash, .key_len = key.len, .used = t->clock};
-            memcpy(e->bytes, key.p, key.len);
-        }
-        e->room = (uint32_t)(bytes - 8 - offsetof(struct entry, bytes) - key.len);
         stat_add(t, STAT_MEMORY, bytes - old);
-        stat_add(t, STAT_KEYS, is_new);
-        struct region *r = region_at(t, e->hash);
-        r->count += is_new;
-        if (r->count > 1u << r->bits && r->bits < 32 - REGION_BITS) {
+    }
+    if (is_new) {
+        struct region *r = region_at(t, (uint32_t)hash);
+        *e = (struct entry){NULL, 0, (uint32_t)hash, t->clock, key.len, 0};
+        memcpy(e->bytes, key.at, key.len);
+        stat_add(t, STAT_KEYS, 1);
+        if (++r->count > 1u << r->bits && r->bits < 32 - REGION_BITS) {
             resize(t, r, r->bits + 1);
         }
     }
-    if (value_len > atomic_load_explicit(&t->largest, memory_order_relaxed)) {
-        atomic_store_explicit(&t->largest, value_len, memory_order_relaxed);
-    }
     e->value_len = (uint32_t)value_len;
     return e;
-}
-
-/* ---- the whole ---- */
-
-bool table_init(struct table *t) {
-    t->random = key_seed ^ (uint64_t)now_ms() << 20 ^ (uint64_t)(uintptr_t)t;
-    t->regions = calloc(REGIONS, sizeof *t->regions);
-    bool ok = t->regions != NULL;
-    for (uint32_t i = 0; ok && i < REGIONS; i++) {
-        ok = (t->regions[i].buckets = calloc(1, sizeof *t->regions[i].buckets)) != NULL;
-    }
-    stat_set(t, STAT_KEYS, 0);
-    stat_set(t, STAT_EXPIRES, 0);
-    stat_set(t, STAT_MEMORY, REGIONS * (sizeof *t->regions + 32));
-    atomic_store(&t->largest, 0);
-    return ok;
-}
-
-void table_free(struct table *t) {
-    for (uint32_t i = 0; t->regions != NULL && i < REGIONS; i++) {
-        struct region *r = &t->regions[i];
-        for (size_t b = 0; r->buckets != NULL && b < (size_t)1 << r->bits; b++) {
-            for (struct entry *e = r->buckets[b], *next; e != NULL; e = next) {
-                next = e->next;
-                free(e);
-            }
-        }
-        free(r->buckets);
-    }
-    free(t->regions);
 }
 
 bool table_sweep(struct table *t, int64_t now) {

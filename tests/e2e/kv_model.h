@@ -103,29 +103,22 @@ static inline int model_count(const struct model *m) {
 static inline void model_set(struct model *m, struct step *st, uint32_t k) {
     static const char *const conditions[] = {"", "", "", " NX", " XX"};
     char value[MODEL_VALUE_MAX];
+    static const char *const times[] = {"", "", "", "", " EX 100000", " PX 100000000"};
     uint32_t c = model_below(m, 5), time = model_below(m, 6);
-    bool get = model_below(m, 6) == 0, keep = time == 1;
     model_random_value(m, value);
-    model_words(st, "%s k%u %s%s%s%s", model_below(m, 2) ? "SET" : "set", k, value, conditions[c],
-                time == 0 ? " EX 100000"
-                : keep    ? " KEEPTTL"
-                          : "",
-                get ? " GET" : "");
+    model_words(st, "%s k%u %s%s%s", model_below(m, 2) ? "SET" : "set", k, value, conditions[c],
+                times[time]);
     bool done = c < 3 || (c == 3) != m->keys[k].there;
-    if (get) {
-        model_value_or_nil(m, st, k);
-    } else {
-        model_reply(st, done ? "+OK\r\n" : "$-1\r\n");
-    }
+    model_reply(st, done ? "+OK\r\n" : "$-1\r\n");
     if (done) {
-        m->keys[k].expires = time == 0 || (keep && m->keys[k].there && m->keys[k].expires);
+        m->keys[k].expires = time >= 4;
         model_put(m, k, value);
     }
 }
 
 static inline void model_incr(struct model *m, struct step *st, uint32_t k) {
-    static const char *const names[] = {"INCR", "DECR", "INCRBY", "DECRBY"};
-    uint32_t which = model_below(m, 4);
+    static const char *const names[] = {"INCR", "DECR", "INCRBY"};
+    uint32_t which = model_below(m, 3);
     long long by = 1, n = 0;
     if (which < 2) {
         model_words(st, "%s k%u", names[which], k);
@@ -133,7 +126,7 @@ static inline void model_incr(struct model *m, struct step *st, uint32_t k) {
         by = model_below(m, 20) == 0 ? LLONG_MAX - 1 : (long long)model_below(m, 100) - 50;
         model_words(st, "%s k%u %lld", names[which], k, by);
     }
-    by = which % 2 == 1 ? -by : by;
+    by = which == 1 ? -by : by;
     if (m->keys[k].there && !model_integer(m->keys[k].value, &n)) {
         model_reply(st, "-ERR value is not an integer or out of range\r\n");
     } else if (__builtin_add_overflow(n, by, &n)) {
@@ -148,10 +141,10 @@ static inline void model_incr(struct model *m, struct step *st, uint32_t k) {
 }
 
 static inline void model_several(struct model *m, struct step *st) {
-    static const char *const names[] = {"MGET", "MSET", "DEL", "EXISTS", "UNLINK"};
+    static const char *const names[] = {"MGET", "MSET", "DEL", "EXISTS"};
     uint32_t which = model_below(m, 10), count = 1 + model_below(m, 6);
     int sum = 0;
-    which = which < 4 ? 0 : which < 8 ? 1 : 2 + model_below(m, 3);
+    which = which < 4 ? 0 : which < 8 ? 1 : 2 + model_below(m, 2);
     model_words(st, "%s", names[which]);
     if (which == 0) {
         model_reply(st, "*%u\r\n", count);

@@ -42,14 +42,9 @@ static struct kv redis_connect(const struct server *redis, const char *path) {
 
 /* What the random commands have no place for, and is the same on both. */
 static const char *const fixed[] = {
-    "SET a 1 EX 10 EX 10",
-    "SET a 1 EX 1 KEEPTTL",
     "SET a 1 NX NX",
     "SET a 1 XX NX",
     "SET a 1 PX 0",
-    "SET a 1 PXAT 1",
-    "GET a",
-    "SET a 1 EXAT 99999999999",
     "SET a 1 EX 99999999999999999",
     "SET a  ",
     "SET  x",
@@ -65,8 +60,6 @@ static const char *const fixed[] = {
     "SET n -9223372036854775808",
     "DECR n",
     "INCRBY n 9223372036854775807",
-    "DECRBY n -9223372036854775808",
-    "DECRBY n 9223372036854775807",
     "GETSET n 5",
     "APPEND n ",
     "EXPIRE n 9223372036854775807",
@@ -107,7 +100,6 @@ static const char *const fixed[] = {
     "CLIENT GETNAME",
     "HELLO 9",
     "HELLO x",
-    "CONFIG",
     "CLIENT",
     "GETSET a",
     "SETNX a",

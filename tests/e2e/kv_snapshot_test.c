@@ -60,10 +60,11 @@ TEST(a_snapshot_is_loaded_by_any_number_of_shards) {
     memset(big, 'b', sizeof big);
     start(&s, 3);
     struct kv c = kv_connect(&s);
-    kv_expect(&c, "LASTSAVE", ":0\r\n");
     set_many(&c, 0, 5000, 7);
     kv_expect(&c, "SET late 1 EX 100000", "+OK\r\n");
-    kv_expect(&c, "SET gone 1 PXAT 1", "+OK\r\n");
+    kv_expect(&c, "SET gone 1 PX 1", "+OK\r\n");
+    while (kv_number(&c, "EXISTS gone") != 0) {
+    }
     kv_expect(&c, "SET  empty-name", "+OK\r\n");
     kv_expect(&c, "SET empty-value ", "+OK\r\n");
     kv_head(&c, '*', 3);
@@ -73,7 +74,6 @@ TEST(a_snapshot_is_loaded_by_any_number_of_shards) {
     kv_flush(&c);
     CHECK_STR_EQ(kv_reply(&c), "+OK\r\n");
     kv_expect(&c, "SAVE", "+OK\r\n");
-    CHECK_GT(kv_number(&c, "LASTSAVE"), 0);
     kv_close(&c);
     kv_kill(&s);
     for (uint32_t shards = 1; shards <= 4; shards += 3) {
@@ -95,7 +95,6 @@ TEST(a_snapshot_is_loaded_by_any_number_of_shards) {
         kv_arg(&c, "\0\r\n\xff", 4);
         kv_flush(&c);
         CHECK_STR_EQ(kv_reply(&c), ":300000\r\n");
-        CHECK_GT(kv_number(&c, "LASTSAVE"), 0);
         kv_close(&c);
         kv_stop(&s);
     }
@@ -228,7 +227,7 @@ TEST_TIMEOUT(a_corrupt_or_truncated_snapshot_is_an_error, 120) {
     check_refused("it is cut off");
     data[len] = '\0';
     file_write(path, data, len + 1);
-    check_refused("there is something behind its end");
+    check_refused("it is cut off or corrupt");
     file_write(path, data, len);
     start(&s, 2);
     kv_stop(&s);
