@@ -11,6 +11,7 @@ _SHARDS = "each case has several shards, or threads of its own"
 WITHOUT_WASI = {
     "accept_error_test": _WRAPS,
     "accept_test": _SOCKETS,
+    "alarm_test": _WRAPS,
     "ask_conn_test": _SHARDS,
     "ask_memory_test": _SHARDS,
     "capacity_test": _SOCKETS,

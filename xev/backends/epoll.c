@@ -5,24 +5,30 @@
  * costs one epoll_ctl in its life. An event carries the number and the generation of the entry,
  * never a pointer. The event of a descriptor that was closed, or whose number was reused, therefore
  * finds no entry.
+ *
+ * The alarm (alarm.h) is a timerfd. It is never read: each time it rings is an edge.
  */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "xev/backends/alarm.h"
 #include "xev/backends/readiness.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/linux/libc.h"
 
 #define EVENTS 1024
 #define WAKE_TAG UINT64_MAX
+#define ALARM_TAG (UINT64_MAX - 1)
 
 struct epoll {
     struct xev__readiness ready; /* first: the adaptor finds it there */
     int fd;
-    xev_fd wake;
+    xev_fd wake, alarm_fd;
+    struct xev__alarm alarm;
     bool no_pwait2; /* missing before Linux 5.11 and in some filters: wait in milliseconds */
     struct epoll_event events[EVENTS];
 };
@@ -74,6 +80,32 @@ static int epoll_failed(int code, const char *step, char *why, size_t why_len) {
     return code;
 }
 
+/* Watch a descriptor of the loop's own, for edges. Closes it on failure. */
+static int watch_own(struct epoll *ep, xev_fd fd, uint64_t tag) {
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u64 = tag};
+    int rc = epoll_ctl(ep->fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+    if (rc < 0) {
+        (void)close(fd);
+    }
+    return rc;
+}
+
+/* The wake descriptor and the alarm. 0, or a code, and then none is left. */
+static int open_own(struct epoll *ep) {
+    int rc = xev__os_wake_open(&ep->wake);
+    rc = rc == 0 ? watch_own(ep, ep->wake, WAKE_TAG) : rc;
+    if (rc < 0) {
+        return rc;
+    }
+    ep->alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    ep->alarm_fd = xev__os_above_std(ep->alarm_fd < 0 ? -errno : ep->alarm_fd);
+    rc = ep->alarm_fd < 0 ? ep->alarm_fd : watch_own(ep, ep->alarm_fd, ALARM_TAG);
+    if (rc < 0) {
+        (void)close(ep->wake);
+    }
+    return rc;
+}
+
 static int epoll_init(xev_loop *loop, char *why, size_t why_len) {
     const xev_allocator *a = &loop->options.allocator;
     struct epoll *ep = xev__alloc_zeroed(a, sizeof *ep, _Alignof(max_align_t));
@@ -89,16 +121,11 @@ static int epoll_init(xev_loop *loop, char *why, size_t why_len) {
         xev__free(a, ep, sizeof *ep);
         return epoll_failed(rc, "epoll_create1", why, why_len);
     }
-    int rc = xev__os_wake_open(&ep->wake);
-    struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u64 = WAKE_TAG};
-    if (rc == 0 && epoll_ctl(ep->fd, EPOLL_CTL_ADD, ep->wake, &ev) < 0) {
-        rc = -errno;
-        (void)close(ep->wake);
-    }
+    int rc = open_own(ep);
     if (rc < 0) {
         (void)close(ep->fd);
         xev__free(a, ep, sizeof *ep);
-        return epoll_failed(rc, "wake descriptor", why, why_len);
+        return epoll_failed(rc, "wake descriptor and timer", why, why_len);
     }
     loop->backend = ep;
     return 0;
@@ -106,6 +133,7 @@ static int epoll_init(xev_loop *loop, char *why, size_t why_len) {
 
 static void epoll_deinit(xev_loop *loop) {
     struct epoll *ep = loop->backend;
+    (void)close(ep->alarm_fd);
     (void)close(ep->wake);
     (void)close(ep->fd);
     xev__free(&loop->options.allocator, ep, sizeof *ep);
@@ -119,6 +147,14 @@ static void epoll_forget(xev_loop *loop, struct xev__fd *e) {
         (void)epoll_ctl(ep->fd, EPOLL_CTL_DEL, e->fd, NULL);
         e->reports = 0;
     }
+}
+
+static bool set_alarm(xev_loop *loop, uint64_t at_ns) {
+    const struct epoll *ep = loop->backend;
+    struct itimerspec at = {.it_value = {.tv_sec = (time_t)(at_ns / 1000000000u),
+                                         .tv_nsec = (long)(at_ns % 1000000000u)}};
+    xev__count(&loop->count.syscalls, 1);
+    return timerfd_settime(ep->alarm_fd, TFD_TIMER_ABSTIME, &at, NULL) == 0;
 }
 
 static int wait_for_events(struct epoll *ep, uint64_t timeout_ns, const char **call) {
@@ -147,7 +183,9 @@ static int wait_for_events(struct epoll *ep, uint64_t timeout_ns, const char **c
 static int epoll_poll(xev_loop *loop, uint64_t timeout_ns) {
     struct epoll *ep = loop->backend;
     const char *call;
-    int n = wait_for_events(ep, ep->ready.head != NULL ? 0 : timeout_ns, &call);
+    timeout_ns = ep->ready.head != NULL ? 0 : timeout_ns;
+    timeout_ns = xev__alarm_limit(&ep->alarm, loop, timeout_ns, set_alarm);
+    int n = wait_for_events(ep, timeout_ns, &call);
     assert(n <= EVENTS);
     xev__woke(loop);
     xev__count(&loop->count.syscalls, 1);
@@ -155,6 +193,10 @@ static int epoll_poll(xev_loop *loop, uint64_t timeout_ns) {
         const struct epoll_event *ev = &ep->events[i];
         if (ev->data.u64 == WAKE_TAG) {
             continue; /* each signal is an edge, also where earlier ones were not read */
+        }
+        if (ev->data.u64 == ALARM_TAG) {
+            ep->alarm.rings_ns = 0;
+            continue;
         }
         uint32_t gen = (uint32_t)(ev->data.u64 >> 32);
         struct xev__fd *e = xev__fds_at(loop->fds, (uint32_t)ev->data.u64, gen);

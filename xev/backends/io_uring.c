@@ -14,8 +14,6 @@
 #include "xev/os/udp.h"
 #include "xev/watchers/watchers.h"
 
-/* How long to wait before another attempt where the kernel reports no change. */
-#define LOOK_AGAIN_NS 10000000u
 /* How long the end of a loop waits for operations whose results may have been lost. */
 #define GIVE_UP_NS 1000000000u
 
@@ -483,19 +481,8 @@ static void on_event(xev_loop *loop, uint64_t data, int res, uint32_t cqe_flags)
     if (kind == XEV__URING_JOINT) {
         return;
     }
-    if (kind == XEV__URING_WAKE) {
-        /* A multishot poll reports each signal, also where earlier ones were not read. A host's
-         * epoll descriptor would report one that is not read for ever. */
-        if (u->host != XEV_INVALID_FD) {
-            xev__count(&loop->count.syscalls, 1);
-            xev__os_wake_drain(u->wake);
-        }
-        if ((cqe_flags & IORING_CQE_F_MORE) == 0) {
-            u->wake_armed = false;
-            /* The kernel refuses the poll while it is short of memory, so the next attempt is made
-             * later. Until then the loop wakes up by itself and looks into its inbox. */
-            u->wake_retry_ns = res < 0 ? xev__os_now_ns() + LOOK_AGAIN_NS : 0;
-        }
+    if (kind == XEV__URING_OWN) {
+        xev__uring_own_event(loop, (enum xev__uring_own)i, res, cqe_flags);
         return;
     }
     const struct xev__uring_slot *s = xev__chunks_have(&u->slots, i) ? xev__uring_slot(u, i) : NULL;
@@ -512,7 +499,7 @@ static void on_event(xev_loop *loop, uint64_t data, int res, uint32_t cqe_flags)
         /* A kernel thread carries out the operation. It was told to stop, but may not do so for
          * long. */
         u->stuck = xev__uring_slot(u, i)->stuck = true;
-        u->stuck_until_ns = xev__os_now_ns() + LOOK_AGAIN_NS;
+        u->stuck_until_ns = xev__os_now_ns() + XEV__URING_LOOK_AGAIN_NS;
     } else if (res < 0) {
         /* The kernel did not find the operation, which was passing from one of its lists to
          * another. Unless the operation ends by itself, the next cancel will find it. */
@@ -689,9 +676,10 @@ static int uring_poll(xev_loop *loop, uint64_t timeout_ns) {
     }
     if (io_uring_cq_ready(&u->ring) > 0 || u->wait_head != 0 || u->sends.head != NULL) {
         timeout_ns = 0;
-    } else if (!u->wake_armed && timeout_ns > LOOK_AGAIN_NS) {
-        timeout_ns = LOOK_AGAIN_NS; /* a wake could not end the wait */
+    } else if (!u->wake_armed && timeout_ns > XEV__URING_LOOK_AGAIN_NS) {
+        timeout_ns = XEV__URING_LOOK_AGAIN_NS; /* a wake could not end the wait */
     }
+    timeout_ns = xev__alarm_limit(&u->alarm, loop, timeout_ns, xev__uring_set_alarm);
     rc = enter_kernel(loop, timeout_ns);
     xev__woke(loop);
     deliver_events(loop); /* also on EBUSY, which asks for room in the completion queue */

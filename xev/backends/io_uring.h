@@ -2,6 +2,7 @@
  *
  *   io_uring.c           slots, operations, events, the poll, the table of the backend
  *   io_uring_requests.c  the submissions, and the header of a received datagram
+ *   io_uring_own.c       the end of a wait, by a wake or by the alarm
  *   io_uring_sends.c     datagrams that are sent one at a time
  *   io_uring_joint.c     what handlers of connections write, sent together
  *   io_uring_setup.c     the creation of the ring and its buffers, their thread, their end
@@ -20,19 +21,27 @@
 
 #include <liburing.h>
 
+#include "xev/backends/alarm.h"
 #include "xev/backends/readiness.h"
 #include "xev/core/core.h"
 #include "xev/os/thread.h"
 
 #define XEV__URING_BUFFER_GROUP 0
 #define XEV__URING_NONE UINT32_MAX /* no slot; no buffer */
+/* How long to wait before another attempt where the kernel reports no change. */
+#define XEV__URING_LOOK_AGAIN_NS 10000000u
 
 /* user_data: kind (2 bits), generation (30), slot (32). */
 enum xev__uring_kind {
     XEV__URING_OP = 0,
     XEV__URING_CANCEL = 1,
-    XEV__URING_WAKE = 2,
+    XEV__URING_OWN = 2,   /* the loop's own: enum xev__uring_own instead of a slot */
     XEV__URING_JOINT = 3, /* a joint send that failed: known before events are delivered */
+};
+enum xev__uring_own {
+    XEV__URING_WAKE,
+    XEV__URING_ALARM,      /* the alarm (alarm.h) rings; or it cannot be set */
+    XEV__URING_ALARM_MOVE, /* it was set to another time, or had rung already, or cannot be */
 };
 #define XEV__URING_GEN_MASK ((1u << 30) - 1)
 
@@ -87,7 +96,11 @@ struct xev__uring {
     uint32_t accepts_left;  /* connections that may still be reported in this turn */
     bool stuck;             /* some slot is stuck, and is cancelled again at stuck_until_ns */
     uint64_t stuck_until_ns;
-    bool results_lost;   /* the kernel had no memory for some results */
+    struct xev__alarm alarm;
+    struct __kernel_timespec alarm_at; /* until it is submitted */
+    bool alarm_runs;                   /* the kernel has it: it is moved, and no second one made */
+    bool no_alarm;                     /* the kernel has no such timers */
+    bool results_lost;                 /* the kernel had no memory for some results */
     uint64_t give_up_ns; /* when the loop's end stops waiting for results; 0: not set yet */
     xev_fd wake;
     /* host is an epoll descriptor that a foreign event loop may wait for. It watches wake and
@@ -141,9 +154,20 @@ bool xev__uring_request(struct xev__uring *u, uint32_t i);
 int xev__uring_datagram_arrived(xev_loop *loop, xev_completion *c, bool headed, uint32_t buffer,
                                 int res);
 
+/* A place in the submission queue; NULL: it is full, also after a submission. */
+struct io_uring_sqe *xev__uring_take_sqe(struct xev__uring *u);
+
+/* ---- io_uring_own.c ---- */
+
 /* Submit the poll of the wake descriptor, which ends the wait when xev__os_wake_signal is called.
  * Without room in the submission queue u->wake_armed stays false. */
 void xev__uring_arm_wake(struct xev__uring *u);
+
+/* Submit the alarm (alarm.h), or its move to another time. */
+bool xev__uring_set_alarm(xev_loop *loop, uint64_t at_ns);
+
+/* An event of the loop's own. */
+void xev__uring_own_event(xev_loop *loop, enum xev__uring_own what, int res, uint32_t cqe_flags);
 
 /* ---- io_uring_sends.c ---- */
 

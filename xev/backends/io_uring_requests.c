@@ -18,7 +18,7 @@ static uint64_t user_data_of(const struct xev__uring *u, enum xev__uring_kind ki
 
 /* A free place in the submission queue, or NULL. A full queue is submitted first, unless the ring
  * is not enabled yet. */
-static struct io_uring_sqe *take_sqe(struct xev__uring *u) {
+struct io_uring_sqe *xev__uring_take_sqe(struct xev__uring *u) {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
     if (sqe == NULL && u->owner != 0) {
         xev__uring_before_submit(u);
@@ -178,7 +178,7 @@ static void prepare_operation(struct xev__uring *u, struct io_uring_sqe *sqe, xe
 }
 
 bool xev__uring_request(struct xev__uring *u, uint32_t i) {
-    struct io_uring_sqe *sqe = take_sqe(u);
+    struct io_uring_sqe *sqe = xev__uring_take_sqe(u);
     if (sqe == NULL) {
         return false;
     }
@@ -194,16 +194,4 @@ bool xev__uring_request(struct xev__uring *u, uint32_t i) {
         s->submitted = true;
     }
     return true;
-}
-
-void xev__uring_arm_wake(struct xev__uring *u) {
-    assert(!u->wake_armed);
-    struct io_uring_sqe *sqe = take_sqe(u);
-    if (sqe != NULL) {
-        /* The descriptor is polled, not read through the ring: such reads hung on some kernels. */
-        io_uring_prep_poll_multishot(sqe, u->wake, POLLIN);
-        io_uring_sqe_set_data64(sqe, (uint64_t)XEV__URING_WAKE << 62);
-        u->joint.other_events++;
-        u->wake_armed = true;
-    }
 }
