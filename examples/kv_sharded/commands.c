@@ -31,11 +31,11 @@ static struct entry *put(const resp_call *c, resp_text value) {
 
 /* Of a write: n, or that there was no room. */
 static int reply_put(resp_call *c, const struct entry *e, long long n) {
-    return e != NULL ? resp_number_reply(c, n) : resp_error_reply(c, RESP_NO_MEMORY);
+    return e != NULL ? resp_put_number(c->out, ':', n) : resp_put_error(c->out, RESP_NO_MEMORY);
 }
 
 static int reply_value(resp_call *c, const struct entry *e) {
-    return e != NULL ? resp_bulk_reply(c, entry_value(e)) : resp_nil_reply(c);
+    return e != NULL ? resp_put_bulk(c->out, entry_value(e)) : resp_put_nil(c->out, c->resp3);
 }
 
 /* The time in n units of so many ms; false: it is out of range. */
@@ -76,17 +76,17 @@ static int run_set(resp_call *c) {
     int64_t expires_ms = 0;
     const char *error = c->argc > 3 ? parse_options(c, &nx, &xx, &expires_ms) : NULL;
     if (error != NULL) {
-        return resp_error_reply(c, error);
+        return resp_put_error(c->out, "%s", error);
     }
     if ((nx || xx) && (find(c) != NULL) != xx) {
-        return resp_nil_reply(c);
+        return resp_put_nil(c->out, c->resp3);
     }
     struct entry *e = put(c, c->argv[2]);
     if (e == NULL) {
-        return resp_error_reply(c, RESP_NO_MEMORY);
+        return resp_put_error(c->out, RESP_NO_MEMORY);
     }
     table_set_expiry(table_of(c), e, expires_ms);
-    return resp_text_reply(c, "+OK\r\n");
+    return resp_put_text(c->out, "+OK\r\n");
 }
 
 static int run_getset(resp_call *c) {
@@ -95,14 +95,14 @@ static int run_getset(resp_call *c) {
     struct entry *e = put(c, c->argv[2]);
     if (e == NULL) {
         c->out->len = from;
-        return resp_error_reply(c, RESP_NO_MEMORY);
+        return resp_put_error(c->out, RESP_NO_MEMORY);
     }
     table_set_expiry(table_of(c), e, 0);
     return 0;
 }
 
 static int run_setnx(resp_call *c) {
-    return find(c) != NULL ? resp_number_reply(c, 0) : reply_put(c, put(c, c->argv[2]), 1);
+    return find(c) != NULL ? resp_put_number(c->out, ':', 0) : reply_put(c, put(c, c->argv[2]), 1);
 }
 
 /* One of several keys: the counts of all are the reply. */
@@ -126,11 +126,11 @@ static int run_del(resp_call *c) {
 
 static int run_strlen(resp_call *c) {
     const struct entry *e = find(c);
-    return resp_number_reply(c, e != NULL ? e->value_len : 0);
+    return resp_put_number(c->out, ':', e != NULL ? e->value_len : 0);
 }
 
 static int run_type(resp_call *c) {
-    return resp_text_reply(c, find(c) != NULL ? "+string\r\n" : "+none\r\n");
+    return resp_put_text(c->out, find(c) != NULL ? "+string\r\n" : "+none\r\n");
 }
 
 /* By arg, or by the third argument. */
@@ -140,10 +140,10 @@ static int run_incr(resp_call *c) {
     char text[24];
     if ((c->argc == 3 && !resp_number(c->argv[2], &by)) ||
         (e != NULL && !resp_number(entry_value(e), &n))) {
-        return resp_error_reply(c, RESP_NOT_INTEGER);
+        return resp_put_error(c->out, RESP_NOT_INTEGER);
     }
     if (__builtin_add_overflow(n, by, &n)) {
-        return resp_error_reply(c, "ERR increment or decrement would overflow");
+        return resp_put_error(c->out, "ERR increment or decrement would overflow");
     }
     snprintf(text, sizeof text, "%lld", n);
     return reply_put(c, put(c, resp_text_of(text)), n);
@@ -153,7 +153,8 @@ static int run_append(resp_call *c) {
     const struct entry *e = find(c);
     size_t from = e != NULL ? e->value_len : 0, len = from + c->argv[2].len;
     if (c->argv[1].len + len > RESP_REQUEST_MAX) {
-        return resp_error_reply(c, "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+        return resp_put_error(c->out,
+                              "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
     }
     e = store_put(store_of(c), c->argv[1], c->hash, from, c->argv[2]);
     return reply_put(c, e, (long long)len);
@@ -166,27 +167,26 @@ static int run_expire(resp_call *c) {
     int64_t at;
     struct entry *e = find(c);
     if (!resp_number(c->argv[2], &n)) {
-        return resp_error_reply(c, RESP_NOT_INTEGER);
+        return resp_put_error(c->out, RESP_NOT_INTEGER);
     }
     if (!deadline(c, n, c->command->arg, &at)) {
-        resp_put_error(c->out, "ERR invalid expire time in '%s' command", c->command->name);
-        return 0;
+        return resp_put_error(c->out, "ERR invalid expire time in '%s' command", c->command->name);
     }
     if (e != NULL && at <= c->server->now_ms) {
         table_delete(table_of(c), e);
     } else if (e != NULL) {
         table_set_expiry(table_of(c), e, at);
     }
-    return resp_number_reply(c, e != NULL);
+    return resp_put_number(c->out, ':', e != NULL);
 }
 
 static int run_ttl(resp_call *c) {
     const struct entry *e = find(c);
     int unit = c->command->arg;
     if (e == NULL || e->expires_ms == 0) {
-        return resp_number_reply(c, e == NULL ? -2 : -1);
+        return resp_put_number(c->out, ':', e == NULL ? -2 : -1);
     }
-    return resp_number_reply(c, (e->expires_ms - c->server->now_ms + unit / 2) / unit);
+    return resp_put_number(c->out, ':', (e->expires_ms - c->server->now_ms + unit / 2) / unit);
 }
 
 static int run_persist(resp_call *c) {
@@ -195,7 +195,7 @@ static int run_persist(resp_call *c) {
     if (expires) {
         table_set_expiry(table_of(c), e, 0);
     }
-    return resp_number_reply(c, expires);
+    return resp_put_number(c->out, ':', expires);
 }
 
 /* ---- all keys ---- */
@@ -272,20 +272,20 @@ static int run_scan(resp_call *c) {
     resp_out *keys = &store_of(c)->text;
     char text[24];
     if (cursor < 0) {
-        return resp_error_reply(c, "ERR invalid cursor");
+        return resp_put_error(c->out, "ERR invalid cursor");
     }
     for (size_t i = 2; i < c->argc; i += 2) {
         bool match = resp_is(c->argv[i], "match");
         if (i + 1 == c->argc || (!match && !resp_is(c->argv[i], "count"))) {
-            return resp_error_reply(c, RESP_SYNTAX);
+            return resp_put_error(c->out, RESP_SYNTAX);
         }
         if (!match && !resp_number(c->argv[i + 1], &count)) {
-            return resp_error_reply(c, RESP_NOT_INTEGER);
+            return resp_put_error(c->out, RESP_NOT_INTEGER);
         }
         pattern = match ? c->argv[i + 1] : pattern;
     }
     if (count < 1) {
-        return resp_error_reply(c, RESP_SYNTAX);
+        return resp_put_error(c->out, RESP_SYNTAX);
     }
     int most = count < SCAN_COUNT_MAX ? (int)count : SCAN_COUNT_MAX;
     resp_clear(keys);
@@ -301,7 +301,6 @@ static int run_scan(resp_call *c) {
 }
 
 static int run_info(resp_call *c) {
-    static const char *const names[STATS] = {STAT_NAMES};
     unsigned long long stats[STATS] = {0}, clients = 0, requests = 0;
     char text[512];
     for (uint32_t i = 0; i < app.resp.shards; i++) {
@@ -313,20 +312,20 @@ static int run_info(resp_call *c) {
             stats[k] += stat_get(&app.stores[i].table, (enum count)k);
         }
     }
-    int len = snprintf(text, sizeof text,
-                       "shards:%u\r\nconnected_clients:%llu\r\ntotal_commands_processed:%llu\r\n",
-                       app.resp.shards, clients, requests);
-    for (int k = 0; k < STATS; k++) {
-        len += snprintf(text + len, sizeof text - (size_t)len, "%s:%llu\r\n", names[k], stats[k]);
-    }
-    return resp_bulk_reply(c, resp_text_of(text));
+    snprintf(text, sizeof text,
+             "shards:%u\r\nconnected_clients:%llu\r\ntotal_commands_processed:%llu\r\n"
+             "keys:%llu\r\nexpires:%llu\r\nused_memory:%llu\r\nexpired_keys:%llu\r\n"
+             "evicted_keys:%llu\r\nrdb_bgsave_in_progress:%d\r\nrdb_last_save_failed:%d\r\n",
+             app.resp.shards, clients, requests, stats[STAT_KEYS], stats[STAT_EXPIRES],
+             stats[STAT_MEMORY], stats[STAT_EXPIRED], stats[STAT_EVICTED], app.resp.saving,
+             app.resp.save_failed);
+    return resp_put_bulk(c->out, resp_text_of(text));
 }
 
 /* ---- the table of commands ---- */
 
 const resp_command commands[] = {
     {"append", RESP_KEY, 3, .run = run_append},
-    {"bgsave", RESP_LATER, -1, .run = run_save, .arg = false},
     {"dbsize", RESP_ALL, 1, .run = run_dbsize, .sum = RESP_COUNT},
     {"decr", RESP_KEY, 2, .run = run_incr, .arg = -1},
     {"del", RESP_PARTS, -2, .run = run_del, .step = 1, .sum = RESP_COUNT},
@@ -345,7 +344,6 @@ const resp_command commands[] = {
     {"pexpire", RESP_KEY, 3, .run = run_expire, .arg = 1},
     {"pttl", RESP_KEY, 2, .run = run_ttl, .arg = 1},
     {"randomkey", RESP_ALL, 1, .run = run_randomkey, .sum = RESP_ONE},
-    {"save", RESP_LATER, 1, .run = run_save, .arg = true},
     {"scan", RESP_SHARD, -2, .run = run_scan, .shard = shard_of_cursor},
     {"set", RESP_KEY, -3, .run = run_set},
     {"setnx", RESP_KEY, 3, .run = run_setnx},

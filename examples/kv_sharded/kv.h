@@ -2,10 +2,11 @@
  *
  *     table.c      one shard's keys: hash table, expiry, eviction
  *     commands.c   the commands, on the shard that has the key
- *     snapshot.c   the file
+ *     snapshot.c   what a snapshot keeps of them
  *     main.c       flags, start, end
  *
- * The protocol, the connections, and the way of a command to its shards are in examples/resp.
+ * The protocol, the connections, the way of a command to its shards, and the file of the snapshot
+ * are in examples/resp.
  *
  * Everything but main and the loading of the snapshot runs on shards' threads; a store is touched
  * by its shard's thread only, but for its statistics, which any thread may read.
@@ -18,20 +19,8 @@
 
 /* ---- table.c ---- */
 
-/* What INFO tells, under these names. The last two are shard 0's. */
-enum count {
-    STAT_KEYS,
-    STAT_EXPIRES,
-    STAT_MEMORY,
-    STAT_EXPIRED,
-    STAT_EVICTED,
-    STAT_SAVING,
-    STAT_SAVE_FAILED,
-    STATS
-};
-#define STAT_NAMES                                                                                 \
-    "keys", "expires", "used_memory", "expired_keys", "evicted_keys", "rdb_bgsave_in_progress",    \
-        "rdb_last_save_failed"
+/* What INFO tells. */
+enum count { STAT_KEYS, STAT_EXPIRES, STAT_MEMORY, STAT_EXPIRED, STAT_EVICTED, STATS };
 
 struct entry {
     struct entry *next;
@@ -105,7 +94,6 @@ struct store {
 struct app {
     resp_service resp;
     struct store *stores; /* one per shard */
-    const char *snapshot; /* path; NULL: none */
     xev_service *service;
 };
 
@@ -120,9 +108,9 @@ extern const size_t commands_len;
 struct entry *store_put(struct store *s, resp_text key, uint64_t hash, size_t from,
                         resp_text value);
 
-/* ---- snapshot.c ---- */
+/* ---- snapshot.c: as resp_service asks for them ---- */
 
-int run_save(resp_call *call); /* arg: whether the reply comes at the end */
-bool snapshot_load(void);      /* outside a run; says on stderr what is wrong */
+void store_dump(resp_server *server, uint32_t *at, resp_out *out);
+bool store_restore(resp_server *server, uint64_t hash, resp_text *argv, size_t argc);
 
 #endif

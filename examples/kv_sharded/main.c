@@ -13,9 +13,9 @@ static void prefetch(void *userdata, const uint64_t *hashes, size_t count) {
     table_prefetch(&((struct store *)userdata)->table, hashes, count);
 }
 
-struct app app = {.resp = {.name = "xev-kv", .prefetch = prefetch}};
-
-/* ---- shards ---- */
+struct app app = {
+    .resp = {.name = "xev-kv", .prefetch = prefetch, .dump = store_dump, .restore = store_restore},
+};
 
 static xev_cb_action on_sweep(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     struct store *s = userdata;
@@ -37,8 +37,6 @@ static int on_init(xev_shard *self, void *userdata) {
     xev_completion_unref(&s->sweep);
     return 0;
 }
-
-/* ---- command line ---- */
 
 static uint64_t max_bytes;
 static bool keeps;
@@ -66,11 +64,9 @@ static const struct server_flag flags[] = {
      "            at random the one used longest ago; or it fails (allkeys-lru)",
      .add = take_policy, .takes = "allkeys-lru or noeviction"},
     {"snapshot", "FILE", "loaded at the start where it exists; SAVE and BGSAVE write it",
-     .text = &app.snapshot},
+     .text = &app.resp.snapshot},
     {0},
 };
-
-/* ---- start and end ---- */
 
 static bool stores_init(uint32_t shards) {
     uint64_t seed;
@@ -115,6 +111,11 @@ int main(int argc, char **argv) {
         fprintf(stderr, "kv_sharded: %s\n", xev_strerror(XEV_ENOMEM));
         return 1;
     }
+    const char *wrong = resp_load(&app.resp);
+    if (wrong != NULL) {
+        fprintf(stderr, "kv_sharded: cannot load the snapshot %s: %s\n", app.resp.snapshot, wrong);
+        return 1;
+    }
     server.runtime.key_seed = app.resp.key_seed;
-    return snapshot_load() ? server_serve(&server, &service) : 1;
+    return server_serve(&server, &service);
 }

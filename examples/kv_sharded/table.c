@@ -16,7 +16,6 @@
 #define REGIONS (1u << REGION_BITS)
 #define SAMPLES 5
 #define EVICTIONS_MAX 2000 /* for one write */
-#define PREFETCH_MAX 16
 #define SWEEP_BUCKETS 4096 /* that one sweep looks at */
 
 struct region {
@@ -125,8 +124,7 @@ static inline void prefetch_entry(const struct entry *e) {
 
 /* What is fetched for one key is under way while the next ones are looked at. */
 void table_prefetch(const struct table *t, const uint64_t *hashes, size_t count) {
-    struct entry *const *buckets[PREFETCH_MAX];
-    count = count < PREFETCH_MAX ? count : PREFETCH_MAX;
+    struct entry *const *buckets[RESP_PREFETCH_MAX];
     for (size_t i = 0; i < count; i++) {
         buckets[i] = bucket_at(t, (uint32_t)hashes[i]);
         __builtin_prefetch(buckets[i]);
@@ -173,12 +171,12 @@ struct entry *table_find(struct table *t, resp_text key, uint64_t hash, int64_t 
 
 struct entry *table_random(struct table *t, int64_t now) {
     struct entry *found = NULL;
-    uint32_t at = random_place(t), before, skip = random_place(t) % 8;
+    uint32_t at = random_place(t), before;
     for (uint64_t walked = 0; walked >> 32 == 0; walked += at - before) {
         before = at;
         for (struct entry *e = table_walk(t, &at); e != NULL; e = e->next) {
             found = entry_expired(e, now) ? found : e;
-            if (found == e && skip-- == 0) {
+            if (found == e && random_place(t) % 4 == 0) {
                 return e;
             }
         }

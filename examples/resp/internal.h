@@ -23,7 +23,7 @@ const resp_command *resp_find(resp_service *service, resp_text name);
 
 /* ---- common.c ---- */
 
-#define RESP_COMMON 7
+#define RESP_COMMON 9
 extern const resp_command resp_common[RESP_COMMON];
 
 /* ---- shards.c ---- */
@@ -31,5 +31,9 @@ extern const resp_command resp_common[RESP_COMMON];
 /* Carry it out, here or on the shards that it concerns. Its argc is right. */
 resp_outcome resp_run(resp_call *call);
 void resp_prepare(resp_server *server); /* at the beginning */
+
+/* ---- save.c ---- */
+
+int resp_run_save(resp_call *call); /* arg: whether the reply comes at the end */
 
 #endif

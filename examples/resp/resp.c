@@ -49,14 +49,15 @@ static inline char *write_number(char *to, char mark, long long n) {
     return (char *)memcpy(to + digits, "\r\n", 2) + 2;
 }
 
-void resp_put_number(resp_out *out, char mark, long long n) {
+int resp_put_number(resp_out *out, char mark, long long n) {
     char *to = resp_room(out, NUMBER_BYTES);
     if (to != NULL) {
         out->len += (size_t)(write_number(to, mark, n) - to);
     }
+    return 0;
 }
 
-void resp_put_bulk(resp_out *out, resp_text text) {
+int resp_put_bulk(resp_out *out, resp_text text) {
     char *from = resp_room(out, NUMBER_BYTES + text.len + 2), *to;
     if (from != NULL) {
         to = write_number(from, '$', text.len);
@@ -64,15 +65,18 @@ void resp_put_bulk(resp_out *out, resp_text text) {
         memcpy(to + text.len, "\r\n", 2);
         out->len += (size_t)(to - from) + text.len + 2;
     }
+    return 0;
 }
 
-void resp_put_nil(resp_out *out, bool resp3) { resp_put_text(out, resp3 ? "_\r\n" : "$-1\r\n"); }
-
-void resp_put_map(resp_out *out, bool resp3, int pairs) {
-    resp_put_number(out, resp3 ? '%' : '*', resp3 ? pairs : 2 * pairs);
+int resp_put_nil(resp_out *out, bool resp3) {
+    return resp_put_text(out, resp3 ? "_\r\n" : "$-1\r\n");
 }
 
-void resp_put_error(resp_out *out, const char *format, ...) {
+int resp_put_map(resp_out *out, bool resp3, int pairs) {
+    return resp_put_number(out, resp3 ? '%' : '*', resp3 ? pairs : 2 * pairs);
+}
+
+int resp_put_error(resp_out *out, const char *format, ...) {
     char text[320] = "-";
     va_list args;
     va_start(args, format);
@@ -82,7 +86,7 @@ void resp_put_error(resp_out *out, const char *format, ...) {
         *p = *p == '\r' || *p == '\n' ? ' ' : *p;
     }
     resp_put_text(out, text);
-    resp_put_text(out, "\r\n");
+    return resp_put_text(out, "\r\n");
 }
 
 /* ---- requests ---- */

@@ -36,7 +36,9 @@ static inline resp_text resp_text_of(const char *text) {
     return (resp_text){text, (uint32_t)strlen(text), 0};
 }
 
-/* ---- replies ---- */
+/* ---- replies ----
+ *
+ * All that put something return 0, so that a command may end with it. */
 
 /* Bytes that grow as needed; zero at the beginning. failed: memory was short, and what is in it is
  * not whole. */
@@ -63,27 +65,28 @@ static inline char *resp_room(resp_out *out, size_t len) {
     return out->room - out->len >= len ? out->at + out->len : resp_grow(out, len);
 }
 
-static inline void resp_put(resp_out *out, const void *data, size_t len) {
+static inline int resp_put(resp_out *out, const void *data, size_t len) {
     char *to = len > 0 ? resp_room(out, len) : NULL;
     if (to != NULL) {
         memcpy(to, data, len);
         out->len += len;
     }
+    return 0;
 }
 
 /* As it is: "+OK\r\n". */
-static inline void resp_put_text(resp_out *out, const char *text) {
-    resp_put(out, text, strlen(text));
+static inline int resp_put_text(resp_out *out, const char *text) {
+    return resp_put(out, text, strlen(text));
 }
 
 /* ":12\r\n"; or the head of something else: "*3\r\n". */
-void resp_put_number(resp_out *out, char mark, long long n);
-void resp_put_bulk(resp_out *out, resp_text text);
-void resp_put_nil(resp_out *out, bool resp3);
+int resp_put_number(resp_out *out, char mark, long long n);
+int resp_put_bulk(resp_out *out, resp_text text);
+int resp_put_nil(resp_out *out, bool resp3);
 /* The head of a map of so many pairs; in RESP2 of an array of twice as many. */
-void resp_put_map(resp_out *out, bool resp3, int pairs);
+int resp_put_map(resp_out *out, bool resp3, int pairs);
 /* A line, which begins with a word such as ERR: of line ends in it (a peer's words) come spaces. */
-__attribute__((format(printf, 2, 3))) void resp_put_error(resp_out *out, const char *format, ...);
+__attribute__((format(printf, 2, 3))) int resp_put_error(resp_out *out, const char *format, ...);
 
 /* ---- requests ---- */
 

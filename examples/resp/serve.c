@@ -5,7 +5,7 @@
 
 #include "examples/resp/internal.h"
 
-#define AHEAD 16 /* requests of a pipeline that are looked at together */
+#define AHEAD RESP_PREFETCH_MAX /* requests of a pipeline that are looked at together */
 
 uint64_t resp_hash(const resp_service *service, resp_text key) {
     return xev_key_hash(key.at, key.len, service->key_seed);

@@ -21,7 +21,7 @@
  * connection sends about one key is carried out in its order; commands about keys of different
  * shards may be carried out at the same time.
  *
- * PING, ECHO, SELECT 0, QUIT, HELLO, CLIENT (ID GETNAME SETNAME SETINFO) and COMMAND (COUNT DOCS)
+ * PING, ECHO, SELECT 0, QUIT, HELLO, CLIENT (ID GETNAME SETNAME SETINFO), COMMAND, SAVE and BGSAVE
  * are here.
  *
  * Memory: a gather's limits hold for what is under way, and above 64 KiB of output replies go
@@ -36,12 +36,14 @@
 #include "examples/resp/resp.h"
 #include "xev/gather.h"
 
+#define RESP_PREFETCH_MAX 16
+
 /* Which shards a command concerns. */
 typedef enum resp_kind {
     RESP_HERE,  /* that which has the connection */
     RESP_KEY,   /* that which has the key, argv[1] */
     RESP_SHARD, /* that which the command's shard says */
-    RESP_LATER, /* the same, which answers by resp_answer, now or later */
+    RESP_LATER, /* the same; where run returns 1 it answers later, by resp_answer */
     RESP_EACH,  /* an array: for each key the reply of the command's one */
     RESP_PARTS, /* those that have some of the keys */
     RESP_ALL,   /* all */
@@ -106,10 +108,20 @@ typedef struct resp_service {
     const char *name; /* that HELLO tells */
     const resp_command *commands;
     size_t commands_len; /* to 100 */
-    /* Of a pipeline: bring into the cache what the look-ups of count keys (to 16) will need. NULL:
-     * nothing. */
+    /* Of a pipeline: bring into the cache what the look-ups of count keys (to RESP_PREFETCH_MAX)
+     * will need. NULL: nothing. */
     void (*prefetch)(void *userdata, const uint64_t *hashes, size_t count);
+    /* SAVE and BGSAVE write this file; NULL: they are refused. dump, on each shard: append what is
+     * stored from place *at on (0: the beginning) as arrays whose first argument is a key, 128 KiB
+     * or a little more, and move *at on, to 0 at the end. What is stored all the time has one
+     * place. restore, before the run: take one of them back, for the server of the key's shard;
+     * false: there is no room. */
+    const char *snapshot;
+    void (*dump)(struct resp_server *server, uint32_t *at, resp_out *out);
+    bool (*restore)(struct resp_server *server, uint64_t hash, resp_text *argv, size_t argc);
+    _Atomic bool saving, save_failed; /* now; the last time */
     /* ---- */
+    struct resp_save *save;
     uint32_t shards;
     uint64_t key_seed;
     xev_runtime *runtime;
@@ -134,6 +146,10 @@ extern const xev_conn_handlers resp_handlers;
 /* False: no memory. What it takes is kept until the end of the program. */
 bool resp_init(resp_service *service, uint32_t shards, uint64_t key_seed);
 
+/* Load the snapshot, where there is one; after resp_init, before the run. NULL, or what is wrong.
+ */
+const char *resp_load(resp_service *service);
+
 /* Shard id's server becomes its loop's userdata. On its thread. */
 void resp_attach(resp_service *service, xev_loop *loop, uint32_t id);
 
@@ -149,28 +165,6 @@ static inline void resp_note_value(resp_server *server, size_t len) {
     if (len > atomic_load_explicit(&server->value_max, memory_order_relaxed)) {
         atomic_store_explicit(&server->value_max, len, memory_order_relaxed);
     }
-}
-
-/* Replies that are all there is to say: they return 0. */
-static inline int resp_number_reply(resp_call *call, long long n) {
-    resp_put_number(call->out, ':', n);
-    return 0;
-}
-static inline int resp_text_reply(resp_call *call, const char *text) {
-    resp_put_text(call->out, text);
-    return 0;
-}
-static inline int resp_bulk_reply(resp_call *call, resp_text text) {
-    resp_put_bulk(call->out, text);
-    return 0;
-}
-static inline int resp_nil_reply(resp_call *call) {
-    resp_put_nil(call->out, call->resp3);
-    return 0;
-}
-static inline int resp_error_reply(resp_call *call, const char *text) {
-    resp_put_error(call->out, "%s", text);
-    return 0;
 }
 
 /* What commands refuse, as Redis says it. */

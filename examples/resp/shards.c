@@ -112,7 +112,7 @@ static void on_ask(xev_shard *self, xev_ask *ask, const void *argument, size_t l
     resp_clear(&s->out);
     s->now_ms = resp_now_ms();
     int rc = run_packed(&call, (const char *)(head + 1), (const char *)argument + len_bytes);
-    if (call.command->kind != RESP_LATER || rc < 0) {
+    if (call.command->kind != RESP_LATER || rc <= 0) {
         xev_ask_answer(ask, s->out.failed ? XEV_EMSGSIZE : rc, s->out.at, s->out.len);
     }
 }

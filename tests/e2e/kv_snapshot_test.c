@@ -254,7 +254,7 @@ TEST(a_snapshot_that_cannot_be_read_is_an_error) {
                 NULL);
     server_wait_end(&s);
     check_exit(&s, 1);
-    CHECK(strstr(s.err_text, "or --maxmemory is too low") != NULL);
+    CHECK(strstr(s.err_text, "there is no room for it in memory") != NULL);
     remove_files();
 }
 
