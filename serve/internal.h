@@ -133,6 +133,8 @@ void xev__serve_call_user(const xev_serve *serve, xev_shard *shard, xev_shard_fn
 
 /* ---- place.c: addresses and listeners ---- */
 bool xev__serve_is_systemd(const xev_service *v); /* its address */
+/* Before the run: the descriptor that its address names is the service's, whatever fails. */
+void xev__serve_take_descriptor(xev_service *v);
 /* Understand the service's address and policy, on shard 0. 0, or what xev_shard_fail returned. */
 int xev__serve_understand(xev_service *v, xev_shard *shard);
 /* Listen, if this shard does for this service. Likewise. */

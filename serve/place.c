@@ -27,22 +27,29 @@ bool xev__serve_is_systemd(const xev_service *v) {
     return strncmp(v->options.address, "systemd:", 8) == 0;
 }
 
+static bool is_descriptor(const xev_service *v) {
+    return strncmp(v->options.address, "fd:", 3) == 0;
+}
+
+void xev__serve_take_descriptor(xev_service *v) {
+    uint32_t fd;
+    assert(v->fd == XEV_INVALID_FD);
+    if (is_descriptor(v) && xev__serve_parse_number(v->options.address + 3, INT_MAX, &fd)) {
+        v->fd = (xev_fd)fd;
+    }
+}
+
 static int parse_address(xev_service *v, const char **step) {
     const char *text = v->options.address;
-    uint32_t fd;
     *step = "address";
     if (xev__serve_is_systemd(v)) {
         v->place = XEV__PLACE_FD;
         text += strlen("systemd:");
         return *text == '\0' ? XEV_EINVAL : xev__serve_take_inherited(text, &v->fd, step);
     }
-    if (strncmp(text, "fd:", 3) == 0) {
+    if (is_descriptor(v)) {
         v->place = XEV__PLACE_FD;
-        if (!xev__serve_parse_number(text + 3, INT_MAX, &fd)) {
-            return XEV_EINVAL;
-        }
-        v->fd = (xev_fd)fd;
-        return 0;
+        return v->fd != XEV_INVALID_FD ? 0 : XEV_EINVAL;
     }
     v->place = strncmp(text, "unix:", 5) == 0 ? XEV__PLACE_UNIX : XEV__PLACE_TCP;
     return xev_addr_from_text(&v->addr, text);

@@ -278,6 +278,9 @@ int xev_serve_run(xev_serve *serve, xev_runtime *rt, const xev_runtime_options *
         }
     }
     forget_run(serve);
+    for (xev_service *v = serve->services; v != NULL; v = v->next) {
+        xev__serve_take_descriptor(v);
+    }
     serve->options = *options;
     serve->memory = xev_memory_limit();
     serve->cpus_len = options->cpus_len < XEV_SHARDS_MAX ? options->cpus_len : XEV_SHARDS_MAX;

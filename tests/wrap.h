@@ -14,6 +14,8 @@
 static const char *target; /* the call that fails */
 /* Read by threads, too: a wake may still be on its way when what it told of was handled. */
 static atomic_int error; /* with this */
+/* Calls of this thread do not fail, and are not counted. */
+static _Thread_local bool spared;
 
 /* Calls of child processes are counted, too: those of a fork that starts a program. */
 __attribute__((constructor)) static void inject_share(void) {
@@ -25,7 +27,7 @@ __attribute__((constructor)) static void inject_share(void) {
 }
 
 static bool fails(const char *call) {
-    if (target == NULL || strcmp(call, target) != 0 || !inject_now()) {
+    if (target == NULL || spared || strcmp(call, target) != 0 || !inject_now()) {
         return false;
     }
     errno = error;
