@@ -32,8 +32,8 @@ void xev__conn_trim(xev_conn *c) {
     struct xev__conn_more *m = c->more;
     const uint32_t keeps = XEV__CONN_PIPED | XEV__CONN_TRANSPORT | XEV__CONN_CONNECTING |
                            XEV__CONN_DRAINING | XEV__CONN_CLOSING | XEV__CONN_MOVING;
-    if (m != NULL && m->in == NULL && m->out == NULL && m->slots == 0 && m->connect == NULL &&
-        m->upstream == NULL && m->code == 0 && !m->own_deadlines && !xev__conn_is(c, keeps)) {
+    if (m != NULL && m->in == NULL && m->out == NULL && m->slots == 0 && !m->outgoing &&
+        m->code == 0 && !m->own_deadlines && !xev__conn_is(c, keeps)) {
         xev__block_put(c->service, m, (uint32_t)xev__block_size(sizeof *m));
         c->more = NULL;
     }
@@ -268,8 +268,7 @@ void xev__conn_gone(xev_conn *c) {
         xev__block_put(s, m, (uint32_t)xev__block_size(sizeof *m));
         c->more = NULL;
     }
-    assert(s->count.connections > 0);
-    s->count.connections--;
+    xev__conn_count(s, -1);
     c->generation++;
     c->flags &= XEV__CONN_DUE;
     xev__conn_recycle(c);
@@ -330,6 +329,8 @@ void xev_conn_drain(xev_conn *c) {
     if (c->more != NULL && c->more->upstream != NULL &&
         c->more->upstream_role != XEV__UPSTREAM_USE) {
         xev__conn_close(c, XEV_CONN_ENDED, 0); /* nobody's */
+    } else if (xev__conn_awaits(c)) {
+        c->more->drain_waits = true;
     } else if (xev__conn_is(c, XEV__CONN_CONNECTING)) {
         xev__conn_finish_for(c, XEV_CONN_ENDED, 0);
     } else {

@@ -219,6 +219,7 @@ int xev__conn_dial(xev_conn_service *s, const xev_addr *addrs, size_t count,
     cn->delay_ms = cn->options.delay_ms;
     c->handlers = cn->options.handlers != NULL ? cn->options.handlers : c->handlers;
     c->more->connect = cn;
+    c->more->outgoing = true;
     c->more->upstream = upstream;
     c->more->upstream_role = (uint8_t)role;
     c->flags |= XEV__CONN_CONNECTING;

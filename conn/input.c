@@ -336,8 +336,8 @@ static void end_of_input(xev_conn *c) {
         }
     } else if (xev__conn_is(c, XEV__CONN_FINISHING)) {
         xev__conn_check_end(c);
-    } else if (!input_waits(c) &&
-               (c->handlers->ended != NULL || !xev__conn_is(c, XEV__CONN_BUSY))) {
+    } else if (!input_waits(c) && (c->handlers->ended != NULL || !xev__conn_is(c, XEV__CONN_BUSY) ||
+                                   xev__conn_awaits(c))) {
         tell_ended(c);
     }
 }
@@ -453,6 +453,10 @@ void xev__conn_read(xev_conn *c) {
 }
 
 void xev__conn_pump(xev_conn *c) {
+    if (c->more != NULL && c->more->drain_waits && !xev__conn_is(c, XEV__CONN_BUSY)) {
+        c->more->drain_waits = false;
+        xev_conn_drain(c);
+    }
     if (xev__conn_is(c, XEV__CONN_CLOSING | XEV__CONN_CONNECTING)) {
         return;
     }
@@ -518,7 +522,8 @@ void xev_conn_set_busy(xev_conn *c, bool busy) {
         c->flags |= XEV__CONN_BUSY;
     } else if (xev__conn_is(c, XEV__CONN_BUSY)) {
         xev__conn_clear(c, XEV__CONN_BUSY);
-        if (xev__conn_is(c, XEV__CONN_DRAINING | XEV__CONN_EOF) &&
+        if ((xev__conn_is(c, XEV__CONN_DRAINING | XEV__CONN_EOF) ||
+             (c->more != NULL && c->more->drain_waits)) &&
             !xev__conn_is(c, XEV__CONN_CLOSING)) {
             xev__conn_due(c, XEV__CONN_PUMP);
         }

@@ -185,6 +185,8 @@ struct xev__conn_more {
     uint32_t in_since;  /* when the input began to be incomplete */
     uint32_t slots;     /* not filled */
     int32_t code;       /* of a reason that was set while it is still to end in order */
+    bool outgoing;      /* this side has made it */
+    bool drain_waits;   /* ... and it is drained when it is no longer BUSY */
     int64_t drain_left; /* DRAINING: bytes still to be handled, -1: not yet known */
     bool own_deadlines;
     bool lost_input; /* DETACHING: there was no memory for what arrived */
@@ -205,6 +207,7 @@ struct xev_conn_service {
     bool hooked, attending, draining;
     bool sheds; /* due at the end of the turn */
     bool joins; /* the loop has joint sends */
+    bool holds; /* the loop, while connections are left in the drain */
     xev_hook hook;
     xev_completion again; /* keeps the loop from sleeping while something is due */
     /* What the handler that is running has written. */
@@ -253,6 +256,10 @@ static inline void xev__conn_check_own(const char *call, const xev_conn *c) {
     xev__check_thread(call, c->service->loop);
 }
 
+/* One connection more, or less. In a drain the loop goes on until none is left, also where those
+ * that are left neither read nor send, and wait for the program. */
+void xev__conn_count(xev_conn_service *s, int change);
+
 /* Tell who keeps account of connections. */
 static inline void xev__conn_account(xev_conn *c, bool begins) {
     const xev_conn_options *o = &c->service->options;
@@ -268,6 +275,11 @@ static inline uint32_t xev__conn_tick(const xev_conn_service *s) {
 
 static inline bool xev__conn_is(const xev_conn *c, uint32_t flags) {
     return (c->flags & flags) != 0;
+}
+
+/* This side has asked, and is to be answered. */
+static inline bool xev__conn_awaits(const xev_conn *c) {
+    return xev__conn_is(c, XEV__CONN_BUSY) && c->more != NULL && c->more->outgoing;
 }
 
 static inline void xev__conn_clear(xev_conn *c, uint32_t flags) { c->flags &= ~flags; }

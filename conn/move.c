@@ -169,7 +169,7 @@ void xev__conn_move_step(xev_conn *c) {
 static bool copy_parts(xev_conn *c, struct xev__conn_move *mv) {
     const struct xev__conn_more *from = mv->from->more;
     if (from->in == NULL && from->out == NULL && !from->own_deadlines && from->need == 0 &&
-        (mv->flags & XEV__CONN_DRAINING) == 0) {
+        !from->outgoing && (mv->flags & XEV__CONN_DRAINING) == 0) {
         return true;
     }
     struct xev__conn_more *m = xev__conn_more(c);
@@ -178,6 +178,8 @@ static bool copy_parts(xev_conn *c, struct xev__conn_move *mv) {
     }
     m->need = from->need;
     m->in_since = from->in_since;
+    m->outgoing = from->outgoing;
+    m->drain_waits = from->drain_waits;
     m->drain_left = from->drain_left;
     m->own_deadlines = from->own_deadlines;
     m->deadlines = from->deadlines;
@@ -278,8 +280,7 @@ void xev__conn_moved_away(struct xev__conn_move *mv) {
     xev__block_put(s, c->more, (uint32_t)xev__block_size(sizeof *c->more));
     c->more = NULL;
     c->fd = XEV_INVALID_FD;
-    assert(s->count.connections > 0);
-    s->count.connections--;
+    xev__conn_count(s, -1);
     c->flags &= XEV__CONN_DUE;
     xev__conn_recycle(c);
 }

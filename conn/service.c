@@ -27,6 +27,20 @@ static void init_conn(void *conn, uint32_t number) {
     c->generation = c->generation != 0 ? c->generation : 1;
 }
 
+void xev__conn_count(xev_conn_service *s, int change) {
+    assert(change >= 0 || s->count.connections > 0);
+    s->count.connections += (uint32_t)change;
+    bool holds = s->draining && s->count.connections > 0;
+    if (holds != s->holds && s->loop->ops != NULL) {
+        s->holds = holds;
+        if (holds) {
+            xev__hold(s->loop);
+        } else {
+            xev__unhold(s->loop);
+        }
+    }
+}
+
 xev_conn *xev__conn_new(xev_conn_service *s, int *code) {
     if (s->count.connections >= s->options.connections_max) {
         s->count.refused++;
@@ -52,7 +66,7 @@ xev_conn *xev__conn_new(xev_conn_service *s, int *code) {
     c->fd = XEV_INVALID_FD;
     c->active_tick = c->opened_tick = xev__conn_tick(s);
     memset(c + 1, 0, s->options.user_bytes);
-    s->count.connections++;
+    xev__conn_count(s, 1);
     s->count.opened++;
     xev__conn_account(c, true);
     return c;
@@ -78,7 +92,7 @@ void xev__conn_undo(xev_conn *c) {
     c->fd = XEV_INVALID_FD;
     c->flags = 0;
     c->generation++;
-    s->count.connections--;
+    xev__conn_count(s, -1);
     s->count.opened--;
     s->count.refused++;
     xev__conn_recycle(c);
@@ -393,6 +407,7 @@ static void drain_one(xev_conn *c, void *userdata) {
 void xev_conn_service_drain(xev_conn_service *s) {
     xev__conn_check_service("xev_conn_service_drain", s);
     s->draining = true;
+    xev__conn_count(s, 0);
     each_conn(s, true, NULL, drain_one);
 }
 

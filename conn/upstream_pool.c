@@ -124,7 +124,8 @@ static bool can_be_kept(const xev_conn *c) {
                               XEV__CONN_END_OUTPUT | XEV__CONN_EOF | XEV__CONN_CLOSING |
                               XEV__CONN_PIPED | XEV__CONN_DRAINING;
     return !xev__conn_is(c, not_idle) && m->out == NULL && m->slots == 0 && !c->service->draining &&
-           m->upstream->group->options.idle_max > 0 && c->generation < UINT32_MAX - 1;
+           !m->drain_waits && m->upstream->group->options.idle_max > 0 &&
+           c->generation < UINT32_MAX - 1;
 }
 
 void xev_upstream_keep(xev_conn *c) {

@@ -152,6 +152,101 @@ TEST(finish_of_one_that_is_being_connected_sends_what_was_written) {
     CHECK_EQ(close(listener), 0);
 }
 
+static void toggles(struct rec *r) {
+    xev_conn_set_busy(r->conn, false);
+    xev_conn_set_busy(r->conn, true); /* the next question */
+}
+
+static ptrdiff_t asks_again(struct rec *r, const char *data, size_t len) {
+    (void)data;
+    toggles(r);
+    return (ptrdiff_t)len;
+}
+
+/* Who is to be answered reads the answer first. The drain begins while it is being connected, or
+ * when it is connected, or before it is made; it is its own or the service's. */
+TEST(a_drain_waits_for_the_answer_to_who_is_busy) {
+    enum { CONNECTING, CONNECTED, BEFORE, WHENS };
+    for (int i = 0; i < 2 * WHENS - 1; i++) {
+        struct out o;
+        int when = i % WHENS, listener = plain_listener(4);
+        bool own = i >= WHENS;
+        char asked[3];
+        const xev_addr addr = addr_of(listener);
+        out_open(&o);
+        o.rec.data = asks_again;
+        if (when == BEFORE) {
+            xev_conn_service_drain(o.scene.service);
+        }
+        out_connect(&o, &addr, 1, NULL);
+        xev_conn_set_busy(o.rec.conn, true);
+        CHECK_EQ(xev_conn_write(o.rec.conn, "ask", 3), 0);
+        if (when == CONNECTED) {
+            run_to(&o.scene, &o.rec.opened, 1);
+        }
+        if (own) {
+            xev_conn_drain(o.rec.conn);
+        } else if (when != BEFORE) {
+            xev_conn_service_drain(o.scene.service);
+        }
+        run_to(&o.scene, &o.rec.opened, 1);
+        settle_conn(&o.scene);
+        int peer = accept_fd(listener);
+        recv_running(&o.scene, peer, asked, 3);
+        plain_send(peer, "one", 3);
+        run_to_got(&o.rec, 3);
+        settle_conn(&o.scene);
+        CHECK_EQ(xev_conn_write(o.rec.conn, "ask", 3), 0);
+        recv_running(&o.scene, peer, asked, 3);
+        plain_send(peer, "two", 3);
+        run_to_got(&o.rec, 6);
+        xev_conn_set_busy(o.rec.conn, false);
+        CHECK_EQ(end_running(&o.scene, peer), 0);
+        CHECK_EQ(o.rec.closeds, 0);
+        end_by_peer(&o.rec, peer, XEV_CONN_ENDED);
+        out_close(&o);
+        CHECK_EQ(close(listener), 0);
+    }
+}
+
+/* There will be no answer: who has asked is told. */
+TEST(the_peers_end_ends_who_is_busy_with_a_question) {
+    static const xev_conn_handlers no_ended = {.data = on_data, .closed = on_closed};
+    for (int drained = 0; drained < 2; drained++) {
+        struct out o;
+        int listener = plain_listener(4);
+        const xev_addr addr = addr_of(listener);
+        out_open(&o);
+        out_connect(&o, &addr, 1, NULL);
+        run_to(&o.scene, &o.rec.opened, 1);
+        xev_conn_set_handlers(o.rec.conn, &no_ended);
+        xev_conn_set_busy(o.rec.conn, true);
+        if (drained) {
+            xev_conn_service_drain(o.scene.service);
+        }
+        end_by_peer(&o.rec, accept_fd(listener), XEV_CONN_ENDED);
+        out_close(&o);
+        CHECK_EQ(close(listener), 0);
+    }
+}
+
+TEST(a_drain_ends_an_outgoing_connection_that_is_not_busy) {
+    struct out o;
+    int listener = plain_listener(4);
+    const xev_addr addr = addr_of(listener);
+    out_open(&o);
+    out_connect(&o, &addr, 1, NULL);
+    run_to(&o.scene, &o.rec.opened, 1);
+    toggles(&o.rec);
+    xev_conn_set_busy(o.rec.conn, false);
+    xev_conn_service_drain(o.scene.service);
+    int peer = accept_fd(listener);
+    CHECK_EQ(end_running(&o.scene, peer), 0);
+    end_by_peer(&o.rec, peer, XEV_CONN_ENDED);
+    out_close(&o);
+    CHECK_EQ(close(listener), 0);
+}
+
 TEST(a_connect_that_takes_too_long_ends) {
     struct out o;
     int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

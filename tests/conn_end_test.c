@@ -637,6 +637,38 @@ TEST(a_drain_waits_for_who_is_busy) {
     }
 }
 
+/* Nothing is read or sent on such a connection; what it waits for may come from another thread. */
+TEST(a_drain_keeps_the_loop_going_until_no_connection_is_left) {
+    for (int paused = 0; paused < 2; paused++) {
+        struct pair p;
+        xev_loop *loop;
+        pair_open(&p, (xev_conn_options){.first_ms = UINT32_MAX}, true);
+        loop = &p.scene.net.loop;
+        run_to(&p.scene, &p.rec.opened, 1);
+        xev_completion_unref(&p.scene.ticker);
+        if (paused) {
+            plain_send(p.peer, "hello!", 6);
+            xev_conn_pause(p.rec.conn);
+        } else {
+            xev_conn_set_busy(p.rec.conn, true);
+        }
+        xev_conn_service_drain(p.scene.service);
+        for (int i = 0; i < 30; i++) {
+            CHECK_EQ(xev_loop_run(loop, XEV_RUN_NO_WAIT), 0);
+        }
+        CHECK(xev_loop_alive(loop));
+        CHECK_EQ(p.rec.closeds, 0);
+        xev_conn_resume(p.rec.conn);
+        xev_conn_set_busy(p.rec.conn, false);
+        CHECK_EQ(close(p.peer), 0);
+        CHECK_EQ(xev_loop_run(loop, XEV_RUN_UNTIL_DONE), 0);
+        CHECK_EQ(p.rec.closeds, 1);
+        CHECK_EQ(p.rec.reason, XEV_CONN_ENDED);
+        CHECK_EQ(p.rec.got_len, paused ? 6 : 0);
+        pair_close(&p);
+    }
+}
+
 TEST(the_peers_end_waits_for_who_is_busy) {
     static const xev_conn_handlers no_ended = {.data = on_data, .closed = on_closed};
     for (int drained = 0; drained < 2; drained++) {

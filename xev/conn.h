@@ -89,7 +89,7 @@ typedef struct xev_conn_handlers {
     /* The output has fallen to low_bytes after it had been above high_bytes. */
     void (*writable)(xev_conn *conn);
     /* The peer sends no more, and all it sent was presented. NULL: xev_conn_finish, of one that is
-     * busy (xev_conn_set_busy) when it no longer is. */
+     * busy with an answer to the peer (xev_conn_set_busy) when it no longer is. */
     void (*ended)(xev_conn *conn);
     /* A deadline has passed: XEV_CONN_IDLE_LATE, READ_LATE or LIFE_LATE. What this writes still
      * goes out, then the connection ends for that reason. */
@@ -195,7 +195,7 @@ void xev_conn_service_each(xev_conn_service *service, void *userdata, xev_conn_e
 
 /* xev_conn_drain for every connection there is, and for each that is adopted from now on; for one
  * that was adopted just now and has said nothing yet, when its first input was handled, or first_ms
- * of the options have passed. */
+ * of the options have passed. The loop is kept going until no connection is left. */
 void xev_conn_service_drain(xev_conn_service *service);
 
 /* ---- beginning ---- */
@@ -325,11 +325,16 @@ void xev_conn_end_output(xev_conn *conn);
 void xev_conn_finish(xev_conn *conn);
 
 /* What the peer has sent by now is still handled, then as xev_conn_finish. Two that are piped to
- * each other go on until their ends, also where one is still being connected. */
+ * each other go on until their ends, also where one is still being connected. An outgoing one that
+ * is busy (xev_conn_set_busy) reads on, and is drained when it no longer is. */
 void xev_conn_drain(xev_conn *conn);
 
 /* While it is busy a drain does not end it, nor does the peer's end where there is no ended
- * handler: what it was asked is being answered, and the answer is not yet queued, nor in a slot. */
+ * handler: what it was asked is being answered, and the answer is not yet queued, nor in a slot.
+ *
+ * An outgoing one (xev_conn_connect, xev_upstreams_connect) is busy while it waits for an answer of
+ * its peer's: it reads on in a drain, and ends with its peer's end. A drain ends those that are not
+ * busy, and what their peers send then is dropped; also those that are begun in the drain. */
 void xev_conn_set_busy(xev_conn *conn, bool busy);
 
 /* End at once: drop what is queued, close; a TCP connection is reset. */

@@ -33,6 +33,10 @@
  * upstream is left out. What an upstream sends at once, a greeting, is kept for who takes the
  * connection. Here, too, the upstream may close a connection in the moment in which it is taken.
  *
+ * The drain. A service's drain ends its connections to upstreams as any others, but those that are
+ * piped, or busy: who asks an upstream marks the connection with xev_conn_set_busy until it has the
+ * answer. Otherwise the drain drops it. xev_upstream_keep takes the mark away.
+ *
  * Groups of several shards know nothing of each other: each checks for itself.
  *
  * Misuse (null pointers where the call does not say what NULL means) ends the program, as in
