@@ -42,7 +42,7 @@ uint64_t xev__thread_number(void) { return GetCurrentThreadId(); }
 
 void xev__thread_activity(uint64_t number, char *text, size_t len_bytes) {
     (void)number; /* the system does not say */
-    assert(len_bytes > 0);
+    (void)len_bytes;
     text[0] = '\0';
 }
 

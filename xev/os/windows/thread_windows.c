@@ -44,7 +44,7 @@ int xev__os_in_forked_child(void (*fn)(void)) {
 
 /* Names stand in files of their own, if at all. */
 bool xev__os_code_name(const void *code, char *text, size_t len_bytes) {
-    assert(code != NULL && text != NULL && len_bytes > 0);
+    XEV_ASSERT(code != NULL && text != NULL && len_bytes > 0);
     return false;
 }
 
