@@ -144,6 +144,9 @@ static int begin_pipe(struct xev__iocp_slot *s, const xev_completion *c) {
     if (error == ERROR_BROKEN_PIPE && c->op == XEV__OP_READ) {
         return XEV_EOF;
     }
+    if (error == ERROR_ACCESS_DENIED) {
+        return XEV_EBADF; /* the other end, as POSIX says it */
+    }
     return overlapped_result(ok, error);
 }
 
@@ -267,6 +270,13 @@ static void start_transfer(xev_loop *loop, struct xev__fd *e, xev_completion *c)
     }
 }
 
+/* As POSIX, a file is ready at any time. Of all else that is no socket nothing tells. */
+static int poll_of_no_socket(const xev_completion *c) {
+    uint32_t ready = c->arg.io.aux & (XEV_POLL_IN | XEV_POLL_OUT);
+    bool once = (c->flags & XEV__F_MULTI) == 0 && ready != 0;
+    return once && xev__os_kind(c->fd) == XEV__OS_FILE ? (int)ready : XEV_EPERM;
+}
+
 static void iocp_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     if (c->op == XEV__OP_CONNECT && c->slot != NO_SLOT) {
         return; /* under way since iocp_connect */
@@ -283,10 +293,10 @@ static void iocp_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     int rc = xev__win_is_socket(c->fd) ? attach(loop, e)
              : xev__os_is_open(c->fd)  ? XEV_ENOTSOCK
                                        : XEV_EBADF;
-    if (rc < 0 && c->op == XEV__OP_POLL) {
-        rc = rc == XEV_ENOTSOCK ? XEV_EPERM : rc; /* only sockets can be polled here */
+    if (rc == XEV_ENOTSOCK && c->op == XEV__OP_POLL) {
+        rc = poll_of_no_socket(c);
     }
-    if (rc < 0) {
+    if (rc < 0 || (c->op == XEV__OP_POLL && !e->nonblocking)) {
         xev__pend(loop, c, rc);
     } else if (c->op == XEV__OP_POLL) {
         if ((c->flags & XEV__F_MULTI) != 0) {
@@ -457,8 +467,8 @@ static void received_loan(xev_loop *loop, struct xev__fd *e, xev_completion *c, 
 
 static void connect_arrived(xev_loop *loop, xev_completion *c, int rc) {
     if (rc >= 0) {
-        rc = xev__win_socket_result(
-            setsockopt(xev__win_socket(c->fd), SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0));
+        rc = xev__win_socket_result(c->fd, setsockopt(xev__win_socket(c->fd), SOL_SOCKET,
+                                                      SO_UPDATE_CONNECT_CONTEXT, NULL, 0));
     }
     if (c->state == XEV__STARTED) {
         xev__finish(loop, c, rc, false);
@@ -471,7 +481,8 @@ static void connect_arrived(xev_loop *loop, xev_completion *c, int rc) {
 static int accept_result(struct xev__iocp_slot *s, int rc, bool wanted) {
     SOCKET listener = xev__win_socket(s->fd), made = xev__win_socket(s->u.accept.fd);
     if (rc >= 0 && wanted) {
-        rc = xev__win_socket_result(setsockopt(made, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT,
+        rc = xev__win_socket_result(s->u.accept.fd,
+                                    setsockopt(made, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT,
                                                (const char *)&listener, sizeof listener));
     }
     if (rc < 0 || !wanted) {

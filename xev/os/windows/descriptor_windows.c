@@ -42,12 +42,17 @@ bool xev__win_is_socket(xev_fd fd) {
     return getsockopt(xev__win_socket(fd), SOL_SOCKET, SO_TYPE, (char *)&type, &len) == 0;
 }
 
+int xev__win_socket_result(xev_fd fd, int rc) {
+    int code = rc == SOCKET_ERROR ? xev__win_socket_code() : rc;
+    return code == XEV_ENOTSOCK && !xev__os_is_open(fd) ? XEV_EBADF : code;
+}
+
 int xev__os_close(xev_fd fd) {
     if (!xev__os_is_open(fd)) {
         return XEV_EBADF;
     }
     if (xev__win_is_socket(fd)) {
-        return xev__win_socket_result(closesocket(xev__win_socket(fd)));
+        return xev__win_socket_result(fd, closesocket(xev__win_socket(fd)));
     }
     return CloseHandle(xev__win_handle(fd)) ? 0 : xev__win_last_code();
 }
@@ -62,7 +67,7 @@ int xev__os_set_nonblocking(xev_fd fd, bool on) {
     if (!xev__win_is_socket(fd)) { /* a handle waits as it was opened */
         return xev__os_is_open(fd) ? 0 : XEV_EBADF;
     }
-    return xev__win_socket_result(ioctlsocket(xev__win_socket(fd), (long)FIONBIO, &value));
+    return xev__win_socket_result(fd, ioctlsocket(xev__win_socket(fd), (long)FIONBIO, &value));
 }
 
 uint64_t xev__os_untaken(xev_fd fd) {
@@ -149,7 +154,7 @@ int xev__os_poll_now(xev_fd fd, uint32_t mask) {
     WSAPOLLFD p = {.fd = xev__win_socket(fd)};
     p.events = (SHORT)(((mask & (XEV_POLL_IN | XEV_POLL_HUP)) != 0 ? POLLRDNORM : 0) |
                        ((mask & XEV_POLL_OUT) != 0 ? POLLWRNORM : 0));
-    int rc = xev__win_socket_result(WSAPoll(&p, 1, 0));
+    int rc = xev__win_socket_result(fd, WSAPoll(&p, 1, 0));
     if (rc <= 0) {
         return rc == 0 ? XEV_EAGAIN : rc;
     }

@@ -65,5 +65,7 @@ int xev__os_resolve(const char *host, const char *service, enum xev_family famil
 int xev__os_name(const xev_addr *addr, char *name, size_t len_bytes) {
     int rc = getnameinfo(xev__win_addr(addr), (socklen_t)addr->len_bytes, name, (DWORD)len_bytes,
                          NULL, 0, NI_NAMEREQD);
-    return rc == 0 ? 0 : name_code(rc);
+    return rc == 0                                              ? 0
+           : rc == WSAEFAULT || rc == ERROR_INSUFFICIENT_BUFFER ? XEV_ENOBUFS
+                                                                : name_code(rc);
 }

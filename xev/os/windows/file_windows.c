@@ -147,6 +147,9 @@ static int move_locked(xev_fd fd, const xev_vec *vec, uint32_t count, uint64_t o
     if (is_directory(h)) {
         return XEV_EISDIR;
     }
+    if (offset != XEV__AT_POSITION && offset > INT64_MAX) {
+        return XEV_EINVAL;
+    }
     AcquireSRWLockExclusive(lock_of(fd));
     bool restores = offset != XEV__AT_POSITION && SetFilePointerEx(h, zero, &before, FILE_CURRENT);
     int rc = move_all(fd, vec, count, offset, writes);
@@ -577,7 +580,7 @@ int xev__os_sendfile(xev_fd socket, xev_fd file, uint64_t offset, size_t len_byt
         WSABUF data = {.buf = buf, .len = (ULONG)n};
         DWORD taken = 0;
         int rc = xev__win_socket_result(
-            WSASend(xev__win_socket(socket), &data, 1, &taken, 0, NULL, NULL));
+            socket, WSASend(xev__win_socket(socket), &data, 1, &taken, 0, NULL, NULL));
         if (rc < 0) {
             return sent > 0 ? (int)sent : rc;
         }

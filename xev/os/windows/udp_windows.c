@@ -33,15 +33,13 @@ int xev__os_udp_bind(xev_fd fd, const xev_addr *addr, uint32_t flags) {
     if (rc == 0 && xev__os_addr_family(addr) == XEV_AF_INET6) {
         rc = xev__win_set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
     }
-    return rc == 0 ? xev__win_socket_result(
-                         bind(xev__win_socket(fd), xev__win_addr(addr), (int)addr->len_bytes))
-                   : rc;
+    return rc == 0 ? xev__win_bind(fd, addr) : rc;
 }
 
 int xev__os_udp_connect(xev_fd fd, const xev_addr *addr) {
     if (addr != NULL) {
         return xev__win_socket_result(
-            connect(xev__win_socket(fd), xev__win_addr(addr), (int)addr->len_bytes));
+            fd, connect(xev__win_socket(fd), xev__win_addr(addr), (int)addr->len_bytes));
     }
     /* The unspecified address takes the peer away. */
     xev_addr local;
@@ -52,7 +50,7 @@ int xev__os_udp_connect(xev_fd fd, const xev_addr *addr) {
     memset((char *)local.storage + sizeof(ADDRESS_FAMILY), 0,
            local.len_bytes - sizeof(ADDRESS_FAMILY));
     return xev__win_socket_result(
-        connect(xev__win_socket(fd), xev__win_addr(&local), (int)local.len_bytes));
+        fd, connect(xev__win_socket(fd), xev__win_addr(&local), (int)local.len_bytes));
 }
 
 /* ---- options ---- */
@@ -84,14 +82,14 @@ int xev__os_udp_membership(xev_fd fd, bool join, const xev_addr *group, const xe
         memcpy(&req.gr_group, group->storage, group->len_bytes);
         int name = join ? MCAST_JOIN_GROUP : MCAST_LEAVE_GROUP;
         return xev__win_socket_result(
-            setsockopt(xev__win_socket(fd), level, name, (const char *)&req, sizeof req));
+            fd, setsockopt(xev__win_socket(fd), level, name, (const char *)&req, sizeof req));
     }
     struct group_source_req req = {.gsr_interface = interface_index};
     memcpy(&req.gsr_group, group->storage, group->len_bytes);
     memcpy(&req.gsr_source, source->storage, source->len_bytes);
     int name = join ? MCAST_JOIN_SOURCE_GROUP : MCAST_LEAVE_SOURCE_GROUP;
     return xev__win_socket_result(
-        setsockopt(xev__win_socket(fd), level, name, (const char *)&req, sizeof req));
+        fd, setsockopt(xev__win_socket(fd), level, name, (const char *)&req, sizeof req));
 }
 
 int xev__os_udp_set_multicast_interface(xev_fd fd, uint32_t interface_index) {
@@ -171,8 +169,9 @@ int xev__os_udp_recv(xev_fd fd, xev_datagram *d, void *buf, uint32_t capacity_by
     int from_len = sizeof from;
     WSABUF room = {.buf = capacity_bytes > 0 ? buf : &nothing, .len = capacity_bytes};
     DWORD n = 0, flags = 0;
-    int rc = xev__win_socket_result(WSARecvFrom(xev__win_socket(fd), &room, 1, &n, &flags,
-                                                (struct sockaddr *)&from, &from_len, NULL, NULL));
+    int rc =
+        xev__win_socket_result(fd, WSARecvFrom(xev__win_socket(fd), &room, 1, &n, &flags,
+                                               (struct sockaddr *)&from, &from_len, NULL, NULL));
     bool truncated = rc == XEV_EMSGSIZE;
     if (rc < 0 && !truncated) {
         return rc;
@@ -187,8 +186,8 @@ int xev__os_udp_send(xev_fd fd, xev_datagram *d) {
     WSABUF data = {.buf = (char *)(uintptr_t)d->data, .len = d->len_bytes};
     DWORD n = 0;
     const struct sockaddr *to = d->peer.len_bytes > 0 ? xev__win_addr(&d->peer) : NULL;
-    int rc = xev__win_socket_result(
-        WSASendTo(xev__win_socket(fd), &data, 1, &n, 0, to, (int)d->peer.len_bytes, NULL, NULL));
+    int rc = xev__win_socket_result(fd, WSASendTo(xev__win_socket(fd), &data, 1, &n, 0, to,
+                                                  (int)d->peer.len_bytes, NULL, NULL));
     /* Without a receiver Windows says that the socket is not connected. */
     return rc == 0 ? (int)n : rc == XEV_ENOTCONN && to == NULL ? XEV_EDESTADDRREQ : rc;
 }

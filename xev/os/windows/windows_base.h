@@ -40,13 +40,13 @@ int xev__win_status_code(LONG status);
 static inline int xev__win_last_code(void) { return xev__win_code(GetLastError()); }
 static inline int xev__win_socket_code(void) { return xev__win_code((DWORD)WSAGetLastError()); }
 
-static inline int xev__win_socket_result(int rc) {
-    return rc == SOCKET_ERROR ? xev__win_socket_code() : rc;
-}
+/* What a call of Winsock on fd has returned, or the code for its error: XEV_EBADF also where
+ * Winsock only says that fd is no socket. */
+int xev__win_socket_result(xev_fd fd, int rc);
 
 static inline int xev__win_set_int(xev_fd fd, int level, int name, int value) {
     return xev__win_socket_result(
-        setsockopt(xev__win_socket(fd), level, name, (const char *)&value, sizeof value));
+        fd, setsockopt(xev__win_socket(fd), level, name, (const char *)&value, sizeof value));
 }
 
 static inline struct sockaddr *xev__win_addr_out(xev_addr *a) {
@@ -56,6 +56,9 @@ static inline struct sockaddr *xev__win_addr_out(xev_addr *a) {
 static inline const struct sockaddr *xev__win_addr(const xev_addr *a) {
     return (const struct sockaddr *)(const void *)a->storage;
 }
+
+/* Bind a socket whose options are set. 0 or a code. */
+int xev__win_bind(xev_fd fd, const xev_addr *addr);
 
 /* Whether fd is a socket. */
 bool xev__win_is_socket(xev_fd fd);
