@@ -3,7 +3,7 @@
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_test")
 load("//tests:kqueue.bzl", "NO_EMULATION", "SANITIZED_KQUEUE", "WITHOUT_KQUEUE")
 load("//tests:wasi.bzl", "WITHOUT_WASI")
-load("//tests:windows.bzl", "ON_WINDOWS", "TOGETHER_ON_WINDOWS", "WINDOWS_COPTS", "WINDOWS_ENV")
+load("//tests:windows.bzl", "TOGETHER_ON_WINDOWS", "WINDOWS_COPTS", "WINDOWS_ENV", "WITHOUT_WINDOWS")
 load("//tools:kqueue.bzl", "kqueue_test")
 load("//tools:program.bzl", "program_test")
 
@@ -18,7 +18,7 @@ LADDER = [
     "all",
 ]
 
-def windows_test(name, srcs, deps, suffix = "", data = [], env = {}, tags = []):
+def windows_test(name, srcs, deps, suffix = "", data = [], env = {}, linkopts = [], tags = []):
     """A cc_test that is built for Windows only, with what it calls of POSIX (//tests/windows:posix).
 
     Args:
@@ -28,6 +28,7 @@ def windows_test(name, srcs, deps, suffix = "", data = [], env = {}, tags = []):
       deps: besides the harness.
       data: as that of a cc_test.
       env: likewise.
+      linkopts: likewise.
       tags: likewise.
     """
     windows_env = dict(env)
@@ -41,7 +42,8 @@ def windows_test(name, srcs, deps, suffix = "", data = [], env = {}, tags = []):
         copts = WINDOWS_COPTS,
         data = data + ["//tests/windows:left_out.txt"],
         env = windows_env,
-        tags = tags,
+        linkopts = linkopts,
+        tags = tags + ["windows"],
         target_compatible_with = ["@platforms//os:windows"],
         deps = ["//tests/windows:posix"] + deps + ["//tests:harness"],
     )
@@ -53,7 +55,7 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
     program and a library of its own, linked with an emulation (//tests/kqueue); those in
     WITHOUT_KQUEUE are not made.
 
-    And <name>_wasi_poll, unless it is in WITHOUT_WASI; and <name>_iocp, if it is in ON_WINDOWS.
+    And <name>_wasi_poll, unless it is in WITHOUT_WASI; and <name>_iocp, unless it is in WITHOUT_WINDOWS.
 
     The backend is asked for by name, so that one that cannot be had fails instead of being skipped
     or replaced.
@@ -88,13 +90,14 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
             ],
             **kwargs
         )
-    if name in ON_WINDOWS:
+    if name not in WITHOUT_WINDOWS:
         windows_test(
             name = name,
             suffix = "_iocp",
             srcs = srcs,
             data = kwargs.get("data", []),
             env = env,
+            linkopts = kwargs.get("linkopts", []),
             tags = tags,
             deps = deps + ["//xev"],
         )

@@ -306,12 +306,12 @@ TEST(one_that_the_end_of_the_loop_leaves_is_dropped) {
 
 /* ---- a peer that does not read ---- */
 
-enum { LONG = 4 << 20 };
+enum { MANY_BYTES = 4 << 20 };
 static int refused;
 
 /* At the first call output is written that the peer has not read, and nothing may be asked. */
 static ptrdiff_t serve_after_output(xev_conn *c, const void *data, size_t len) {
-    static char text[LONG];
+    static char text[MANY_BYTES];
     (void)data;
     if (refused == 0) {
         CHECK_EQ(xev_conn_write(c, text, sizeof text), 0);
@@ -325,11 +325,11 @@ static ptrdiff_t serve_after_output(xev_conn *c, const void *data, size_t len) {
 }
 
 static void *read_late(void *arg) {
-    static char in[LONG + 1];
+    static char in[MANY_BYTES + 1];
     (void)arg;
     CHECK_EQ(send(peer, "a", 1, MSG_NOSIGNAL), 1);
     CHECK_EQ(recv(peer, in, sizeof in, MSG_WAITALL), sizeof in);
-    CHECK_EQ(in[LONG], 'L');
+    CHECK_EQ(in[MANY_BYTES], 'L');
     CHECK_EQ(close(peer), 0);
     xev_runtime_stop(&sc.rt);
     return NULL;

@@ -151,8 +151,8 @@ static void close_everything(struct everything *e) {
     for (int i = 0; i < 2; i++) {
         CHECK_EQ(xev_tcp_close_now(e->pair[i]), 0);
         CHECK_EQ(xev_tcp_close_now(e->full[i]), 0);
-        CHECK_EQ(xev_tcp_close_now(e->idle[i]), 0);
     }
+    CHECK_EQ(xev_tcp_close_now(e->idle[1]), 0); /* the loop's end has closed the other one */
     for (size_t i = 0; i < sizeof e->fill / sizeof e->fill[0]; i++) {
         CHECK_EQ(xev_tcp_close_now(e->fill[i]), 0);
     }
@@ -203,7 +203,6 @@ static void end_of_everything(int turns) {
     CHECK_EQ(every.closing.result, 0); /* it was told to close this one */
     CHECK_GT(every.closing.order, every.closed_recv.order);
     CHECK(fcntl(every.idle[0].fd, F_GETFD) < 0);
-    CHECK_EQ(dup2(every.idle[1].fd, every.idle[0].fd), every.idle[0].fd);
     close_everything(&every);
     CHECK_EQ(descriptors(), fds);
     wait_for_threads(threads);

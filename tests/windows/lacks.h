@@ -18,8 +18,6 @@ pid_t posix_waitpid(pid_t pid, int *status, int flags);
 #define setpgid(pid, group) posix_lacks_int("setpgid")
 #define getpgid(pid) posix_lacks_int("getpgid")
 #define prctl(...) posix_lacks_int("prctl")
-#define setrlimit(which, limit) posix_lacks_int("setrlimit")
-#define getrlimit(which, limit) posix_lacks_int("getrlimit")
 #define execv(...) posix_lacks_int("execv")
 #define syscall(...) posix_lacks_int("syscall")
 #define geteuid() posix_lacks_int("geteuid")
@@ -28,13 +26,19 @@ pid_t posix_waitpid(pid_t pid, int *status, int flags);
 #define WTERMSIG(status) (-(status))
 #define WEXITSTATUS(status) (status)
 enum { P_ALL, P_PID, WEXITED = 4, WNOHANG = 1, WNOWAIT = 8, __WALL = 16, SYS_gettid, RLIMIT_DATA };
+enum { SYS_capget, SYS_capset };
 typedef unsigned id_t;
 typedef unsigned long long rlim_t;
 struct rlimit {
     rlim_t rlim_cur, rlim_max;
 };
 #define RLIMIT_NOFILE 7
+#define RLIMIT_FSIZE 1
 #define RLIM_INFINITY (~(rlim_t)0)
+int posix_getrlimit(int which, struct rlimit *limit);
+int posix_setrlimit(int which, const struct rlimit *limit);
+#define getrlimit posix_getrlimit
+#define setrlimit posix_setrlimit
 
 /* ---- signals ---- */
 
@@ -81,7 +85,10 @@ enum { SA_RESTART = 1, SA_SIGINFO = 4, SA_NODEFER = 8 };
 
 /* ---- descriptors ---- */
 
-#define eventfd(count, flags) posix_lacks_int("eventfd")
+#define epoll_create1(flags) posix_lacks_int("epoll_create1")
+#define EPOLL_CLOEXEC 0
+int posix_eventfd(unsigned count, int flags); /* open, and nothing else */
+#define eventfd posix_eventfd
 #define ioctl(...) posix_lacks_int("ioctl")
 #define dprintf(...) posix_lacks_int("dprintf")
 #define posix_openpt(flags) posix_lacks_int("posix_openpt")
@@ -97,7 +104,8 @@ enum { SA_RESTART = 1, SA_SIGINFO = 4, SA_NODEFER = 8 };
 #define readlink(path, to, len) posix_lacks_int("readlink")
 #define fchmod(fd, mode) posix_lacks_int("fchmod")
 #define dup3(from, to, flags) posix_lacks_int("dup3")
-#define mkostemp(path, flags) posix_lacks_int("mkostemp")
+int posix_mkostemp(char *path, int flags);
+#define mkostemp posix_mkostemp
 #define sendmsg(fd, msg, flags) posix_lacks_int("sendmsg")
 #define recvmsg(fd, msg, flags) posix_lacks_int("recvmsg")
 #define ptsname_r(fd, to, len) posix_lacks_int("ptsname_r")
@@ -149,7 +157,62 @@ typedef unsigned long nfds_t;
 enum { F_SETLEASE = 1024, F_UNLCK = 2, F_WRLCK = 1, SIGIO = 29 };
 enum { SCM_RIGHTS = 1, MSG_TRUNC = 0x4000000, SO_DOMAIN = 0x7001, SO_PROTOCOL };
 
+struct if_nameindex {
+    unsigned if_index;
+    char *if_name;
+};
+#define if_nameindex() ((struct if_nameindex *)posix_lacks_pointer("if_nameindex"))
+#define if_freenameindex(all) ((void)(all))
+typedef unsigned short sa_family_t;
+
+/* ---- filters of system calls ---- */
+
+struct sock_filter {
+    uint32_t code;
+};
+struct sock_fprog {
+    unsigned short len;
+    struct sock_filter *filter;
+};
+struct seccomp_data {
+    int nr;
+    uint64_t args[6];
+};
+#define BPF_STMT(code, value)                                                                      \
+    { (uint32_t)(value) }
+#define BPF_JUMP(code, value, yes, no)                                                             \
+    { (uint32_t)(value) }
+enum { BPF_LD, BPF_W, BPF_ABS, BPF_JMP, BPF_JEQ, BPF_K, BPF_RET };
+enum { SECCOMP_RET_ERRNO, SECCOMP_RET_DATA, SECCOMP_RET_ALLOW };
+enum { SYS_io_uring_enter, SYS_epoll_pwait, SYS_sched_setaffinity };
+
+/* ---- what a thread may ---- */
+
+struct __user_cap_header_struct {
+    int version;
+};
+struct __user_cap_data_struct {
+    uint32_t effective;
+};
+enum { _LINUX_CAPABILITY_VERSION_3, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH };
+
+/* ---- processors ---- */
+
+typedef struct {
+    int cpus;
+} cpu_set_t;
+#define CPU_SETSIZE 64u
+#define CPU_ZERO(set) ((void)(set))
+#define CPU_SET(cpu, set) ((void)(set))
+#define CPU_ISSET(cpu, set) ((void)(set), false)
+#define CPU_COUNT(set) ((void)(set), 0)
+#define CPU_EQUAL(a, b) ((void)(a), (void)(b), false)
+#define sched_getaffinity(pid, len, set) posix_lacks_int("sched_getaffinity")
+#define sched_setaffinity(pid, len, set) posix_lacks_int("sched_setaffinity")
+
 /* ---- memory and the machine ---- */
+#define MFD_CLOEXEC 0u
+#define memfd_create(name, flags) posix_lacks_int("memfd_create")
 
 enum { _SC_PAGESIZE, _SC_PHYS_PAGES, _SC_NPROCESSORS_ONLN };
 #define sysconf(which) (long)posix_lacks_int("sysconf")

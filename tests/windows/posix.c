@@ -138,6 +138,7 @@ int posix_getsockopt(int fd, int level, int name, void *value, socklen_t *len) {
         *info = (struct tcp_info){.tcpi_unacked = WSAPoll(&p, 1, 0) > 0 ? INT32_MAX : 0};
         return 0;
     }
+    memset(value, 0, (size_t)*len); /* some are a single byte here */
     return answer(getsockopt(of(fd), level, name, value, len));
 }
 
@@ -248,10 +249,17 @@ static ssize_t transfer(int fd, void *data, size_t len, bool writes) {
     DWORD n = 0;
     BOOL ok =
         writes ? WriteFile(h, data, (DWORD)len, NULL, &o) : ReadFile(h, data, (DWORD)len, NULL, &o);
-    ok = ok || GetLastError() == ERROR_IO_PENDING;
-    ok = ok && GetOverlappedResult(h, &o, &n, TRUE);
+    bool pending = !ok && GetLastError() == ERROR_IO_PENDING;
+    if (pending && *mark_of(fd) != 0 && WaitForSingleObject(event, 0) != WAIT_OBJECT_0) {
+        (void)CancelIoEx(h, &o);
+    }
+    ok = (ok || pending) && GetOverlappedResult(h, &o, &n, TRUE);
     DWORD error = ok ? 0 : GetLastError();
     (void)CloseHandle(event);
+    if (error == ERROR_OPERATION_ABORTED) {
+        errno = EAGAIN;
+        return n > 0 ? (ssize_t)n : -1;
+    }
     if (ok || (!writes && error == ERROR_BROKEN_PIPE)) {
         return ok ? (ssize_t)n : 0;
     }
@@ -278,7 +286,7 @@ int posix_fcntl(int fd, int command, ...) {
     if (command == F_GETFD) {
         return (flags & HANDLE_FLAG_INHERIT) != 0 ? 0 : FD_CLOEXEC;
     }
-    if ((command != F_GETFL && command != F_SETFL) || !is_socket(fd)) {
+    if (command != F_GETFL && command != F_SETFL) {
         posix_lacks("fcntl");
     }
     if (command == F_GETFL) {
@@ -288,7 +296,7 @@ int posix_fcntl(int fd, int command, ...) {
     va_start(args, command);
     *mark_of(fd) = (va_arg(args, int) & O_NONBLOCK) != 0;
     va_end(args);
-    if (*mark_of(fd) != 0) {
+    if (*mark_of(fd) != 0 && is_socket(fd)) {
         set_waiting(fd, false); /* back again it is by wait_for */
     }
     return 0;
@@ -309,7 +317,29 @@ int posix_poll(struct posix_pollfd *fds, size_t count, int timeout_ms) {
     return n;
 }
 
-int posix_pipe(int fd[2]) { return xev_pipe_open(&fd[0], &fd[1]) == 0 ? 0 : -1; }
+int posix_eventfd(unsigned count, int flags) {
+    (void)count;
+    (void)flags;
+    return (int)(intptr_t)CreateEventW(NULL, TRUE, FALSE, NULL);
+}
+
+/* How many handles there may be no program can change. */
+int posix_getrlimit(int which, struct rlimit *limit) {
+    *limit = (struct rlimit){1 << 16, 1 << 16};
+    return which == RLIMIT_NOFILE ? 0 : posix_lacks_int("getrlimit");
+}
+
+int posix_setrlimit(int which, const struct rlimit *limit) {
+    return which == RLIMIT_NOFILE && limit->rlim_cur >= 1 << 16 ? 0 : posix_lacks_int("setrlimit");
+}
+
+int posix_pipe(int fd[2], int flags) {
+    if (xev_pipe_open(&fd[0], &fd[1]) != 0) {
+        return -1;
+    }
+    *mark_of(fd[0]) = *mark_of(fd[1]) = (flags & O_NONBLOCK) != 0;
+    return 0;
+}
 
 /* There are no pairs. Two TCP sockets that know only each other are close to one. */
 int posix_socketpair(int domain, int type, int protocol, int fd[2]) {

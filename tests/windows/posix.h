@@ -57,7 +57,7 @@ struct posix_pollfd {
     short events, revents;
 };
 int posix_poll(struct posix_pollfd *fds, size_t count, int timeout_ms);
-int posix_pipe(int fd[2]);
+int posix_pipe(int fd[2], int flags);
 
 #define socket posix_socket
 #define socketpair posix_socketpair
@@ -81,8 +81,8 @@ int posix_pipe(int fd[2]);
 #define fcntl posix_fcntl
 #define poll posix_poll
 #define pollfd posix_pollfd
-#define pipe posix_pipe
-#define pipe2(fd, flags) posix_pipe(fd)
+#define pipe(fd) posix_pipe(fd, 0)
+#define pipe2 posix_pipe
 
 #define SHUT_RD SD_RECEIVE
 #define SHUT_WR SD_SEND
@@ -109,6 +109,7 @@ struct tcp_info {
 /* Words that windows.h takes. */
 #undef near
 #undef far
+#undef FAR
 #undef small
 #undef interface
 #undef min
@@ -129,6 +130,15 @@ void posix_free(void *memory);
 #define free(memory) posix_free(memory)
 int posix_memalign(void **out, size_t alignment, size_t bytes);
 ssize_t posix_getrandom(void *to, size_t len, unsigned flags);
+/* That of the C library has no st_mtim. */
+struct posix_stat {
+    long long st_size, st_ino, st_dev, st_mtime;
+    unsigned st_mode, st_nlink, st_uid, st_gid;
+    struct timespec st_mtim;
+};
+#undef stat
+#define stat posix_stat
+int posix_stat(const char *path, struct posix_stat *st);
 struct FTW {
     int level;
 };
@@ -142,6 +152,7 @@ int posix_fstat(int fd, struct stat *st);
 #define off_t long long
 off_t posix_lseek(int fd, off_t offset, int whence);
 int posix_ftruncate(int fd, off_t len);
+int posix_truncate(const char *path, off_t len);
 ssize_t posix_pread(int fd, void *to, size_t len, off_t at);
 ssize_t posix_pwrite(int fd, const void *from, size_t len, off_t at);
 
@@ -153,6 +164,8 @@ ssize_t posix_pwrite(int fd, const void *from, size_t len, off_t at);
 #define fstat posix_fstat
 #define lseek posix_lseek
 #define ftruncate posix_ftruncate
+#undef truncate
+#define truncate posix_truncate
 #define pread posix_pread
 #define pwrite posix_pwrite
 #define mkdtemp posix_mkdtemp

@@ -71,6 +71,13 @@ void posix_free(void *memory) {
     }
 }
 
+/* The real one of tests that wrap it. The library calls it on other systems only. */
+#undef aligned_alloc
+void *aligned_alloc(size_t alignment, size_t bytes);
+void *aligned_alloc(size_t alignment, size_t bytes) {
+    return posix_aligned_alloc(alignment, bytes);
+}
+
 int posix_memalign(void **out, size_t alignment, size_t bytes) {
     *out = posix_aligned_alloc(alignment, bytes);
     return *out != NULL ? 0 : ENOMEM;
@@ -141,10 +148,26 @@ int posix_fstat(int fd, struct stat *st) {
     if (!GetFileInformationByHandle(handle_of(fd), &info)) {
         return fail();
     }
+    uint64_t since_1601 =
+        ((uint64_t)info.ftLastWriteTime.dwHighDateTime << 32) | info.ftLastWriteTime.dwLowDateTime;
     st->st_size = (off_t)(((uint64_t)info.nFileSizeHigh << 32) | info.nFileSizeLow);
-    st->st_nlink = (short)info.nNumberOfLinks;
+    st->st_ino = (off_t)(((uint64_t)info.nFileIndexHigh << 32) | info.nFileIndexLow);
+    st->st_dev = info.dwVolumeSerialNumber;
+    st->st_nlink = info.nNumberOfLinks;
+    st->st_mtime = (off_t)(since_1601 / 10000000) - 11644473600;
+    st->st_mtim =
+        (struct timespec){.tv_sec = st->st_mtime, .tv_nsec = (long)(since_1601 % 10000000) * 100};
     st->st_mode = (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0 ? S_IFDIR : S_IFREG;
     return 0;
+}
+
+int posix_stat(const char *path, struct stat *st) {
+    HANDLE h = CreateFileA(path, FILE_READ_ATTRIBUTES,
+                           FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                           OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
+    int rc = h != INVALID_HANDLE_VALUE ? posix_fstat((int)(intptr_t)h, st) : fail();
+    (void)CloseHandle(h);
+    return rc;
 }
 
 off_t posix_lseek(int fd, off_t offset, int whence) {
@@ -156,6 +179,24 @@ int posix_ftruncate(int fd, off_t len) {
     FILE_END_OF_FILE_INFO end = {.EndOfFile.QuadPart = len};
     return SetFileInformationByHandle(handle_of(fd), FileEndOfFileInfo, &end, sizeof end) ? 0
                                                                                           : fail();
+}
+
+int posix_truncate(const char *path, off_t len) {
+    int fd = posix_open(path, O_WRONLY);
+    int rc = fd >= 0 ? posix_ftruncate(fd, len) : -1;
+    (void)CloseHandle(handle_of(fd));
+    return rc;
+}
+
+int posix_mkostemp(char *path, int flags) {
+    static unsigned count;
+    char *end = path + strlen(path) - 6;
+    int fd;
+    do {
+        snprintf(end, 7, "%02x%04x", count++ & 0xff, (unsigned)GetCurrentProcessId() & 0xffff);
+        fd = posix_open(path, O_RDWR | O_CREAT | O_EXCL | flags, 0600);
+    } while (fd < 0 && errno == EEXIST);
+    return fd;
 }
 
 static ssize_t move_at(int fd, void *data, size_t len, off_t at, bool writes) {
