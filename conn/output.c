@@ -564,7 +564,7 @@ static int write_through(xev_conn *c, const uint8_t *data, size_t len) {
     return xev__conn_queue_rest(c, data + sent, len - sent) ? 0 : xev__conn_write_error(c);
 }
 
-/* Any write but an echo. Apart, so that an echo saves no registers. */
+/* Any other write than the first of a handler. Apart, so that an echo saves no registers. */
 static XEV__NOINLINE int write_other(xev_conn *c, const void *data, size_t len_bytes) {
     xev__conn_check_own("xev_conn_write", c);
     if (data == NULL && len_bytes > 0) {
@@ -581,14 +581,28 @@ static XEV__NOINLINE int write_other(xev_conn *c, const void *data, size_t len_b
     return write_through(c, data, len_bytes);
 }
 
+static XEV__NOINLINE int write_first(xev_conn_service *s, const void *data, size_t len_bytes) {
+    assert(s->scratch_used == 0 && s->scratch_from + len_bytes <= XEV__CONN_SCRATCH);
+    void *to = memcpy(s->scratch + s->scratch_from, data, len_bytes);
+    s->scratch_used = (uint32_t)len_bytes;
+    add_piece(s, to, len_bytes, NULL);
+    return 0;
+}
+
 int xev_conn_write(xev_conn *c, const void *data, size_t len_bytes) {
     xev__conn_check_own("xev_conn_write", c);
     xev_conn_service *s = c->service;
     if (s->current == c && s->pieces == 0 && c->more == NULL &&
-        !xev__conn_is(c, XEV__CONN_MUTE | XEV__CONN_JOINT) && len_bytes - 1 < s->loan_bytes &&
-        data == s->loan && len_bytes <= s->options.queued_max_bytes) {
-        add_piece(s, data, len_bytes, NULL); /* an echo */
-        return 0;
+        !xev__conn_is(c, XEV__CONN_MUTE | XEV__CONN_JOINT) &&
+        len_bytes <= s->options.queued_max_bytes) {
+        if (len_bytes - 1 < s->loan_bytes && data == s->loan) {
+            add_piece(s, data, len_bytes, NULL); /* an echo */
+            return 0;
+        }
+        if (len_bytes - 1 < XEV__CONN_SCRATCH - s->scratch_from && data != NULL &&
+            (uintptr_t)data - (uintptr_t)s->loan >= s->loan_bytes) {
+            return write_first(s, data, len_bytes);
+        }
     }
     return write_other(c, data, len_bytes);
 }
