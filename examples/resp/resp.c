@@ -124,18 +124,23 @@ static int any_number(const char **at, const char *end, long *n) {
 static inline int line_number(const char **at, const char *end, long *n) {
     const char *q = *at;
     if (end - q >= 4) {
-        unsigned value = (unsigned)(*q++ - '0'), low = (unsigned)(*q - '0');
-        if (low < 10 && value < 10) {
-            value = value * 10 + low;
+        unsigned digits = (unsigned)(*q++ - '0'), low = (unsigned)(*q - '0');
+        if (low < 10 && digits < 10) {
+            digits = digits * 10 + low;
             q++;
         }
-        if (value < 100 && memcmp(q, "\r\n", 2) == 0) {
-            *n = (long)value;
+        if (digits < 100 && memcmp(q, "\r\n", 2) == 0) {
+            *n = (long)digits;
             *at = q + 2;
             return 1;
         }
     }
-    return any_number(at, end, n);
+    long value = 0; /* the caller's variables stay in registers */
+    const char *behind = *at;
+    int rc = any_number(&behind, end, &value);
+    *n = value;
+    *at = behind;
+    return rc;
 }
 
 static ptrdiff_t parse_bulks(resp_requests *r, const char *p, size_t len) {

@@ -7,14 +7,6 @@
 
 #define AHEAD RESP_PREFETCH_MAX /* requests of a pipeline that are looked at together */
 
-uint64_t resp_hash(const resp_service *service, resp_text key) {
-    return xev_key_hash(key.at, key.len, service->key_seed);
-}
-
-uint32_t resp_shard_of(const resp_service *service, uint64_t hash) {
-    return (uint32_t)((hash >> 32) * service->shards >> 32);
-}
-
 int64_t resp_now_ms(void) {
     struct timespec ts;
     (void)clock_gettime(CLOCK_REALTIME, &ts);

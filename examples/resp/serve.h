@@ -154,8 +154,12 @@ const char *resp_load(resp_service *service);
 void resp_attach(resp_service *service, xev_loop *loop, uint32_t id);
 
 int64_t resp_now_ms(void); /* since 1970 */
-uint64_t resp_hash(const resp_service *service, resp_text key);
-uint32_t resp_shard_of(const resp_service *service, uint64_t hash);
+static inline uint64_t resp_hash(const resp_service *service, resp_text key) {
+    return xev_key_hash(key.at, key.len, service->key_seed);
+}
+static inline uint32_t resp_shard_of(const resp_service *service, uint64_t hash) {
+    return (uint32_t)((hash >> 32) * service->shards >> 32);
+}
 
 /* The reply of a RESP_LATER, once, on its shard; a copy of it is taken. */
 void resp_answer(xev_ask *ask, const resp_out *reply);

@@ -193,18 +193,13 @@ static void ask(const resp_call *c, uint32_t to, xev_gather *g, size_t bytes) {
     xev_gather_ask(g, xev_runtime_shard(c->server->service->runtime, to), vec, 2, bytes);
 }
 
-/* Carry it out on one shard. */
-static resp_outcome run_on_one(resp_call *c, uint32_t to) {
-    const resp_command *command = c->command;
-    xev_gather *g;
-    if (to == c->server->id && command->kind != RESP_LATER) {
-        (void)command->run(c);
-        return RESP_DONE;
-    }
+/* Carry it out on another shard, or later. */
+static resp_outcome run_there(const resp_call *c, uint32_t to) {
+    const resp_service *service = c->server->service;
     size_t bytes = ASK_BYTES + pack(c, true, 0)->len;
-    if (command->value_argc > 0 && c->argc >= (size_t)command->value_argc) {
-        bytes +=
-            atomic_load_explicit(&c->server->service->servers[to].value_max, memory_order_relaxed);
+    xev_gather *g;
+    if (c->command->value_argc > 0 && c->argc >= (size_t)c->command->value_argc) {
+        bytes += atomic_load_explicit(&service->servers[to].value_max, memory_order_relaxed);
     }
     resp_outcome outcome = begin(c, bytes, sizeof(struct resp_command *), &g);
     if (outcome == RESP_DONE) {
@@ -231,9 +226,7 @@ static resp_outcome run_each(const resp_call *whole) {
     for (; client->next < whole->argc - 1; client->next++) {
         argv[1] = whole->argv[1 + client->next];
         c.hash = resp_hash(s->service, argv[1]);
-        resp_outcome o = xev_gather_may_ask(&s->gatherer, c.conn, 0)
-                             ? run_on_one(&c, resp_shard_of(s->service, c.hash))
-                             : RESP_HOLD;
+        resp_outcome o = xev_gather_may_ask(&s->gatherer, c.conn, 0) ? resp_run(&c) : RESP_HOLD;
         if (o == RESP_HOLD && client->next == 0) {
             s->out.len = from;
         }
@@ -297,17 +290,25 @@ static resp_outcome run_sum(const resp_call *c) {
 
 resp_outcome resp_run(resp_call *call) {
     const resp_command *command = call->command;
+    uint32_t shard = 0;
     switch (command->kind) {
     case RESP_HERE:
         return command->run(call) < 0 ? RESP_END : RESP_DONE;
     case RESP_KEY:
-        return run_on_one(call, resp_shard_of(call->server->service, call->hash));
+        shard = resp_shard_of(call->server->service, call->hash);
+        break;
     case RESP_SHARD:
     case RESP_LATER:
-        return run_on_one(call, command->shard != NULL ? command->shard(call) : 0);
+        shard = command->shard != NULL ? command->shard(call) : 0;
+        break;
     case RESP_EACH:
         return run_each(call);
     default:
         return run_sum(call);
     }
+    if (shard == call->server->id && command->kind != RESP_LATER) {
+        (void)command->run(call);
+        return RESP_DONE;
+    }
+    return run_there(call, shard);
 }
