@@ -128,6 +128,10 @@ struct xev_serve {
 void xev__serve_check(bool ok, const char *call, const char *what);
 /* Whether one of its services has that name. */
 bool xev__serve_has(const xev_serve *serve, const char *name);
+/* The process may have so little that what the system holds of its sockets matters. */
+static inline bool xev__serve_is_short_of_memory(const xev_serve *serve) {
+    return serve->memory < UINT64_C(1) << 30;
+}
 /* Call one of the user's callbacks; NULL: nothing. */
 void xev__serve_call_user(const xev_serve *serve, xev_shard *shard, xev_shard_fn fn);
 

@@ -82,15 +82,14 @@ int xev__serve_understand(xev_service *v, xev_shard *shard) {
 
 /* ---- listeners ---- */
 
-/* Where memory is short, a part of it that leaves room for some thousand peers that read nothing.
- */
-static uint32_t unsent_max(const xev_service *v) {
-    const uint64_t enough = UINT64_C(1) << 30;
-    uint64_t memory = v->serve->memory;
-    if (v->options.unsent_bytes != 0 || memory >= enough) {
-        return v->options.unsent_bytes != 0 ? v->options.unsent_bytes : UINT32_MAX;
+/* A limit of what the system holds of each connection: where none is wanted, and memory is short, a
+ * part of that which leaves room for some thousand peers that read nothing, or are not read. */
+static uint32_t system_max(const xev_service *v, uint32_t wanted, uint32_t part) {
+    if (wanted != 0 || !xev__serve_is_short_of_memory(v->serve)) {
+        return wanted != 0 ? wanted : UINT32_MAX;
     }
-    return memory / 8192 > 4096 ? (uint32_t)(memory / 8192) : 4096;
+    uint64_t share = v->serve->memory / part;
+    return share > 4096 ? (uint32_t)share : 4096;
 }
 
 static int listen_tcp(struct xev__served *d, const char **step) {
@@ -102,7 +101,11 @@ static int listen_tcp(struct xev__served *d, const char **step) {
     if (rc == 0 && ms != UINT32_MAX) { /* connections inherit it */
         rc = xev_tcp_set_keepalive(xev_listener_tcp(&d->listener), ms != 0 ? ms : 60000);
     }
-    uint32_t unsent = unsent_max(v);
+    uint32_t unread = system_max(v, v->options.unread_bytes, 16384);
+    if (rc == 0 && unread != UINT32_MAX) {
+        rc = xev_tcp_set_buffers(xev_listener_tcp(&d->listener), 0, unread);
+    }
+    uint32_t unsent = system_max(v, v->options.unsent_bytes, 8192);
     if (rc == 0 && unsent != UINT32_MAX) {
         rc = xev__serve_limit_unsent(xev_listener_tcp(&d->listener).fd, unsent);
     }

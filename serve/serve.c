@@ -87,14 +87,15 @@ const char *xev_serve_refusal_name(xev_serve_refusal refusal) {
     return (unsigned)refusal < XEV_SERVE_REFUSALS ? names[refusal] : "";
 }
 
-/* All services of all shards together by default have a quarter of what the process may have, or
- * what conn.h says. */
+/* All services of all shards together by default have a quarter of what the process may have, an
+ * eighth where the system's part is to fit beside it, or what conn.h says. */
 static uint64_t held_max(const xev_serve *serve, uint64_t wanted) {
     uint64_t services = 0;
     for (const xev_service *v = serve->services; v != NULL; v = v->next) {
         services++;
     }
-    uint64_t share = serve->memory / 4 / services / serve->shards;
+    uint64_t part = xev__serve_is_short_of_memory(serve) ? 8 : 4;
+    uint64_t share = serve->memory / part / services / serve->shards;
     if (wanted != 0 || share >= HELD_MAX) {
         return wanted; /* 0: the default of conn.h */
     }

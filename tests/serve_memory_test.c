@@ -66,48 +66,71 @@ TEST_TIMEOUT(what_there_is_no_memory_for_is_counted_and_the_next_is_served, 60) 
 
 /* ---- what the system holds ---- */
 
-static ptrdiff_t tell_unsent(xev_conn *conn, const void *data, size_t len) {
+struct limits {
+    uint32_t unsent, unread;
+};
+
+static uint32_t number_of(int fd, int level, int option) {
     uint32_t bytes = 0;
     socklen_t size = sizeof bytes;
+    CHECK_EQ(getsockopt(fd, level, option, &bytes, &size), 0);
+    return bytes;
+}
+
+static ptrdiff_t tell_limits(xev_conn *conn, const void *data, size_t len) {
+    int fd = xev_conn_fd(conn);
+    const struct limits limits = {
+        .unsent = number_of(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT),
+        .unread = number_of(fd, SOL_SOCKET, SO_RCVBUF) / 2, /* Linux doubles it */
+    };
     (void)data;
-    CHECK_EQ(getsockopt(xev_conn_fd(conn), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, &size), 0);
-    (void)xev_conn_write(conn, &bytes, sizeof bytes);
+    (void)xev_conn_write(conn, &limits, sizeof limits);
     return (ptrdiff_t)len;
 }
 
-static const xev_conn_handlers unsent = {.data = tell_unsent};
+static const xev_conn_handlers telling = {.data = tell_limits};
 static xev_service *limited;
-static uint32_t wanted_unsent;
+static struct limits wanted;
 
-static void ask_unsent(void) {
-    uint32_t bytes;
+static void ask_limits(void) {
+    struct limits limits;
     int fd = connect_to(limited);
     ask_shard(fd);
-    CHECK_EQ(recv(fd, &bytes, sizeof bytes, MSG_WAITALL), sizeof bytes);
-    CHECK_EQ(bytes, wanted_unsent);
+    CHECK_EQ(recv(fd, &limits, sizeof limits, MSG_WAITALL), sizeof limits);
+    CHECK_EQ(limits.unsent, wanted.unsent);
+    CHECK_EQ(limits.unread, wanted.unread);
     CHECK_EQ(close(fd), 0);
 }
 
-static void check_unsent(uint32_t option) {
+static void check_limits(struct limits option) {
     xev_service_options o = service_options("u", "127.0.0.1:0");
-    o.conns.handlers = &unsent;
-    o.unsent_bytes = option;
+    o.conns.handlers = &telling;
+    o.unsent_bytes = option.unsent;
+    o.unread_bytes = option.unread;
     limited = add_service(&o);
-    run_with_clients(1, ask_unsent);
+    run_with_clients(1, ask_limits);
     xev_serve_free(serve);
 }
 
-TEST(unsent_output_is_limited) {
-    wanted_unsent = 50000;
-    check_unsent(50000);
+TEST(what_the_system_holds_of_a_connection_is_limited) {
+    wanted = (struct limits){50000, 60000};
+    check_limits(wanted);
 }
 
-TEST(unsent_output_has_a_default_limit_where_memory_is_short) {
+TEST(what_the_system_holds_has_default_limits_where_memory_is_short) {
     const struct rlimit memory = {UINT64_C(1) << 29, RLIM_INFINITY};
     if (test_slowdown() > 1) {
         return; /* sanitizers take more than that */
     }
-    wanted_unsent = (1 << 29) / 8192;
+    wanted = (struct limits){(1 << 29) / 8192, (1 << 29) / 16384};
     CHECK_EQ(setrlimit(RLIMIT_DATA, &memory), 0);
-    check_unsent(0);
+    check_limits((struct limits){0, 0});
+}
+
+TEST(a_buffer_that_no_system_has_ends_the_start) {
+    xev_service_options o = service_options("u", "127.0.0.1:0");
+    o.unread_bytes = UINT32_MAX - 1;
+    limited = add_service(&o);
+    CHECK_EQ(run_services(1), XEV_EINVAL);
+    xev_serve_free(serve);
 }
