@@ -507,6 +507,23 @@ void xev_conn_resume(xev_conn *c) {
     }
 }
 
+void xev__conn_hold(xev_conn *c) {
+    assert(c->more != NULL && c->more->slots > 0 && !c->more->held);
+    c->more->held = true;
+    c->flags |= XEV__CONN_SLOTS;
+}
+
+void xev__conn_unhold(xev_conn *c) {
+    assert(c->more != NULL && c->more->slots > 0 && c->more->held);
+    c->more->held = false;
+    if (c->more->slots < c->service->options.slots_max) {
+        xev__conn_clear(c, XEV__CONN_SLOTS);
+        xev__conn_due(c, XEV__CONN_PUMP);
+    }
+}
+
+void xev__conn_again(xev_conn *c) { xev__conn_due(c, XEV__CONN_PUMP); }
+
 /* ---- drain ---- */
 
 static xev_cb_action on_cancelled(xev_loop *loop, xev_completion *k, int result, void *userdata) {

@@ -40,7 +40,7 @@ enum xev__conn_flag {
     XEV__CONN_CONNECTING = 1u << 2, /* has no descriptor yet */
     XEV__CONN_FULL = 1u << 3,       /* output rose above the high mark, and not fell to the low */
     XEV__CONN_PAUSED = 1u << 4,     /* by the user */
-    XEV__CONN_SLOTS = 1u << 5,      /* slots_max are reserved */
+    XEV__CONN_SLOTS = 1u << 5,      /* slots_max are reserved, or more->held */
     XEV__CONN_FINISHING = 1u << 6,  /* input is dropped from now on */
     XEV__CONN_END_OUTPUT = 1u << 7, /* this side is to end behind what is queued */
     XEV__CONN_OUTPUT_ENDED = 1u << 8,
@@ -188,7 +188,8 @@ struct xev__conn_more {
     bool outgoing;      /* this side has made it */
     bool drain_waits;   /* ... and it is drained when it is no longer BUSY */
     int64_t drain_left; /* DRAINING: bytes still to be handled, -1: not yet known */
-    bool own_deadlines;
+    bool own_deadlines : 1;
+    bool held : 1;   /* until what it has asked is answered; its flag is XEV__CONN_SLOTS */
     bool lost_input; /* DETACHING: there was no memory for what arrived */
     uint8_t upstream_role;
     bool was_kept; /* by its upstream's list */

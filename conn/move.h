@@ -49,6 +49,13 @@ struct xev__conn_move *xev__conn_move_of(const xev_conn *conn);
 void xev__conn_bind(xev_conn *conn);
 void xev__conn_unbind(xev_conn *conn);
 
+/* Do not call its data handler before unhold, whatever the program pauses and resumes. It has a
+ * slot that is reserved, or is bound, until then. */
+void xev__conn_hold(xev_conn *conn);
+void xev__conn_unhold(xev_conn *conn);
+/* At the end of this turn, or when it may be, call its data handler with what it has left. */
+void xev__conn_again(xev_conn *conn);
+
 /* On the other loop. NULL and *code: from is to go back. */
 xev_conn *xev__conn_take(xev_conn_service *service, struct xev__conn_move *move, int *code);
 /* After that: either it is not taken after all, or all is well. */

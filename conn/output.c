@@ -735,7 +735,8 @@ xev_conn *xev_conn_slot_conn(const xev_conn_slot *slot) {
 static void slot_is_over(xev_conn *c) {
     assert(c->more != NULL && c->more->slots > 0);
     c->more->slots--;
-    if (xev__conn_is(c, XEV__CONN_SLOTS) && c->more->slots < c->service->options.slots_max) {
+    if (xev__conn_is(c, XEV__CONN_SLOTS) && !c->more->held &&
+        c->more->slots < c->service->options.slots_max) {
         xev__conn_clear(c, XEV__CONN_SLOTS);
         xev__conn_due(c, XEV__CONN_PUMP);
     }

@@ -58,16 +58,17 @@ bool xev_gather_may_ask(xev_gatherer *gatherer, xev_conn *conn, size_t bytes) {
     xev_gather_share *share = share_of(gatherer, conn);
     uint64_t max = gatherer->max_bytes != 0 ? gatherer->max_bytes : MAX_BYTES;
     if (xev_conn_queued_bytes(conn) > conn_max_bytes(gatherer)) {
-        xev_conn_pause(conn); /* called again with the same input, when its output has gone */
-        xev_conn_resume(conn);
+        xev__conn_again(conn); /* with the same input, when its output has gone */
         return false;
     }
     if (share->bytes == 0 || ((uint64_t)share->bytes + bytes <= conn_max_bytes(gatherer) &&
                               gatherer->under_way_bytes + bytes <= max)) {
         return true;
     }
-    share->held = true;
-    xev_conn_pause(conn);
+    if (!share->held) {
+        share->held = true;
+        xev__conn_hold(conn);
+    }
     return false;
 }
 
@@ -119,7 +120,7 @@ static void gather_answered(xev_shard *self, int result, const void *answer, siz
         share->bytes -= part->bytes;
         if (share->held && share->bytes <= conn_max_bytes(of) / 2) {
             share->held = false;
-            xev_conn_resume(conn);
+            xev__conn_unhold(conn);
         }
     }
     if (part == &g->first) {

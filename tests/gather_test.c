@@ -349,3 +349,116 @@ TEST(output_that_waits_holds_asks_back_until_it_has_gone) {
     CHECK_EQ(pthread_join(client, NULL), 0);
     CHECK_GT(refused, 0);
 }
+
+/* ---- a pause of the program's ---- */
+
+static int served_while_paused;
+static bool paused;
+static xev_completion resume_timer;
+
+static xev_cb_action resume_from_timer(xev_loop *loop, xev_completion *c, int result,
+                                       void *userdata) {
+    (void)loop;
+    (void)c;
+    CHECK_EQ(result, 0);
+    paused = false;
+    xev_conn_resume(userdata);
+    return XEV_DISARM;
+}
+
+static void resume_soon(xev_conn *c) {
+    xev_timer_run(NULL, xev_shard_loop(xev_shard_current()), &resume_timer, 1, c,
+                  resume_from_timer);
+}
+
+/* The second ask must wait for the first one's answer, and is refused; the program pauses the
+ * connection besides, until some time after that answer. */
+static ptrdiff_t ask_and_pause(xev_conn *c, const void *data, size_t len) {
+    served_while_paused += paused;
+    for (size_t i = 0; i < len; i++) {
+        if (!xev_gather_may_ask(&gatherer, c, ask_bytes)) {
+            xev_conn_pause(c);
+            paused = true;
+            return (ptrdiff_t)i;
+        }
+        xev_gather *g = xev_gather_new(&gatherer, c, sizeof(struct sum));
+        CHECK(g != NULL);
+        ((struct sum *)xev_gather_user(g))->kind = ((const char *)data)[i];
+        ask_one(g, 2);
+        xev_gather_end(g);
+    }
+    return (ptrdiff_t)len;
+}
+
+static void part_and_resume(xev_gather *g, int result, const void *answer, size_t len) {
+    xev_conn *conn;
+    add_part(g, result, answer, len);
+    if (paused) {
+        CHECK_EQ(xev_conn_find(service, *(xev_conn_handle *)gatherer.userdata, &conn), 0);
+        resume_soon(conn);
+    }
+}
+
+static xev_conn_handle asking;
+
+static void note_asking(xev_conn *c) { asking = xev_conn_handle_of(c); }
+
+static void *send_twos(void *arg) {
+    char in[5] = "";
+    (void)arg;
+    CHECK_EQ(send(peer, "2222", 4, MSG_NOSIGNAL), 4);
+    CHECK_EQ(recv(peer, in, 4, MSG_WAITALL), 4);
+    CHECK_STR_EQ(in, "2222");
+    CHECK_EQ(close(peer), 0);
+    xev_runtime_stop(&sc.rt);
+    return NULL;
+}
+
+static void zero_serves_twos(xev_shard *self) {
+    if (xev_shard_id(self) == 0) {
+        open_connection(self);
+        client = thread_start(send_twos, NULL);
+    }
+}
+
+TEST(a_pause_of_the_program_holds_when_an_answer_has_come) {
+    static const xev_conn_handlers h = {
+        .opened = note_asking, .data = ask_and_pause, .closed = on_closed};
+    gatherer.ask = answer_byte;
+    gatherer.part = part_and_resume;
+    gatherer.conn_max_bytes = 10;
+    gatherer.userdata = &asking;
+    ask_bytes = 10;
+    CHECK_EQ(run(&h, zero_serves_twos), 0);
+    thread_join(client);
+    CHECK_EQ(served_while_paused, 0);
+}
+
+/* Nothing may be asked before the output has gone; and the program pauses the connection. */
+static ptrdiff_t pause_after_output(xev_conn *c, const void *data, size_t len) {
+    static char text[MANY_BYTES];
+    (void)data;
+    served_while_paused += paused;
+    if (refused == 0) {
+        CHECK_EQ(xev_conn_write(c, text, sizeof text), 0);
+    }
+    if (refused == 0) {
+        xev_conn_pause(c);
+        paused = true;
+    }
+    if (!xev_gather_may_ask(&gatherer, c, 1)) {
+        refused++;
+        return 0;
+    }
+    CHECK_EQ(xev_conn_write(c, "L", 1), 0);
+    return (ptrdiff_t)len;
+}
+
+TEST(a_pause_of_the_program_holds_when_the_output_has_gone) {
+    static const xev_conn_handlers h = {
+        .data = pause_after_output, .writable = resume_soon, .closed = on_closed};
+    CHECK_EQ(run(&h, zero_serves_late_reader), 0);
+    CHECK_EQ(pthread_join(client, NULL), 0);
+    CHECK_GT(refused, 0);
+    CHECK_EQ(served_while_paused, 0);
+}

@@ -23,9 +23,10 @@
  * so many bytes as its argument has, and its answer may have at most, by the caller's estimate. A
  * connection has conn_max_bytes under way and no more, or one ask; all connections of a shard
  * max_bytes, or one ask each. Nor may one ask that has more than conn_max_bytes of output queued.
- * Who may ask no more leaves the request in the connection's input: the connection is paused, and
- * the data handler is called again with the same input when half of its bytes have come back, or
- * its output has gone. So a request of many parts can go on where it stopped.
+ * Who may ask no more leaves the request in the connection's input: the data handler is called
+ * again with the same input when half of its bytes have come back, or its output has gone. So a
+ * request of many parts can go on where it stopped. A pause of the program's (xev_conn_pause) is
+ * apart from that, and holds besides.
  *
  * A connection that is to move to another shard (xev_serve_move) waits for the last answer.
  *
@@ -67,7 +68,7 @@ typedef struct xev_gatherer {
 XEV_BEGIN_DECLS
 
 /* May the connection have an ask of so many bytes more (0: a part that is done here, whose reply is
- * only written)? False: it is paused until there is room. Data handler. */
+ * only written)? False: its data handler is not called until there is room. Data handler. */
 XEV_NODISCARD bool xev_gather_may_ask(xev_gatherer *gatherer, xev_conn *conn, size_t bytes);
 
 /* A reply, behind what was written to the connection by now, with user_bytes (to 1 MiB) for the
