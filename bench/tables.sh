@@ -103,7 +103,7 @@ driver=$bin/echo_ratio_no_uv # it has the kinds of libuv, too
 
 # ---- who takes part ----
 
-servers=raw_uring,raw_epoll,xev_uring,xev_epoll
+servers=raw_uring,raw_epoll,xev_uring,xev_epoll,xev_uring_alone,xev_epoll_alone
 peers=''
 if [ -x "$bin/uv_echo" ]; then
     servers=$servers,uv,uv_try_write

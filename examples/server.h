@@ -182,6 +182,8 @@ static inline void server_parse(struct server *s, int argc, char **argv) {
          .text = &s->at},
         {"shards", "N", "threads, each with its own loop and listener (one per CPU)", .min = 1,
          .max = XEV_SHARDS_MAX, .number = &s->runtime.shards},
+        {"alone", NULL, "one shard, on the main thread, and no thread beside it",
+         .on = &s->runtime.alone},
         {"backend", "auto|io_uring|epoll", "how to wait for the kernel (auto)", .text = &backend},
         {"cpus", "LIST", "bind the shards to these CPUs, in this order: 0-3,8", .text = &cpus},
         {"no-pin", NULL, "do not bind each shard to a CPU", .on = &s->runtime.no_pin},
@@ -227,6 +229,12 @@ static inline void server_parse(struct server *s, int argc, char **argv) {
     }
     if (optind < argc) {
         fprintf(stderr, "%s: unexpected argument '%s'; try --help\n", s->program, argv[optind]);
+        exit(2);
+    }
+    if (s->runtime.alone && (s->runtime.shards > 1 || s->runtime.slow_ms > 0)) {
+        fprintf(stderr,
+                "%s: --alone is one shard, which nobody watches: no --shards, no --slow-ms\n",
+                s->program);
         exit(2);
     }
     s->runtime.loop.spin_ns = 1000ull * spin_us;

@@ -64,7 +64,8 @@ struct xev_shard {
     bool ending;                  /* its loop is about to end: it may make no more requests */
     bool unanswered;              /* when its loop ended, it waited for replies */
     xev_completion replies_timer; /* while the end of its loop waits for replies */
-    xev_completion drain_timer;   /* without threads: until the drain's deadline */
+    /* Of a runtime that is alone: the drain's deadline, and news for the coordinator. */
+    xev_completion drain_timer, news_wait;
     xev_signal hangup;
     xev_completion hangup_completion;
     int broken; /* why the loop cannot be run any more, or 0; also in rt->failure */
@@ -134,11 +135,13 @@ struct xev__runtime {
     uint32_t cpus[XEV_SHARDS_MAX]; /* with bind: of shard i, cpus[i % cpus_len] */
     uint32_t cpus_len;
     bool bind;
+    bool alone;        /* without threads of its own: alone.c */
     uint32_t outboxes; /* of each shard; a power of two */
     pthread_mutex_t lock;
     xev_runtime_failure failure; /* under the lock: the first one */
     uint32_t unsettled;          /* under the lock: shards that are not both done and idle */
     struct xev__event news;      /* something for the coordinator to look at */
+    xev_watcher news_async;      /* the same, where it is alone */
     uint32_t stops;              /* atomic: calls of xev_runtime_stop, SIGTERM and SIGINT */
     uint32_t stop_signals;       /* atomic: of these, the signals */
     uint32_t stop_signal_ms;     /* atomic: when the last of them came; 0: none has */
@@ -261,10 +264,16 @@ void xev__shard_busy(xev_shard *s);
 /* The shard whose thread this is, set once per thread. */
 extern _Thread_local xev_shard *xev__current_shard;
 
-/* alone.c: both do nothing where there are threads */
-/* Something has happened that the coordinator waits for. */
-void xev__leave_loop(struct xev__runtime *rt);
-/* The drain of s begins: have the coordinator look at its deadline. */
+/* options.c */
+/* Copy the options, with what they leave open, and choose the CPUs. 0 or a code. */
+int xev__options_fill(struct xev__runtime *rt, const xev_runtime_options *options);
+
+/* alone.c */
+/* There is something that the coordinator is to look at. Any thread, and signal handlers. */
+void xev__news(struct xev__runtime *rt);
+/* These two do nothing where the shards have threads: news ends a run of the loop, from now on; and
+ * so does the drain's deadline, when the drain of s begins. */
+void xev__watch_news(xev_shard *s);
 void xev__drain_limit(xev_shard *s);
 
 /* sender.c */

@@ -41,7 +41,7 @@ static int take_credit_below(xev_shard *to, uint32_t most) {
     }
     (void)ck_pr_faa_32(&to->depth, 0u - 1u);
     /* The coordinator may have looked in between, and taken the credit for a message under way. */
-    xev__event_signal(&to->rt->news);
+    xev__news(to->rt);
     return refusal_of(before);
 }
 
@@ -314,7 +314,7 @@ int xev__send_to_all(struct xev__runtime *rt, xev_message *messages, xev_message
             while (i-- > 0) {
                 give_credits(&shards[i], 1);
             }
-            xev__event_signal(&rt->news); /* as in take_credit */
+            xev__news(rt); /* as in take_credit */
             return rc;
         }
     }

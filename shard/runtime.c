@@ -51,8 +51,7 @@ uint32_t xev_shard_cpu(const xev_shard *shard) {
 
 void xev__stops_add(struct xev__runtime *rt) {
     ck_pr_inc_32(&rt->stops);
-    xev__event_signal(&rt->news);
-    xev__leave_loop(rt);
+    xev__news(rt);
 }
 
 /* Note the failure that xev_runtime_run will report, if it is the first one. */
@@ -116,6 +115,7 @@ static int set_up_shard(xev_shard *s) {
         return rc;
     }
     xev__mailbox_start(s);
+    xev__watch_news(s);
     rc = xev__hangups_start(s);
     if (rc < 0) {
         return note_failure(s->rt, rc, s->id, "xev_signal_init");
@@ -231,7 +231,7 @@ static void serve_loop(xev_shard *s) {
         if (s->idle != (!alive && xev__replies_wanted(s) == 0)) {
             set_idle(s, !s->idle);
         }
-        if (!xev__shards_have_threads && s->idle && xev__mailbox_depth(s) == 0) {
+        if (s->rt->alone && s->idle && xev__mailbox_depth(s) == 0) {
             return; /* the drain is over, and nothing else can come */
         }
     }
@@ -339,8 +339,8 @@ static void *shard_main(void *arg) {
     return NULL;
 }
 
-/* Without threads: what the shard does until it has news for the coordinator, which is the caller.
- */
+/* Where the runtime is alone: what the shard does until there is news for the coordinator, which is
+ * the caller. */
 static void run_shard_here(xev_shard *s) {
     assert(s->id == 0 && xev__current_shard == NULL);
     xev__current_shard = s;
@@ -389,7 +389,7 @@ static void wake_again(struct xev__runtime *rt) {
 /* Until a shard has something to say, or somebody asks for a stop. */
 static void wait_for_news(struct xev__runtime *rt, int timeout_ms) {
     enum { WAKE_AGAIN_MS = 10 };
-    if (!xev__shards_have_threads) {
+    if (rt->alone) {
         run_shard_here(&rt->shards[0]);
         return;
     }
@@ -465,7 +465,7 @@ static int serve_and_drain(struct xev__runtime *rt) {
 }
 
 static int start_shard(xev_shard *s) {
-    int rc = xev__shards_have_threads ? pthread_create(&s->thread, NULL, shard_main, s) : 0;
+    int rc = s->rt->alone ? 0 : pthread_create(&s->thread, NULL, shard_main, s);
     if (rc != 0) {
         return note_failure(s->rt, -rc, s->id, "pthread_create");
     }
@@ -489,7 +489,7 @@ static int end_shards(struct xev__runtime *rt, int rc) {
     bool unanswered = false;
     for (uint32_t i = rt->count; i-- > 0;) {
         if (rt->shards[i].has_thread) {
-            if (xev__shards_have_threads) {
+            if (!rt->alone) {
                 (void)pthread_join(rt->shards[i].thread, NULL);
             }
             unanswered |= rt->shards[i].unanswered || xev__replies_wanted(&rt->shards[i]) > 0;
@@ -561,52 +561,6 @@ static int make_shards(xev_runtime *handle, struct xev__runtime *rt) {
     return 0;
 }
 
-static void choose_cpus(struct xev__runtime *rt, const xev_runtime_options *o) {
-    static const struct xev__cpu one;
-    struct xev__cpu cpus[XEV_SHARDS_MAX] = {one};
-    if (o->cpus_len > 0) {
-        rt->cpus_len = o->cpus_len < XEV_SHARDS_MAX ? o->cpus_len : XEV_SHARDS_MAX;
-        memcpy(rt->cpus, o->cpus, rt->cpus_len * sizeof *rt->cpus);
-        rt->count = o->shards != 0 ? o->shards : rt->cpus_len;
-        rt->bind = true;
-        return;
-    }
-    uint32_t len = xev__topology_read(cpus, XEV_SHARDS_MAX), known = len > 0 ? len : 1;
-    struct xev__choice choice =
-        xev__topology_choose(cpus, known, xev__cpu_quota(xev__cpu_root), o->shards);
-    rt->count = choice.shards;
-    rt->bind = choice.bind && len > 0 && !o->no_pin;
-    rt->cpus_len = known;
-    for (uint32_t i = 0; i < known; i++) {
-        rt->cpus[i] = cpus[i].number;
-    }
-}
-
-static int fill_options(struct xev__runtime *rt, const xev_runtime_options *options) {
-    rt->options = *options;
-    xev_runtime_options *o = &rt->options;
-    o->drain_ms = o->drain_ms != 0 ? o->drain_ms : 10000;
-    o->listen_retry_ms = o->listen_retry_ms == 0            ? 500
-                         : o->listen_retry_ms == UINT32_MAX ? 0
-                                                            : o->listen_retry_ms;
-    o->stuck_ms = o->stuck_ms != 0 ? o->stuck_ms : 10000;
-    o->mailbox = o->mailbox != 0 ? o->mailbox : 65536;
-    choose_cpus(rt, options);
-    if (rt->count > 1 && !xev__shards_have_threads) {
-        return XEV_ENOTSUP;
-    }
-    o->urgent = o->urgent != 0 ? o->urgent : 256;
-    o->asks = o->asks != 0 ? o->asks : 65536;
-    if (o->answers_max_bytes == 0) {
-        o->answers_max_bytes = xev_memory_limit() / 8 / rt->count;
-    }
-    o->ask_bytes = o->ask_bytes != 0 ? o->ask_bytes : 1u << 20;
-    return rt->count > XEV_SHARDS_MAX || o->mailbox >= XEV__MAILBOX_CLOSED / 2 ||
-                   o->urgent >= XEV__MAILBOX_CLOSED / 2 || o->ask_bytes > XEV_ASK_BYTES_MAX
-               ? XEV_EINVAL
-               : 0;
-}
-
 static int run_with_pool(xev_runtime *handle, struct xev__runtime *rt) {
     xev_threadpool_config config;
     xev_threadpool_config_init(&config);
@@ -651,9 +605,10 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     ck_pr_store_ptr(&handle->impl, NULL);
     pthread_mutex_init(&rt->lock, NULL);
     xev__event_init(&rt->news);
+    (void)xev_async_init(&rt->news_async);
     if (rc < 0) {
         (void)note_failure(rt, rc, XEV_NO_SHARD, "pthread_atfork");
-    } else if ((rc = fill_options(rt, options)) < 0) {
+    } else if ((rc = xev__options_fill(rt, options)) < 0) {
         (void)note_failure(rt, rc, XEV_NO_SHARD, "options");
     } else {
         rc = run_with_pool(handle, rt);

@@ -44,7 +44,7 @@ static void on_stop(xev__catcher *c) {
 static void on_hangup(xev__catcher *c) {
     struct xev__runtime *rt = runtime_of(c);
     if (ck_pr_cas_32(&rt->ends, 0, 1)) {
-        xev__event_signal(&rt->news);
+        xev__news(rt);
     }
 }
 

@@ -82,6 +82,7 @@ WITHOUT_WASI = {
     "serve_policy_test": _SHARDS,
     "serve_syscall_fault_test": _WRAPS,
     "serve_test": _SHARDS,
+    "shard_alone_test": _SHARDS,
     "shard_ask_test": _SHARDS,
     "shard_cpus_test": _SHARDS,
     "shard_fault_test": _WRAPS,

@@ -62,6 +62,28 @@ TEST(flags_that_are_not_there) {
     check_refused(value, 2, "no-pin", NULL);
 }
 
+TEST(alone_is_one_shard) {
+    static const char *const two[] = {"--alone", "--shards", "2", NULL}, *const slow[] = {
+                                                                             "--alone", "--slow-ms",
+                                                                             "9", NULL};
+    check_refused(two, 2, "--alone", NULL);
+    check_refused(slow, 2, "--slow-ms", NULL);
+}
+
+TEST(alone_it_has_one_thread) {
+    static const char *const more[] = {"--alone", NULL};
+    struct server s;
+    server_start_with(&s, 1, more, NULL);
+    int fd = client(&s);
+    check_echo(fd, "one");
+    /* ThreadSanitizer has one of its own. */
+    CHECK(test_slowdown() > 1 || server_status_of(&s, "Threads") == 1);
+    check_echo(fd, "thread");
+    close_fd(fd);
+    server_stop(&s);
+    CHECK_EQ(total_bytes(&s), 9);
+}
+
 TEST(help) {
     static const char *const args[] = {"--help", NULL};
     static const char *const flags[] = {"--host",      "--port",    "--shards",   "--backend",

@@ -204,19 +204,27 @@ static inline uint64_t total_bytes(const struct server *s) {
     return n;
 }
 
-/* Resident memory in KiB. */
-static inline uint64_t server_rss_kib(const struct server *s) {
+/* A number above 0 of the process's status, by its name there. */
+static inline uint64_t server_status_of(const struct server *s, const char *name) {
     char path[64], line[256];
-    unsigned long long kib = 0;
+    unsigned long long value = 0;
+    size_t len = strlen(name);
     snprintf(path, sizeof path, "/proc/%d/status", (int)s->pid);
     FILE *f = fopen(path, "r");
     CHECK(f != NULL);
-    while (kib == 0 && fgets(line, sizeof line, f) != NULL) {
-        (void)sscanf(line, "VmRSS: %llu kB", &kib);
+    while (value == 0 && fgets(line, sizeof line, f) != NULL) {
+        if (strncmp(line, name, len) == 0 && line[len] == ':') {
+            value = strtoull(line + len + 1, NULL, 10);
+        }
     }
     CHECK_EQ(fclose(f), 0);
-    CHECK_GT(kib, 0);
-    return kib;
+    CHECK_GT(value, 0);
+    return value;
+}
+
+/* Resident memory in KiB. */
+static inline uint64_t server_rss_kib(const struct server *s) {
+    return server_status_of(s, "VmRSS");
 }
 
 /* ---- clients ---- */
