@@ -158,6 +158,9 @@ static VOID CALLBACK on_exit_wait(PVOID arg, BOOLEAN timed_out) {
 }
 
 static int begin_exit(struct xev__iocp *p, struct xev__iocp_slot *s) {
+    if (!xev__win_is_process(s->fd)) {
+        return XEV_EBADF;
+    }
     s->u.exit.port = p->port;
     s->u.exit.posted = 0;
     return RegisterWaitForSingleObject(&s->u.exit.wait, xev__win_handle(s->fd), on_exit_wait, s,
@@ -252,7 +255,7 @@ static void start_transfer(xev_loop *loop, struct xev__fd *e, xev_completion *c)
             return;
         }
         xev__count(&loop->count.syscalls, 1);
-        xev__pend(loop, c, xev__read_or_write(c));
+        xev__pend(loop, c, xev__win_is_folder(c->fd) ? XEV_EISDIR : xev__read_or_write(c));
         return;
     case XEV__OS_DEVICE:
         /* A read of a console waits, and nothing would end that. */

@@ -44,7 +44,10 @@ bool xev__win_is_socket(xev_fd fd) {
 
 int xev__win_socket_result(xev_fd fd, int rc) {
     int code = rc == SOCKET_ERROR ? xev__win_socket_code() : rc;
-    return code == XEV_ENOTSOCK && !xev__os_is_open(fd) ? XEV_EBADF : code;
+    if ((code == XEV_ENOTSOCK || code == XEV_EINVAL) && !xev__win_is_socket(fd)) {
+        return xev__os_is_open(fd) ? XEV_ENOTSOCK : XEV_EBADF;
+    }
+    return code;
 }
 
 int xev__os_close(xev_fd fd) {
@@ -59,7 +62,8 @@ int xev__os_close(xev_fd fd) {
 
 bool xev__os_is_open(xev_fd fd) {
     DWORD flags;
-    return fd >= 0 && GetHandleInformation(xev__win_handle(fd), &flags) != 0;
+    /* Values are multiples of 4; the system does not look at what is below. */
+    return fd > 0 && fd % 4 == 0 && GetHandleInformation(xev__win_handle(fd), &flags) != 0;
 }
 
 int xev__os_set_nonblocking(xev_fd fd, bool on) {

@@ -63,9 +63,16 @@ int xev__os_resolve(const char *host, const char *service, enum xev_family famil
 }
 
 int xev__os_name(const xev_addr *addr, char *name, size_t len_bytes) {
-    int rc = getnameinfo(xev__win_addr(addr), (socklen_t)addr->len_bytes, name, (DWORD)len_bytes,
-                         NULL, 0, NI_NAMEREQD);
-    return rc == 0                                              ? 0
-           : rc == WSAEFAULT || rc == ERROR_INSUFFICIENT_BUFFER ? XEV_ENOBUFS
-                                                                : name_code(rc);
+    char found[NI_MAXHOST]; /* for a name that does not fit there is more than one error */
+    int rc = getnameinfo(xev__win_addr(addr), (socklen_t)addr->len_bytes, found, sizeof found, NULL,
+                         0, NI_NAMEREQD);
+    if (rc != 0) {
+        return name_code(rc);
+    }
+    size_t len = strlen(found) + 1;
+    if (len > len_bytes) {
+        return XEV_ENOBUFS;
+    }
+    memcpy(name, found, len);
+    return 0;
 }

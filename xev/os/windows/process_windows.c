@@ -489,10 +489,14 @@ static int check_number(int number) {
                : XEV_ENOTSUP;
 }
 
+bool xev__win_is_process(xev_fd fd) {
+    return xev__os_is_open(fd) && GetProcessId(xev__win_handle(fd)) != 0;
+}
+
 int xev__os_process_kill(xev_fd fd, int signal_number) {
     HANDLE h = xev__win_handle(fd);
     int rc = check_number(signal_number);
-    if (!xev__os_is_open(fd)) {
+    if (!xev__win_is_process(fd)) {
         return XEV_EBADF;
     }
     if (rc < 0) {
@@ -521,7 +525,7 @@ static bool has_processes(HANDLE job) {
 int xev__os_process_kill_group(xev_fd fd, int32_t pid, int signal_number) {
     int rc = check_number(signal_number);
     (void)pid;
-    if (!xev__os_is_open(fd)) {
+    if (!xev__win_is_process(fd)) {
         return XEV_EBADF;
     }
     if (rc < 0) {

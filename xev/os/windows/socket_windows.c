@@ -36,6 +36,9 @@ int xev__win_bind(xev_fd fd, const xev_addr *addr) {
 }
 
 int xev__os_bind(xev_fd fd, const xev_addr *addr, bool reuse_port) {
+    if (!xev__win_is_socket(fd)) {
+        return xev__os_is_open(fd) ? XEV_ENOTSOCK : XEV_EBADF;
+    }
     if (reuse_port) {
         return XEV_ENOTSUP; /* no option of Windows lets several listeners share a port's clients */
     }

@@ -25,6 +25,9 @@ int xev__os_udp_socket(enum xev_family family, xev_fd *fd) {
 }
 
 int xev__os_udp_bind(xev_fd fd, const xev_addr *addr, uint32_t flags) {
+    if (!xev__win_is_socket(fd)) {
+        return xev__os_is_open(fd) ? XEV_ENOTSOCK : XEV_EBADF;
+    }
     if ((flags & XEV_UDP_REUSE_PORT) != 0) {
         return XEV_ENOTSUP;
     }
@@ -188,8 +191,10 @@ int xev__os_udp_send(xev_fd fd, xev_datagram *d) {
     const struct sockaddr *to = d->peer.len_bytes > 0 ? xev__win_addr(&d->peer) : NULL;
     int rc = xev__win_socket_result(fd, WSASendTo(xev__win_socket(fd), &data, 1, &n, 0, to,
                                                   (int)d->peer.len_bytes, NULL, NULL));
-    /* Without a receiver Windows says that the socket is not connected. */
-    return rc == 0 ? (int)n : rc == XEV_ENOTCONN && to == NULL ? XEV_EDESTADDRREQ : rc;
+    if (to == NULL && (rc == XEV_ENOTCONN || rc == XEV_EINVAL)) { /* the second one is Wine's */
+        return XEV_EDESTADDRREQ;
+    }
+    return rc == 0 ? (int)n : rc;
 }
 
 /* One call each: Windows has none for several datagrams. */

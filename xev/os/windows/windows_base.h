@@ -40,8 +40,8 @@ int xev__win_status_code(LONG status);
 static inline int xev__win_last_code(void) { return xev__win_code(GetLastError()); }
 static inline int xev__win_socket_code(void) { return xev__win_code((DWORD)WSAGetLastError()); }
 
-/* What a call of Winsock on fd has returned, or the code for its error: XEV_EBADF also where
- * Winsock only says that fd is no socket. */
+/* What a call of Winsock on fd has returned, or the code for its error: XEV_EBADF and XEV_ENOTSOCK
+ * also where Winsock only says that something is wrong. */
 int xev__win_socket_result(xev_fd fd, int rc);
 
 static inline int xev__win_set_int(xev_fd fd, int level, int name, int value) {
@@ -60,8 +60,9 @@ static inline const struct sockaddr *xev__win_addr(const xev_addr *a) {
 /* Bind a socket whose options are set. 0 or a code. */
 int xev__win_bind(xev_fd fd, const xev_addr *addr);
 
-/* Whether fd is a socket. */
+/* Whether fd is a socket; an open handle of a process. */
 bool xev__win_is_socket(xev_fd fd);
+bool xev__win_is_process(xev_fd fd);
 
 /* A new socket, overlapped, non-blocking, not inherited by other programs. 0 or a code. */
 int xev__win_new_socket(int domain, int type, xev_fd *fd);
