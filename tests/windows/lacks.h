@@ -212,7 +212,8 @@ typedef struct {
 
 /* ---- memory and the machine ---- */
 #define MFD_CLOEXEC 0u
-#define memfd_create(name, flags) posix_lacks_int("memfd_create")
+int posix_memfd_create(const char *name, unsigned flags);
+#define memfd_create posix_memfd_create
 
 enum { _SC_PAGESIZE, _SC_PHYS_PAGES, _SC_NPROCESSORS_ONLN };
 #define sysconf(which) (long)posix_lacks_int("sysconf")

