@@ -47,6 +47,11 @@ struct entry *table_walk(const struct table *t, uint32_t *at) {
     return first;
 }
 
+/* One key more, and its buckets are divided. */
+static bool is_full(const struct region *r) {
+    return r->count >= 1u << r->bits && r->bits < 32 - REGION_BITS;
+}
+
 /* Without memory the region works on as it is. */
 static void resize(struct table *t, struct region *r, uint32_t bits) {
     size_t old = (size_t)1 << r->bits, count = (size_t)1 << bits;
@@ -216,15 +221,17 @@ static bool make_room(struct table *t, size_t bytes) {
 
 struct entry *table_put(struct table *t, resp_text key, uint64_t hash, size_t value_len) {
     struct entry *e = *find_link(t, key, (uint32_t)hash);
+    struct region *r = region_at(t, (uint32_t)hash);
     bool is_new = e == NULL;
     size_t old = is_new ? 0 : entry_bytes(key.len, e->value_len);
     size_t bytes = entry_bytes(key.len, value_len);
+    size_t buckets = is_new && is_full(r) ? sizeof *r->buckets << r->bits : 0; /* more bytes */
     ++t->clock;
     if (!is_new) {
         e->used = t->clock;
     }
     if (bytes != old) {
-        if (bytes > old && !make_room(t, bytes - old)) {
+        if (bytes > old && !make_room(t, bytes - old + buckets)) {
             return NULL;
         }
         struct entry **link = find_link(t, key, (uint32_t)hash); /* others may have gone */
@@ -235,13 +242,13 @@ struct entry *table_put(struct table *t, resp_text key, uint64_t hash, size_t va
         stat_add(t, STAT_MEMORY, bytes - old);
     }
     if (is_new) {
-        struct region *r = region_at(t, (uint32_t)hash);
         *e = (struct entry){NULL, 0, (uint32_t)hash, t->clock, key.len, 0};
         memcpy(e->bytes, key.at, key.len);
         stat_add(t, STAT_KEYS, 1);
-        if (++r->count > 1u << r->bits && r->bits < 32 - REGION_BITS) {
+        if (is_full(r)) {
             resize(t, r, r->bits + 1);
         }
+        r->count++;
     }
     e->value_len = (uint32_t)value_len;
     return e;
