@@ -71,6 +71,15 @@ static const char *parse_options(const resp_call *c, bool *nx, bool *xx, int64_t
     return NULL;
 }
 
+/* False: there is no room. */
+static bool set(const resp_call *c, int64_t expires_ms) {
+    struct entry *e = put(c, c->argv[2]);
+    if (e != NULL) {
+        table_set_expiry(table_of(c), e, expires_ms);
+    }
+    return e != NULL;
+}
+
 static int run_set(resp_call *c) {
     bool nx = false, xx = false;
     int64_t expires_ms = 0;
@@ -81,24 +90,18 @@ static int run_set(resp_call *c) {
     if ((nx || xx) && (find(c) != NULL) != xx) {
         return resp_put_nil(c->out, c->resp3);
     }
-    struct entry *e = put(c, c->argv[2]);
-    if (e == NULL) {
-        return resp_put_error(c->out, RESP_NO_MEMORY);
-    }
-    table_set_expiry(table_of(c), e, expires_ms);
-    return resp_put_text(c->out, "+OK\r\n");
+    return set(c, expires_ms) ? resp_put_text(c->out, "+OK\r\n")
+                              : resp_put_error(c->out, RESP_NO_MEMORY);
 }
 
 static int run_getset(resp_call *c) {
     size_t from = c->out->len;
     reply_value(c, find(c));
-    struct entry *e = put(c, c->argv[2]);
-    if (e == NULL) {
-        c->out->len = from;
-        return resp_put_error(c->out, RESP_NO_MEMORY);
+    if (set(c, 0)) {
+        return 0;
     }
-    table_set_expiry(table_of(c), e, 0);
-    return 0;
+    c->out->len = from;
+    return resp_put_error(c->out, RESP_NO_MEMORY);
 }
 
 static int run_setnx(resp_call *c) {
@@ -106,13 +109,7 @@ static int run_setnx(resp_call *c) {
 }
 
 /* One of several keys: the counts of all are the reply. */
-static int run_mset(resp_call *c) {
-    struct entry *e = put(c, c->argv[2]);
-    if (e != NULL) {
-        table_set_expiry(table_of(c), e, 0);
-    }
-    return e != NULL ? 0 : XEV_ENOMEM;
-}
+static int run_mset(resp_call *c) { return set(c, 0) ? 0 : XEV_ENOMEM; }
 
 static int run_exists(resp_call *c) { return find(c) != NULL; }
 
@@ -332,8 +329,8 @@ const resp_command commands[] = {
     {"exists", RESP_PARTS, -2, .run = run_exists, .step = 1, .sum = RESP_COUNT},
     {"expire", RESP_KEY, 3, .run = run_expire, .arg = 1000},
     {"flushall", RESP_ALL, -1, .run = run_flushall, .sum = RESP_OK},
-    {"get", RESP_KEY, 2, .run = run_get, .value_argc = 2},
-    {"getset", RESP_KEY, 3, .run = run_getset, .value_argc = 3},
+    {"get", RESP_KEY, 2, .run = run_get, .value = true},
+    {"getset", RESP_KEY, 3, .run = run_getset, .value = true},
     {"incr", RESP_KEY, 2, .run = run_incr, .arg = 1},
     {"incrby", RESP_KEY, 3, .run = run_incr},
     {"info", RESP_HERE, -1, .run = run_info},

@@ -81,9 +81,7 @@ typedef struct resp_command {
     int arg;  /* for run */
     int step; /* RESP_PARTS: how many arguments belong to a key, with it */
     resp_sum sum;
-    /* RESP_KEY: with so many arguments or more the reply has a value in it, of value_max bytes at
-     * most; 0: never. */
-    int value_argc;
+    bool value; /* RESP_KEY: the reply has a value in it, of value_max bytes at most */
     uint32_t (*shard)(const resp_call *call); /* RESP_SHARD, RESP_LATER; NULL: shard 0 */
     const char *one;                          /* RESP_EACH: a command of RESP_KEY */
 } resp_command;

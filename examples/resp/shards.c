@@ -198,7 +198,7 @@ static resp_outcome run_there(const resp_call *c, uint32_t to) {
     const resp_service *service = c->server->service;
     size_t bytes = ASK_BYTES + pack(c, true, 0)->len;
     xev_gather *g;
-    if (c->command->value_argc > 0 && c->argc >= (size_t)c->command->value_argc) {
+    if (c->command->value) {
         bytes += atomic_load_explicit(&service->servers[to].value_max, memory_order_relaxed);
     }
     resp_outcome outcome = begin(c, bytes, sizeof(struct resp_command *), &g);
