@@ -314,6 +314,34 @@ TEST(kept_ones_are_nobodys_and_end_with_the_drain_or_the_loop) {
 
 enum { STEPS = 80, PEERS = 64, SERVERS = 2 };
 
+static int bound_socket(const xev_addr *addr) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
+    CHECK_GE(fd, 0);
+    CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), 0);
+    CHECK_EQ(bind(fd, (const struct sockaddr *)(const void *)addr->storage, addr->len_bytes), 0);
+    return fd;
+}
+
+/* A listener that has its port also while it does not listen: one that the system has chosen for
+ * the socket itself is given up then. */
+static int lasting_listener(xev_addr *addr) {
+    CHECK_EQ(xev_addr_parse(addr, "127.0.0.1", 0), 0);
+    int first = bound_socket(addr);
+    CHECK_EQ(xev_tcp_local_addr(xev_tcp_from_fd(first), addr), 0);
+    int fd = bound_socket(addr);
+    CHECK_EQ(close(first), 0);
+    CHECK_EQ(listen(fd, 64), 0);
+    return fd;
+}
+
+static void check_listens_at(int fd, const xev_addr *addr) {
+    xev_addr now;
+    CHECK_EQ(listen(fd, 64), 0);
+    CHECK_EQ(xev_tcp_local_addr(xev_tcp_from_fd(fd), &now), 0);
+    CHECK_EQ(now.len_bytes, addr->len_bytes);
+    CHECK_MEM_EQ(now.storage, addr->storage, addr->len_bytes);
+}
+
 /* What a user and its upstreams may do, in any order. A record is in use until it is closed or
  * kept; of one that was kept no handler is called any more. */
 static void any_order(uint64_t seed) {
@@ -327,9 +355,7 @@ static void any_order(uint64_t seed) {
     CHECK(recs != NULL);
     scene_open(&s);
     for (int i = 0; i < SERVERS; i++) {
-        listener[i] = plain_listener(64);
-        CHECK_EQ(fcntl(listener[i], F_SETFL, O_NONBLOCK), 0);
-        CHECK_EQ(xev_tcp_local_addr(xev_tcp_from_fd(listener[i]), &addrs[i]), 0);
+        listener[i] = lasting_listener(&addrs[i]);
     }
     const xev_upstreams_options options = {.policy = (xev_upstream_policy)rng_below(&rng, 2),
                                            .idle_max = rng_below(&rng, 4),
@@ -396,7 +422,11 @@ static void any_order(uint64_t seed) {
                 int n = (int)rng_below(&rng, SERVERS), on = 0;
                 socklen_t len = sizeof on;
                 CHECK_EQ(getsockopt(listener[n], SOL_SOCKET, SO_ACCEPTCONN, &on, &len), 0);
-                CHECK_EQ(on ? shutdown(listener[n], SHUT_RDWR) : listen(listener[n], 64), 0);
+                if (on) {
+                    CHECK_EQ(shutdown(listener[n], SHUT_RDWR), 0);
+                } else {
+                    check_listens_at(listener[n], &addrs[n]);
+                }
             }
             break;
         default:

@@ -95,14 +95,19 @@ static const char *field(const struct reply *r, const char *name) {
 /* Reads one reply; to HEAD it has no body, to others of the length that it says. */
 static void read_reply(int fd, struct reply *r, bool has_body) {
     size_t len = 0;
+    const uint8_t *end = NULL;
     memset(r, 0, sizeof *r);
-    while (len < 4 || memcmp(received + len - 4, "\r\n\r\n", 4) != 0) {
-        CHECK_LT(len + 1, sizeof r->head);
-        ssize_t n = recv(fd, received + len, 1, 0);
-        if (n != 1) {
+    while (end == NULL) { /* what is behind the head stays in the socket */
+        size_t from = len > 3 ? len - 3 : 0;
+        CHECK_LT(len, sizeof r->head - 1);
+        ssize_t n = recv(fd, received + len, sizeof r->head - 1 - len, MSG_PEEK);
+        if (n <= 0) {
             CHECK_FAIL("the end after %zu bytes of a head: %.*s", len, (int)len, received);
         }
-        len++;
+        end = memmem(received + from, len + (size_t)n - from, "\r\n\r\n", 4);
+        size_t used = end != NULL ? (size_t)(end + 4 - received) - len : (size_t)n;
+        take(fd, received + len, used);
+        len += used;
     }
     memcpy(r->head, received, len);
     CHECK_EQ(sscanf(r->head, "HTTP/1.1 %d ", &r->status), 1);
