@@ -97,8 +97,12 @@ void xev__serve_account(xev_conn *conn, bool begins, void *userdata) {
 static void serve_here(struct xev__served *d, xev_fd fd, struct xev__peer *peer) {
     xev_conn *conn;
     assert(xev_shard_current() == d->shard && !d->adopting);
+    int rc = 0;
+    if (d->service->send_bytes > 0) { /* Unix sockets inherit no sizes */
+        rc = xev_tcp_set_buffers(xev_tcp_from_fd(fd), d->service->send_bytes, 0);
+    }
     d->adopting = true;
-    int rc = xev_conn_adopt(d->conns, fd, &conn);
+    rc = rc == 0 ? xev_conn_adopt(d->conns, fd, &conn) : XEV_ENOMEM;
     d->adopting = false;
     if (rc < 0) {
         xev__serve_leave(d->service->serve, xev_shard_id(d->shard), peer);

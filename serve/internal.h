@@ -72,6 +72,7 @@ struct xev_service {
     bool bound;
     xev_fd fd; /* PLACE_FD: until a listener has it; else XEV_INVALID_FD */
     struct xev__serve_file file;
+    uint32_t send_bytes; /* PLACE_UNIX: SO_SNDBUF of its connections; 0: the system's */
     struct xev__served *on;       /* one of each shard; NULL: it has not run */
     struct xev__metrics *metrics; /* of the service that tells them; else NULL */
 };

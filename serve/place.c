@@ -157,6 +157,8 @@ static int listen_unix(struct xev__served *d, const char **step) {
     if (v->options.backlog < 0) {
         return XEV_EINVAL;
     }
+    uint32_t unsent = system_max(v, v->options.unsent_bytes, 8192);
+    v->send_bytes = unsent != UINT32_MAX ? (unsent + 1) / 2 : 0; /* the system doubles it */
     *step = "socket";
     int rc = xev_unix_init(&sock, XEV_UNIX_STREAM);
     if (rc < 0) {

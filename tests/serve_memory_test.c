@@ -79,9 +79,11 @@ static uint32_t number_of(int fd, int level, int option) {
 
 static ptrdiff_t tell_limits(xev_conn *conn, const void *data, size_t len) {
     int fd = xev_conn_fd(conn);
+    bool local = number_of(fd, SOL_SOCKET, SO_DOMAIN) == AF_UNIX;
     const struct limits limits = {
-        .unsent = number_of(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT),
-        .unread = number_of(fd, SOL_SOCKET, SO_RCVBUF) / 2, /* Linux doubles it */
+        .unsent = local ? number_of(fd, SOL_SOCKET, SO_SNDBUF)
+                        : number_of(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT),
+        .unread = local ? 0 : number_of(fd, SOL_SOCKET, SO_RCVBUF) / 2, /* Linux doubles it */
     };
     (void)data;
     (void)xev_conn_write(conn, &limits, sizeof limits);
@@ -102,8 +104,8 @@ static void ask_limits(void) {
     CHECK_EQ(close(fd), 0);
 }
 
-static void check_limits(struct limits option) {
-    xev_service_options o = service_options("u", "127.0.0.1:0");
+static void check_limits(const char *address, struct limits option) {
+    xev_service_options o = service_options("u", address);
     o.conns.handlers = &telling;
     o.unsent_bytes = option.unsent;
     o.unread_bytes = option.unread;
@@ -114,7 +116,13 @@ static void check_limits(struct limits option) {
 
 TEST(what_the_system_holds_of_a_connection_is_limited) {
     wanted = (struct limits){50000, 60000};
-    check_limits(wanted);
+    check_limits("127.0.0.1:0", wanted);
+}
+
+/* What its peer sends is the peer's memory. */
+TEST(what_the_system_holds_of_a_local_connection_is_limited) {
+    wanted = (struct limits){50000, 0};
+    check_limits(abstract_address(), (struct limits){50000, 60000});
 }
 
 TEST(what_the_system_holds_has_default_limits_where_memory_is_short) {
@@ -124,7 +132,10 @@ TEST(what_the_system_holds_has_default_limits_where_memory_is_short) {
     }
     wanted = (struct limits){(1 << 29) / 8192, (1 << 29) / 16384};
     CHECK_EQ(setrlimit(RLIMIT_DATA, &memory), 0);
-    check_limits((struct limits){0, 0});
+    check_limits("127.0.0.1:0", (struct limits){0, 0});
+    serve = NULL;
+    wanted = (struct limits){(1 << 29) / 8192, 0};
+    check_limits(abstract_address(), (struct limits){0, 0});
 }
 
 TEST(a_buffer_that_no_system_has_ends_the_start) {

@@ -237,7 +237,10 @@ XEV_NODISCARD int xev_conn_connect(xev_conn_service *service, const xev_addr *ad
 /* The user's part, user_bytes long, zeroed at the beginning. */
 void *xev_conn_user(xev_conn *conn);
 xev_conn_service *xev_conn_service_of(const xev_conn *conn);
-/* The descriptor, for options and addresses only; XEV_INVALID_FD while it is not connected. */
+/* The descriptor, for options and addresses only; XEV_INVALID_FD while it is not connected. Nothing
+ * is to be read, written, shut down or closed by it: output that was accepted may go out later,
+ * with that of other connections. It is another one's when the connection is closed, or has moved.
+ */
 xev_fd xev_conn_fd(const xev_conn *conn);
 
 /* Other handlers from now on, of a protocol that was switched to, say. Kept. */

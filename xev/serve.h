@@ -145,7 +145,8 @@ typedef struct xev_service_options {
     /* TCP: output that the system holds of a connection and cannot send yet, since the peer does
      * not read; it takes no more then. It does not limit what is under way, nor the speed. 0: where
      * the process may have less than 1 GiB (xev_memory_limit), an 8192nd of that, at least 4096;
-     * else none. UINT32_MAX: none. TCP_NOTSENT_LOWAT of tcp(7). */
+     * else none. UINT32_MAX: none. TCP_NOTSENT_LOWAT of tcp(7). Unix sockets: likewise, of all that
+     * the peer has not read (SO_SNDBUF of socket(7)). */
     uint32_t unsent_bytes;
     /* TCP: input that the system holds of a connection which is not read, since its output waits,
      * say; to INT32_MAX. A peer sends no more than that in one round trip: it limits the speed at

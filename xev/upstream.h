@@ -33,6 +33,10 @@
  * upstream is left out. What an upstream sends at once, a greeting, is kept for who takes the
  * connection. Here, too, the upstream may close a connection in the moment in which it is taken.
  *
+ * Limits. One that is kept, or opened ahead, counts as a connection in every limit
+ * (connections_max, and those of xev_serve_limits), and is not given up where a limit is met: leave
+ * room for idle_max, or ahead, to each upstream, on each shard.
+ *
  * The drain. A service's drain ends its connections to upstreams as any others, but those that are
  * piped, or busy: who asks an upstream marks the connection with xev_conn_set_busy until it has the
  * answer. Otherwise the drain drops it. xev_upstream_keep takes the mark away.
