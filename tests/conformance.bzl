@@ -2,6 +2,7 @@
 
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_test")
 load("//tests:kqueue.bzl", "NO_EMULATION", "SANITIZED_KQUEUE", "WITHOUT_KQUEUE")
+load("//tests:qemu.bzl", "NOT_EMULATED", "WITHOUT_QEMU")
 load("//tests:wasi.bzl", "WITHOUT_WASI")
 load("//tests:windows.bzl", "TOGETHER_ON_WINDOWS", "WINDOWS_COPTS", "WINDOWS_ENV", "WITHOUT_WINDOWS")
 load("//tools:kqueue.bzl", "kqueue_test")
@@ -76,6 +77,8 @@ def conformance_test(name, srcs, deps = [], ladder = False, size = "small", **kw
     ]
     tags = kwargs.pop("tags", [])
     compatible = kwargs.pop("target_compatible_with", [])
+    if name in WITHOUT_QEMU:
+        compatible = compatible + NOT_EMULATED
     if name not in WITHOUT_WASI:
         cc_test(
             name = name + "_wasi_poll",

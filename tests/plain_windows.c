@@ -29,35 +29,9 @@ static HANDLE make_job(void) {
     return job;
 }
 
-/* Whether the file that XEV_TEST_LEFT_OUT names has a line "TEST CASE REASON" of this case, as one
- * that does not run here. Prints the reason. */
-static bool is_left_out(const struct test_case *tc) {
-    const char *path = getenv("XEV_TEST_LEFT_OUT"), *slash = strrchr(tc->file, '/');
-    FILE *f = path != NULL ? fopen(path, "r") : NULL;
-    char line[512], wanted[256];
-    bool found = false;
-    snprintf(wanted, sizeof wanted, "%s", slash != NULL ? slash + 1 : tc->file);
-    wanted[strcspn(wanted, ".")] = '\0';
-    size_t len = strlen(wanted);
-    snprintf(wanted + len, sizeof wanted - len, " %s ", tc->name);
-    while (f != NULL && !found && fgets(line, sizeof line, f) != NULL) {
-        found = strncmp(line, wanted, strlen(wanted)) == 0;
-    }
-    if (f != NULL) {
-        (void)fclose(f);
-    }
-    if (found) {
-        printf("left out: %s", line);
-    }
-    return found;
-}
-
 enum plain_outcome plain_run_apart(const char *program, const struct test_case *tc,
                                    char text[PLAIN_TEXT_BYTES]) {
     (void)program;
-    if (is_left_out(tc)) {
-        return PLAIN_LEFT_OUT;
-    }
     if (getenv("XEV_TEST_TOGETHER") != NULL) { /* a process costs Wine more than most cases */
         printf("%s\n", tc->name);
         (void)SetEnvironmentVariableA("XEV_TEST_CASE", tc->name); /* for a child that repeats it */
