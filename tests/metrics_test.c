@@ -132,10 +132,11 @@ static void tcp_pair(int fds[2]) {
 TEST(a_stream_that_was_emptied_is_not_tried_in_vain) {
     xev_loop loop;
     xev_completion recv;
-    xev_loop_metrics m;
+    xev_loop_metrics begun, m; /* a loop on kqueue begins by calls of its own */
     int fds[2];
     struct stream s = {0};
     loop_start(&loop);
+    xev_loop_metrics_get(&loop, &begun);
     tcp_pair(fds);
     CHECK_EQ(write(fds[1], "abc", 3), 3);
     xev_tcp_recv_multi(xev_tcp_from_fd(fds[0]), &loop, &recv, &s, on_stream);
@@ -143,7 +144,7 @@ TEST(a_stream_that_was_emptied_is_not_tried_in_vain) {
         CHECK_EQ(xev_loop_run(&loop, XEV_RUN_ONCE), 0);
     }
     xev_loop_metrics_get(&loop, &m);
-    CHECK_LE(m.syscalls, 3);
+    CHECK_LE(m.syscalls - begun.syscalls, 3);
     CHECK_EQ(write(fds[1], "de", 2), 2);
     while (s.len < 2) {
         CHECK_EQ(xev_loop_run(&loop, XEV_RUN_ONCE), 0);
