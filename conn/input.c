@@ -376,9 +376,12 @@ static bool wants_input(const xev_conn *c) {
 
 /* How much the kernel holds of what is still to be handled. */
 static void measure_drain(xev_conn *c) {
-    int unread =
-        xev__conn_is(c, XEV__CONN_TRANSPORT | XEV__CONN_EOF) ? 0 : xev__os_unread_bytes(c->fd);
+    int unread = xev__conn_is(c, XEV__CONN_EOF) ? 0 : xev__os_unread_bytes(c->fd);
     c->more->drain_left = unread > 0 ? unread : 0;
+    if (xev__conn_is(c, XEV__CONN_TRANSPORT) && !xev__conn_is(c, XEV__CONN_EOF)) {
+        c->more->drain_left += XEV__CONN_SCRATCH; /* what it may hold; less where it has no more */
+        c->more->recv_again = true;
+    }
     check_drained(c);
 }
 
@@ -414,9 +417,31 @@ static xev_cb_action on_recv(xev_loop *loop, xev_completion *k, int result, void
     return XEV_DISARM;
 }
 
+/* A transport may hold data for which the descriptor does not become readable: so it is waited for
+ * only after XEV_EAGAIN. That is the end of a drain's data, too. */
+static void read_transport(xev_conn *c) {
+    xev_conn_service *s = c->service;
+    struct xev__conn_more *m = c->more;
+    for (int i = 0; i < READS_PER_TURN && wants_input(c); i++) {
+        int rc = m->transport->recv(c, m->transport_state, s->read_scratch, XEV__CONN_SCRATCH);
+        m->recv_again = rc > 0;
+        if (rc > 0) {
+            arrived(c, s->read_scratch, (size_t)rc);
+            continue;
+        }
+        if (rc != XEV_EAGAIN) {
+            ended(c, rc == 0 ? XEV_EOF : rc, false);
+        }
+        if (xev__conn_is(c, XEV__CONN_DRAINING)) {
+            m->drain_left = 0;
+            check_drained(c);
+        }
+        return;
+    }
+}
+
 static xev_cb_action on_readable(xev_loop *loop, xev_completion *k, int result, void *userdata) {
     xev_conn *c = userdata;
-    xev_conn_service *s = c->service;
     (void)loop;
     (void)k;
     xev__conn_clear(c, XEV__CONN_READING | XEV__CONN_STOPPING);
@@ -424,24 +449,20 @@ static xev_cb_action on_readable(xev_loop *loop, xev_completion *k, int result, 
         ended(c, result, false);
         return XEV_DISARM;
     }
-    const struct xev__conn_more *m = c->more;
-    for (int i = 0; i < READS_PER_TURN && wants_input(c); i++) {
-        int rc = m->transport->recv(c, m->transport_state, s->read_scratch, XEV__CONN_SCRATCH);
-        if (rc == XEV_EAGAIN) {
-            break;
-        }
-        if (rc > 0) {
-            arrived(c, s->read_scratch, (size_t)rc);
-        } else {
-            ended(c, rc == 0 ? XEV_EOF : rc, false);
-        }
-    }
+    read_transport(c);
     xev__conn_read(c);
     return XEV_DISARM;
 }
 
 void xev__conn_read(xev_conn *c) {
-    if (xev__conn_is(c, XEV__CONN_READING) || !wants_input(c)) {
+    if (!wants_input(c)) {
+        return;
+    }
+    if (xev__conn_is(c, XEV__CONN_TRANSPORT) && c->more->recv_again) {
+        xev__conn_due(c, XEV__CONN_PUMP);
+        return;
+    }
+    if (xev__conn_is(c, XEV__CONN_READING)) {
         return;
     }
     c->flags |= XEV__CONN_READING;
@@ -484,6 +505,9 @@ void xev__conn_pump(xev_conn *c) {
             check_first(c);
         }
         check_limit(c);
+    }
+    if (xev__conn_is(c, XEV__CONN_TRANSPORT) && c->more->recv_again) {
+        read_transport(c);
     }
     check_drained(c);
     if (xev__conn_is(c, XEV__CONN_EOF)) {

@@ -187,6 +187,7 @@ struct xev__conn_more {
     int32_t code;       /* of a reason that was set while it is still to end in order */
     bool outgoing;      /* this side has made it */
     bool drain_waits;   /* ... and it is drained when it is no longer BUSY */
+    bool recv_again;    /* its transport has not said XEV_EAGAIN since it was asked last */
     int64_t drain_left; /* DRAINING: bytes still to be handled, -1: not yet known */
     bool own_deadlines : 1;
     bool held : 1;   /* until what it has asked is answered; its flag is XEV__CONN_SLOTS */

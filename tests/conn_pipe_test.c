@@ -292,3 +292,117 @@ TEST(a_transport_stands_between_handlers_and_descriptor) {
     scene_close(&s);
     rec_free(&r);
 }
+
+/* ---- a transport that reads ahead: what it holds does not make the descriptor readable ---- */
+
+struct read_ahead {
+    char held[4096];
+    size_t at, len;
+};
+
+/* A byte at a time. */
+static int ahead_recv(xev_conn *conn, void *state, void *buf, size_t len) {
+    struct read_ahead *h = state;
+    (void)len;
+    if (h->at == h->len) {
+        ssize_t n = recv(xev_conn_fd(conn), h->held, sizeof h->held, MSG_DONTWAIT);
+        if (n <= 0) {
+            return n == 0 ? XEV_EOF : -errno;
+        }
+        h->at = 0;
+        h->len = (size_t)n;
+    }
+    *(char *)buf = h->held[h->at++];
+    return 1;
+}
+
+static int ahead_send(xev_conn *conn, void *state, const xev_vec *vec, size_t count) {
+    (void)state;
+    (void)count;
+    ssize_t n = send(xev_conn_fd(conn), vec->base, vec->len_bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return n > 0 ? (int)n : -errno;
+}
+
+static int ahead_shutdown(xev_conn *conn, void *state) {
+    (void)state;
+    return shutdown(xev_conn_fd(conn), SHUT_WR) == 0 ? 0 : -errno;
+}
+
+static const xev_conn_transport ahead = {ahead_recv, ahead_send, ahead_shutdown, NULL};
+
+static ptrdiff_t echo_and_pause(struct rec *r, const char *data, size_t len) {
+    CHECK_EQ(xev_conn_write(r->conn, data, len), 0);
+    if (r->datas % 100 == 0) {
+        xev_conn_pause(r->conn);
+    }
+    return (ptrdiff_t)len;
+}
+
+/* The peer sends all of it at once, and then waits. */
+TEST(what_a_transport_holds_is_read_without_the_descriptor) {
+    enum { PLAIN, PAUSES, DRAINS, DRAINS_PAUSED, HOWS };
+    for (int how = 0; how < HOWS; how++) {
+        struct scene s;
+        struct rec r;
+        struct read_ahead h = {.len = 0};
+        int fd[2];
+        char sent[1000], back[1000];
+        scene_open(&s);
+        local_pair(fd);
+        rec_adopt(rec_init(&r, &s), fd[0]);
+        r.data = how == PAUSES || how == DRAINS_PAUSED ? echo_and_pause : echo;
+        CHECK_EQ(xev_conn_set_transport(r.conn, &ahead, &h), 0);
+        pattern(sent, sizeof sent, 0);
+        plain_send(fd[1], sent, 1);
+        recv_running(&s, fd[1], back, 1); /* its first input is handled: a drain begins at once */
+        plain_send(fd[1], sent + 1, sizeof sent - 1);
+        if (how >= DRAINS) {
+            xev_conn_service_drain(s.service);
+        }
+        while (r.got_len < sizeof sent) {
+            turn(&s);
+            CHECK_EQ(r.closeds, 0);
+            xev_conn_resume(r.conn);
+        }
+        recv_running(&s, fd[1], back + 1, sizeof back - 1);
+        CHECK_MEM_EQ(back, sent, sizeof sent);
+        if (how >= DRAINS) {
+            CHECK_EQ(end_running(&s, fd[1]), 0);
+        }
+        end_by_peer(&r, fd[1], XEV_CONN_ENDED);
+        scene_close(&s);
+        rec_free(&r);
+    }
+}
+
+TEST(a_drain_handles_what_is_in_a_pipe) {
+    struct scene s;
+    struct rec r;
+    int to[2], from[2];
+    char sent[1000], back[1000];
+    size_t got = 0;
+    scene_open(&s);
+    CHECK_EQ(pipe2(to, O_CLOEXEC), 0);
+    CHECK_EQ(pipe2(from, O_CLOEXEC | O_NONBLOCK), 0);
+    CHECK_EQ(xev_conn_adopt_pipes(s.service, to[0], from[1], &rec_init(&r, &s)->conn), 0);
+    *(struct rec **)xev_conn_user(r.conn) = &r;
+    r.handle = xev_conn_handle_of(r.conn);
+    r.data = echo;
+    run_to(&s, &r.opened, 1);
+    pattern(sent, sizeof sent, 0);
+    CHECK_EQ(write(to[1], sent, sizeof sent), (ssize_t)sizeof sent);
+    xev_conn_service_drain(s.service);
+    while (got < sizeof back) {
+        ssize_t n = read(from[0], back + got, sizeof back - got);
+        CHECK_NE(n, 0);
+        got += n > 0 ? (size_t)n : 0;
+        turn(&s);
+    }
+    CHECK_MEM_EQ(back, sent, sizeof sent);
+    CHECK_EQ(close(to[1]), 0);
+    run_to(&s, &r.closeds, 1);
+    CHECK_EQ(r.reason, XEV_CONN_ENDED);
+    CHECK_EQ(close(from[0]), 0);
+    scene_close(&s);
+    rec_free(&r);
+}

@@ -361,7 +361,8 @@ XEV_NODISCARD int xev_conn_pipe(xev_conn *a, xev_conn *b);
 
 /* What stands between a connection and its descriptor: the place for TLS. All are called on the
  * loop's thread, when the descriptor may be ready, and must not block. XEV_EAGAIN: not before it is
- * ready (again) to be read, or written for send and shutdown. */
+ * ready (again) to be read, or written for send and shutdown. A recv that has not said XEV_EAGAIN is
+ * called again, as soon as the connection wants input: it may hold data of its own. */
 typedef struct xev_conn_transport {
     /* Up to len_bytes of plain data to buf: bytes (> 0), XEV_EOF, XEV_EAGAIN or a code. */
     int (*recv)(xev_conn *conn, void *state, void *buf, size_t len_bytes);
