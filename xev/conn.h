@@ -289,7 +289,8 @@ int xev_conn_write_lent(xev_conn *conn, const void *data, size_t len_bytes, void
 
 /* len_bytes (1 to INT32_MAX) of a file from offset_bytes, as by xev_file_sendfile, which needs the
  * loop's thread pool. The file stays open until release is called, as above. A file that ends
- * before, or cannot be sent, ends the connection with XEV_CONN_FAILED. XEV_ENOTSUP: pipes. */
+ * before, or cannot be sent, ends the connection with XEV_CONN_FAILED. XEV_ENOTSUP: pipes, or a
+ * transport. XEV_EBADF (file is below 0), XEV_EINVAL (the range). */
 int xev_conn_write_file(xev_conn *conn, xev_fd file, uint64_t offset_bytes, size_t len_bytes,
                         void *userdata, xev_conn_release_fn release);
 
@@ -347,7 +348,7 @@ void xev_conn_abort(xev_conn *conn);
  * and not consumed (valid until fn returns); the descriptor is fn's then. After it closed is called
  * with XEV_CONN_DETACHED. Where the connection ends before, fn gets XEV_INVALID_FD. 0, or XEV_EBUSY
  * (output is queued, it is piped, moving, or not connected), XEV_EPIPE (it is ending), XEV_ENOTSUP
- * (pipes), XEV_ENOMEM. */
+ * (pipes, a transport), XEV_ENOMEM. */
 XEV_NODISCARD int xev_conn_detach(xev_conn *conn, void *userdata, xev_conn_detach_fn fn);
 
 /* From now on what one reads is written to the other, both ways, with the back-pressure of the
