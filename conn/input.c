@@ -364,7 +364,7 @@ static bool wants_input(const xev_conn *c) {
                             XEV__CONN_CONNECTING | XEV__CONN_MOVING)) {
         return false;
     }
-    if (xev__conn_is(c, XEV__CONN_FINISHING)) {
+    if (xev__conn_is(c, XEV__CONN_FINISHING) || (c->more != NULL && c->more->send_waits)) {
         return true;
     }
     if (xev__conn_is(c, XEV__CONN_BLOCKED) ||
@@ -418,25 +418,33 @@ static xev_cb_action on_recv(xev_loop *loop, xev_completion *k, int result, void
 }
 
 /* A transport may hold data for which the descriptor does not become readable: so it is waited for
- * only after XEV_EAGAIN. That is the end of a drain's data, too. */
-static void read_transport(xev_conn *c) {
+ * only after XEV_EAGAIN. That is the end of a drain's data, too. False: enough for this turn. */
+static bool recv_transport(xev_conn *c) {
     xev_conn_service *s = c->service;
     struct xev__conn_more *m = c->more;
-    for (int i = 0; i < READS_PER_TURN && wants_input(c); i++) {
-        int rc = m->transport->recv(c, m->transport_state, s->read_scratch, XEV__CONN_SCRATCH);
-        m->recv_again = rc > 0;
-        if (rc > 0) {
-            arrived(c, s->read_scratch, (size_t)rc);
-            continue;
-        }
-        if (rc != XEV_EAGAIN) {
-            ended(c, rc == 0 ? XEV_EOF : rc, false);
-        }
-        if (xev__conn_is(c, XEV__CONN_DRAINING)) {
-            m->drain_left = 0;
-            check_drained(c);
-        }
-        return;
+    int rc = m->transport->recv(c, m->transport_state, s->read_scratch, XEV__CONN_SCRATCH);
+    m->recv_again = rc > 0;
+    m->send_waits = false;
+    if (rc > 0) {
+        arrived(c, s->read_scratch, (size_t)rc);
+        return true;
+    }
+    if (rc != XEV_EAGAIN) {
+        ended(c, rc == 0 ? XEV_EOF : rc, false);
+    }
+    if (xev__conn_is(c, XEV__CONN_DRAINING)) {
+        m->drain_left = 0;
+        check_drained(c);
+    }
+    return false;
+}
+
+static void read_transport(xev_conn *c) {
+    bool waited = c->more->send_waits;
+    for (int i = 0; i < READS_PER_TURN && wants_input(c) && recv_transport(c); i++) {
+    }
+    if (waited && !c->more->send_waits && !xev__conn_is(c, XEV__CONN_CLOSING)) {
+        xev__conn_push(c);
     }
 }
 

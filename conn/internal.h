@@ -188,6 +188,7 @@ struct xev__conn_more {
     bool outgoing;      /* this side has made it */
     bool drain_waits;   /* ... and it is drained when it is no longer BUSY */
     bool recv_again;    /* its transport has not said XEV_EAGAIN since it was asked last */
+    bool send_waits;    /* its transport takes no output before its next recv */
     int64_t drain_left; /* DRAINING: bytes still to be handled, -1: not yet known */
     bool own_deadlines : 1;
     bool held : 1;   /* until what it has asked is answered; its flag is XEV__CONN_SLOTS */
@@ -489,7 +490,11 @@ void xev__pipe_ended(xev_conn *c);
 void xev__pipe_break(xev_conn *c, xev_conn_reason reason, int code);
 
 /* ---- transport.c ---- */
+/* XEV_EAGAIN with more->send_waits: not before its next recv. */
 int xev__transport_send(xev_conn *c, const xev_vec *vec, size_t count);
+int xev__transport_shutdown(xev_conn *c);
+/* After that: have cb called when it may be tried again. False: its next recv tries. */
+bool xev__transport_wait(xev_conn *c, xev_completion *k, xev_cb cb);
 
 /* ---- connect.c ---- */
 /* It is closing: stop. Its end is told by xev__conn_gone or a close. */

@@ -255,13 +255,13 @@ static void start_send(xev_conn *c) {
     struct xev__conn_output *out = c->more->out;
     xev_loop *loop = c->service->loop;
     assert(!out->in_flight);
-    out->in_flight = true;
-    xev__wheel_sooner(c);
     if (xev__conn_is(c, XEV__CONN_TRANSPORT)) {
-        xev_fd fd = c->more->write_fd != XEV_INVALID_FD ? c->more->write_fd : c->fd;
-        xev_fd_poll(fd, loop, &out->send, XEV_POLL_OUT, c, on_output_sent);
+        out->in_flight = xev__transport_wait(c, &out->send, on_output_sent);
+        xev__wheel_sooner(c);
         return;
     }
+    out->in_flight = true;
+    xev__wheel_sooner(c);
     uint32_t count = gather(c, out);
     out->flight_bytes = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -272,8 +272,7 @@ static void start_send(xev_conn *c) {
 
 static void end_output(xev_conn *c) {
     if (xev__conn_is(c, XEV__CONN_TRANSPORT)) {
-        const struct xev__conn_more *m = c->more;
-        int rc = m->transport->shutdown(c, m->transport_state);
+        int rc = xev__transport_shutdown(c);
         if (rc == XEV_EAGAIN && xev__conn_make_output(c) != NULL) {
             start_send(c);
         }

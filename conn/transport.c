@@ -5,12 +5,33 @@
 #include "conn/internal.h"
 #include "xev/os/descriptor.h"
 
+static int after_recv(xev_conn *c, int rc) {
+    c->more->send_waits = rc == XEV_EINPROGRESS;
+    return rc == XEV_EINPROGRESS ? XEV_EAGAIN : rc;
+}
+
 int xev__transport_send(xev_conn *c, const xev_vec *vec, size_t count) {
     const struct xev__conn_more *m = c->more;
     assert(m != NULL && m->transport != NULL && count > 0);
     int rc = m->transport->send(c, m->transport_state, vec, count);
     assert(rc != 0); /* not "nothing was taken": that is XEV_EAGAIN */
-    return rc;
+    return after_recv(c, rc);
+}
+
+int xev__transport_shutdown(xev_conn *c) {
+    const struct xev__conn_more *m = c->more;
+    return after_recv(c, m->transport->shutdown(c, m->transport_state));
+}
+
+bool xev__transport_wait(xev_conn *c, xev_completion *k, xev_cb cb) {
+    const struct xev__conn_more *m = c->more;
+    if (m->send_waits) {
+        xev__conn_read(c);
+        return false;
+    }
+    xev_fd fd = m->write_fd != XEV_INVALID_FD ? m->write_fd : c->fd;
+    xev_fd_poll(fd, c->service->loop, k, XEV_POLL_OUT, c, cb);
+    return true;
 }
 
 int xev_conn_set_transport(xev_conn *c, const xev_conn_transport *transport, void *state) {

@@ -36,9 +36,10 @@ static void earlier(uint32_t tick, xev_conn_reason of, uint32_t *next, xev_conn_
 }
 
 /* Does output wait for the peer, and not for a slot to be filled? */
-static bool waits_for_peer(const struct xev__conn_output *out) {
-    return out != NULL &&
-           (out->in_flight || (out->head != NULL && (out->head->kind != XEV__SEG_SLOT)));
+static bool waits_for_peer(const struct xev__conn_more *m) {
+    const struct xev__conn_output *out = m->out;
+    return out != NULL && (out->in_flight || m->send_waits ||
+                           (out->head != NULL && out->head->kind != XEV__SEG_SLOT));
 }
 
 /* The next deadline of c, NEVER: none; and what it is. */
@@ -51,7 +52,7 @@ static uint32_t next_deadline(const xev_conn *c, xev_conn_reason *reason) {
     if (xev__conn_is(c, XEV__CONN_CONNECTING)) {
         return next; /* that has a deadline of its own */
     }
-    if (m != NULL && waits_for_peer(m->out) && !xev__conn_is(c, XEV__CONN_MOVING)) {
+    if (m != NULL && waits_for_peer(m) && !xev__conn_is(c, XEV__CONN_MOVING)) {
         earlier(after(m->out->since_tick, choose(c, own->write_ms, d->write_ms)),
                 XEV_CONN_WRITE_LATE, &next, reason);
     }

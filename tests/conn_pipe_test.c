@@ -406,3 +406,105 @@ TEST(a_drain_handles_what_is_in_a_pipe) {
     scene_close(&s);
     rec_free(&r);
 }
+
+/* ---- a transport that begins with what its peer sends ---- */
+
+struct shaker {
+    bool shaken;
+    int sends;
+};
+
+static int shaker_recv(xev_conn *conn, void *state, void *buf, size_t len) {
+    struct shaker *h = state;
+    ssize_t n = recv(xev_conn_fd(conn), buf, h->shaken ? len : 1, MSG_DONTWAIT);
+    if (n == 1 && !h->shaken) {
+        h->shaken = true;
+        return XEV_EAGAIN; /* no data of its peer's */
+    }
+    return n > 0 ? (int)n : n == 0 ? XEV_EOF : -errno;
+}
+
+static int shaker_send(xev_conn *conn, void *state, const xev_vec *vec, size_t count) {
+    struct shaker *h = state;
+    h->sends++;
+    return h->shaken ? ahead_send(conn, NULL, vec, count) : XEV_EINPROGRESS;
+}
+
+static int shaker_shutdown(xev_conn *conn, void *state) {
+    struct shaker *h = state;
+    h->sends++;
+    return h->shaken ? ahead_shutdown(conn, NULL) : XEV_EINPROGRESS;
+}
+
+static const xev_conn_transport shakes = {shaker_recv, shaker_send, shaker_shutdown, NULL};
+
+/* What is written before waits, however slow the peer is, and costs nothing meanwhile. */
+TEST(output_waits_for_a_transport_that_needs_input_first) {
+    enum { WRITES, PAUSED, FULL, FINISHES, ONLY_ENDS, HOWS };
+    for (int how = 0; how < HOWS; how++) {
+        struct scene s;
+        struct rec r;
+        struct shaker h = {.sends = 0};
+        int fd[2];
+        char back[6];
+        scene_open_options(&s, NULL,
+                           (xev_conn_options){.high_bytes = how == FULL ? 2 : 0,
+                                              .low_bytes = how == FULL ? 1 : 0});
+        local_pair(fd);
+        rec_adopt(rec_init(&r, &s), fd[0]);
+        CHECK_EQ(xev_conn_set_transport(r.conn, &shakes, &h), 0);
+        run_to(&s, &r.opened, 1);
+        if (how == PAUSED) {
+            xev_conn_pause(r.conn);
+        }
+        if (how != ONLY_ENDS) {
+            CHECK_EQ(xev_conn_write(r.conn, "hello!", 6), 0);
+        }
+        if (how >= FINISHES) {
+            xev_conn_finish(r.conn);
+        }
+        for (int i = 0; i < 20; i++) {
+            turn(&s);
+        }
+        CHECK_LE(h.sends, 5);
+        CHECK_EQ(r.closeds, 0);
+        plain_send(fd[1], "k", 1);
+        if (how != ONLY_ENDS) {
+            recv_running(&s, fd[1], back, 6);
+            CHECK_MEM_EQ(back, "hello!", 6);
+        }
+        if (how >= FINISHES) {
+            CHECK_EQ(end_running(&s, fd[1]), 0);
+        } else {
+            xev_conn_resume(r.conn);
+            plain_send(fd[1], "data", 4);
+            run_to_got(&r, 4);
+        }
+        CHECK_LE(h.sends, 8);
+        end_by_peer(&r, fd[1], XEV_CONN_ENDED);
+        scene_close(&s);
+        rec_free(&r);
+    }
+}
+
+TEST(a_peer_that_does_not_begin_a_transport_is_late) {
+    for (int writes = 0; writes < 2; writes++) {
+        struct scene s;
+        struct rec r;
+        struct shaker h = {.sends = 0};
+        int fd[2];
+        scene_open_options(&s, NULL, (xev_conn_options){.deadlines = {.write_ms = 1}});
+        local_pair(fd);
+        rec_adopt(rec_init(&r, &s), fd[0]);
+        CHECK_EQ(xev_conn_set_transport(r.conn, &shakes, &h), 0);
+        if (writes) {
+            CHECK_EQ(xev_conn_write(r.conn, "hello!", 6), 0);
+        }
+        xev_conn_finish(r.conn);
+        run_to(&s, &r.closeds, 1);
+        CHECK_EQ(r.reason, XEV_CONN_WRITE_LATE);
+        CHECK_EQ(close(fd[1]), 0);
+        scene_close(&s);
+        rec_free(&r);
+    }
+}

@@ -362,14 +362,16 @@ XEV_NODISCARD int xev_conn_pipe(xev_conn *a, xev_conn *b);
 
 /* What stands between a connection and its descriptor: the place for TLS. All are called on the
  * loop's thread, when the descriptor may be ready, and must not block. XEV_EAGAIN: not before it is
- * ready (again) to be read, or written for send and shutdown. A recv that has not said XEV_EAGAIN is
- * called again, as soon as the connection wants input: it may hold data of its own. */
+ * ready (again) to be read, or written for send and shutdown. A recv that has not said XEV_EAGAIN
+ * is called again, as soon as the connection wants input: it may hold data of its own.
+ * XEV_EINPROGRESS, of send and shutdown: not before recv was called again, since the peer has to
+ * send something first (a handshake); it is called also where the connection wants no input. */
 typedef struct xev_conn_transport {
     /* Up to len_bytes of plain data to buf: bytes (> 0), XEV_EOF, XEV_EAGAIN or a code. */
     int (*recv)(xev_conn *conn, void *state, void *buf, size_t len_bytes);
-    /* Bytes of plain data taken (> 0), XEV_EAGAIN or a code. */
+    /* Bytes of plain data taken (> 0), XEV_EAGAIN, XEV_EINPROGRESS or a code. */
     int (*send)(xev_conn *conn, void *state, const xev_vec *vec, size_t count);
-    /* No more is sent: 0, XEV_EAGAIN or a code. */
+    /* No more is sent: 0, XEV_EAGAIN, XEV_EINPROGRESS or a code. */
     int (*shutdown)(xev_conn *conn, void *state);
     /* The connection is about to be closed, by itself or by an error; or the loop is gone. Called
      * once. NULL: nothing. */
