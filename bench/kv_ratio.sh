@@ -4,7 +4,7 @@
 #
 #   kv_ratio.sh [--rounds 5] [--requests 200000] [--keys 100000] [--server-cpu 0] [--load-cpu 1]
 #
-# Each server has one thread, on --server-cpu. The rounds are interleaved: within one each test runs
+# Each serves on one thread, on --server-cpu. The rounds are interleaved: within one each test runs
 # against all servers in turn. Unpipelined tests make so many requests, those with 16 in a pipeline
 # ten times as many. A line per test: medians, and the medians of the rounds' ratios to Redis.
 set -u
@@ -31,7 +31,7 @@ for program in redis-server redis-benchmark; do
 done
 
 for backend in io_uring epoll; do
-    taskset -c "$server_cpu" "$kv" --shards 1 --port 0 --backend $backend >"$tmp/$backend" &
+    taskset -c "$server_cpu" "$kv" --alone --port 0 --backend $backend >"$tmp/$backend" &
     pid[$backend]=$!
     until grep -q listening "$tmp/$backend"; do
         kill -0 ${pid[$backend]} || fail "kv_sharded did not start"

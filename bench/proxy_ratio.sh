@@ -26,7 +26,7 @@ start() {
 
 start echo "$other" "$echo"
 for backend in io_uring epoll; do
-    start $backend "$cpu" "$proxy" --shards 1 --no-pin --backend $backend --check-ms 3600000 \
+    start $backend "$cpu" "$proxy" --alone --backend $backend --check-ms 3600000 \
         --upstream "127.0.0.1:${port[echo]}"
 done
 module=$(find /usr/lib/nginx -name ngx_stream_module.so | head -1)
