@@ -12,8 +12,8 @@ _WRAPS = "it wraps system calls of Linux"
 
 WITHOUT_WINDOWS = {
     "accept_error_test": _WRAPS,
-    "bad_argument_test": _LATER,
     "capacity_test": _LATER,
+    "alarm_test": _LINUX,
     "chat_sharded_test": _PROGRAMS,
     "conn_joint_test": _WRAPS,
     "conn_syscall_fault_test": _WRAPS,
@@ -62,6 +62,7 @@ WITHOUT_WINDOWS = {
     "serve_move_fault_test": _WRAPS,
     "serve_move_load_test": _LATER,
     "serve_notify_test": _UNIX,
+    "serve_syscall_fault_test": _WRAPS,
     "shard_cpus_test": "processors of threads, as Linux tells them",
     "shard_fault_test": _WRAPS,
     "shard_fork_test": _FORKS,

@@ -255,7 +255,12 @@ static void start_transfer(xev_loop *loop, struct xev__fd *e, xev_completion *c)
             return;
         }
         xev__count(&loop->count.syscalls, 1);
-        xev__pend(loop, c, xev__win_is_folder(c->fd) ? XEV_EISDIR : xev__read_or_write(c));
+        if (c->op == XEV__OP_READ && xev__win_is_folder(c->fd)) {
+            xev__pend(loop, c, XEV_EISDIR);
+            return;
+        }
+        int done = xev__read_or_write(c);
+        xev__pend(loop, c, done == XEV_EACCES ? XEV_EBADF : done); /* not opened for this */
         return;
     case XEV__OS_DEVICE:
         /* A read of a console waits, and nothing would end that. */
@@ -308,7 +313,11 @@ static void iocp_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
             start_direct(loop, e, c);
         }
     } else if (rc > 0 && (c->op == XEV__OP_ACCEPT || c->op == XEV__OP_RECV)) {
-        rc = c->op == XEV__OP_RECV ? xev__os_check_endpoint(c->fd) : 0;
+        /* AcceptEx would wait for ever at what does not listen. */
+        rc = xev__os_check_endpoint(c->fd);
+        if (c->op == XEV__OP_ACCEPT && (rc == 0 || rc == XEV_ENOTCONN)) {
+            rc = rc < 0 ? 0 : xev__os_is_stream(c->fd) ? XEV_EINVAL : XEV_ENOTSUP;
+        }
         if (rc < 0) {
             xev__pend(loop, c, rc);
         } else {

@@ -44,7 +44,7 @@ bool xev__win_is_socket(xev_fd fd) {
 
 int xev__win_socket_result(xev_fd fd, int rc) {
     int code = rc == SOCKET_ERROR ? xev__win_socket_code() : rc;
-    if ((code == XEV_ENOTSOCK || code == XEV_EINVAL) && !xev__win_is_socket(fd)) {
+    if (code < 0 && code != XEV_EAGAIN && !xev__win_is_socket(fd)) {
         return xev__os_is_open(fd) ? XEV_ENOTSOCK : XEV_EBADF;
     }
     return code;

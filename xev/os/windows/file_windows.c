@@ -141,14 +141,15 @@ static int move_locked(xev_fd fd, const xev_vec *vec, uint32_t count, uint64_t o
     if (!xev__os_is_open(fd)) {
         return XEV_EBADF;
     }
+    if (offset != XEV__AT_POSITION && offset > INT64_MAX) {
+        return XEV_EINVAL;
+    }
     if (GetFileType(h) != FILE_TYPE_DISK) {
-        return offset == XEV__AT_POSITION ? move_all(fd, vec, count, offset, writes) : XEV_ESPIPE;
+        int rc = offset == XEV__AT_POSITION ? move_all(fd, vec, count, offset, writes) : XEV_ESPIPE;
+        return rc == XEV_EACCES ? XEV_EBADF : rc;
     }
     if (is_directory(h)) {
         return XEV_EISDIR;
-    }
-    if (offset != XEV__AT_POSITION && offset > INT64_MAX) {
-        return XEV_EINVAL;
     }
     AcquireSRWLockExclusive(lock_of(fd));
     bool restores = offset != XEV__AT_POSITION && SetFilePointerEx(h, zero, &before, FILE_CURRENT);
@@ -317,7 +318,7 @@ static int truncate_handle(HANDLE h, uint64_t size) {
 
 int xev__os_file_truncate(const char *path, uint64_t size) {
     struct wide w;
-    int rc = wide_path(&w, path);
+    int rc = size <= INT64_MAX ? wide_path(&w, path) : XEV_EFBIG;
     if (rc < 0) {
         return rc;
     }

@@ -186,7 +186,12 @@ bool xev__os_fs_event_next(const void *buffer, size_t len_bytes, size_t *at,
     }
     memcpy(&r, bytes + *at, sizeof r);
     const char *name = bytes + *at + offsetof(struct record, name);
+    size_t room = len_bytes - *at - offsetof(struct record, name), name_len = strnlen(name, room);
+    size_t next = *at + ((sizeof r + name_len + 1 + 3) & ~(size_t)3);
+    if (name_len == room || next > len_bytes) {
+        return false; /* this is no record of ours */
+    }
     *change = (xev_fs_change){.kind = r.kind, .cookie = r.cookie, .name = name};
-    *at += (sizeof r + strlen(name) + 1 + 3) & ~(size_t)3;
+    *at = next;
     return true;
 }

@@ -18,8 +18,16 @@ static bool is_known(int number) {
     return number == SIGINT || number == SIGTERM || number == NUMBER_HUP || number == NUMBER_PIPE;
 }
 
+/* What no system lets a program wait for: SIGKILL, SIGSTOP, and those of a faulty instruction. */
+static bool is_never_known(int number) {
+    return number == 9 || number == 19 || number == SIGSEGV || number == SIGFPE ||
+           number == SIGILL || number == 7;
+}
+
 int xev__os_signal_check(int number) {
-    return number <= 0 || number > XEV__SIGNALS ? XEV_EINVAL : is_known(number) ? 0 : XEV_ENOTSUP;
+    return number <= 0 || number > XEV__SIGNALS || is_never_known(number) ? XEV_EINVAL
+           : is_known(number)                                             ? 0
+                                                                          : XEV_ENOTSUP;
 }
 
 static BOOL WINAPI on_control(DWORD event) {

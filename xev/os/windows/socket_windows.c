@@ -52,7 +52,8 @@ int xev__os_bind(xev_fd fd, const xev_addr *addr, bool reuse_port) {
 }
 
 int xev__os_listen(xev_fd fd, int backlog) {
-    return xev__win_socket_result(fd, listen(xev__win_socket(fd), backlog));
+    int rc = xev__win_socket_result(fd, listen(xev__win_socket(fd), backlog));
+    return rc == XEV_EINVAL && !xev__os_is_stream(fd) ? XEV_ENOTSUP : rc;
 }
 
 int xev__os_accept(xev_fd fd) {
@@ -88,8 +89,10 @@ int xev__os_accept_now(xev_fd fd) {
 bool xev__os_is_of_connection(xev_fd listener, int code) {
     (void)listener;
     assert(code < 0);
-    return code == XEV_ECONNRESET || code == XEV_ECONNABORTED || code == XEV_ENETDOWN ||
-           code == XEV_ENETUNREACH || code == XEV_EHOSTUNREACH || code == XEV_ETIMEDOUT;
+    /* XEV_EBUSY: in Wine 8, of an AcceptEx, where another loop's accept was faster. */
+    return code == XEV_EBUSY || code == XEV_ECONNRESET || code == XEV_ECONNABORTED ||
+           code == XEV_ENETDOWN || code == XEV_ENETUNREACH || code == XEV_EHOSTUNREACH ||
+           code == XEV_ETIMEDOUT;
 }
 
 bool xev__os_is_refused(int code) {
@@ -141,8 +144,11 @@ static int receive(xev_fd fd, WSABUF *buffers, uint32_t count) {
 
 static int transmit(xev_fd fd, WSABUF *buffers, uint32_t count) {
     DWORD n = 0;
-    int rc = WSASend(xev__win_socket(fd), buffers, count, &n, 0, NULL, NULL);
-    return rc == 0 ? (int)n : xev__win_socket_code();
+    if (WSASend(xev__win_socket(fd), buffers, count, &n, 0, NULL, NULL) == 0) {
+        return (int)n;
+    }
+    int code = xev__win_socket_code();
+    return code == XEV_ENOTCONN ? XEV_EPIPE : code; /* as POSIX says it */
 }
 
 int xev__os_recv(xev_fd fd, void *buf, size_t len_bytes) {

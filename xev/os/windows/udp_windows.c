@@ -127,7 +127,7 @@ int xev__os_udp_set_broadcast(xev_fd fd, bool on) {
 
 int xev__os_udp_set_gro(xev_fd fd, bool on) {
     (void)on;
-    return xev__os_is_open(fd) ? XEV_ENOTSUP : XEV_EBADF;
+    return xev__win_is_socket(fd) ? XEV_ENOTSUP : xev__os_is_open(fd) ? XEV_ENOTSOCK : XEV_EBADF;
 }
 
 bool xev__os_udp_has_gso(xev_fd fd) {
