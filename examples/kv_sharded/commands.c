@@ -15,17 +15,7 @@ static struct entry *find(const resp_call *c) {
     return table_find(table_of(c), c->argv[1], c->hash, c->server->now_ms);
 }
 
-struct entry *store_put(struct store *s, resp_text key, uint64_t hash, size_t from,
-                        resp_text value) {
-    struct entry *e = table_put(&s->table, key, hash, from + value.len);
-    if (e != NULL) {
-        memcpy(e->bytes + e->key_len + from, value.at, value.len);
-        resp_note_value(s->server, e->value_len);
-    }
-    return e;
-}
-
-static struct entry *put(const resp_call *c, resp_text value) {
+static inline struct entry *put(const resp_call *c, resp_text value) {
     return store_put(store_of(c), c->argv[1], c->hash, 0, value);
 }
 
@@ -72,7 +62,7 @@ static const char *parse_options(const resp_call *c, bool *nx, bool *xx, int64_t
 }
 
 /* False: there is no room. */
-static bool set(const resp_call *c, int64_t expires_ms) {
+static inline bool set(const resp_call *c, int64_t expires_ms) {
     struct entry *e = put(c, c->argv[2]);
     if (e != NULL) {
         table_set_expiry(table_of(c), e, expires_ms);

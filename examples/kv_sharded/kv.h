@@ -99,14 +99,21 @@ struct app {
 
 extern struct app app;
 
+/* Give the key a value, after the first from bytes of the one it has. NULL: there is no room. */
+static inline struct entry *store_put(struct store *s, resp_text key, uint64_t hash, size_t from,
+                                      resp_text value) {
+    struct entry *e = table_put(&s->table, key, hash, from + value.len);
+    if (e != NULL) {
+        memcpy(e->bytes + e->key_len + from, value.at, value.len);
+        resp_note_value(s->server, e->value_len);
+    }
+    return e;
+}
+
 /* ---- commands.c ---- */
 
 extern const resp_command commands[];
 extern const size_t commands_len;
-
-/* Give the key a value, after the first from bytes of the one it has. NULL: there is no room. */
-struct entry *store_put(struct store *s, resp_text key, uint64_t hash, size_t from,
-                        resp_text value);
 
 /* ---- snapshot.c: as resp_service asks for them ---- */
 

@@ -221,16 +221,16 @@ static bool make_room(struct table *t, size_t bytes) {
 
 struct entry *table_put(struct table *t, resp_text key, uint64_t hash, size_t value_len) {
     struct entry *e = *find_link(t, key, (uint32_t)hash);
-    struct region *r = region_at(t, (uint32_t)hash);
     bool is_new = e == NULL;
     size_t old = is_new ? 0 : entry_bytes(key.len, e->value_len);
     size_t bytes = entry_bytes(key.len, value_len);
-    size_t buckets = is_new && is_full(r) ? sizeof *r->buckets << r->bits : 0; /* more bytes */
     ++t->clock;
     if (!is_new) {
         e->used = t->clock;
     }
     if (bytes != old) {
+        struct region *r = region_at(t, (uint32_t)hash);
+        size_t buckets = is_new && is_full(r) ? sizeof *r->buckets << r->bits : 0; /* in bytes */
         if (bytes > old && !make_room(t, bytes - old + buckets)) {
             return NULL;
         }
@@ -240,15 +240,15 @@ struct entry *table_put(struct table *t, resp_text key, uint64_t hash, size_t va
         }
         *link = e;
         stat_add(t, STAT_MEMORY, bytes - old);
-    }
-    if (is_new) {
-        *e = (struct entry){NULL, 0, (uint32_t)hash, t->clock, key.len, 0};
-        memcpy(e->bytes, key.at, key.len);
-        stat_add(t, STAT_KEYS, 1);
-        if (is_full(r)) {
-            resize(t, r, r->bits + 1);
+        if (is_new) {
+            *e = (struct entry){NULL, 0, (uint32_t)hash, t->clock, key.len, 0};
+            memcpy(e->bytes, key.at, key.len);
+            stat_add(t, STAT_KEYS, 1);
+            if (is_full(r)) {
+                resize(t, r, r->bits + 1);
+            }
+            r->count++;
         }
-        r->count++;
     }
     e->value_len = (uint32_t)value_len;
     return e;
