@@ -34,9 +34,15 @@ static bool is_descriptor(const xev_service *v) {
 void xev__serve_take_descriptor(xev_service *v) {
     uint32_t fd;
     assert(v->fd == XEV_INVALID_FD);
-    if (is_descriptor(v) && xev__serve_parse_number(v->options.address + 3, INT_MAX, &fd)) {
-        v->fd = (xev_fd)fd;
+    if (!is_descriptor(v) || !xev__serve_parse_number(v->options.address + 3, INT_MAX, &fd)) {
+        return;
     }
+    for (const xev_service *o = v->serve->services; o != v; o = o->next) {
+        if (o->fd == (xev_fd)fd) {
+            return;
+        }
+    }
+    v->fd = (xev_fd)fd;
 }
 
 static int parse_address(xev_service *v, const char **step) {

@@ -243,3 +243,23 @@ TEST(bad_options_of_the_runtime) {
     CHECK_EQ(run_services(XEV_SHARDS_MAX + 1), XEV_EINVAL);
     xev_serve_free(serve);
 }
+
+/* Both would listen at it, and both close it. */
+TEST(a_descriptor_is_of_one_service) {
+    char address[16];
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    uint32_t before = descriptors();
+    xev_runtime_failure f;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK_EQ(bind(fd, (struct sockaddr *)(void *)&in, sizeof in), 0);
+    CHECK_EQ(listen(fd, 8), 0);
+    snprintf(address, sizeof address, "fd:%d", fd);
+    (void)add_at("first", address);
+    (void)add_at("second", address);
+    CHECK_EQ(run_services(1), XEV_EINVAL);
+    xev_runtime_failure_get(&runtime, &f);
+    CHECK_STR_EQ(f.call, "address");
+    CHECK_STR_EQ(f.part, "second");
+    CHECK_EQ(descriptors(), before);
+    xev_serve_free(serve);
+}

@@ -34,7 +34,8 @@
  * before all shards have started. A service that cannot start ends the start, and
  * xev_runtime_failure_get names the step (call), the service (part) and its address (object):
  *
- *     "address"     no address: XEV_EINVAL, XEV_ENAMETOOLONG (the path)
+ *     "address"     no address, or the descriptor of another service: XEV_EINVAL;
+ *                   XEV_ENAMETOOLONG (the path)
  *     "LISTEN_FDS"  of "systemd:": XEV_ENXIO: the process was not started with sockets (there is no
  *                   such variable, or LISTEN_PID names another process); as xev_serve_inherited
  *     "LISTEN_FDNAMES"  XEV_ENOENT: none of that name or number, or a service has taken it
