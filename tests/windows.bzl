@@ -63,6 +63,7 @@ WITHOUT_WINDOWS = {
     "serve_move_load_test": _LATER,
     "serve_notify_test": _UNIX,
     "serve_syscall_fault_test": _WRAPS,
+    "shard_alone_test": _SIGNALS,
     "shard_cpus_test": "processors of threads, as Linux tells them",
     "shard_fault_test": _WRAPS,
     "shard_fork_test": _FORKS,
