@@ -237,6 +237,9 @@ static inline void server_parse(struct server *s, int argc, char **argv) {
                 s->program);
         exit(2);
     }
+    if (s->runtime.alone) {
+        s->runtime.shards = 1;
+    }
     s->runtime.loop.spin_ns = 1000ull * spin_us;
     if (cpus != NULL && !server_cpus(s, cpus)) {
         server_refuse_flag(s, "cpus", "numbers and ranges of CPUs, such as 0-3,8", cpus);
