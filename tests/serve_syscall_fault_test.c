@@ -1,7 +1,7 @@
-/* The calls of the C library that services make, from the begin of xev_serve_run to its end, fail in
- * turn, once, with each code that they may have; and so do allocations. A start that fails names
- * what failed, leaves nothing, and the next one succeeds. What serves goes on serving, and its drain
- * ends. Linked with --wrap for the calls.
+/* The calls of the C library that services make, from the begin of xev_serve_run to its end, fail
+ * in turn, once, with each code that they may have; and so do allocations. A start that fails names
+ * what failed, leaves nothing, and the next one succeeds. What serves goes on serving, and its
+ * drain ends. Linked with --wrap for the calls.
  *
  * Of a function the first eight calls fail, and then ever fewer of them. XEV_TEST_CALL names one
  * whose calls all do; with XEV_TEST_TRACE it tells which starts failed.
