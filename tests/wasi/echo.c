@@ -29,7 +29,7 @@ int main(void) {
     if (rc == 0) {
         rc = xev_serve_add(serve, &echo, &service);
     }
-    if (rc == 0 && xev_serve_run(serve, &runtime, &two) != XEV_ENOTSUP) {
+    if (rc == 0 && xev_runtime_run(&runtime, &two) != XEV_ENOTSUP) {
         puts("two shards were not refused");
         return 1;
     }
