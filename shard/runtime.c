@@ -112,7 +112,7 @@ static int set_up_shard(xev_shard *s) {
     /* There is nothing to run yet; the run makes this thread the owner of the loop. */
     rc = xev_loop_run(&s->loop, XEV_RUN_NO_WAIT);
     if (rc < 0) {
-        return rc;
+        return note_failure(s->rt, rc, s->id, "xev_loop_run");
     }
     xev__mailbox_start(s);
     xev__watch_news(s);
