@@ -1,6 +1,6 @@
 /* A runtime without threads of its own, because the system has none, or by the option alone: its
  * one shard runs on the coordinator's thread, and the coordinator is inside the shard's loop while
- * it serves. What it would wait for beside the loop ends the loop's run. */
+ * it serves. What the coordinator has to look at, such as a stop, ends the loop's run. */
 #include "shard/internal.h"
 
 static xev_cb_action on_news(xev_loop *loop, xev_completion *c, int result, void *userdata) {

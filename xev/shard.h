@@ -94,12 +94,12 @@ typedef struct xev_runtime_options {
      * copied. cpus_len 0: it chooses. */
     const uint32_t *cpus;
     uint32_t cpus_len;
-    /* One shard, on the thread in xev_runtime_run, which has no thread beside it (the pool's come
-     * when it is first used). shards is 0 or 1. For a server of one core, or of a process per core:
-     * the system calls of a process with one thread cost less, 2 to 5 % of a small echo. Nobody
-     * looks after the shard meanwhile, so that slow_ms and stuck are 0 (else XEV_EINVAL), and a
-     * callback that never returns keeps the process for ever. The thread is bound to a CPU only
-     * where cpus says so, and stays bound. */
+    /* One shard, which runs on the thread in xev_runtime_run. The runtime starts no thread; the
+     * pool does, when it is first used. shards is 0 or 1. For a server of one core, or of a process
+     * per core: the system calls of a process with one thread cost less, 2 to 5 % of a small echo.
+     * Nobody looks after the shard meanwhile, so that slow_ms and stuck are 0 (else XEV_EINVAL),
+     * and a callback that never returns keeps the process for ever. The thread is bound to a CPU
+     * only where cpus says so, and stays bound. */
     bool alone;
     bool no_signals;   /* leave all signals alone; call xev_runtime_stop */
     bool no_sighup;    /* leave SIGHUP alone */

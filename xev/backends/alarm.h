@@ -12,8 +12,8 @@
 
 #include "xev/core/core.h"
 
-/* After so many waits with the same end: to set an alarm, and a wait that it ends for nothing,
- * together cost a few waits with a limit. */
+/* An alarm is set after so many waits with the same end. To set it costs as much as a few waits
+ * with a limit, and so does a wait that it ends for nothing. */
 #define XEV__ALARM_WAITS 8u
 
 struct xev__alarm {

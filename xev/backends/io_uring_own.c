@@ -49,7 +49,7 @@ void xev__uring_own_event(xev_loop *loop, enum xev__uring_own what, int res, uin
         if (!moved || (res < 0 && res != -ENOENT && res != -EALREADY)) {
             u->alarm.rings_ns = 0;
             u->alarm_runs = moved;
-            u->no_alarm = res == -EINVAL;
+            u->no_alarm = u->no_alarm || res == -EINVAL;
         }
         return;
     }
