@@ -367,11 +367,11 @@ static bool wants_input(const xev_conn *c) {
     if (xev__conn_is(c, XEV__CONN_FINISHING) || (c->more != NULL && c->more->send_waits)) {
         return true;
     }
-    if (xev__conn_is(c, XEV__CONN_BLOCKED) ||
-        (xev__conn_is(c, XEV__CONN_DRAINING) && c->more->drain_left <= 0)) {
-        return false;
+    if (xev__conn_is(c, XEV__CONN_PIPED)) {
+        return xev__pipe_open(c);
     }
-    return !xev__conn_is(c, XEV__CONN_PIPED) || xev__pipe_open(c);
+    return !xev__conn_is(c, XEV__CONN_BLOCKED) &&
+           !(xev__conn_is(c, XEV__CONN_DRAINING) && c->more->drain_left <= 0);
 }
 
 /* How much the kernel holds of what is still to be handled. */

@@ -408,6 +408,8 @@ void xev__conn_flush_rest(xev_conn *c, int rc);
 /* What was not sent of a write waits; for the loop, or for the turn's end. False: no memory, the
  * connection is closing. */
 bool xev__conn_queue_rest(xev_conn *c, const uint8_t *data, size_t len);
+/* Send a copy now, or queue it behind what is queued, which has room for it. As xev_conn_write. */
+int xev__conn_write_through(xev_conn *c, const uint8_t *data, size_t len);
 void xev__conn_output_failed(xev_conn *c, int code);
 /* Throw away what was gathered, since the handler that did so will not return. */
 void xev__conn_drop_pieces(xev_conn_service *s);

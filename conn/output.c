@@ -543,8 +543,7 @@ int xev__conn_write_error(const xev_conn *c) {
     return memory ? XEV_ENOMEM : XEV_EPIPE;
 }
 
-/* Copied, behind what is queued; or sent now. */
-static int write_through(xev_conn *c, const uint8_t *data, size_t len) {
+int xev__conn_write_through(xev_conn *c, const uint8_t *data, size_t len) {
     size_t sent = 0;
     if (can_send_now(c)) {
         xev_vec vec = {(void *)(uintptr_t)data, len};
@@ -577,7 +576,7 @@ static XEV__NOINLINE int write_other(xev_conn *c, const void *data, size_t len_b
     if (xev__conn_is(c, XEV__CONN_CLOSING)) {
         return XEV_EPIPE;
     }
-    return write_through(c, data, len_bytes);
+    return xev__conn_write_through(c, data, len_bytes);
 }
 
 static XEV__NOINLINE int write_first(xev_conn_service *s, const void *data, size_t len_bytes) {

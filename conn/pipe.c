@@ -1,9 +1,12 @@
 /* Two connections, each reading what the other writes. */
 #include "conn/internal.h"
 
+/* Nothing else of c holds it up: neither c's own output, which may wait for a client that sends all
+ * it has before it reads, nor slots. */
 bool xev__pipe_open(const xev_conn *c) {
     const xev_conn *peer = c->more->peer;
-    return !xev__conn_is(peer, XEV__CONN_HIGH | XEV__CONN_CONNECTING | XEV__CONN_OPENING);
+    return !xev__conn_is(c, XEV__CONN_PAUSED) &&
+           !xev__conn_is(peer, XEV__CONN_HIGH | XEV__CONN_CONNECTING | XEV__CONN_OPENING);
 }
 
 void xev__pipe_data(xev_conn *c, const void *data, size_t len_bytes) {
@@ -13,7 +16,12 @@ void xev__pipe_data(xev_conn *c, const void *data, size_t len_bytes) {
         (void)xev__conn_keep(c, data, len_bytes);
         return;
     }
-    (void)xev_conn_write(peer, data, len_bytes); /* where that breaks the peer, it breaks c */
+    xev__conn_settle(peer);
+    if (!xev__conn_is(peer, XEV__CONN_MUTE)) {
+        /* The high mark bounds it, and not queued_max_bytes: who has sent it cannot take it back.
+         * Where it breaks the peer, it breaks c. */
+        (void)xev__conn_write_through(peer, data, len_bytes);
+    }
 }
 
 void xev__pipe_ended(xev_conn *c) { xev_conn_end_output(c->more->peer); }
@@ -34,6 +42,16 @@ void xev__pipe_break(xev_conn *c, xev_conn_reason reason, int code) {
     xev__conn_close(peer, XEV_CONN_PIPE_BROKEN, code);
 }
 
+static void join_to(xev_conn *c, xev_conn *peer) {
+    /* Its end is to be told again, to the peer. A drain now ends it as it ends pipes. */
+    xev__conn_clear(c, XEV__CONN_EOF_TOLD | XEV__CONN_DRAINING);
+    c->flags |= XEV__CONN_PIPED;
+    c->more->peer = peer;
+    c->more->need = 0;
+    c->more->drain_waits = false;
+    xev__conn_due(c, XEV__CONN_PUMP);
+}
+
 int xev_conn_pipe(xev_conn *a, xev_conn *b) {
     xev__conn_check_own("xev_conn_pipe", a);
     xev__conn_check_own("xev_conn_pipe", b);
@@ -52,12 +70,7 @@ int xev_conn_pipe(xev_conn *a, xev_conn *b) {
         xev__conn_trim(a);
         return XEV_ENOMEM;
     }
-    a->flags |= XEV__CONN_PIPED;
-    b->flags |= XEV__CONN_PIPED;
-    a->more->peer = b;
-    b->more->peer = a;
-    a->more->need = b->more->need = 0;
-    xev__conn_due(a, XEV__CONN_PUMP);
-    xev__conn_due(b, XEV__CONN_PUMP);
+    join_to(a, b);
+    join_to(b, a);
     return 0;
 }

@@ -154,6 +154,153 @@ TEST(what_a_handler_left_goes_through_the_pipe_it_made) {
     proxy_close(&p);
 }
 
+/* Each direction of a pipe waits for its own reader only: a client may send all that it has before
+ * it reads anything. */
+TEST(one_direction_of_a_pipe_does_not_hold_up_the_other) {
+    struct proxy p;
+    static char bytes[8192];
+    enum { ENOUGH = 4 << 20 };
+    proxy_open(&p, (xev_conn_options){.high_bytes = 30000, .low_bytes = 8000}, false);
+    CHECK_EQ(xev_conn_pipe(p.r[0].conn, p.r[1].conn), 0);
+    for (int idle = 0; idle < 20; idle++) { /* client 0 reads nothing of this */
+        ssize_t n = send(p.client[1], bytes, sizeof bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+        idle = n > 0 ? 0 : idle;
+        turn(&p.scene);
+    }
+    for (size_t sent = 0, got = 0; got < ENOUGH;) {
+        ssize_t n = send(p.client[0], bytes, sizeof bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+        sent += n > 0 ? (size_t)n : 0;
+        turn(&p.scene);
+        n = recv(p.client[1], bytes, sizeof bytes, MSG_DONTWAIT);
+        got += n > 0 ? (size_t)n : 0;
+        CHECK_EQ(p.r[0].closeds + p.r[1].closeds, 0);
+    }
+    xev_conn_abort(p.r[0].conn);
+    for (int i = 0; i < 2; i++) {
+        run_to(&p.scene, &p.r[i].closeds, 1);
+        CHECK_EQ(close(p.client[i]), 0);
+    }
+    proxy_close(&p);
+}
+
+/* What the other side has room for is less than what is read at a time. */
+TEST(a_pipe_keeps_its_back_pressure_where_the_queue_is_short) {
+    for (int refuses = 0; refuses < 2; refuses++) {
+        struct proxy p;
+        static char sent[1 << 20], back[1 << 20];
+        pattern(sent, sizeof sent, 0);
+        proxy_open(&p,
+                   (xev_conn_options){
+                       .high_bytes = 4000, .queued_max_bytes = 4000, .full_refuses = refuses != 0},
+                   false);
+        CHECK_EQ(xev_conn_pipe(p.r[0].conn, p.r[1].conn), 0);
+        size_t at = 0, got = 0;
+        for (int idle = 0; idle < 20; idle++) { /* nobody reads yet */
+            ssize_t n = send(p.client[0], sent + at, sizeof sent - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+            at += n > 0 ? (size_t)n : 0;
+            idle = n > 0 ? 0 : idle;
+            turn(&p.scene);
+        }
+        while (got < sizeof back) {
+            ssize_t n = send(p.client[0], sent + at, sizeof sent - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+            at += n > 0 ? (size_t)n : 0;
+            turn(&p.scene);
+            CHECK_EQ(p.r[0].closeds + p.r[1].closeds, 0);
+            n = recv(p.client[1], back + got, 5000, MSG_DONTWAIT);
+            got += n > 0 ? (size_t)n : 0;
+        }
+        CHECK_MEM_EQ(back, sent, sizeof sent);
+        for (int i = 0; i < 2; i++) {
+            CHECK_EQ(close(p.client[i]), 0);
+        }
+        run_to(&p.scene, &p.r[0].closeds, 1);
+        run_to(&p.scene, &p.r[1].closeds, 1);
+        proxy_close(&p);
+    }
+}
+
+TEST(a_pause_holds_a_pipe_too) {
+    struct proxy p;
+    char back[6];
+    proxy_open(&p, (xev_conn_options){0}, true);
+    xev_conn_pause(p.r[0].conn);
+    plain_send(p.client[0], "one", 3);
+    settle_conn(&p.scene); /* it has arrived, and is kept */
+    CHECK_EQ(xev_conn_pipe(p.r[0].conn, p.r[1].conn), 0);
+    settle_conn(&p.scene);
+    CHECK_EQ(recv(p.client[1], back, sizeof back, MSG_DONTWAIT), -1);
+    xev_conn_resume(p.r[0].conn);
+    recv_running(&p.scene, p.client[1], back, 3);
+    xev_conn_pause(p.r[0].conn);
+    plain_send(p.client[0], "two", 3);
+    plain_send(p.client[1], "ok", 2);
+    recv_running(&p.scene, p.client[0], back, 2); /* the other direction goes on */
+    settle_conn(&p.scene);
+    CHECK_EQ(recv(p.client[1], back, sizeof back, MSG_DONTWAIT), -1);
+    xev_conn_resume(p.r[0].conn);
+    recv_running(&p.scene, p.client[1], back, 3);
+    CHECK_MEM_EQ(back, "two", 3);
+    CHECK_EQ(close(p.client[0]), 0);
+    CHECK_EQ(close(p.client[1]), 0);
+    run_to(&p.scene, &p.r[0].closeds, 1);
+    run_to(&p.scene, &p.r[1].closeds, 1);
+    proxy_close(&p);
+}
+
+static void stay_open(struct rec *r) { (void)r; }
+
+/* The client had ended its side before there was somebody to be piped to. */
+TEST(an_end_that_was_told_before_goes_through_the_pipe) {
+    struct proxy p;
+    char back[4];
+    proxy_open(&p, (xev_conn_options){0}, true);
+    p.r[0].on_ended = stay_open;
+    CHECK_EQ(shutdown(p.client[0], SHUT_WR), 0);
+    run_to(&p.scene, &p.r[0].endeds, 1);
+    p.r[0].endeds = 0;
+    CHECK_EQ(xev_conn_pipe(p.r[0].conn, p.r[1].conn), 0);
+    CHECK_EQ(end_running(&p.scene, p.client[1]), 0);
+    plain_send(p.client[1], "bye", 3);
+    recv_running(&p.scene, p.client[0], back, 3);
+    CHECK_EQ(close(p.client[1]), 0);
+    CHECK_EQ(end_running(&p.scene, p.client[0]), 0);
+    run_to(&p.scene, &p.r[0].closeds, 1);
+    run_to(&p.scene, &p.r[1].closeds, 1);
+    CHECK_EQ(p.r[0].reason, XEV_CONN_ENDED);
+    CHECK_EQ(p.r[1].reason, XEV_CONN_ENDED);
+    CHECK_EQ(close(p.client[0]), 0);
+    proxy_close(&p);
+}
+
+/* The drain has begun, and the request that was on its way by then is one for somebody else. */
+TEST(a_pipe_that_is_made_in_a_drain_goes_on_to_its_ends) {
+    struct proxy p;
+    char back[6];
+    proxy_open(&p, (xev_conn_options){0}, true);
+    run_to(&p.scene, &p.r[1].opened, 1);
+    plain_send(p.client[0], "first\n", 6);
+    run_to_got(&p.r[0], 6);
+    p.r[0].data = joins;
+    p.r[0].other = &p.r[1];
+    plain_send(p.client[0], "CONNECT\nask", 11);
+    xev_conn_drain(p.r[0].conn);
+    recv_running(&p.scene, p.client[1], back, 3);
+    CHECK_MEM_EQ(back, "ask", 3);
+    settle_conn(&p.scene);
+    plain_send(p.client[1], "answer", 6);
+    recv_running(&p.scene, p.client[0], back, 6);
+    CHECK_MEM_EQ(back, "answer", 6);
+    plain_send(p.client[0], "more", 4);
+    recv_running(&p.scene, p.client[1], back, 4);
+    CHECK_MEM_EQ(back, "more", 4);
+    p.r[0].datas = 0;
+    CHECK_EQ(close(p.client[0]), 0);
+    CHECK_EQ(close(p.client[1]), 0);
+    run_to(&p.scene, &p.r[0].closeds, 1);
+    run_to(&p.scene, &p.r[1].closeds, 1);
+    proxy_close(&p);
+}
+
 /* ---- two pipes ---- */
 
 static ptrdiff_t echo(struct rec *r, const char *data, size_t len) {

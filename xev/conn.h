@@ -263,7 +263,8 @@ const char *xev_conn_reason_name(xev_conn_reason reason);
 /* ---- reading ---- */
 
 /* Call the data handler no more, and soon stop reading; and go on. What the loop had received by
- * then is kept. Of the deadlines read_ms does not run meanwhile; idle_ms does. */
+ * then is kept. Of one that is piped: pass nothing on to the other. Of the deadlines read_ms does
+ * not run meanwhile; idle_ms does. */
 void xev_conn_pause(xev_conn *conn);
 void xev_conn_resume(xev_conn *conn);
 
@@ -352,10 +353,11 @@ void xev_conn_abort(xev_conn *conn);
 XEV_NODISCARD int xev_conn_detach(xev_conn *conn, void *userdata, xev_conn_detach_fn fn);
 
 /* From now on what one reads is written to the other, both ways, with the back-pressure of the
- * water marks. The end of one's input ends the other's output; when both have ended both close in
- * order. Where one breaks the other is reset. No data, writable or ended handler is called any
- * more. 0, or XEV_EINVAL (the same one, of different loops), XEV_EBUSY (piped already, or
- * moving), XEV_EPIPE (one is ending), XEV_ENOMEM. */
+ * other's water marks, each way for itself; queued_max_bytes does not count. The end of one's input
+ * (also one that was told before) ends the other's output; when both have ended both close in
+ * order, also in a drain. Where one breaks the other is reset. No data, writable or ended handler
+ * is called any more. 0, or XEV_EINVAL (the same one, of different loops), XEV_EBUSY (piped
+ * already, or moving), XEV_EPIPE (one is ending), XEV_ENOMEM. */
 XEV_NODISCARD int xev_conn_pipe(xev_conn *a, xev_conn *b);
 
 /* ---- transports ---- */
