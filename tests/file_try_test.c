@@ -573,6 +573,23 @@ TEST(next_file_with_the_number_is_looked_at) {
     end(&s, fd);
 }
 
+/* The program has closed the file by itself, and a pipe has the number: what a try takes out of it
+ * is delivered, since a thread would not find it again. */
+TEST(what_is_taken_from_a_pipe_that_has_a_files_number_is_not_lost) {
+    struct scene s;
+    int fd = start(&s), ends[2];
+    struct freq f;
+    CHECK_EQ(RUN(&s, xev_file_pread(fd, &s.loop, &f.r, got, 1, 0, ARG)), 1);
+    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    CHECK_EQ(dup3(ends[0], fd, O_CLOEXEC), fd);
+    CHECK_EQ(write(ends[1], "hello", 5), 5);
+    CHECK_EQ(RUN(&s, xev_file_read(fd, &s.loop, &f.r, got, 10, ARG)), 5);
+    CHECK_EQ(memcmp(got, "hello", 5), 0);
+    CHECK_EQ(close(ends[0]), 0);
+    CHECK_EQ(close(ends[1]), 0);
+    end(&s, fd);
+}
+
 TEST(without_a_pool_nothing_is_tried) {
     struct scene s;
     int fd = start(&s);
@@ -628,11 +645,29 @@ TEST(rest_of_a_write_is_written_by_a_thread) {
     CHECK_EQ(memcmp(got + 50, "abcdefghij", 10), 0);
     CHECK_EQ(memcmp(got, "0123456789", 10), 0);
     CHECK_EQ(memcmp(got + 10, page + 10, 40), 0);
+    end(&s, fd);
+}
+
+/* Other processes write to the same log. */
+TEST(what_is_appended_stays_in_one_piece) {
+    struct scene s;
+    int fd = start(&s);
     int append = open_in(&s, "a", XEV_OPEN_WRITE | XEV_OPEN_APPEND);
-    CHECK_EQ(RUN(&s, xev_file_pwrite(append, &s.loop, &f.r, "appended", 8, 0, ARG)), 8);
-    CHECK_EQ(sys.writes, 3);
-    CHECK_EQ(pread(fd, got, PAGE, PAGE), 8);
-    CHECK_EQ(memcmp(got, "appended", 8), 0);
+    int other = open(path_in(&s, "a"), O_WRONLY | O_APPEND | O_CLOEXEC);
+    struct hold held;
+    struct freq f = {.calls = 0};
+    hold_lane(&s, &held, XEV_LANE_FS);
+    sys.emulate_write = true;
+    sys.write_most = 3;
+    xev_file_pwrite(append, &s.loop, &f.r, "appended\n", 9, 0, &f, freq_cb);
+    run_no_wait(&s.loop);
+    CHECK_EQ(write(other, "between\n", 8), 8);
+    let_go(&s, &held);
+    CHECK_EQ(wait_for(&s, &f), 9);
+    CHECK_EQ(f.r.done_bytes, 9);
+    CHECK_EQ(pread(fd, got, PAGE, PAGE), 17);
+    CHECK_EQ(memcmp(got, "between\nappended\n", 17), 0);
+    CHECK_EQ(close(other), 0);
     close_file(&s, append);
     end(&s, fd);
 }

@@ -16,12 +16,12 @@
  * of up to 64 KiB itself, in its turn, in a form that does not wait (RWF_NOWAIT of preadv2(2)):
  * reads of data that is in the page cache, and writes on file systems that can tell that a write
  * would wait (XFS and Btrfs, for instance, but not ext4). A thread does what a try has left. Not
- * tried are: a file that was opened with XEV_OPEN_DIRECT; a write with XEV_OPEN_SYNC; what is
- * neither a regular file nor a block device; and, for a while, reads of a file whose data was not
- * in memory several times in a row. One turn makes at most 32 tries, or as many as copy 256 KiB or
- * take 0.05 ms, so that the loop goes on with everything else. A loop without a pool tries nothing,
- * and reports XEV_ENOPOOL even for data in memory. A pool that is shut down refuses only operations
- * that need a thread.
+ * tried are: a file that was opened with XEV_OPEN_DIRECT; a write with XEV_OPEN_SYNC, or with
+ * XEV_OPEN_APPEND, which others' appends must not come between; what is neither a regular file nor
+ * a block device; and, for a while, reads of a file whose data was not in memory several times in a
+ * row. One turn makes at most 32 tries, or as many as copy 256 KiB or take 0.05 ms, so that the
+ * loop goes on with everything else. A loop without a pool tries nothing, and reports XEV_ENOPOOL
+ * even for data in memory. A pool that is shut down refuses only operations that need a thread.
  *
  * The request is the caller's. Like a completion it stays at one address from submission until its
  * terminal callback is entered, and needs no initialisation. req->c is its completion, for

@@ -36,8 +36,9 @@ const int xev__sys_o_direct = O_DIRECT;
 /* ---- without waiting ---- */
 
 /* O_DIRECT reads and writes wait for the disk under RWF_NOWAIT too, as do writes that are to reach
- * it. Pipes and devices: a thread has always waited for those, and tries of them take data that a
- * cancelled read leaves alone. */
+ * it. What is appended is to be one piece of the file whoever else appends: a try may write a part
+ * of it, and others come before the thread that writes the rest. Pipes and devices: a thread has
+ * always waited for those, and tries of them take data that a cancelled read leaves alone. */
 uint32_t xev__os_file_can_try(xev_fd fd) {
     int flags = fcntl(fd, F_GETFL);
     struct statx st;
@@ -47,8 +48,8 @@ uint32_t xev__os_file_can_try(xev_fd fd) {
         (!S_ISREG(st.stx_mode) && !S_ISBLK(st.stx_mode))) {
         return 0;
     }
-    return (flags & (O_SYNC | O_DSYNC)) != 0 ? XEV__CAN_READ_NOW
-                                             : XEV__CAN_READ_NOW | XEV__CAN_WRITE_NOW;
+    return (flags & (O_SYNC | O_DSYNC | O_APPEND)) != 0 ? XEV__CAN_READ_NOW
+                                                        : XEV__CAN_READ_NOW | XEV__CAN_WRITE_NOW;
 }
 
 bool xev__os_file_writes_through(xev_fd fd) {
@@ -78,12 +79,15 @@ int xev__os_file_read_now(xev_fd fd, const xev_vec *vec, uint32_t count, size_t 
     /* That far it was in memory. Whether the file ends there is what the next byte says. */
     bool moves = offset == XEV__AT_POSITION;
     off_t behind = moves ? lseek(fd, 0, SEEK_CUR) : (off_t)offset + rc;
+    if (behind < rc) {
+        return rc; /* it has no position: a pipe has the number now, and the bytes are out of it */
+    }
     char byte;
     xev_vec next = {&byte, 1};
-    if (behind >= rc && read_some_now(fd, &next, 1, (uint64_t)behind) == 0) {
+    if (read_some_now(fd, &next, 1, (uint64_t)behind) == 0) {
         return rc;
     }
-    if (moves && behind >= rc) {
+    if (moves) {
         (void)lseek(fd, behind - rc, SEEK_SET);
     }
     return XEV_EAGAIN;
