@@ -324,6 +324,19 @@ TEST(no_locked_memory_is_an_error_that_names_the_limit_where_io_uring_was_asked_
 
 #endif
 
+/* A filter that allows only what a loop needs does not know the timer that only saves time. */
+TEST(epoll_needs_no_timer_of_the_system) {
+    static const int codes[] = {EPERM, EACCES, ENOSYS};
+    clear_environment();
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        struct net n;
+        refuse(SYS_timerfd_create, codes[i]);
+        net_open(&n, &by_epoll);
+        (void)run_for(&n, 20);
+        check_works(&n);
+    }
+}
+
 TEST(too_few_descriptors_are_an_error_and_none_leaks) {
     clear_environment();
     limit_fds();

@@ -19,6 +19,7 @@
 #include "xev/backends/readiness.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/linux/libc.h"
+#include "xev/os/socket.h"
 
 #define EVENTS 1024
 #define WAKE_TAG UINT64_MAX
@@ -27,7 +28,8 @@
 struct epoll {
     struct xev__readiness ready; /* first: the adaptor finds it there */
     int fd;
-    xev_fd wake, alarm_fd;
+    xev_fd wake;
+    xev_fd alarm_fd; /* XEV_INVALID_FD: the system refuses timers */
     struct xev__alarm alarm;
     bool no_pwait2; /* missing before Linux 5.11 and in some filters: wait in milliseconds */
     struct epoll_event events[EVENTS];
@@ -90,7 +92,7 @@ static int watch_own(struct epoll *ep, xev_fd fd, uint64_t tag) {
     return rc;
 }
 
-/* The wake descriptor and the alarm. 0, or a code, and then none is left. */
+/* The wake descriptor, and the alarm, where there is one. 0, or a code, and then none is left. */
 static int open_own(struct epoll *ep) {
     int rc = xev__os_wake_open(&ep->wake);
     rc = rc == 0 ? watch_own(ep, ep->wake, WAKE_TAG) : rc;
@@ -99,6 +101,10 @@ static int open_own(struct epoll *ep) {
     }
     ep->alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     ep->alarm_fd = xev__os_above_std(ep->alarm_fd < 0 ? -errno : ep->alarm_fd);
+    if (ep->alarm_fd < 0 && xev__os_is_refused(ep->alarm_fd)) {
+        ep->alarm_fd = XEV_INVALID_FD; /* by a filter: each wait has its limit, then */
+        return 0;
+    }
     rc = ep->alarm_fd < 0 ? ep->alarm_fd : watch_own(ep, ep->alarm_fd, ALARM_TAG);
     if (rc < 0) {
         (void)close(ep->wake);
@@ -133,7 +139,9 @@ static int epoll_init(xev_loop *loop, char *why, size_t why_len) {
 
 static void epoll_deinit(xev_loop *loop) {
     struct epoll *ep = loop->backend;
-    (void)close(ep->alarm_fd);
+    if (ep->alarm_fd != XEV_INVALID_FD) {
+        (void)close(ep->alarm_fd);
+    }
     (void)close(ep->wake);
     (void)close(ep->fd);
     xev__free(&loop->options.allocator, ep, sizeof *ep);
@@ -151,6 +159,9 @@ static void epoll_forget(xev_loop *loop, struct xev__fd *e) {
 
 static bool set_alarm(xev_loop *loop, uint64_t at_ns) {
     const struct epoll *ep = loop->backend;
+    if (ep->alarm_fd == XEV_INVALID_FD) {
+        return false;
+    }
     struct itimerspec at = {.it_value = {.tv_sec = (time_t)(at_ns / 1000000000u),
                                          .tv_nsec = (long)(at_ns % 1000000000u)}};
     xev__count(&loop->count.syscalls, 1);
