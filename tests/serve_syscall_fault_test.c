@@ -138,7 +138,7 @@ enum { SHARDS = 2, SERVICES = 4, HELD_FD = 200, TRIES = 3 };
 
 static xev_service *services[SERVICES];
 static const char *unix_path;
-static int held, manager;
+static int manager;
 static atomic_int inits, deinits, clients_began;
 static atomic_bool run_over;
 
@@ -270,6 +270,9 @@ static int mode; /* of the failures */
 
 static int run_once(void) {
     leave_stale_file();
+    /* One of its own: a broken ring's accept may stand on it until the kernel has closed the ring,
+     * and a connection wakes one accept only. */
+    int held = listening_socket();
     CHECK_EQ(dup3(held, HELD_FD, O_CLOEXEC), HELD_FD);
     inits = deinits = clients_began = 0;
     run_over = false;
@@ -280,6 +283,7 @@ static int run_once(void) {
     if (clients_began) {
         thread_join(clients_thread);
     }
+    CHECK_EQ(close(held), 0);
     CHECK_EQ(fcntl(HELD_FD, F_GETFD), -1);
     CHECK_EQ(inits, deinits);
     return rc;
@@ -408,7 +412,6 @@ static void open_services(void) {
     const char *path = path_in_tmp("unix:", "fault");
     snprintf(address, sizeof address, "%s", path);
     unix_path = file_of(address);
-    held = listening_socket();
     const char *const addresses[SERVICES] = {"127.0.0.1:0", address, "127.0.0.1:0", "fd:200"};
     for (int i = 0; i < SERVICES; i++) {
         xev_service_options o = service_options(names[i], addresses[i]);
@@ -449,10 +452,10 @@ TEST_TIMEOUT(a_call_that_fails_is_named_or_done_without, 600) {
     }
     CHECK_GT(failures, only == NULL ? 200 : 0);
     xev_serve_free(serve);
-    CHECK_EQ(close(held) + close(manager), 0);
+    CHECK_EQ(close(manager), 0);
 }
 
-TEST_TIMEOUT(a_loop_that_must_not_wait_is_named, 120) {
+TEST_TIMEOUT(a_loop_that_must_not_wait_is_named, 300) {
     static const char *const calls[] = {"epoll_pwait2", "io_uring_submit_and_get_events",
                                         "io_uring_submit_and_wait_timeout"};
     spared = true;
@@ -468,5 +471,5 @@ TEST_TIMEOUT(a_loop_that_must_not_wait_is_named, 120) {
         }
     }
     xev_serve_free(serve);
-    CHECK_EQ(close(held) + close(manager), 0);
+    CHECK_EQ(close(manager), 0);
 }

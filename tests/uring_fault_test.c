@@ -218,16 +218,20 @@ static void stage_close(struct stage *s) {
     net_close(&s->n);
 }
 
-/* The loop serves no more; op was under way. */
-static void stage_abandon(struct stage *s, struct op *op) {
+static void stage_close_descriptors(struct stage *s) {
     int fds[] = {s->stream[0], s->stream[1], s->listener, s->client, s->udp[0], s->udp[1]};
-    xev_loop_deinit(&s->n.loop);
-    CHECK_EQ(op->ends, 1);
-    CHECK_EQ(op->result, XEV_ECANCELED);
     for (int i = 0; i < 6; i++) {
         CHECK_EQ(close(fds[i]), 0);
     }
     CHECK_EQ(open_fds(), s->n.fds_before);
+}
+
+/* The loop serves no more; op was under way. */
+static void stage_abandon(struct stage *s, struct op *op) {
+    xev_loop_deinit(&s->n.loop);
+    CHECK_EQ(op->ends, 1);
+    CHECK_EQ(op->result, XEV_ECANCELED);
+    stage_close_descriptors(s);
 }
 
 static xev_cb_action close_accepted(struct op *op, int result) {
@@ -630,6 +634,47 @@ TEST(entering_that_fails_for_good_ends_the_run_and_then_the_loop) {
         script.submit_times = 1000000;
         CHECK_EQ(xev_loop_run(&s.n.loop, XEV_RUN_ONCE), codes[i]);
         stage_abandon(&s, &op);
+    }
+}
+
+static xev_cb_action send_and_connect(struct op *op, int result) {
+    struct stage *s = op->user;
+    CHECK_EQ(result, XEV_ECANCELED);
+    plain_send(s->stream[1], "late", 4);
+    CHECK_EQ(close(s->client), 0);
+    s->client = plain_connect(s->listener);
+    wait_connections(s->listener, 1);
+    return XEV_DISARM;
+}
+
+/* What comes when its operations have ended is left to others. */
+TEST(a_ring_that_is_given_up_takes_nothing_more) {
+    static const char *const without[] = {"", "defer_taskrun", "all"};
+    for (int i = 0; i < 3; i++) {
+        struct stage s;
+        struct op recv, accept;
+        char late[4];
+        CHECK_EQ(setenv("XEV_DISABLE", without[i], 1), 0);
+        memset(&script, 0, sizeof script);
+        stage_open(&s, &by_io_uring);
+        plain_recv(s.stream[0], s.buf, 4);
+        memset(s.buf, 0, sizeof s.buf);
+        start(&s, &accept, ACCEPT_MULTI);
+        start(&s, &recv, RECV);
+        recv.then = send_and_connect;
+        recv.user = &s;
+        settle(&s.n);
+        CHECK_EQ(accept.calls, 1); /* s.client */
+        script.submit = -EBADF;
+        script.submit_times = 1000000;
+        CHECK_EQ(xev_loop_run(&s.n.loop, XEV_RUN_ONCE), XEV_EBADF);
+        xev_loop_deinit(&s.n.loop);
+        CHECK_EQ(accept.result, XEV_ECANCELED);
+        CHECK_EQ(s.buf[0], 0);
+        plain_recv(s.stream[0], late, 4);
+        CHECK_MEM_EQ(late, "late", 4);
+        wait_connections(s.listener, 1);
+        stage_close_descriptors(&s);
     }
 }
 

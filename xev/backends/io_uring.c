@@ -704,6 +704,9 @@ static void uring_nap(xev_loop *loop, uint32_t timeout_ms) {
 static void uring_give_up(xev_loop *loop) {
     struct xev__uring *u = loop->backend;
     assert(loop->deinit);
+    if (!xev__uring_is_foreign(loop)) {
+        xev__uring_end_requests(u);
+    }
     u->foreign = true;
 }
 

@@ -222,4 +222,10 @@ void xev__uring_deinit(xev_loop *loop);
 /* Bind the ring to this thread, before it is entered for the first time. 0 or a code. */
 int xev__uring_attach(struct xev__uring *u);
 
+/* End the requests of a ring that cannot be entered. Otherwise they stand until the kernel has
+ * closed the ring, which it does some time after its descriptor was closed: until then one could
+ * write to memory that its operation has given back, or take a connection. Before Linux 6.0 it has
+ * no effect. */
+void xev__uring_end_requests(struct xev__uring *u);
+
 #endif

@@ -262,6 +262,15 @@ int xev__uring_attach(struct xev__uring *u) {
     return 0;
 }
 
+void xev__uring_end_requests(struct xev__uring *u) {
+    struct io_uring_sync_cancel_reg all = {
+        .fd = -1,
+        .flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL,
+        .timeout = {.tv_sec = 1}, /* for a file's, which the kernel may be carrying out */
+    };
+    (void)syscall(__NR_io_uring_register, u->ring.ring_fd, IORING_REGISTER_SYNC_CANCEL, &all, 1);
+}
+
 void xev__uring_deinit(xev_loop *loop) {
     struct xev__uring *u = loop->backend;
     if (xev__uring_is_foreign(loop)) {
