@@ -202,6 +202,7 @@ struct xev_loop {
     /* What is active: see actives.c. */
     uint32_t **actives;
     uint32_t actives_len, actives_free, actives_missing, actives_used;
+    uint32_t actives_made; /* places from here on were never free */
     uint32_t actives_peak; /* of actives_used at the beginning of a turn, lately */
     uint32_t actives_low;  /* below so many the table may be too large */
     struct xev__trimmer actives_trimmer;

@@ -11,15 +11,18 @@
  * no address has. Without memory for a larger table, completions without a place are counted; such
  * a completion works, but it is not noticed when it is submitted twice.
  *
- * The table doubles when it is full. When no more than an eighth of it was in use for a second, a
- * smaller one takes its place, of which a quarter is in use. What stood beyond its end gets another
- * place.
+ * A table that is full is replaced by a larger one (xev__table_len). New places become free in
+ * pieces, as they are needed, so that the pages behind them take no memory; until then they are
+ * NULL. When no more than a quarter of a smaller table was in use for a second, it replaces the
+ * present one. What stood beyond its end gets another place.
  */
 #include "xev/core/core.h"
 
 #include "xev/os/thread.h"
 
 #define FIRST_LEN 256u
+#define FREE_AT_A_TIME 256u /* places: half a page */
+_Static_assert(FIRST_LEN % FREE_AT_A_TIME == 0, "a table has a whole number of pieces");
 
 /* ---- the process's loops ---- */
 
@@ -107,31 +110,47 @@ void xev__check_thread_of(const char *call, const xev_loop *maybe) {
 
 static uint32_t *free_place(uint32_t next) { return (uint32_t *)((uintptr_t)next << 1 | 1); }
 
-static bool is_free_place(const uint32_t *content) { return ((uintptr_t)content & 1) != 0; }
+static bool is_free_place(const uint32_t *content) {
+    return content == NULL || ((uintptr_t)content & 1) != 0;
+}
 
 static void set_table(xev_loop *loop, uint32_t **table, uint32_t len) {
     loop->actives = table;
     loop->actives_len = len;
-    loop->actives_low = len > FIRST_LEN ? len / 8 : 0;
+    loop->actives_low = len > FIRST_LEN ? xev__table_len_before(len, sizeof *table) / 4 : 0;
+}
+
+static bool enlarge_table(xev_loop *loop) {
+    const size_t place_bytes = sizeof *loop->actives;
+    uint32_t old = loop->actives_len;
+    uint32_t len = old != 0 ? xev__table_len(2 * old, place_bytes) : FIRST_LEN;
+    if (len >= XEV__NO_PLACE) {
+        return false;
+    }
+    uint32_t **larger =
+        xev__grow(&loop->options.allocator, loop->actives, old * place_bytes, len * place_bytes);
+    if (larger == NULL) {
+        return false;
+    }
+    set_table(loop, larger, len);
+    return true;
 }
 
 uint32_t xev__actives_grow(xev_loop *loop) {
     assert(loop->actives_len == 0 || loop->actives_free == XEV__NO_PLACE);
-    uint32_t old = loop->actives_len, len = old != 0 ? 2 * old : FIRST_LEN;
-    if (len >= XEV__NO_PLACE) {
+    assert(loop->actives_made <= loop->actives_len);
+    uint32_t first = loop->actives_made;
+    if (first == loop->actives_len && !enlarge_table(loop)) {
         return XEV__NO_PLACE;
     }
-    size_t place_bytes = sizeof *loop->actives;
-    uint32_t **larger =
-        xev__grow(&loop->options.allocator, loop->actives, old * place_bytes, len * place_bytes);
-    if (larger == NULL) {
-        return XEV__NO_PLACE;
+    uint32_t end = first + FREE_AT_A_TIME;
+    assert(end <= loop->actives_len);
+    for (uint32_t i = first; i < end; i++) {
+        assert(loop->actives[i] == NULL);
+        loop->actives[i] = free_place(i + 1 < end ? i + 1 : XEV__NO_PLACE);
     }
-    for (uint32_t i = old; i < len; i++) {
-        larger[i] = free_place(i + 1 < len ? i + 1 : XEV__NO_PLACE);
-    }
-    set_table(loop, larger, len);
-    return old != 0 ? old : 1;
+    loop->actives_made = end;
+    return first != 0 ? first : 1;
 }
 
 /* Move what is active to a smaller table, which is all zero. */
@@ -164,6 +183,7 @@ static void move_table(xev_loop *loop, uint32_t **table, uint32_t len) {
     }
     xev__free(&loop->options.allocator, old, loop->actives_len * sizeof *old);
     set_table(loop, table, len);
+    loop->actives_made = len;
 }
 
 static enum xev__trim trim_actives(xev_loop *loop, struct xev__trimmer *t) {
@@ -172,7 +192,7 @@ static enum xev__trim trim_actives(xev_loop *loop, struct xev__trimmer *t) {
     peak = loop->actives_used > peak ? loop->actives_used : peak;
     loop->actives_peak = loop->actives_used;
     while (len / 4 < peak) {
-        len *= 2;
+        len = xev__table_len(2 * len, sizeof *loop->actives);
     }
     xev__starts_trim(loop, peak);
     if (len <= loop->actives_len / 2) {
@@ -204,7 +224,7 @@ void xev__actives_free(xev_loop *loop) {
     }
     xev__free(&loop->options.allocator, loop->actives, loop->actives_len * sizeof *loop->actives);
     loop->actives = NULL;
-    loop->actives_len = 0;
+    loop->actives_len = loop->actives_made = 0;
 }
 
 void xev__actives_lost(const void *what) {

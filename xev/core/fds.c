@@ -35,16 +35,23 @@ static bool resize_index(struct xev__fds *fds, uint32_t len) {
 static uint32_t index_len_for(uint32_t numbers) {
     uint32_t len = INDEX_FIRST_LEN;
     while (len < numbers) {
-        len *= 2;
+        len = xev__table_len(2 * len, sizeof(uint32_t));
     }
     return len;
 }
 
-/* The table doubles when a number does not fit. When no number of its last three quarters had an
- * entry for a second, half of it or more is given back. */
+/* So many numbers fit into half of a smaller table. */
+static uint32_t low_numbers(const struct xev__fds *fds) {
+    return fds->index_len > INDEX_FIRST_LEN
+               ? xev__table_len_before(fds->index_len, sizeof *fds->index) / 2
+               : 0;
+}
+
+/* A larger table is made when a number does not fit. When no number that would not fit into half of
+ * a smaller one had an entry for a second, there is a smaller one. */
 static enum xev__trim trim_index(xev_loop *loop, struct xev__trimmer *t) {
     struct xev__fds *fds = loop->fds;
-    uint32_t top = fds->index_top, quarter = fds->index_len / 4;
+    uint32_t top = fds->index_top, low = low_numbers(fds);
     (void)t;
     for (uint32_t n = 0; top > 0 && fds->index[top - 1] == 0; n++, top--) {
         if (n == INDEX_LOOKS) {
@@ -52,9 +59,9 @@ static enum xev__trim trim_index(xev_loop *loop, struct xev__trimmer *t) {
             return XEV__TRIM_MORE;
         }
     }
-    bool was_needed = fds->index_top > quarter;
+    bool was_needed = fds->index_top > low;
     fds->index_top = top;
-    if (top > quarter || fds->index_len == INDEX_FIRST_LEN) {
+    if (top > low || fds->index_len == INDEX_FIRST_LEN) {
         return XEV__TRIM_DONE; /* until one of those numbers is dropped */
     }
     return !was_needed && resize_index(fds, index_len_for(2 * top)) ? XEV__TRIM_DONE
@@ -139,7 +146,7 @@ void xev__fds_drop(struct xev__fds *fds, struct xev__fd *e) {
     assert(e->fd != XEV_INVALID_FD && e->ops == 0 && !e->has_requests);
     assert(e == xev__fds_entry(fds, number));
     fds->index[e->fd] = 0;
-    if ((uint32_t)e->fd >= fds->index_len / 4 && fds->index_len > INDEX_FIRST_LEN) {
+    if (fds->index_len > INDEX_FIRST_LEN && (uint32_t)e->fd >= low_numbers(fds)) {
         xev__trim_soon(fds->entries.loop, &fds->index_trimmer);
     }
     e->fd = XEV_INVALID_FD;

@@ -8,10 +8,8 @@
 #include "xev/core/core.h"
 #include "xev/os/memory.h"
 
-#define PAGES_FROM_BYTES (32u * 1024)
-
 static bool is_pages(const xev_allocator *a, size_t bytes) {
-    return a->allocate == NULL && bytes >= PAGES_FROM_BYTES;
+    return a->allocate == NULL && bytes >= XEV__PAGES_FROM_BYTES;
 }
 
 void *xev__alloc(const xev_allocator *a, size_t bytes, size_t alignment) {

@@ -88,9 +88,24 @@ bool xev__is_loaned(const xev_loop *loop, const void *data);
 
 /* ---- memory (memory.c) ---- */
 void *xev__alloc(const xev_allocator *a, size_t bytes, size_t alignment);
+/* So many bytes and more are whole pages where the program gives no allocator. */
+#define XEV__PAGES_FROM_BYTES (32u * 1024)
 void *xev__alloc_zeroed(const xev_allocator *a, size_t bytes, size_t alignment);
 /* A larger array, what is added being zero, aligned for any type. On NULL old is as it was. */
 void *xev__grow(const xev_allocator *a, void *old, size_t old_bytes, size_t bytes);
+/* The lengths of a table that grows are powers of two, without those with which it would take more
+ * than a page of the heap: whole pages take memory only where they are written to. Returns the
+ * first such length from a power of two on. */
+static inline uint32_t xev__table_len(uint32_t from, size_t item_bytes) {
+    size_t bytes = from * item_bytes;
+    return bytes > 4096 && bytes < XEV__PAGES_FROM_BYTES
+               ? (uint32_t)(XEV__PAGES_FROM_BYTES / item_bytes)
+               : from;
+}
+/* The length before len. */
+static inline uint32_t xev__table_len_before(uint32_t len, size_t item_bytes) {
+    return len * item_bytes == XEV__PAGES_FROM_BYTES ? (uint32_t)(4096 / item_bytes) : len / 2;
+}
 void xev__free(const xev_allocator *a, void *memory, size_t bytes); /* NULL: nothing */
 /* Memory of the system's heap with an alignment, for what belongs to no loop; free does not take
  * it. */
