@@ -1,10 +1,12 @@
 /* epoll, through the readiness adaptor.
  *
  * A descriptor is registered when an operation on it would block for the first time. The
- * registration is edge-triggered, covers both directions and lasts until the close, so a descriptor
- * costs one epoll_ctl in its life. An event carries the number and the generation of the entry,
- * never a pointer. The event of a descriptor that was closed, or whose number was reused, therefore
- * finds no entry.
+ * registration is edge-triggered and lasts until the close. Where a reader waits it covers reading
+ * alone: with EPOLLOUT a socket, which has room, would be reported at once, for nothing. Where a
+ * writer waits it covers both. So most descriptors cost one epoll_ctl in their life, and those
+ * whose writes find no room two. An event carries the number and the generation of the entry, never
+ * a pointer. The event of a descriptor that was closed, or whose number was reused, therefore finds
+ * no entry.
  *
  * The alarm (alarm.h) is a timerfd. It is never read: each time it rings is an edge.
  */
@@ -35,11 +37,12 @@ struct epoll {
     struct epoll_event events[EVENTS];
 };
 
-/* op: EPOLL_CTL_ADD or EPOLL_CTL_MOD. 0 or a code. */
-static int epoll_control(xev_loop *loop, struct xev__fd *e, int op) {
+/* op: EPOLL_CTL_ADD or EPOLL_CTL_MOD. reports: bits by direction. 0 or a code. */
+static int epoll_control(xev_loop *loop, struct xev__fd *e, int op, uint8_t reports) {
     const struct epoll *ep = loop->backend;
+    const uint32_t writes = (reports & xev__bit(XEV__WRITE)) != 0 ? EPOLLOUT : 0;
     struct epoll_event ev = {
-        .events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET,
+        .events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET | writes,
         .data.u64 = (uint64_t)e->gen << 32 | xev__fds_number(loop->fds, e),
     };
     xev__count(&loop->count.syscalls, 1);
@@ -47,19 +50,23 @@ static int epoll_control(xev_loop *loop, struct xev__fd *e, int op) {
 }
 
 static int epoll_register(xev_loop *loop, struct xev__fd *e, uint8_t dirs) {
-    assert(!xev__registered(e) && e->fd != XEV_INVALID_FD && dirs != 0);
-    (void)dirs;
-    int rc = epoll_control(loop, e, EPOLL_CTL_ADD);
-    if (rc == XEV_EEXIST) { /* registered for an earlier entry of this descriptor */
-        rc = epoll_control(loop, e, EPOLL_CTL_MOD);
+    assert(e->fd != XEV_INVALID_FD && dirs != 0 && (dirs & ~e->reports) != 0);
+    uint8_t reports = xev__bit(XEV__READ) | (dirs & xev__bit(XEV__WRITE)) | e->reports;
+    int op = xev__registered(e) ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    int rc = epoll_control(loop, e, op, reports);
+    if (rc == XEV_EEXIST && op == EPOLL_CTL_ADD) { /* for an earlier entry of this descriptor */
+        rc = epoll_control(loop, e, EPOLL_CTL_MOD, reports);
+    } else if (rc == XEV_ENOENT && op == EPOLL_CTL_MOD) { /* the program has closed the file */
+        e->reports = 0;
+        rc = epoll_control(loop, e, EPOLL_CTL_ADD, reports);
     }
-    e->reports = rc == 0 ? 3 : 0;
+    e->reports = rc == 0 ? reports & 3u : e->reports;
     return rc;
 }
 
 static bool epoll_still_reports(xev_loop *loop, struct xev__fd *e) {
     assert(xev__registered(e));
-    return epoll_control(loop, e, EPOLL_CTL_MOD) == 0; /* as before */
+    return epoll_control(loop, e, EPOLL_CTL_MOD, e->reports) == 0; /* as before */
 }
 
 /* Found out by registering a descriptor: the limit holds for all processes of the user together
