@@ -110,7 +110,10 @@ static void report_slow(struct xev__slow *w, xev_shard *s, uint64_t for_ms, bool
     uintptr_t code = xev__last_call(&s->loop);
     xev__thread_activity(ck_pr_load_64(&s->thread_number), activity, sizeof activity);
     uint32_t frames = ask_for_stack(w, s);
-    if (code != 0) {
+    bool in_loop = code == XEV__CODE(xev_loop_run);
+    if (in_loop) {
+        add_text(&line, ", in no callback"); /* such as a system call that lasts */
+    } else if (code != 0) {
         add_text(&line, "; last callback at ");
         add_code(&line, code);
     }
@@ -122,9 +125,9 @@ static void report_slow(struct xev__slow *w, xev_shard *s, uint64_t for_ms, bool
         add_code(&line, w->frames[i]);
     }
     xev__count_up(&s->slow, 1);
-    xev_log_write(&kind, "xev: shard %u: slow: for %llu ms in %s%s", s->id,
-                  (unsigned long long)for_ms,
-                  one_callback ? "one callback of its loop" : "one turn of its loop", line.text);
+    bool one = one_callback && !in_loop;
+    xev_log_write(&kind, "xev: shard %u: slow: for %llu ms in one %s of its loop%s", s->id,
+                  (unsigned long long)for_ms, one ? "callback" : "turn", line.text);
 }
 
 /* ---- the looks ---- */

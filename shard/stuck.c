@@ -62,7 +62,8 @@ static uint64_t deadline_ms(const struct xev__runtime *rt) {
 /* Under the lock. */
 static const char *what_it_does(const xev_shard *s) {
     if (s->command != XEV__NONE) {
-        return "in a callback of its loop";
+        return xev__last_call(&s->loop) == XEV__CODE(xev_loop_run) ? "in its loop, in no callback"
+                                                                   : "in a callback of its loop";
     }
     switch (s->last_command) {
     case XEV__INIT:
@@ -89,13 +90,13 @@ static bool report_shard(xev_shard *s, const char *doing, uint64_t since_stop_ms
         xev__os_code_place((const void *)code, place, sizeof place);
     }
     xev__thread_activity(ck_pr_load_64(&s->thread_number), activity, sizeof activity);
+        bool named = place[0] != '\0' && code != XEV__CODE(xev_loop_run);
     if (o->stuck == NULL) {
         static xev_log_kind kind = {
             .name = "stuck", .level = XEV_LOG_ERROR, .lines_max = UINT32_MAX};
         xev_log_write(&kind, "xev: shard %u: stuck %s, %llu ms after the stop%s%s%s%s", s->id,
-                      doing, (unsigned long long)since_stop_ms,
-                      place[0] != '\0' ? "; last callback at " : "", place,
-                      activity[0] != '\0' ? "; its thread is " : "", activity);
+                      doing, (unsigned long long)since_stop_ms, named ? "; last callback at " : "",
+                      named ? place : "", activity[0] != '\0' ? "; its thread is " : "", activity);
         return false;
     }
     xev_stuck stuck = {

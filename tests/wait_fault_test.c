@@ -1,6 +1,6 @@
 /* A loop's wait that fails. A lack of memory is waited out, and an interruption has no effect. Any
- * other error ends the run, and all shards with it, in order and with the name of the call. The
- * calls are wrapped. */
+ * other error ends the run, and all shards with it, in order and with the name of the call. And a
+ * wait that blocks although it has a time limit of 0. The calls are wrapped. */
 #include "tests/shard_scene.h"
 
 #include <errno.h>
@@ -11,13 +11,24 @@
 #include <liburing.h>
 #endif
 
+#include "xev/fd.h"
+#include "xev/log.h"
+
 /* While it is above 0, waits of the thread that may fail do, with code. */
 static atomic_int left;
 static int code;
 static atomic_uint failures;
 static _Thread_local bool may_fail;
 
+/* The next wait of a thread that has set it blocks until the shard was told to be slow. */
+static _Thread_local bool blocks;
+static sem_t told;
+
 static bool fails(void) {
+    if (blocks) {
+        blocks = false;
+        sem_take(&told);
+    }
     if (!may_fail || left == 0) {
         return false;
     }
@@ -292,4 +303,93 @@ TEST(a_start_that_fails_is_named) {
     xev_runtime_failure_get(&sc.rt, &f);
     CHECK_EQ(f.shard, 0);
     CHECK_STR_EQ(f.call, "xev_loop_init");
+}
+
+/* ---- a wait that blocks ---- */
+
+static char slow_line[1100];
+
+static void on_slow(const xev_log_line *line, void *userdata) {
+    (void)userdata;
+    if (strcmp(line->kind, "slow") == 0 && slow_line[0] == '\0' &&
+        strstr(line->text, " in one turn of its loop, in no callback; its thread is ") != NULL) {
+        snprintf(slow_line, sizeof slow_line, "%s", line->text);
+        sem_give(&told);
+    }
+}
+
+static xev_fd pipe_ends[2];
+static struct op armed, polled, soon;
+
+static xev_cb_action on_armed(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    (void)op_cb(loop, c, result, userdata);
+    /* The next wait has no time, and something to submit. */
+    xev_timer_run(NULL, loop, &soon.c, 0, &soon, op_cb);
+    xev_fd_poll(pipe_ends[0], loop, &polled.c, XEV_POLL_IN, &polled, op_cb);
+    blocks = true;
+    return XEV_DISARM;
+}
+
+static void arm(xev_shard *self) {
+    xev_timer_run(NULL, xev_shard_loop(self), &armed.c, 1, &armed, on_armed);
+}
+
+static bool on_stuck(const xev_stuck *stuck, void *userdata) {
+    CHECK(userdata == &sc);
+    /* Earlier and later ones are of a machine that gave the thread no time. */
+    if (strcmp(stuck->doing, "in its loop, in no callback") == 0) {
+        CHECK(stuck->code == (void (*)(void))xev_loop_run);
+        sem_give(&told);
+    }
+    return true;
+}
+
+static void *stop_when_told(void *arg) {
+    (void)arg;
+    while (soon.calls == 0) {
+        sched_yield();
+    }
+    xev_runtime_stop(&sc.rt);
+    return NULL;
+}
+
+static void cancel_poll(xev_shard *self) {
+    (void)self;
+    CHECK_EQ(close(pipe_ends[1]), 0); /* the poll ends, and the drain with it */
+}
+
+/* The callback that was called last has returned: it must not be blamed. */
+TEST(a_loop_that_is_slow_in_the_kernel_names_no_callback) {
+    sem_new(&told);
+    xev_log_set(NULL, on_slow);
+    CHECK_EQ(xev_pipe_open(&pipe_ends[0], &pipe_ends[1]), 0);
+    sc.o.slow_ms = 100;
+    sc.body = arm;
+    sc.drain = cancel_poll;
+    pthread_t t = thread_start(stop_when_told, NULL);
+    CHECK_EQ(scene_run(1), 0);
+    thread_join(t);
+    CHECK(strstr(slow_line, "callback at") == NULL);
+    check_op(&armed, 0);
+    check_op(&soon, 0);
+}
+
+static xev_cb_action on_armed_stop(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    stop_all(xev_shard_current());
+    return on_armed(loop, c, result, userdata);
+}
+
+static void arm_stop(xev_shard *self) {
+    xev_timer_run(NULL, xev_shard_loop(self), &armed.c, 1, &armed, on_armed_stop);
+}
+
+TEST(a_loop_that_is_stuck_in_the_kernel_names_no_callback) {
+    sem_new(&told);
+    CHECK_EQ(xev_pipe_open(&pipe_ends[0], &pipe_ends[1]), 0);
+    sc.o.drain_ms = sc.o.stuck_ms = 50;
+    sc.o.stuck = on_stuck;
+    sc.body = arm_stop;
+    sc.stop = cancel_poll;
+    CHECK_EQ(scene_run(1), XEV_ETIMEDOUT);
+    check_op(&armed, 0);
 }

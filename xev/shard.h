@@ -79,7 +79,9 @@ typedef struct xev_stuck {
     uint32_t shard;
     uint64_t since_stop_ms; /* how long ago the end was asked for */
     const char *doing;      /* "in a callback of its loop", "in its stop callback"; static */
-    void (*code)(void); /* the callback it entered last, of its loop or the runtime's; or NULL */
+    /* The callback it entered last, of its loop or the runtime's; or NULL. xev_loop_run,
+     * xev_loop_deinit: no callback, but the loop itself is at work, in a system call say. */
+    void (*code)(void);
     /* Until the callback returns: */
     const char *place; /* of code, as for addr2line: "server+0x12ab"; "" where code is NULL */
     const char
@@ -121,9 +123,10 @@ typedef struct xev_runtime_options {
     uint32_t ask_bytes; /* of one argument or answer, to XEV_ASK_BYTES_MAX; 0: 1 MiB */
     /* While the shards serve, tell of each turn of a loop that has been awake for so long, once, by
      * a line in the log of the kind "slow" (xev/log.h; 10 in 10 s): the shard, how long, whether it
-     * is one callback, and the callback that was called last. 0: no. It costs shards nothing: the
-     * thread in xev_runtime_run looks at them four times in that time. A turn counts as long also
-     * where the machine gives its thread no time. */
+     * is one callback, and the callback that was called last, or that none is running: the loop
+     * itself is at work, in a system call say. 0: no. It costs shards nothing: the thread in
+     * xev_runtime_run looks at them four times in that time. A turn counts as long also where the
+     * machine gives its thread no time. */
     uint32_t slow_ms;
     /* A signal by which the thread of a slow shard tells its stack for that line: one that nobody
      * else uses or blocks, such as SIGRTMIN + 5. A call of the callback's that blocks may end with

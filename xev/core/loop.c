@@ -267,6 +267,7 @@ static int run_turn(xev_loop *loop, bool block) {
     }
     call_hooks(loop, XEV_HOOK_BEFORE_POLL);
     call_hooks(loop, XEV_HOOK_FLUSH);
+    xev__note_call(loop, XEV__CODE(xev_loop_run)); /* no callback, until the poll delivers one */
     xev__hand_over(loop);
     int rc = 0;
     bool polled = false, parked = false;

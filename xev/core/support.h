@@ -37,7 +37,8 @@ static inline void xev__note_call(xev_loop *loop, uintptr_t code) {
     __atomic_store_n(&loop->last_call, code, __ATOMIC_RELAXED);
 }
 
-/* The function that was called last, and that may still be running; 0: none yet. Any thread. */
+/* The function that was called last, and that may still be running; 0: none yet; xev_loop_run or
+ * xev_loop_deinit: no callback, the loop itself is at work. Any thread. */
 static inline uintptr_t xev__last_call(const xev_loop *loop) {
     return __atomic_load_n(&loop->last_call, __ATOMIC_RELAXED);
 }
