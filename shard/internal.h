@@ -112,6 +112,8 @@ void xev__shard_check_thread(const char *call, const xev_shard *s);
 
 #define XEV__MAILBOX_CLOSED 0x80000000u
 
+#define XEV__STUCK_NEVER UINT32_MAX /* of options.stuck_ms */
+
 /* For stuck.c, of the end that is under way: when what happened, in ms; 0: it has not. */
 struct xev__patience {
     uint64_t ending_ms;    /* the end was asked for */

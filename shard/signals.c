@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <ck_pr.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "shard/internal.h"
 
@@ -36,6 +37,12 @@ static void on_stop(xev__catcher *c) {
         return;
     }
     ck_pr_inc_32(&rt->stop_signals);
+    if (rt->alone && rt->options.stuck_ms != XEV__STUCK_NEVER &&
+        ck_pr_load_32(&rt->stop_signals) > 2) {
+        static const char text[] = "xev: shard 0: stuck; the third signal ends the process\n";
+        xev__put_line(text, sizeof text - 1);
+        abort(); /* there is no thread that would give it some time more */
+    }
     xev__stops_add(rt);
 }
 

@@ -17,7 +17,6 @@
 #include "xev/log.h"
 
 #define HURRY_MS 100u
-#define NEVER UINT32_MAX /* of stuck_ms */
 
 void xev__patience_update(struct xev__runtime *rt, uint64_t now) {
     struct xev__patience *p = &rt->patience;
@@ -48,7 +47,7 @@ static uint64_t later_of(uint64_t a, uint64_t b) { return a > b ? a : b; }
 static uint64_t deadline_ms(const struct xev__runtime *rt) {
     const struct xev__patience *p = &rt->patience;
     assert(p->step_ms != 0 && (p->ending_ms == 0 || p->cut_ms == 0 || p->ending_ms <= p->cut_ms));
-    if (p->ending_ms == 0 || rt->options.stuck_ms == NEVER) {
+    if (p->ending_ms == 0 || rt->options.stuck_ms == XEV__STUCK_NEVER) {
         return UINT64_MAX;
     }
     uint64_t drained = p->cut_ms != 0          ? p->cut_ms

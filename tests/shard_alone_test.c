@@ -3,6 +3,8 @@
 
 #include <signal.h>
 
+#include "tests/death.h"
+
 #include "xev/work.h"
 
 static pthread_t caller;
@@ -64,6 +66,37 @@ static void raise_term(xev_shard *self) {
 TEST(a_signal_ends_it_in_a_callback) {
     sc.body = raise_term;
     CHECK_EQ(run_alone(), 0);
+    CHECK_EQ(logged(DEINIT), 1);
+}
+
+static void raise_until_the_end(xev_shard *self) {
+    for (;;) { /* those of one moment are one */
+        raise_term(self);
+        sched_yield();
+    }
+}
+
+TEST(the_third_signal_ends_the_process_in_a_callback_that_never_returns) {
+    struct death d;
+    sc.body = raise_until_the_end;
+    if (death_begins(&d)) {
+        (void)run_alone();
+        death_missed();
+    }
+    death_check_words(&d, "shard 0", "a callback that never returns", "the third signal");
+}
+
+static void raise_thrice(xev_shard *self) {
+    for (int i = 0; i < 3; i++) {
+        raise_term(self);
+        usleep(130000); /* what comes within 100 ms is one */
+    }
+}
+
+TEST(it_may_be_told_to_wait_for_ever) {
+    sc.o.stuck_ms = UINT32_MAX;
+    sc.body = raise_thrice;
+    CHECK_EQ(run_alone(), XEV_EINTR);
     CHECK_EQ(logged(DEINIT), 1);
 }
 

@@ -100,8 +100,8 @@ typedef struct xev_runtime_options {
      * pool does, when it is first used. shards is 0 or 1. For a server of one core, or of a process
      * per core: the system calls of a process with one thread cost less, 2 to 5 % of a small echo.
      * Nobody looks after the shard meanwhile, so that slow_ms and stuck are 0 (else XEV_EINVAL),
-     * and a callback that never returns keeps the process for ever. The thread is bound to a CPU
-     * only where cpus says so, and stays bound. */
+     * and a callback that never returns keeps the process until a third signal. The thread is bound
+     * to a CPU only where cpus says so, and stays bound. */
     bool alone;
     bool no_signals;   /* leave all signals alone; call xev_runtime_stop */
     bool no_sighup;    /* leave SIGHUP alone */
@@ -311,8 +311,9 @@ int xev_shard_fail(xev_shard *shard, int code, const char *call, const char *par
  * the drain is over, each step of a shard's end (returning from the callback it is in, its stop
  * callback, the end of its loop with work on the pool, its deinit callback) may last
  * options.stuck_ms; then the shard is stuck, and options.stuck is called. After a third signal a
- * step may last a tenth of a second. An init callback under way counts too, with drain_ms before. A
- * start that fails, or a loop that breaks, ends under the same rule. */
+ * step may last a tenth of a second; where the runtime is alone, that signal ends the process by
+ * abort() at once, unless stuck_ms is UINT32_MAX. An init callback under way counts too, with
+ * drain_ms before. A start that fails, or a loop that breaks, ends under the same rule. */
 void xev_runtime_stop(xev_runtime *rt);
 
 /* The number of shards. Any thread, while rt runs. That holds for all calls below; a thread that is
