@@ -66,8 +66,8 @@ struct xev_shard {
     xev_completion replies_timer; /* while the end of its loop waits for replies */
     /* Of a runtime that is alone: the drain's deadline, and news for the coordinator. */
     xev_completion drain_timer, news_wait;
-    xev_signal hangup;
-    xev_completion hangup_completion;
+    xev_watcher reload; /* the hangup callback is wanted; any thread */
+    xev_completion reload_wait;
     int broken; /* why the loop cannot be run any more, or 0; also in rt->failure */
     xev_listener *listeners;
     uint64_t accepted, sent, received, refused;  /* atomic for readers */
@@ -254,8 +254,10 @@ int xev__slow_look(struct xev__runtime *rt);
 /* signals.c */
 int xev__signals_open(struct xev__runtime *rt); /* 0 or a code: nothing to close then */
 void xev__signals_close(struct xev__runtime *rt);
-/* Call the hangup callback on s from now until its loop's deinit. 0 or a code. */
-int xev__hangups_start(xev_shard *s);
+/* Call the hangup callback on s, when it is wanted, from now until its loop's deinit. */
+void xev__reloads_start(xev_shard *s);
+/* Have it called on each shard. Any thread, and any signal handler. */
+void xev__reload(struct xev__runtime *rt);
 
 /* runtime.c */
 /* After a callback of that name: a forked child must not come back from it. */

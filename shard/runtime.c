@@ -116,10 +116,7 @@ static int set_up_shard(xev_shard *s) {
     }
     xev__mailbox_start(s);
     xev__watch_news(s);
-    rc = xev__hangups_start(s);
-    if (rc < 0) {
-        return note_failure(s->rt, rc, s->id, "xev_signal_init");
-    }
+    xev__reloads_start(s);
     xev__note_call(&s->loop, XEV__CODE(o->init));
     s->init_called = true;
     rc = o->init != NULL ? o->init(s, o->userdata) : 0;
@@ -557,6 +554,7 @@ static int make_shards(xev_runtime *handle, struct xev__runtime *rt) {
         xev_mpsc_init(&s->mail);
         xev_mpsc_init(&s->urgent);
         (void)xev_async_init(&s->mail_async);
+        (void)xev_async_init(&s->reload);
     }
     return 0;
 }
@@ -569,15 +567,14 @@ static int run_with_pool(xev_runtime *handle, struct xev__runtime *rt) {
     if (rc < 0) {
         return note_failure(rt, rc, XEV_NO_SHARD, "xev_threadpool_init");
     }
-    rc = xev__signals_open(rt);
-    if (rc < 0) {
+    rc = make_shards(handle, rt); /* before the signals, which reach them */
+    if (rc == 0 && (rc = xev__signals_open(rt)) < 0) {
         (void)note_failure(rt, rc, XEV_NO_SHARD, "sigaction");
-    } else {
-        rc = make_shards(handle, rt);
-        if (rc == 0 && (rc = xev__slow_open(rt)) < 0) {
+    } else if (rc == 0) {
+        rc = xev__slow_open(rt);
+        if (rc < 0) {
             (void)note_failure(rt, rc, XEV_NO_SHARD, "slow_signal");
-        }
-        if (rc == 0) {
+        } else {
             xev__visits_open(handle, rt);
             rc = run_shards(rt);
         }
@@ -692,6 +689,15 @@ void xev_runtime_stop(xev_runtime *handle) {
     struct xev__visit visit = xev__visit_runtime(handle);
     if (visit.rt != NULL) {
         xev__stops_add(visit.rt);
+        xev__visit_leave(visit);
+    }
+}
+
+void xev_runtime_reload(xev_runtime *handle) {
+    xev__shard_check(handle != NULL, "xev_runtime_reload", "runtime is null");
+    struct xev__visit visit = xev__visit_runtime(handle);
+    if (visit.rt != NULL) {
+        xev__reload(visit.rt);
         xev__visit_leave(visit);
     }
 }

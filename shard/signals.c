@@ -1,4 +1,4 @@
-/* Signals that end a runtime, have its shards reload, or must not end the process.
+/* Signals that end a runtime, have its shards reload, or must not end the process; and the reload.
  *
  * They are caught by the handler of xev_signal (its registry, xev/core/support.h), so it does not
  * matter which thread they land on, and several runtimes and the program's own watchers share
@@ -55,6 +55,8 @@ static void on_hangup(xev__catcher *c) {
     }
 }
 
+static void on_reload_signal(xev__catcher *c) { xev__reload(runtime_of(c)); }
+
 static void on_nothing(xev__catcher *c) { (void)c; }
 
 static bool is_signal_wanted(const xev_runtime_options *o, int which) {
@@ -79,7 +81,7 @@ static int catch_one(struct xev__runtime *rt, int which) {
     c->catcher.caught = how[which].caught;
     enum xev__catch_when when = how[which].when;
     if (which == XEV__SIGHUP && rt->options.hangup != NULL) {
-        c->catcher.caught = on_nothing; /* the shards have watchers of their own */
+        c->catcher.caught = on_reload_signal;
         when = XEV__CATCH_ALWAYS;
     }
     return xev__catch(&c->catcher, xev__signal_number(which), when);
@@ -113,9 +115,9 @@ void xev__signals_close(struct xev__runtime *rt) {
     }
 }
 
-/* ---- on_hangup, on each shard ---- */
+/* ---- reload: the hangup callback, on each shard ---- */
 
-static xev_cb_action on_hangup_signal(xev_loop *loop, xev_completion *c, int result,
+static xev_cb_action on_reload_wanted(xev_loop *loop, xev_completion *c, int result,
                                       void *userdata) {
     xev_shard *s = userdata;
     (void)loop;
@@ -123,21 +125,22 @@ static xev_cb_action on_hangup_signal(xev_loop *loop, xev_completion *c, int res
     if (result < 0) {
         return XEV_DISARM;
     }
-    if (!s->draining) {
+    if (s->serving && !s->draining) {
         xev__note_call(&s->loop, XEV__CODE(s->rt->options.hangup));
         s->rt->options.hangup(s, s->rt->options.userdata);
     }
     return XEV_REARM;
 }
 
-int xev__hangups_start(xev_shard *s) {
-    if (s->rt->options.hangup == NULL || !is_signal_wanted(&s->rt->options, XEV__SIGHUP)) {
-        return 0;
+void xev__reloads_start(xev_shard *s) {
+    if (s->rt->options.hangup != NULL) { /* the wait ends with the loop */
+        xev_async_wait(&s->reload, &s->loop, &s->reload_wait, s, on_reload_wanted);
+        xev_completion_unref(&s->reload_wait);
     }
-    int rc = xev_signal_init(&s->hangup, xev__signal_number(XEV__SIGHUP));
-    if (rc == 0) {
-        xev_signal_wait(&s->hangup, &s->loop, &s->hangup_completion, s, on_hangup_signal);
-        xev_completion_unref(&s->hangup_completion);
+}
+
+void xev__reload(struct xev__runtime *rt) {
+    for (uint32_t i = 0; i < rt->count && rt->options.hangup != NULL; i++) {
+        (void)xev_async_notify(&rt->shards[i].reload);
     }
-    return rc; /* the watcher ends with the loop */
 }

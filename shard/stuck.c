@@ -89,8 +89,8 @@ static bool report_shard(xev_shard *s, const char *doing, uint64_t since_stop_ms
         xev__os_code_place((const void *)code, place, sizeof place);
     }
     xev__thread_activity(ck_pr_load_64(&s->thread_number), activity, sizeof activity);
-        bool named = place[0] != '\0' && code != XEV__CODE(xev_loop_run);
     if (o->stuck == NULL) {
+        bool named = place[0] != '\0' && code != XEV__CODE(xev_loop_run);
         static xev_log_kind kind = {
             .name = "stuck", .level = XEV_LOG_ERROR, .lines_max = UINT32_MAX};
         xev_log_write(&kind, "xev: shard %u: stuck %s, %llu ms after the stop%s%s%s%s", s->id,

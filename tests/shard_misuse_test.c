@@ -57,6 +57,8 @@ TEST(misuse_of_a_runtime_is_caught) {
     DIES(xev_runtime_failure_get, out, &ended, NULL);
     DIES(xev_runtime_stop, rt, NULL);
     TAKES(xev_runtime_stop, rt, &ended);
+    DIES(xev_runtime_reload, rt, NULL);
+    TAKES(xev_runtime_reload, rt, &ended);
     DIES(xev_runtime_shards, rt, NULL);
     DIES(xev_runtime_shards, rt, &ended);
     DIES(xev_runtime_shard, rt, NULL, 0);

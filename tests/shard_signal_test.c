@@ -421,6 +421,93 @@ TEST(sighup_calls_the_hangup_callback_on_every_shard) {
     CHECK(handler_of(SIGHUP) == SIG_IGN);
 }
 
+/* ---- the same by a call ---- */
+
+static void reload_in_handler(int number) {
+    CHECK_EQ(number, SIGUSR1);
+    int error = errno;
+    xev_runtime_reload(&sc.rt);
+    CHECK_EQ(errno, error);
+}
+
+static void *reload_by_thread(void *arg) {
+    xev_runtime_reload(arg);
+    return NULL;
+}
+
+static pthread_t reloader;
+
+/* Each of the three rounds is asked for in another way. */
+static void count_reload(xev_shard *self, void *userdata) {
+    CHECK(userdata == &sc);
+    CHECK(xev_shard_current() == self);
+    switch (++hangups) {
+    case 3:
+        CHECK_EQ(raise(SIGUSR1), 0);
+        break;
+    case 6:
+        reloader = thread_start(reload_by_thread, xev_shard_runtime(self));
+        break;
+    case 9:
+        stop_all(self);
+        break;
+    default:
+        break;
+    }
+}
+
+static void zero_reloads(xev_shard *self) {
+    if (xev_shard_id(self) == 0) {
+        xev_runtime_reload(xev_shard_runtime(self));
+    }
+}
+
+TEST(a_reload_calls_the_hangup_callback_on_every_shard) {
+    reset_signals();
+    CHECK(signal(SIGUSR1, reload_in_handler) != SIG_ERR);
+    hangups = 0;
+    sc.o.hangup = count_reload;
+    sc.o.no_signals = true;
+    sc.body = zero_reloads;
+    sc.stop = sc.deinit = zero_reloads; /* nothing */
+    CHECK_EQ(scene_run(3), 0);
+    thread_join(reloader);
+    CHECK_EQ(hangups, 9);
+    CHECK(handler_of(SIGHUP) == SIG_DFL);
+    xev_runtime_reload(&sc.rt); /* nothing */
+    CHECK_EQ(hangups, 9);
+}
+
+static void zero_reloads_and_stops(xev_shard *self) {
+    zero_reloads(self);
+    zero_stops_all(self);
+}
+
+TEST(a_reload_without_a_hangup_callback_is_nothing) {
+    reset_signals();
+    sc.body = zero_reloads_and_stops;
+    CHECK_EQ(scene_run(2), 0);
+}
+
+static void raise_and_stop_at_three(xev_shard *self, void *userdata) {
+    (void)userdata;
+    if (++hangups < 3) {
+        xev_runtime_reload(xev_shard_runtime(self));
+    } else {
+        stop_all(self);
+    }
+}
+
+TEST(a_runtime_that_is_alone_reloads) {
+    reset_signals();
+    hangups = 0;
+    sc.o.alone = true;
+    sc.o.hangup = raise_and_stop_at_three;
+    sc.body = zero_raises_hup;
+    CHECK_EQ(scene_run(1), 0);
+    CHECK_EQ(hangups, 3);
+}
+
 static int raise_hup_and_fail(xev_shard *self) {
     zero_raises_hup(self);
     return xev_shard_id(self) == 1 ? XEV_ENOSPC : 0;

@@ -58,8 +58,9 @@
  * ("@name"), the manager there is told, as by sd_notify(3):
  *
  *     READY=1        when all shards serve
- *     RELOADING=1    with MONOTONIC_USEC, after SIGHUP, if there is a hangup callback; READY=1 when
- *                    it has returned on all shards. Several signals meanwhile are one more reload.
+ *     RELOADING=1    with MONOTONIC_USEC, after SIGHUP or xev_runtime_reload, if there is a hangup
+ *                    callback; READY=1 when it has returned on all shards. Several signals or calls
+ *                    meanwhile are one more reload.
  *     STOPPING=1     when the drain begins
  *     WATCHDOG=1     four times in WATCHDOG_USEC, if that is set, and WATCHDOG_PID is not, or is
  *                    this process; but not while any shard's loop does not turn

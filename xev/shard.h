@@ -145,8 +145,9 @@ typedef struct xev_runtime_options {
     bool deinit_failed;
     int (*init)(xev_shard *shard, void *userdata); /* a negative code ends the start */
     xev_shard_fn drain, stop, deinit;              /* each may be NULL */
-    xev_shard_fn
-        hangup; /* after SIGHUP, while the shard serves; several may be one call; or NULL */
+    /* After SIGHUP or xev_runtime_reload, while the shard serves; several may be one call; or NULL.
+     */
+    xev_shard_fn hangup;
     /* Called when a shard is stuck, on the thread in xev_runtime_run. True: wait for the shard, and
      * call again after stuck_ms. False: the process ends by abort(). NULL: a line for each stuck
      * shard goes to stderr, and the process ends by abort(). */
@@ -315,6 +316,13 @@ int xev_shard_fail(xev_shard *shard, int code, const char *call, const char *par
  * abort() at once, unless stuck_ms is UINT32_MAX. An init callback under way counts too, with
  * drain_ms before. A start that fails, or a loop that breaks, ends under the same rule. */
 void xev_runtime_stop(xev_runtime *rt);
+
+/* As SIGHUP does where options.hangup is set: have it called on every shard that serves, on the
+ * shard's thread, once or more after this call; several calls may become one. Where hangup is NULL,
+ * in the drain, and where rt has ended: nothing. The options no_signals and no_sighup do not
+ * matter. With services (serve.h) the service manager is told as well. Any thread, and any signal
+ * handler; any time from the first callback on. */
+void xev_runtime_reload(xev_runtime *rt);
 
 /* The number of shards. Any thread, while rt runs. That holds for all calls below; a thread that is
  * none of the shards and cannot know whether rt runs uses an xev_sender. */
