@@ -340,7 +340,10 @@ static inline uint64_t random_next(uint64_t *state) {
 /* A seed, printed; XEV_TEST_SEED repeats one. */
 static inline uint64_t random_seed(void) {
     const char *text = getenv("XEV_TEST_SEED");
-    uint64_t seed = text != NULL ? strtoull(text, NULL, 10) : (uint64_t)getpid() * 2654435761u + 1;
+    struct timespec now; /* a process's number is the same in each sandbox */
+    CHECK_EQ(clock_gettime(CLOCK_REALTIME, &now), 0);
+    uint64_t seed = text != NULL ? strtoull(text, NULL, 10)
+                                 : (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
     printf("seed %llu\n", (unsigned long long)seed);
     return seed;
 }
