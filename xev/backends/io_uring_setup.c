@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -29,8 +30,16 @@ static void destroy_ring(struct xev__uring *u) {
     io_uring_queue_exit(&u->ring);
 }
 
+/* Whether a capability counts for the kernel: in the first user namespace, and not in that of a
+ * rootless container, where a process has all of them. The number is PROC_USER_INIT_INO. */
+static bool capabilities_count(void) {
+    struct stat st;
+    return stat("/proc/self/ns/user", &st) == 0 && st.st_ino == 0xEFFFFFFDu;
+}
+
 /* Whether RLIMIT_MEMLOCK may refuse the memory of a ring. The kernel counts that memory in some
- * versions (before 5.12, and again in 6.18), unless the process has CAP_IPC_LOCK. */
+ * versions (before 5.12, and again in 6.18), of all processes of a user together, unless the
+ * process has CAP_IPC_LOCK. */
 static bool memory_is_limited(void) {
     struct rlimit limit;
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -38,7 +47,8 @@ static bool memory_is_limited(void) {
     if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY) {
         return false;
     }
-    return syscall(SYS_capget, &head, caps) == 0 && (caps[0].effective & 1u << CAP_IPC_LOCK) == 0;
+    return syscall(SYS_capget, &head, caps) == 0 &&
+           ((caps[0].effective & 1u << CAP_IPC_LOCK) == 0 || !capabilities_count());
 }
 
 /* Buffers that the kernel is given, until joint sends run short of them. */
