@@ -8,6 +8,7 @@
 # against all servers in turn. Unpipelined tests make so many requests, those with 16 in a pipeline
 # ten times as many. A line per test: medians, and the medians of the rounds' ratios to Redis.
 set -u
+. "$(dirname "$(readlink -f "$0")")/ratio.sh"
 bin=$(dirname "$0")
 rounds=5 requests=200000 keys=100000 server_cpu=0 load_cpu=1
 while [ $# -gt 0 ]; do
@@ -22,22 +23,9 @@ while [ $# -gt 0 ]; do
     shift 2
 done
 kv=$bin/../examples/kv_sharded/kv_sharded
-tmp=$(mktemp -d) || exit 1
-declare -A pid port
-trap 'kill "${pid[@]}" 2>/dev/null; wait; rm -rf "$tmp"' EXIT
-fail() { echo "kv_ratio: $*" >&2; exit 1; }
-for program in redis-server redis-benchmark; do
-    command -v $program >/dev/null || fail "$program is not installed"
-done
-
+need redis-server redis-benchmark redis-cli
 for backend in io_uring epoll; do
-    taskset -c "$server_cpu" "$kv" --alone --port 0 --backend $backend >"$tmp/$backend" &
-    pid[$backend]=$!
-    until grep -q listening "$tmp/$backend"; do
-        kill -0 ${pid[$backend]} || fail "kv_sharded did not start"
-        sleep 0.05
-    done
-    port[$backend]=$(sed -nE 's/^listening on [0-9.]*:([0-9]*) .*/\1/p' "$tmp/$backend")
+    start $backend "$server_cpu" "$kv" --alone --backend $backend
 done
 port[redis]=${port[epoll]}
 up=no
@@ -53,14 +41,13 @@ for ((try = 0; try < 20; try++)); do # it cannot choose a port itself
 done
 [ $up = yes ] || fail "redis-server did not start: $(cat "$tmp/redis")"
 
-ticks() { awk '{ print $14 + $15 }' "/proc/$1/stat"; }
 # rate SERVER COMMAND PIPELINE REQUESTS: requests per second of its CPU.
 rate() {
     local before after
-    before=$(ticks "${pid[$1]}")
+    before=$(ticks "$1")
     taskset -c "$load_cpu" redis-benchmark -p "${port[$1]}" -q -r "$keys" -t "$2" -P "$3" -n "$4" \
         >/dev/null 2>&1 || fail "redis-benchmark"
-    after=$(ticks "${pid[$1]}")
+    after=$(ticks "$1")
     echo $(($4 * $(getconf CLK_TCK) / (after - before + 1)))
 }
 
@@ -82,15 +69,8 @@ for ((round = 1; round <= rounds; round++)); do
     done
 done >"$tmp/rates"
 
-awk '
+awk "$median"'
 { rate[$1 " " $2, $3, $4] = $5; tests[$1 " " $2]; if ($3 > rounds) rounds = $3 }
-function median(values, n,   i, j, t) {
-    for (i = 2; i <= n; i++)
-        for (j = i; j > 1 && values[j] < values[j - 1]; j--) {
-            t = values[j]; values[j] = values[j - 1]; values[j - 1] = t
-        }
-    return n % 2 ? values[(n + 1) / 2] : (values[n / 2] + values[n / 2 + 1]) / 2
-}
 END {
     split("redis io_uring epoll", servers)
     for (test in tests) {

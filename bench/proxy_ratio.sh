@@ -6,23 +6,9 @@
 # usage: proxy_ratio.sh TCP_PROXY ECHO LOAD [ROUNDS [SECONDS [PROXY_CPU [OTHER_CPU]]]]
 # ECHO is bench/raw_epoll_echo. Needs nginx with its stream module (Debian: libnginx-mod-stream).
 set -eu
+. "$(dirname "$(readlink -f "$0")")/ratio.sh"
 proxy=$1 echo=$2 load=$3 rounds=${4:-5} seconds=${5:-3} cpu=${6:-0} other=${7:-1}
-tmp=$(mktemp -d)
-declare -A pid port
-cleanup() {
-    kill "${pid[@]}" 2>/dev/null || true
-    wait
-    rm -rf "$tmp"
-}
-trap cleanup EXIT
-
-# start NAME CPU PROGRAM FLAGS...
-start() {
-    taskset -c "$2" "${@:3}" --port 0 >"$tmp/$1" &
-    pid[$1]=$!
-    until grep -q 'listening on' "$tmp/$1"; do sleep 0.05; done
-    port[$1]=$(sed -nE 's/^listening on [^ ]*:([0-9]+).*/\1/p' "$tmp/$1")
-}
+need nginx
 
 start echo "$other" "$echo"
 for backend in io_uring epoll; do
@@ -30,18 +16,11 @@ for backend in io_uring epoll; do
         --upstream "127.0.0.1:${port[echo]}"
 done
 module=$(find /usr/lib/nginx -name ngx_stream_module.so | head -1)
-port[nginx]=$((20000 + RANDOM % 10000))
-cat >"$tmp/nginx.conf" <<EOF
-${module:+load_module $module;}
-daemon off; master_process off; pid $tmp/pid; error_log $tmp/error.log;
-events { worker_connections 8192; }
+start_nginx nginx "$cpu" "${module:+load_module $module;}" <<EOF
 stream {
-    server { listen 127.0.0.1:${port[nginx]}; proxy_pass 127.0.0.1:${port[echo]}; }
+    server { listen 127.0.0.1:@PORT@; proxy_pass 127.0.0.1:${port[echo]}; }
 }
 EOF
-taskset -c "$cpu" nginx -p "$tmp" -c "$tmp/nginx.conf" &
-pid[nginx]=$!
-until (: <"/dev/tcp/127.0.0.1/${port[nginx]}") 2>/dev/null; do sleep 0.05; done
 
 # measure NAME CONNECTIONS SIZE
 measure() {
@@ -55,13 +34,12 @@ for shape in "64 1024" "16 65536"; do
         for who in io_uring epoll nginx; do measure $who "$connections" "$size"; done
     done
     for who in io_uring epoll nginx; do
-        sort -n "$tmp/$who.$size" |
-            awk -v who=$who -v connections="$connections" -v size="$size" '
-                { v[NR] = $1 }
-                END {
-                    printf "{\"proxy\": \"%s\", \"connections\": %d, \"size_bytes\": %d, ", who,
-                        connections, size
-                    printf "\"requests_per_server_cpu_s\": %d}\n", v[int((NR + 1) / 2)]
-                }'
+        awk -v who=$who -v connections="$connections" -v size="$size" "$median"'
+            { v[NR] = $1 }
+            END {
+                printf "{\"proxy\": \"%s\", \"connections\": %d, \"size_bytes\": %d, ", who,
+                    connections, size
+                printf "\"requests_per_server_cpu_s\": %d}\n", median(v, NR)
+            }' "$tmp/$who.$size"
     done
 done
