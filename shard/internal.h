@@ -269,8 +269,10 @@ void xev__shard_busy(xev_shard *s);
 extern _Thread_local xev_shard *xev__current_shard;
 
 /* options.c */
-/* Copy the options, with what they leave open, and choose the CPUs. 0 or a code. */
-int xev__options_fill(struct xev__runtime *rt, const xev_runtime_options *options);
+/* Copy the options, with what they leave open, and choose the CPUs. 0, or a code and in *wrong the
+ * name of the option that is wrong. */
+int xev__options_fill(struct xev__runtime *rt, const xev_runtime_options *options,
+                      const char **wrong);
 
 /* alone.c */
 /* There is something that the coordinator is to look at. Any thread, and signal handlers. */

@@ -26,7 +26,21 @@ static void choose_cpus(struct xev__runtime *rt, const xev_runtime_options *o) {
     }
 }
 
-int xev__options_fill(struct xev__runtime *rt, const xev_runtime_options *options) {
+/* The option that is out of range, or that does not go with another; NULL: none. */
+static const char *wrong_option(const struct xev__runtime *rt) {
+    const xev_runtime_options *o = &rt->options;
+    return o->alone && rt->count > 1               ? "shards with alone"
+           : o->alone && o->slow_ms > 0            ? "slow_ms with alone"
+           : o->alone && o->stuck != NULL          ? "stuck with alone"
+           : rt->count > XEV_SHARDS_MAX            ? "shards"
+           : o->mailbox >= XEV__MAILBOX_CLOSED / 2 ? "mailbox"
+           : o->urgent >= XEV__MAILBOX_CLOSED / 2  ? "urgent"
+           : o->ask_bytes > XEV_ASK_BYTES_MAX      ? "ask_bytes"
+                                                   : NULL;
+}
+
+int xev__options_fill(struct xev__runtime *rt, const xev_runtime_options *options,
+                      const char **wrong) {
     rt->options = *options;
     xev_runtime_options *o = &rt->options;
     o->drain_ms = o->drain_ms != 0 ? o->drain_ms : 10000;
@@ -35,26 +49,23 @@ int xev__options_fill(struct xev__runtime *rt, const xev_runtime_options *option
                                                             : o->listen_retry_ms;
     o->stuck_ms = o->stuck_ms != 0 ? o->stuck_ms : 10000;
     o->mailbox = o->mailbox != 0 ? o->mailbox : 65536;
+    o->urgent = o->urgent != 0 ? o->urgent : 256;
+    o->asks = o->asks != 0 ? o->asks : 65536;
+    o->ask_bytes = o->ask_bytes != 0 ? o->ask_bytes : 1u << 20;
     o->shards = o->alone && o->shards == 0 ? 1 : o->shards;
     choose_cpus(rt, o);
     rt->alone = o->alone || !xev__shards_have_threads;
-    if (rt->alone && rt->count > 1) {
-        return o->alone ? XEV_EINVAL : XEV_ENOTSUP;
-    }
-    if (o->alone) {
-        rt->bind = rt->bind && o->cpus_len > 0;
-        if (o->slow_ms > 0 || o->stuck != NULL) {
-            return XEV_EINVAL;
-        }
-    }
-    o->urgent = o->urgent != 0 ? o->urgent : 256;
-    o->asks = o->asks != 0 ? o->asks : 65536;
+    rt->bind = rt->bind && (!o->alone || o->cpus_len > 0);
     if (o->answers_max_bytes == 0) {
         o->answers_max_bytes = xev_memory_limit() / 8 / rt->count;
     }
-    o->ask_bytes = o->ask_bytes != 0 ? o->ask_bytes : 1u << 20;
-    return rt->count > XEV_SHARDS_MAX || o->mailbox >= XEV__MAILBOX_CLOSED / 2 ||
-                   o->urgent >= XEV__MAILBOX_CLOSED / 2 || o->ask_bytes > XEV_ASK_BYTES_MAX
-               ? XEV_EINVAL
-               : 0;
+    *wrong = wrong_option(rt);
+    if (*wrong != NULL) {
+        return XEV_EINVAL;
+    }
+    if (rt->alone && rt->count > 1) {
+        *wrong = "shards";
+        return XEV_ENOTSUP; /* the system has no threads */
+    }
+    return 0;
 }

@@ -598,6 +598,7 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     rt->failure = (xev_runtime_failure){.shard = XEV_NO_SHARD, .call = ""};
     rt->refs = 1;
     int rc = xev__visits_watch_forks();
+    const char *wrong;
     rt->forks = xev__os_forks;
     ck_pr_store_ptr(&handle->impl, NULL);
     pthread_mutex_init(&rt->lock, NULL);
@@ -605,8 +606,10 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     (void)xev_async_init(&rt->news_async);
     if (rc < 0) {
         (void)note_failure(rt, rc, XEV_NO_SHARD, "pthread_atfork");
-    } else if ((rc = xev__options_fill(rt, options)) < 0) {
-        (void)note_failure(rt, rc, XEV_NO_SHARD, "options");
+    } else if ((rc = xev__options_fill(rt, options, &wrong)) < 0) {
+        xev_runtime_failure f = {.code = rc, .shard = XEV_NO_SHARD, .call = "options"};
+        snprintf(f.object, sizeof f.object, "%s", wrong);
+        note_whole_failure(rt, &f);
     } else {
         rc = run_with_pool(handle, rt);
     }

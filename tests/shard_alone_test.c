@@ -50,11 +50,17 @@ TEST(its_callbacks_run_on_the_caller_and_there_is_no_other_thread) {
 }
 
 TEST(what_does_not_go_with_it_is_refused) {
+    xev_runtime_failure f;
     sc.o.shards = 2;
     CHECK_EQ(run_alone(), XEV_EINVAL);
+    xev_runtime_failure_get(&sc.rt, &f);
+    CHECK_STR_EQ(f.call, "options");
+    CHECK_STR_EQ(f.object, "shards with alone");
     sc.o.shards = 1;
     sc.o.slow_ms = 50;
     CHECK_EQ(run_alone(), XEV_EINVAL);
+    xev_runtime_failure_get(&sc.rt, &f);
+    CHECK_STR_EQ(f.object, "slow_ms with alone");
     CHECK_EQ(sc.log_len, 0);
 }
 

@@ -298,6 +298,7 @@ TEST(a_start_that_fails_is_named) {
     CHECK_EQ(f.code, XEV_EINVAL);
     CHECK_EQ(f.shard, XEV_NO_SHARD);
     CHECK_STR_EQ(f.call, "options");
+    CHECK_STR_EQ(f.object, "shards");
     sc.o.loop.entries = 3;
     CHECK_EQ(scene_run(2), XEV_EINVAL);
     xev_runtime_failure_get(&sc.rt, &f);

@@ -258,7 +258,7 @@ typedef struct xev_runtime_failure {
                          (the callback), "options", ..., or what xev_shard_fail was given; static
                          storage */
     char part[32];    /* what of the program failed, "" where nobody said so by xev_shard_fail */
-    char object[128]; /* and at which address or file */
+    char object[128]; /* and at which address or file; of "options": which one is wrong */
 } xev_runtime_failure;
 
 XEV_BEGIN_DECLS
