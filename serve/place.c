@@ -105,14 +105,17 @@ static int listen_tcp(struct xev__served *d, const char **step) {
     int rc = xev_shard_listen(d->shard, &d->listener, &v->addr, v->options.backlog, d,
                               xev__serve_on_accept);
     if (rc == 0 && ms != UINT32_MAX) { /* connections inherit it */
+        *step = "keepalive_ms";
         rc = xev_tcp_set_keepalive(xev_listener_tcp(&d->listener), ms != 0 ? ms : 60000);
     }
     uint32_t unread = system_max(v, v->options.unread_bytes, 16384);
     if (rc == 0 && unread != UINT32_MAX) {
+        *step = "unread_bytes";
         rc = xev_tcp_set_buffers(xev_listener_tcp(&d->listener), 0, unread);
     }
     uint32_t unsent = system_max(v, v->options.unsent_bytes, 8192);
     if (rc == 0 && unsent != UINT32_MAX) {
+        *step = "unsent_bytes";
         rc = xev__serve_limit_unsent(xev_listener_tcp(&d->listener).fd, unsent);
     }
     return rc;

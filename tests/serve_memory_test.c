@@ -143,5 +143,9 @@ TEST(a_buffer_that_no_system_has_ends_the_start) {
     o.unread_bytes = UINT32_MAX - 1;
     limited = add_service(&o);
     CHECK_EQ(run_services(1), XEV_EINVAL);
+    xev_runtime_failure f;
+    xev_runtime_failure_get(&runtime, &f);
+    CHECK_STR_EQ(f.call, "unread_bytes");
+    CHECK_STR_EQ(f.part, "u");
     xev_serve_free(serve);
 }
