@@ -5,9 +5,11 @@
 #include "conn/internal.h"
 #include "xev/os/descriptor.h"
 
+/* Behind the peer's end there is no next recv. */
 static int after_recv(xev_conn *c, int rc) {
-    c->more->send_waits = rc == XEV_EINPROGRESS;
-    return rc == XEV_EINPROGRESS ? XEV_EAGAIN : rc;
+    bool waits = rc == XEV_EINPROGRESS, over = xev__conn_is(c, XEV__CONN_EOF);
+    c->more->send_waits = waits && !over;
+    return !waits ? rc : over ? XEV_EPIPE : XEV_EAGAIN;
 }
 
 int xev__transport_send(xev_conn *c, const xev_vec *vec, size_t count) {

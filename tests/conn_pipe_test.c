@@ -655,3 +655,38 @@ TEST(a_peer_that_does_not_begin_a_transport_is_late) {
         rec_free(&r);
     }
 }
+
+/* Its peer has gone without a word, as one does that only looks whether somebody listens. */
+TEST(output_does_not_wait_for_input_behind_the_peers_end) {
+    for (int writes = 0; writes < 2; writes++) {
+        for (int later = 0; later < 2; later++) {
+            struct scene s;
+            struct rec r;
+            struct shaker h = {.sends = 0};
+            int fd[2];
+            scene_open_options(&s, NULL, (xev_conn_options){.deadlines = {.write_ms = UINT32_MAX}});
+            local_pair(fd);
+            rec_adopt(rec_init(&r, &s), fd[0]);
+            CHECK_EQ(xev_conn_set_transport(r.conn, &shakes, &h), 0);
+            run_to(&s, &r.opened, 1);
+            if (writes && !later) {
+                CHECK_EQ(xev_conn_write(r.conn, "hello!", 6), 0);
+                settle_conn(&s);
+            }
+            r.on_ended = stay_open;
+            CHECK_EQ(close(fd[1]), 0);
+            run_to(&s, &r.endeds, 1);
+            if (writes && later) {
+                (void)xev_conn_write(r.conn, "hello!", 6);
+            }
+            if (!writes) {
+                xev_conn_finish(r.conn);
+            }
+            run_to(&s, &r.closeds, 1);
+            CHECK_EQ(r.reason, writes ? XEV_CONN_FAILED : XEV_CONN_ENDED);
+            CHECK_EQ(r.code, writes ? XEV_EPIPE : 0);
+            scene_close(&s);
+            rec_free(&r);
+        }
+    }
+}

@@ -367,7 +367,8 @@ XEV_NODISCARD int xev_conn_pipe(xev_conn *a, xev_conn *b);
  * ready (again) to be read, or written for send and shutdown. A recv that has not said XEV_EAGAIN
  * is called again, as soon as the connection wants input: it may hold data of its own.
  * XEV_EINPROGRESS, of send and shutdown: not before recv was called again, since the peer has to
- * send something first (a handshake); it is called also where the connection wants no input. */
+ * send something first (a handshake); it is called also where the connection wants no input. Where
+ * the peer has ended instead, send has failed with XEV_EPIPE, and shutdown is done. */
 typedef struct xev_conn_transport {
     /* Up to len_bytes of plain data to buf: bytes (> 0), XEV_EOF, XEV_EAGAIN or a code. */
     int (*recv)(xev_conn *conn, void *state, void *buf, size_t len_bytes);
