@@ -7,6 +7,7 @@
 #include <mswsock.h>
 
 static const char *target; /* the call that fails */
+static DWORD inject_error; /* of it, in the stead of the usual one; 0: that one */
 
 static bool fails(const char *call) {
     return target != NULL && strcmp(call, target) == 0 && inject_now();
@@ -17,7 +18,7 @@ static bool fails(const char *call) {
     extern type(WINAPI *__real___imp_##call) parameters;                                           \
     static type WINAPI call##_or_failure parameters {                                              \
         if (fails(#call)) {                                                                        \
-            SetLastError(error);                                                                   \
+            SetLastError(inject_error != 0 ? inject_error : (DWORD)(error));                       \
             return failure;                                                                        \
         }                                                                                          \
         return __real___imp_##call arguments;                                                      \
@@ -79,8 +80,10 @@ WRAP(BOOL, GetQueuedCompletionStatusEx,
 
 /* ---- what is done meanwhile ---- */
 
+enum { CLIENTS = 3, KEPT = 16 };
+
 static xev_loop loop;
-static struct op accepted, connected, received, sent, closed[3], datagram_in, datagram_out,
+static struct op accepted, many, connected, received, sent, closed[3], datagram_in, datagram_out,
     piped[2];
 static uint32_t begun, ended;
 static int broken; /* a run of the loop has failed */
@@ -155,6 +158,76 @@ static int over_tcp(void) {
     return first(rc, close_of(server, &closed[2]));
 }
 
+/* ---- several accepts at a time ---- */
+
+static xev_fd kept[KEPT];    /* connections that the multishot accept has brought */
+static int kept_count, told; /* told: of failures that do not end it */
+
+static xev_cb_action on_many(xev_loop *l, xev_completion *c, int result, void *userdata) {
+    if (result >= 0) {
+        CHECK_LT(kept_count, KEPT);
+        kept[kept_count++] = result;
+    }
+    bool more = xev_completion_more(c);
+    told += result < 0 && more;
+    (void)on_end(l, c, result, userdata);
+    return more ? XEV_REARM : XEV_DISARM;
+}
+
+static int listen_at(xev_addr *addr, xev_tcp *at) {
+    *at = (xev_tcp){XEV_INVALID_FD};
+    CHECK_EQ(xev_addr_parse(addr, "127.0.0.1", 0), 0);
+    int rc = xev_tcp_init(at, XEV_AF_INET);
+    rc = rc < 0 ? rc : xev_tcp_bind(*at, addr, false);
+    rc = rc < 0 ? rc : xev_tcp_listen(*at, 8);
+    return rc < 0 ? rc : xev_tcp_local_addr(*at, addr);
+}
+
+static void accept_many(xev_tcp at) {
+    kept_count = told = 0;
+    xev_tcp_accept_multi(at, &loop, &begin(&many)->c, &many, on_many);
+}
+
+static int close_kept(void) {
+    int rc = 0;
+    while (kept_count > 0) {
+        rc = first(rc, close_of(kept[--kept_count], &closed[2]));
+    }
+    return rc;
+}
+
+static int over_many(void) {
+    xev_tcp at, clients[CLIENTS];
+    xev_addr addr;
+    int rc = listen_at(&addr, &at), connects = 0;
+    bool accepts = rc == 0;
+    if (accepts) {
+        accept_many(at);
+    }
+    for (int i = 0; i < CLIENTS; i++) {
+        clients[i].fd = XEV_INVALID_FD;
+        rc = rc < 0 ? rc : xev_tcp_init(&clients[i], XEV_AF_INET);
+        if (rc == 0) {
+            xev_tcp_connect(clients[i], &loop, &begin(&connected)->c, &addr, &connected, on_end);
+            rc = result_of(&connected);
+            connects += rc == 0;
+        }
+    }
+    while (accepts && kept_count + told < connects && many.terminal == 0 && broken == 0) {
+        int run = xev_loop_run(&loop, XEV_RUN_ONCE);
+        broken = run < 0 ? run : 0;
+    }
+    if (accepts && many.terminal > 0) {
+        rc = first(rc, many.result);
+    }
+    rc = first(rc, close_of(at.fd, &closed[1]));
+    for (int i = 0; i < CLIENTS; i++) {
+        rc = first(rc, close_of(clients[i].fd, &closed[0]));
+    }
+    rc = first(rc, broken);
+    return broken != 0 ? rc : first(rc, close_kept());
+}
+
 static int over_udp(void) {
     static xev_datagram in, out;
     static char room[8];
@@ -198,8 +271,11 @@ static int all(void) {
     if (rc < 0) {
         return rc;
     }
-    rc = first(over_tcp(), first(over_udp(), over_pipe()));
+    rc = first(first(over_tcp(), over_many()), first(over_udp(), over_pipe()));
     xev_loop_deinit(&loop);
+    while (kept_count > 0) { /* that came while the loop could not wait, or at its end */
+        CHECK_EQ(xev_tcp_close_now(xev_tcp_from_fd(kept[--kept_count])), 0);
+    }
     CHECK_EQ(ended, begun);
     return rc;
 }
@@ -249,3 +325,110 @@ TEST_TIMEOUT(pipes_fail, 60) {
 }
 TEST_TIMEOUT(ports_cannot_be_made, 60) { fails_at_each_call("CreateIoCompletionPort"); }
 TEST_TIMEOUT(the_wait_fails, 60) { fails_at_each_call("GetQueuedCompletionStatusEx"); }
+
+/* ---- accepts: as many as there should be, and none is lost ---- */
+
+static void cancel_many(void) {
+    static struct op cancel;
+    memset(&cancel, 0, sizeof cancel);
+    xev_cancel(&loop, &many.c, &cancel.c, &cancel, op_cb);
+    while (cancel.terminal == 0) {
+        run_once(&loop);
+    }
+    CHECK_EQ(many.terminal, 1);
+    CHECK_EQ(many.result, XEV_ECANCELED);
+}
+
+static xev_tcp client_of(const xev_addr *addr) {
+    xev_tcp client;
+    static struct op connect;
+    memset(&connect, 0, sizeof connect);
+    CHECK_EQ(xev_tcp_init(&client, XEV_AF_INET), 0);
+    xev_tcp_connect(client, &loop, &connect.c, addr, &connect, op_cb);
+    while (connect.terminal == 0) {
+        run_once(&loop);
+    }
+    CHECK_EQ(connect.result, 0);
+    return client;
+}
+
+TEST(a_multishot_accept_has_several_sockets_waiting) {
+    xev_tcp at;
+    xev_addr addr;
+    begun = ended = 0;
+    CHECK_EQ(xev_loop_init(&loop), 0);
+    int before = test_open_descriptors();
+    CHECK_EQ(listen_at(&addr, &at), 0);
+    target = "WSASocketW";
+    inject_plan(INT_MAX, INJECT_ONCE);
+    accept_many(at);
+    CHECK_EQ(xev_loop_run(&loop, XEV_RUN_NO_WAIT), 0);
+    int waiting = atomic_load(&inject.calls);
+    CHECK_GT(waiting, 1);
+    xev_tcp client = client_of(&addr);
+    while (kept_count < 1) {
+        run_once(&loop);
+    }
+    inject_arm(false);
+    target = NULL;
+    CHECK_EQ(atomic_load(&inject.calls), waiting + 2); /* the client's, and one that waits again */
+    cancel_many();
+    CHECK_EQ(xev_tcp_close_now(client), 0);
+    CHECK_EQ(xev_tcp_close_now(at), 0);
+    CHECK_EQ(xev_tcp_close_now(xev_tcp_from_fd(kept[0])), 0);
+    kept_count = 0;
+    CHECK_EQ(test_open_descriptors(), before);
+    xev_loop_deinit(&loop);
+}
+
+/* Clients come while the loop does not look, and more of them than accepts wait. Those that the
+ * system had given to an accept are delivered before its end, the others are there for the next. */
+TEST(a_cancelled_multishot_accept_loses_nobody) {
+    enum { MANY = 12 };
+    xev_tcp at, clients[MANY];
+    xev_addr addr;
+    begun = ended = 0;
+    CHECK_EQ(xev_loop_init(&loop), 0);
+    int before = test_open_descriptors();
+    CHECK_EQ(listen_at(&addr, &at), 0);
+    CHECK_EQ(xev_tcp_listen(at, MANY), 0);
+    accept_many(at);
+    CHECK_EQ(xev_loop_run(&loop, XEV_RUN_NO_WAIT), 0);
+    for (int i = 0; i < MANY; i++) {
+        clients[i].fd = socket(AF_INET, SOCK_STREAM, 0);
+        CHECK_EQ(connect(clients[i].fd, (const struct sockaddr *)(const void *)addr.storage,
+                         (socklen_t)addr.len_bytes),
+                 0);
+    }
+    cancel_many();
+    CHECK_LE(kept_count, MANY);
+    while (kept_count < MANY) {
+        accepted = (struct op){0};
+        xev_tcp_accept(at, &loop, &accepted.c, &accepted, op_cb);
+        while (accepted.terminal == 0) {
+            run_once(&loop);
+        }
+        CHECK_GE(accepted.result, 0);
+        kept[kept_count++] = accepted.result;
+    }
+    for (int i = 0; i < MANY; i++) {
+        CHECK_EQ(xev_tcp_close_now(clients[i]), 0);
+        CHECK_EQ(xev_tcp_close_now(xev_tcp_from_fd(kept[i])), 0);
+    }
+    kept_count = 0;
+    CHECK_EQ(xev_tcp_close_now(at), 0);
+    CHECK_EQ(test_open_descriptors(), before);
+    xev_loop_deinit(&loop);
+}
+
+TEST(a_system_without_unix_sockets_says_so) {
+    xev_unix sock;
+    target = "WSASocketW";
+    inject_error = WSAEAFNOSUPPORT;
+    inject_plan(1, INJECT_ONCE);
+    CHECK_EQ(xev_unix_init(&sock, XEV_UNIX_STREAM), XEV_ENOTSUP);
+    inject_arm(false);
+    target = NULL;
+    CHECK_EQ(sock.fd, XEV_INVALID_FD);
+    CHECK_EQ(xev_unix_init(&sock, XEV_UNIX_DATAGRAM), XEV_ENOTSUP);
+}

@@ -16,11 +16,6 @@
 #define PACKETS 256u
 #define KEY_WAKE 1u
 
-/* A completion's slot is the number of its slot here and this: the adaptor has two values of its
- * own for polls. */
-#define SLOT_BASE 2u
-#define NO_SLOT UINT32_MAX
-
 /* ---- slots ---- */
 
 struct xev__iocp_slot *xev__iocp_slot_new(struct xev__iocp *p, xev_completion *c, xev_fd fd,
@@ -36,7 +31,7 @@ struct xev__iocp_slot *xev__iocp_slot_new(struct xev__iocp *p, xev_completion *c
     s->fd = fd;
     s->kind = (uint8_t)kind;
     if (c != NULL) {
-        c->slot = number + SLOT_BASE;
+        c->slot = number + XEV__IOCP_SLOT_BASE;
     }
     p->in_kernel++;
     return s;
@@ -45,7 +40,7 @@ struct xev__iocp_slot *xev__iocp_slot_new(struct xev__iocp *p, xev_completion *c
 void xev__iocp_slot_free(struct xev__iocp *p, struct xev__iocp_slot *s) {
     assert(p->in_kernel > 0);
     if (s->c != NULL) {
-        s->c->slot = NO_SLOT;
+        s->c->slot = XEV__IOCP_NO_SLOT;
         s->c = NULL;
     }
     s->gen++;
@@ -54,8 +49,8 @@ void xev__iocp_slot_free(struct xev__iocp *p, struct xev__iocp_slot *s) {
 }
 
 static struct xev__iocp_slot *slot_of(const struct xev__iocp *p, const xev_completion *c) {
-    assert(c->slot >= SLOT_BASE && c->slot != NO_SLOT);
-    struct xev__iocp_slot *s = xev__iocp_slot(p, c->slot - SLOT_BASE);
+    assert(c->slot >= XEV__IOCP_SLOT_BASE && c->slot != XEV__IOCP_NO_SLOT);
+    struct xev__iocp_slot *s = xev__iocp_slot(p, c->slot - XEV__IOCP_SLOT_BASE);
     assert(s->c == c);
     return s;
 }
@@ -75,41 +70,6 @@ static int attach(xev_loop *loop, struct xev__fd *e) {
 
 /* ---- starting ---- */
 
-/* The system has answered to an overlapped call with ok or, in error, with a reason. Returns 0: its
- * packet will come, also where it was done at once; or a code: none will come. */
-static int overlapped_result(bool ok, DWORD error) {
-    return ok || error == ERROR_IO_PENDING ? 0 : xev__win_code(error);
-}
-
-static int family_of_listener(xev_fd fd) {
-    xev_addr local;
-    int rc = xev__os_local_addr(fd, &local);
-    return rc < 0 ? rc : xev__win_addr(&local)->sa_family;
-}
-
-static int begin_accept(struct xev__iocp_slot *s) {
-    LPFN_ACCEPTEX function = xev__iocp_accept_ex(s->fd);
-    int family = family_of_listener(s->fd);
-    s->u.accept.fd = XEV_INVALID_FD;
-    if (function == NULL || family < 0) {
-        return family < 0 ? family : XEV_ENOTSUP;
-    }
-    int rc = xev__win_new_socket(family, SOCK_STREAM, &s->u.accept.fd);
-    if (rc < 0) {
-        return rc;
-    }
-    DWORD n;
-    const DWORD room = sizeof s->u.accept.addresses / 2;
-    BOOL ok = function(xev__win_socket(s->fd), xev__win_socket(s->u.accept.fd),
-                       s->u.accept.addresses, 0, room, room, &n, &s->overlapped);
-    rc = overlapped_result(ok, (DWORD)WSAGetLastError());
-    if (rc < 0) {
-        (void)closesocket(xev__win_socket(s->u.accept.fd));
-        /* Where fd does not listen Winsock says that an argument is wrong. */
-    }
-    return rc;
-}
-
 static int begin_recv(struct xev__iocp_slot *s, const xev_completion *c) {
     WSABUF buffers[XEV__WIN_PIECES];
     uint32_t count = 1;
@@ -122,7 +82,7 @@ static int begin_recv(struct xev__iocp_slot *s, const xev_completion *c) {
     }
     DWORD flags = 0;
     int rc = WSARecv(xev__win_socket(s->fd), buffers, count, NULL, &flags, &s->overlapped, NULL);
-    return overlapped_result(rc == 0, (DWORD)WSAGetLastError());
+    return xev__iocp_asked(rc == 0, (DWORD)WSAGetLastError());
 }
 
 /* Of several pieces the first that is not empty: a transfer may be in part. */
@@ -147,7 +107,7 @@ static int begin_pipe(struct xev__iocp_slot *s, const xev_completion *c) {
     if (error == ERROR_ACCESS_DENIED) {
         return XEV_EBADF; /* the other end, as POSIX says it */
     }
-    return overlapped_result(ok, error);
+    return xev__iocp_asked(ok, error);
 }
 
 static VOID CALLBACK on_exit_wait(PVOID arg, BOOLEAN timed_out) {
@@ -176,7 +136,7 @@ static bool is_folder(const xev_completion *c) {
 
 static int begin_changes(struct xev__iocp_slot *s, const xev_completion *c) {
     bool ok = xev__win_changes_begin(s->fd, c->arg.io.buf, &s->overlapped);
-    return overlapped_result(ok, ok ? 0 : GetLastError());
+    return xev__iocp_asked(ok, ok ? 0 : GetLastError());
 }
 
 static int begin_direct(struct xev__iocp *p, struct xev__iocp_slot *s, const xev_completion *c) {
@@ -188,9 +148,7 @@ static int begin_direct(struct xev__iocp *p, struct xev__iocp_slot *s, const xev
     case XEV__IOCP_CHANGES:
         return begin_changes(s, c);
     default:
-        return c->op == XEV__OP_ACCEPT ? begin_accept(s)
-               : c->op == XEV__OP_RECV ? begin_recv(s, c)
-                                       : begin_pipe(s, c);
+        return c->op == XEV__OP_RECV ? begin_recv(s, c) : begin_pipe(s, c);
     }
 }
 
@@ -201,23 +159,29 @@ static enum xev__iocp_kind slot_kind(const xev_completion *c) {
                                     : XEV__IOCP_OPERATION;
 }
 
-/* Begin c by an overlapped call. */
-static void start_direct(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+/* 0 or a code: c is not with the system. */
+static int begin_in_slot(xev_loop *loop, xev_completion *c) {
     struct xev__iocp *p = loop->backend;
     struct xev__iocp_slot *s = xev__iocp_slot_new(p, c, c->fd, slot_kind(c));
-    int rc = XEV_ENOMEM;
-    if (s != NULL) {
-        xev__count(&loop->count.syscalls, 1);
-        rc = begin_direct(p, s, c);
+    if (s == NULL) {
+        return XEV_ENOMEM;
     }
+    xev__count(&loop->count.syscalls, 1);
+    int rc = begin_direct(p, s, c);
+    if (rc < 0) {
+        xev__iocp_slot_free(p, s);
+    }
+    return rc;
+}
+
+/* Begin c by an overlapped call. */
+static void start_direct(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
+    int rc = c->op == XEV__OP_ACCEPT ? xev__iocp_accept_fill(loop, c) : begin_in_slot(loop, c);
     if (rc == 0) {
         if (c->op != XEV__OP_POLL) {
             e->ready &= (uint8_t)~xev__bit(xev__dir(c)); /* not for the adaptor to try */
         }
         return;
-    }
-    if (s != NULL) {
-        xev__iocp_slot_free(p, s);
     }
     if (xev__accept_outlasts(c, rc)) {
         xev__accept_again(loop, e, c, rc);
@@ -228,7 +192,7 @@ static void start_direct(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
 
 static void start_by_readiness(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     struct xev__iocp *p = loop->backend;
-    c->slot = NO_SLOT;
+    c->slot = XEV__IOCP_NO_SLOT;
     if ((e->reports & xev__bit(xev__dir(c))) == 0) {
         e->ready |= xev__bit(xev__dir(c));
     }
@@ -286,10 +250,10 @@ static int poll_of_no_socket(const xev_completion *c) {
 }
 
 static void iocp_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
-    if (c->op == XEV__OP_CONNECT && c->slot != NO_SLOT) {
+    if (c->op == XEV__OP_CONNECT && c->slot != XEV__IOCP_NO_SLOT) {
         return; /* under way since iocp_connect */
     }
-    c->slot = NO_SLOT;
+    c->slot = XEV__IOCP_NO_SLOT;
     if (c->op == XEV__OP_PROCESS) {
         start_direct(loop, e, c);
         return;
@@ -320,6 +284,8 @@ static void iocp_start(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
         }
         if (rc < 0) {
             xev__pend(loop, c, rc);
+        } else if (c->op == XEV__OP_ACCEPT && !xev__os_is_tcp(c->fd)) {
+            start_by_readiness(loop, e, c); /* a slot has no room for two Unix addresses */
         } else {
             start_direct(loop, e, c);
         }
@@ -349,12 +315,12 @@ static int begin_connect(struct xev__iocp_slot *s, const xev_addr *addr) {
                                          : (int)sizeof(struct sockaddr_in));
     BOOL ok = function(xev__win_socket(s->fd), xev__win_addr(addr), (int)addr->len_bytes, NULL, 0,
                        NULL, &s->overlapped);
-    return overlapped_result(ok, (DWORD)WSAGetLastError());
+    return xev__iocp_asked(ok, (DWORD)WSAGetLastError());
 }
 
 static int iocp_connect(xev_loop *loop, xev_completion *c, const xev_addr *addr) {
     struct xev__iocp *p = loop->backend;
-    c->slot = NO_SLOT;
+    c->slot = XEV__IOCP_NO_SLOT;
     if (!xev__os_is_open(c->fd)) {
         return XEV_EBADF;
     }
@@ -375,14 +341,15 @@ static int iocp_connect(xev_loop *loop, xev_completion *c, const xev_addr *addr)
 
 /* Nobody waits for s any more. Its packet frees it. */
 static void orphan(struct xev__iocp_slot *s, HANDLE h) {
-    s->c->slot = NO_SLOT;
+    s->c->slot = XEV__IOCP_NO_SLOT;
     s->c = NULL;
     (void)CancelIoEx(h, &s->overlapped);
 }
 
 static void iocp_connect_over(xev_loop *loop, xev_completion *c) {
     struct xev__iocp *p = loop->backend;
-    uint32_t number = c->slot - SLOT_BASE; /* c may have ended before it was begun: anything */
+    uint32_t number =
+        c->slot - XEV__IOCP_SLOT_BASE; /* c may have ended before it was begun: anything */
     if (xev__chunks_have(&p->slots, number) && xev__iocp_slot(p, number)->c == c) {
         orphan(xev__iocp_slot(p, number), xev__win_handle(c->fd));
     }
@@ -393,12 +360,14 @@ static void iocp_connect_over(xev_loop *loop, xev_completion *c) {
 static void iocp_cancel(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     struct xev__iocp *p = loop->backend;
     (void)e;
-    if (c->slot == NO_SLOT) { /* the adaptor's: nothing of it is with the system */
+    if (c->slot == XEV__IOCP_NO_SLOT) { /* the adaptor's: nothing of it is with the system */
         xev__pend(loop, c, XEV_ECANCELED);
         return;
     }
     struct xev__iocp_slot *s = slot_of(p, c);
-    if (s->kind == XEV__IOCP_POLL) {
+    if (c->op == XEV__OP_ACCEPT) {
+        xev__iocp_accept_cancel(p, c);
+    } else if (s->kind == XEV__IOCP_POLL) {
         orphan(s, p->afd);
         xev__pend(loop, c, XEV_ECANCELED);
     } else if (c->op == XEV__OP_CONNECT) {
@@ -423,25 +392,36 @@ static void iocp_cancel(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
 
 static bool is_cancelled(const xev_completion *c) { return (c->flags & XEV__F_CANCEL) != 0; }
 
+/* One of those that were with the system for c has ended. */
 static void accepted(xev_loop *loop, struct xev__fd *e, xev_completion *c, int rc) {
-    if (rc < 0 && !is_cancelled(c) && xev__accept_outlasts(c, rc)) {
-        xev__accept_again(loop, e, c, rc);
-        return;
-    }
-    if (rc < 0 && is_cancelled(c)) {
-        rc = XEV_ECANCELED;
-    }
-    bool more = rc >= 0 && (c->flags & XEV__F_MULTI) != 0 && !is_cancelled(c);
-    bool ends = rc >= 0 && (c->flags & XEV__F_MULTI) != 0 && is_cancelled(c);
+    bool last = c->slot == XEV__IOCP_NO_SLOT, multi = (c->flags & XEV__F_MULTI) != 0;
     if (rc >= 0) {
         xev__accept_works(c);
     }
-    if (more) {
+    if (is_cancelled(c)) {
+        if (rc >= 0) {
+            xev__finish(loop, c, rc, multi);
+        }
+        if (last && (rc < 0 || multi)) {
+            xev__finish(loop, c, XEV_ECANCELED, false);
+        }
+        return;
+    }
+    if (rc < 0 && last) {
+        if (xev__accept_outlasts(c, rc)) {
+            xev__accept_again(loop, e, c, rc);
+        } else {
+            xev__finish(loop, c, rc, false);
+        }
+        return;
+    }
+    if (multi && (rc >= 0 || xev__os_is_of_connection(c->fd, rc))) {
         start_direct(loop, e, c); /* first: the callback may cancel c or close the listener */
     }
-    xev__finish(loop, c, rc, more || ends);
-    if (ends) {
-        xev__finish(loop, c, XEV_ECANCELED, false);
+    if (rc >= 0) {
+        xev__finish(loop, c, rc, multi);
+    } else if (xev__os_exhausted(rc)) {
+        xev__accept_report(loop, c, rc); /* the others wait on */
     }
 }
 
@@ -489,33 +469,16 @@ static void connect_arrived(xev_loop *loop, xev_completion *c, int rc) {
     }
 }
 
-/* The end of the connection that an AcceptEx was to make, or its descriptor. */
-static int accept_result(struct xev__iocp_slot *s, int rc, bool wanted) {
-    SOCKET listener = xev__win_socket(s->fd), made = xev__win_socket(s->u.accept.fd);
-    if (rc >= 0 && wanted) {
-        rc = xev__win_socket_result(s->u.accept.fd,
-                                    setsockopt(made, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT,
-                                               (const char *)&listener, sizeof listener));
-    }
-    if (rc < 0 || !wanted) {
-        (void)closesocket(made);
-        return rc < 0 ? rc : XEV_ECANCELED;
-    }
-    return s->u.accept.fd;
-}
-
 static void on_direct(xev_loop *loop, struct xev__iocp_slot *s, int rc) {
     struct xev__iocp *p = loop->backend;
     xev_completion *c = s->c;
+    struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
     if (c->op == XEV__OP_ACCEPT) {
-        rc = accept_result(s, rc, true);
+        accepted(loop, e, c, xev__iocp_accept_take(p, s, rc));
+        return;
     }
     xev__iocp_slot_free(p, s);
-    struct xev__fd *e = xev__fds_find(loop->fds, c->fd);
     switch ((enum xev__op)c->op) {
-    case XEV__OP_ACCEPT:
-        accepted(loop, e, c, rc);
-        return;
     case XEV__OP_CONNECT:
         connect_arrived(loop, c, rc);
         return;
@@ -583,7 +546,7 @@ static void on_packet(xev_loop *loop, struct xev__iocp_slot *s) {
         xev__iocp_slot_free(p, s);
         return;
     }
-    assert(c->slot == s->number + SLOT_BASE);
+    assert(c->op == XEV__OP_ACCEPT || c->slot == s->number + XEV__IOCP_SLOT_BASE);
     if (s->kind == XEV__IOCP_POLL) {
         uint32_t found = xev__os_poll_result(xev__afd_answer(s), c->arg.io.aux);
         xev__iocp_slot_free(p, s);

@@ -22,7 +22,10 @@
 #include "xev/backends/readiness.h"
 #include "xev/os/windows/windows_base.h"
 
-#define XEV__IOCP_NONE XEV__CHUNKS_NONE
+/* A completion's slot is the number of its slot here and this: the adaptor has two values of its
+ * own for polls. */
+#define XEV__IOCP_SLOT_BASE 2u
+#define XEV__IOCP_NO_SLOT UINT32_MAX
 
 struct xev__afd_poll {
     LARGE_INTEGER timeout;
@@ -51,7 +54,8 @@ struct xev__iocp_slot {
     union {
         struct xev__afd_poll poll;
         struct {
-            xev_fd fd; /* of the connection */
+            xev_fd fd;     /* of the connection */
+            uint32_t next; /* as a completion's slot: another one of c's */
             char addresses[2 * (sizeof(struct sockaddr_in6) + 16)];
         } accept;
         struct {
@@ -79,6 +83,22 @@ static inline struct xev__iocp_slot *xev__iocp_slot(const struct xev__iocp *p, u
 struct xev__iocp_slot *xev__iocp_slot_new(struct xev__iocp *p, xev_completion *c, xev_fd fd,
                                           enum xev__iocp_kind kind);
 void xev__iocp_slot_free(struct xev__iocp *p, struct xev__iocp_slot *s);
+/* The system has answered to an overlapped call with ok or, in error, with a reason. Returns 0: its
+ * packet will come, also where it was done at once; or a code: none will come. */
+static inline int xev__iocp_asked(bool ok, DWORD error) {
+    return ok || error == ERROR_IO_PENDING ? 0 : xev__win_code(error);
+}
+
+/* ---- iocp_accept.c ---- */
+
+/* Have as many AcceptEx with the system for c as there should be. Returns 0, or a code: there is
+ * none. */
+int xev__iocp_accept_fill(xev_loop *loop, xev_completion *c);
+/* Have the system end all of them. c's slot is one of theirs. */
+void xev__iocp_accept_cancel(const struct xev__iocp *p, const xev_completion *c);
+/* s, one of them, has ended with rc. Returns the descriptor of the connection, or why there is
+ * none. Frees s; c's slot is XEV__IOCP_NO_SLOT then if it was the last one. */
+int xev__iocp_accept_take(struct xev__iocp *p, struct xev__iocp_slot *s, int rc);
 
 /* ---- iocp_ports.c ---- */
 

@@ -79,6 +79,13 @@ static void pause_accept(xev_loop *loop, struct xev__fd *e, xev_completion *c, u
     xev__fds_pause_accept(loop, e, c);
 }
 
+void xev__accept_report(xev_loop *loop, xev_completion *c, int code) {
+    if (c->arg.accept.reported != code) {
+        c->arg.accept.reported = code;
+        xev__finish(loop, c, code, true);
+    }
+}
+
 void xev__accept_again(xev_loop *loop, struct xev__fd *e, xev_completion *c, int code) {
     assert(c->op == XEV__OP_ACCEPT && c->state == XEV__STARTED && e->head[XEV__READ] == c);
     assert(code < 0);
@@ -93,9 +100,8 @@ void xev__accept_again(xev_loop *loop, struct xev__fd *e, xev_completion *c, int
                  !lasts      ? RETRY_MS
                  : exhausted ? RETRY_EXHAUSTED_MAX_MS
                              : RETRY_REFUSED_MAX_MS);
-    if (lasts && c->arg.accept.reported != code) {
-        c->arg.accept.reported = code;
-        xev__finish(loop, c, code, true);
+    if (lasts) {
+        xev__accept_report(loop, c, code);
     }
 }
 

@@ -74,6 +74,8 @@ void xev__signal_unwatch(xev_watcher *w);
  * at once or later; fd is the entry of c's descriptor. */
 bool xev__accept_outlasts(const xev_completion *c, int code);
 void xev__accept_again(xev_loop *loop, struct xev__fd *fd, xev_completion *c, int code);
+/* Report the code, which does not end c, unless it was the last one that was reported. */
+void xev__accept_report(xev_loop *loop, xev_completion *c, int code);
 /* c has succeeded. If it is an accept, an error after this is a new one, and is reported. */
 static inline void xev__accept_works(xev_completion *c) {
     if (c->op == XEV__OP_ACCEPT) {

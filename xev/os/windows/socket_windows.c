@@ -316,15 +316,16 @@ int xev__os_local_addr(xev_fd fd, xev_addr *addr) {
     *addr = (xev_addr){0};
     int rc =
         xev__win_socket_result(fd, getsockname(xev__win_socket(fd), xev__win_addr_out(addr), &len));
-    if (rc == XEV_EINVAL) { /* not bound: Unix says the wildcard address and port 0 */
+    if (rc == XEV_EINVAL) { /* not bound: POSIX says the wildcard address and port 0, or no name */
         WSAPROTOCOL_INFOW info;
         int info_len = sizeof info;
         rc = xev__win_socket_result(fd, getsockopt(xev__win_socket(fd), SOL_SOCKET,
                                                    SO_PROTOCOL_INFOW, (char *)&info, &info_len));
         if (rc == 0) {
             xev__win_addr_out(addr)->sa_family = (ADDRESS_FAMILY)info.iAddressFamily;
-            len = info.iAddressFamily == AF_INET6 ? (int)sizeof(struct sockaddr_in6)
-                                                  : (int)sizeof(struct sockaddr_in);
+            len = info.iAddressFamily == AF_INET6  ? (int)sizeof(struct sockaddr_in6)
+                  : info.iAddressFamily == AF_UNIX ? (int)sizeof(ADDRESS_FAMILY)
+                                                   : (int)sizeof(struct sockaddr_in);
         }
     }
     addr->len_bytes = rc == 0 ? (uint32_t)len : 0;
