@@ -10,6 +10,7 @@
 
 #include "shard/system_event.h"
 #include "xev/error.h"
+#include "xev/os/descriptor.h"
 
 const bool xev__shards_have_threads = true;
 
@@ -125,20 +126,24 @@ bool xev__listeners_share(void) { return false; }
 
 static SOCKET socket_of(int fd) { return (SOCKET)(intptr_t)fd; }
 
-static int socket_code(void) { return WSAGetLastError() == WSAENOTSOCK ? XEV_ENOTSOCK : XEV_EBADF; }
+/* Why fd, of which Winsock has just said an error, is no socket. */
+static int socket_code(int fd) {
+    bool other = WSAGetLastError() == WSAENOTSOCK && xev__os_is_open(fd);
+    return other ? XEV_ENOTSOCK : XEV_EBADF;
+}
 
 int xev__listener_check(int fd, bool *is_tcp) {
     int type = 0, listens = 0, len = sizeof type;
     *is_tcp = true;
     if (getsockopt(socket_of(fd), SOL_SOCKET, SO_TYPE, (char *)&type, &len) != 0) {
-        return socket_code();
+        return socket_code(fd);
     }
     if (type != SOCK_STREAM) {
         return XEV_EPROTOTYPE;
     }
     len = sizeof listens;
     if (getsockopt(socket_of(fd), SOL_SOCKET, SO_ACCEPTCONN, (char *)&listens, &len) != 0) {
-        return socket_code();
+        return socket_code(fd);
     }
     return listens != 0 ? 0 : XEV_EINVAL;
 }
@@ -154,7 +159,7 @@ int xev__listener_waiting(int fd, bool is_tcp) {
     (void)is_tcp;
     WSAPOLLFD p = {.fd = socket_of(fd), .events = POLLRDNORM};
     int rc = WSAPoll(&p, 1, 0);
-    return rc < 0 ? socket_code() : rc > 0 && (p.revents & POLLRDNORM) != 0;
+    return rc < 0 ? socket_code(fd) : rc > 0 && (p.revents & POLLRDNORM) != 0;
 }
 
 /* A listener of Windows listens until it is closed. */

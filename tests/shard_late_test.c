@@ -226,16 +226,16 @@ TEST(a_sender_outlives_a_start_that_failed) {
 
 static sem_t *making; /* given when the memory of shards is asked for, which then takes its time */
 
-void *__real_aligned_alloc(size_t align, size_t size);
-void *__wrap_aligned_alloc(size_t align, size_t size);
-void *__wrap_aligned_alloc(size_t align, size_t size) {
+void *__real_xev__os_heap(size_t bytes, size_t alignment);
+void *__wrap_xev__os_heap(size_t bytes, size_t alignment);
+void *__wrap_xev__os_heap(size_t bytes, size_t alignment) {
     if (making != NULL) {
         sem_t *was = making;
         making = NULL;
         sem_give(was);
         sem_take(&go_on);
     }
-    return __real_aligned_alloc(align, size);
+    return __real_xev__os_heap(bytes, alignment);
 }
 
 static void *call_too_early(void *arg) {

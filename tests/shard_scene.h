@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "xev/shard.h"
+#include "tests/system.h"
 #include "tests/test.h"
 
 enum { SCENE_SHARDS = 64, HOUR_MS = 3600 * 1000 };
@@ -240,7 +241,7 @@ static inline uint32_t entries_of(const char *path) {
     return n;
 }
 
-static inline uint32_t descriptors(void) { return entries_of("/proc/self/fd"); }
+static inline uint32_t descriptors(void) { return (uint32_t)test_open_descriptors(); }
 static inline uint32_t threads(void) { return entries_of("/proc/self/task"); }
 
 /* The kernel threads of a ring, and threads that were joined, may be listed for a moment longer. */
