@@ -250,13 +250,38 @@ void xev__woke(xev_loop *loop) {
     XEV__PROBE1(turn__begin, loop);
 }
 
-static void call_hooks(xev_loop *loop, xev_hook_when when) {
+static void call_each_hook(xev_loop *loop, xev_hook_when when) {
     const xev_hook *end = &loop->hooks[when];
     for (xev_hook *h = end->next; h != end; h = loop->next_hook) {
         loop->next_hook = h->next;
         xev__note_call(loop, XEV__CODE(h->callback));
         h->callback(loop, h);
         xev__check_fork(loop);
+    }
+}
+
+static inline void call_hooks(xev_loop *loop, xev_hook_when when) {
+    if (loop->hooks[when].next != &loop->hooks[when]) {
+        call_each_hook(loop, when);
+    }
+}
+
+/* Whether a timer may be due, when the poll's callbacks have returned. The time is that at which
+ * the poll's wait ended: most turns need not read the clock again. A later timer that comes due
+ * while they run is found by the next turn, which does not wait then. */
+#define NEAR_NS 1000000u
+static bool timer_is_near(xev_loop *loop) {
+    const xev_completion *first = xev__timers_first(&loop->timers);
+    return first != NULL && first->deadline_ns <= xev__deadline(loop->now_ns, NEAR_NS);
+}
+
+/* What a turn does behind its poll and the inbox. */
+static void run_due(xev_loop *loop) {
+    loop->now_ns = xev__os_now_ns();
+    xev__run_timers(loop);
+    xev__deliver_pending(loop);
+    if (loop->tries.head != NULL) {
+        xev__run_tries(loop);
     }
 }
 
@@ -270,6 +295,7 @@ static int run_turn(xev_loop *loop, bool block) {
     xev__note_call(loop, XEV__CODE(xev_loop_run)); /* no callback, until the poll delivers one */
     xev__hand_over(loop);
     int rc = 0;
+    uint64_t looked_ns = loop->looked_ns;
     bool polled = false, parked = false;
     /* A hook may have ended, or unreferenced, the last operation that the run is for. */
     block = block && loop->referenced > 0;
@@ -304,11 +330,9 @@ static int run_turn(xev_loop *loop, bool block) {
         }
     }
     xev__drain_inbox(loop);
-    loop->now_ns = xev__os_now_ns();
-    xev__run_timers(loop);
-    xev__deliver_pending(loop);
-    if (loop->tries.head != NULL) {
-        xev__run_tries(loop);
+    bool blind = loop->looked_ns == looked_ns; /* the poll has failed, and read no clock */
+    if (blind || timer_is_near(loop) || loop->pending.head != NULL || loop->tries.head != NULL) {
+        run_due(loop);
     }
     call_hooks(loop, XEV_HOOK_AFTER_POLL);
     if (loop->actives_used < loop->actives_low) {
