@@ -85,7 +85,9 @@ struct xev_conn {
     xev_conn_service *service;
     const xev_conn_handlers *handlers;
     struct xev__conn_more *more; /* NULL: it is idle */
-    uint32_t number, generation; /* index in the service's table; of its present use */
+    uint32_t number : 22;        /* index in the service's table */
+    uint32_t backlog_parts : 10; /* what the kernel holds and cannot send, at most; see backlog.c */
+    uint32_t generation;         /* of its present use */
     xev_fd fd;
     uint32_t flags;
     union {
@@ -208,9 +210,10 @@ struct xev_conn_service {
     struct xev__chunks table;    /* of the connections, each with the user's part */
     uint32_t due_head, due_tail; /* number + 1 */
     bool hooked, attending, draining;
-    bool sheds; /* due at the end of the turn */
-    bool joins; /* the loop has joint sends */
-    bool holds; /* the loop, while connections are left in the drain */
+    bool sheds;            /* due at the end of the turn */
+    bool joins;            /* the loop has joint sends */
+    bool holds;            /* the loop, while connections are left in the drain */
+    uint32_t backlog_part; /* bytes: the unit of backlog_parts; 0: there is no limit */
     xev_hook hook;
     xev_completion again; /* keeps the loop from sleeping while something is due */
     /* What the handler that is running has written. */
@@ -400,7 +403,32 @@ static inline void xev__conn_settle(const xev_conn *c) {
     }
 }
 
+/* ---- backlog.c: what the kernel holds of a connection's output and cannot send ---- */
+#define XEV__CONN_BACKLOG_PARTS 1023u
+/* May the kernel be given len bytes more, without a question to it? Then they count as given. */
+static inline bool xev__conn_backlog_allows(xev_conn *c, size_t len) {
+    uint32_t part = c->service->backlog_part;
+    if (part == 0) {
+        return true; /* there is no limit */
+    }
+    size_t parts = len / part + 1 + c->backlog_parts;
+    if (parts > XEV__CONN_BACKLOG_PARTS) {
+        return false;
+    }
+    c->backlog_parts = parts & XEV__CONN_BACKLOG_PARTS;
+    return true;
+}
+/* How many of len bytes (> 0) the kernel may be given now; they count as given. 0: wait. */
+size_t xev__conn_backlog_take(xev_conn *c, size_t len);
+/* Send count pieces now. Bytes taken, or a code; XEV_EAGAIN: start_send of output.c waits. */
+int xev__conn_send_now(xev_conn *c, const xev_vec *vec, uint32_t count);
+/* Have cb called, once, when the descriptor may be given more. False: there is no limit. */
+bool xev__conn_backlog_wait(xev_conn *c, xev_completion *k, xev_cb cb);
+
 /* ---- output.c ---- */
+/* An operation of out->send is over: a send, or where flight_bytes is 0, a poll. */
+xev_cb_action xev__conn_on_output_sent(xev_loop *loop, xev_completion *k, int result,
+                                       void *userdata);
 /* Send what the handler that ran has gathered. */
 void xev__conn_flush(xev_conn *c);
 /* The rest of that, when the send of all pieces has reported rc. */
@@ -426,7 +454,8 @@ static inline void xev__conn_leave(xev_conn *c) {
     xev_conn_service *s = c->service;
     assert(s->current == c);
     if (s->pieces == 1 && s->piece_lent[0] == NULL &&
-        !xev__conn_is(c, XEV__CONN_HELD | XEV__CONN_TRANSPORT)) {
+        !xev__conn_is(c, XEV__CONN_HELD | XEV__CONN_TRANSPORT) &&
+        xev__conn_backlog_allows(c, s->piece[0].len_bytes)) {
         /* The usual case: one piece, and it goes out whole. */
         if (s->joins && xev__conn_join(c)) {
             s->current = NULL;

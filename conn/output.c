@@ -157,14 +157,6 @@ static uint32_t gather(xev_conn *c, struct xev__conn_output *out) {
     return count;
 }
 
-static int send_now(xev_conn *c, const xev_vec *vec, uint32_t count) {
-    if (xev__conn_is(c, XEV__CONN_TRANSPORT)) {
-        return xev__transport_send(c, vec, count);
-    }
-    return count == 1 ? xev__os_send(c->fd, vec->base, vec->len_bytes)
-                      : xev__os_sendv(c->fd, vec, count);
-}
-
 void xev__conn_took(xev_conn *c, size_t len_bytes) {
     xev_conn_service *s = c->service;
     struct xev__conn_output *out = c->more->out;
@@ -202,7 +194,7 @@ void xev__conn_push(xev_conn *c) {
     }
     uint32_t count;
     while (out != NULL && !out->in_flight && (count = gather(c, out)) > 0) {
-        int rc = send_now(c, out->vec, count);
+        int rc = xev__conn_send_now(c, out->vec, count);
         if (rc == XEV_EAGAIN) {
             start_send(c);
             return;
@@ -220,7 +212,8 @@ void xev__conn_push(xev_conn *c) {
     xev__conn_output_idle(c);
 }
 
-static xev_cb_action on_output_sent(xev_loop *loop, xev_completion *k, int result, void *userdata) {
+xev_cb_action xev__conn_on_output_sent(xev_loop *loop, xev_completion *k, int result,
+                                       void *userdata) {
     xev_conn *c = userdata;
     struct xev__conn_output *out = c->more->out;
     (void)loop;
@@ -238,7 +231,7 @@ static xev_cb_action on_output_sent(xev_loop *loop, xev_completion *k, int resul
         }
         return XEV_DISARM;
     }
-    if (!xev__conn_is(c, XEV__CONN_TRANSPORT)) { /* else it was a poll */
+    if (out->flight_bytes > 0) { /* else it was a poll */
         xev__conn_took(c, (size_t)result);
         if ((uint32_t)result < out->flight_bytes && !xev__conn_is(c, XEV__CONN_MOVING) &&
             gather(c, out) > 0) {
@@ -255,19 +248,23 @@ static void start_send(xev_conn *c) {
     struct xev__conn_output *out = c->more->out;
     xev_loop *loop = c->service->loop;
     assert(!out->in_flight);
+    out->flight_bytes = 0;
     if (xev__conn_is(c, XEV__CONN_TRANSPORT)) {
-        out->in_flight = xev__transport_wait(c, &out->send, on_output_sent);
+        out->in_flight = xev__transport_wait(c, &out->send, xev__conn_on_output_sent);
         xev__wheel_sooner(c);
         return;
     }
     out->in_flight = true;
     xev__wheel_sooner(c);
+    if (xev__conn_backlog_wait(c, &out->send, xev__conn_on_output_sent)) {
+        return;
+    }
     uint32_t count = gather(c, out);
-    out->flight_bytes = 0;
     for (uint32_t i = 0; i < count; i++) {
         out->flight_bytes += (uint32_t)out->vec[i].len_bytes;
     }
-    xev_tcp_sendv(xev_tcp_from_fd(c->fd), loop, &out->send, out->vec, count, c, on_output_sent);
+    xev_tcp_sendv(xev_tcp_from_fd(c->fd), loop, &out->send, out->vec, count, c,
+                  xev__conn_on_output_sent);
 }
 
 static void end_output(xev_conn *c) {
@@ -432,7 +429,7 @@ void xev__conn_flush(xev_conn *c) {
     xev_conn_service *s = c->service;
     int rc = XEV_EAGAIN;
     if (!xev__conn_is(c, XEV__CONN_HELD)) {
-        rc = send_now(c, s->piece, s->pieces);
+        rc = xev__conn_send_now(c, s->piece, s->pieces);
     }
     xev__conn_flush_rest(c, rc);
 }
@@ -442,7 +439,7 @@ void xev__conn_flush_rest(xev_conn *c, int rc) {
     uint32_t count = s->pieces;
     size_t total = 0;
     if (rc == XEV_EINTR) {
-        rc = send_now(c, s->piece, count);
+        rc = xev__conn_send_now(c, s->piece, count);
     }
     s->pieces = 0; /* what is queued below must not flush again */
     s->scratch_used = 0;
@@ -547,7 +544,7 @@ int xev__conn_write_through(xev_conn *c, const uint8_t *data, size_t len) {
     size_t sent = 0;
     if (can_send_now(c)) {
         xev_vec vec = {(void *)(uintptr_t)data, len};
-        int rc = send_now(c, &vec, 1);
+        int rc = xev__conn_send_now(c, &vec, 1);
         if (rc < 0 && rc != XEV_EAGAIN) {
             xev__conn_output_failed(c, rc);
             return XEV_EPIPE;
@@ -619,7 +616,7 @@ int xev_conn_writev(xev_conn *c, const xev_vec *vec, size_t count) {
     size_t sent = 0;
     if (rc == 0 && can_send_now(c) && c->service->current != c && count > 0 &&
         count <= XEV__CONN_VECS && total > 0) {
-        int n = send_now(c, vec, (uint32_t)count);
+        int n = xev__conn_send_now(c, vec, (uint32_t)count);
         if (n < 0 && n != XEV_EAGAIN) {
             xev__conn_output_failed(c, n);
             return XEV_EPIPE;

@@ -59,7 +59,8 @@ xev_conn *xev__conn_new(xev_conn_service *s, int *code) {
     xev_conn *c = xev__conn_at(s, number);
     assert(c->flags == 0 && c->more == NULL && c->generation != 0);
     c->service = s;
-    c->number = number;
+    c->number = number & CONNECTIONS_MAX;
+    c->backlog_parts = XEV__CONN_BACKLOG_PARTS; /* not known, if it moves here */
     c->wheel_next = c->wheel_prev = c->due_tick = c->next_due = 0;
     c->handlers = s->options.handlers;
     c->flags = XEV__CONN_LIVE;
@@ -311,6 +312,8 @@ int xev_conn_service_new(xev_conn_service **service, xev_loop *loop,
     s->options = o;
     s->scratch = scratch;
     s->joins = xev__joins(loop);
+    uint32_t part = o.unsent_bytes / (XEV__CONN_BACKLOG_PARTS + 1);
+    s->backlog_part = o.unsent_bytes > 0 && part == 0 ? 1 : part;
     s->blocks.loop = loop;
     s->table = (struct xev__chunks){
         .loop = loop,

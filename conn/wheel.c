@@ -103,7 +103,7 @@ static void wheel_unlink(xev_conn *c) {
     if (c->wheel_prev != 0) {
         xev__conn_at(s, c->wheel_prev - 1)->wheel_next = c->wheel_next;
     } else {
-        assert(*bucket == c->number + 1);
+        assert(*bucket == c->number + 1u);
         *bucket = c->wheel_next;
     }
     if (*bucket == 0) {

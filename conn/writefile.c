@@ -82,6 +82,14 @@ void xev__conn_send_file(xev_conn *c) {
     xev_conn_slot *seg = out->head;
     uint32_t bytes;
     assert(!out->in_flight && out->file == NULL && seg->kind == XEV__SEG_FILE);
+    uint32_t part = seg->len < PART_BYTES ? seg->len : PART_BYTES;
+    uint32_t taken = (uint32_t)xev__conn_backlog_take(c, part);
+    if (taken == 0 && xev__conn_backlog_wait(c, &out->send, xev__conn_on_output_sent)) {
+        out->in_flight = true;
+        out->flight_bytes = 0;
+        xev__wheel_sooner(c);
+        return;
+    }
     out->file = xev__block_get(c->service, sizeof *out->file, &bytes);
     if (out->file == NULL) {
         xev__conn_close(c, XEV_CONN_NO_MEMORY, 0);
@@ -89,7 +97,7 @@ void xev__conn_send_file(xev_conn *c) {
     }
     xev_completion_zero(&out->file->c);
     out->in_flight = true;
-    out->flight_bytes = seg->len < PART_BYTES ? seg->len : PART_BYTES;
+    out->flight_bytes = taken > 0 ? taken : part;
     xev__wheel_sooner(c);
     xev_file_sendfile(c->fd, c->service->loop, out->file, seg->file, seg->offset, out->flight_bytes,
                       c, on_part);

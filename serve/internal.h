@@ -144,6 +144,8 @@ void xev__serve_take_descriptor(xev_service *v);
 int xev__serve_understand(xev_service *v, xev_shard *shard);
 /* Listen, if this shard does for this service. Likewise. */
 int xev__serve_listen(struct xev__served *d);
+/* unsent_bytes of the options of the service's connections. */
+uint32_t xev__serve_unsent_max(const xev_service *v);
 /* The drain begins, or the start has failed: remove a Unix socket's file. */
 void xev__serve_unlink(xev_service *v);
 /* Name what failed: returns code. */

@@ -98,6 +98,15 @@ static uint32_t system_max(const xev_service *v, uint32_t wanted, uint32_t part)
     return share > 4096 ? (uint32_t)share : 4096;
 }
 
+static uint32_t unsent_max(const xev_service *v) {
+    return system_max(v, v->options.unsent_bytes, 16384);
+}
+
+uint32_t xev__serve_unsent_max(const xev_service *v) {
+    uint32_t max = v->place != XEV__PLACE_UNIX ? unsent_max(v) : UINT32_MAX;
+    return max != UINT32_MAX ? max : 0;
+}
+
 static int listen_tcp(struct xev__served *d, const char **step) {
     xev_service *v = d->service;
     uint32_t ms = v->options.keepalive_ms;
@@ -113,7 +122,7 @@ static int listen_tcp(struct xev__served *d, const char **step) {
         *step = "unread_bytes";
         rc = xev_tcp_set_buffers(xev_listener_tcp(&d->listener), 0, unread);
     }
-    uint32_t unsent = system_max(v, v->options.unsent_bytes, 8192);
+    uint32_t unsent = unsent_max(v);
     if (rc == 0 && unsent != UINT32_MAX) {
         *step = "unsent_bytes";
         rc = xev__serve_limit_unsent(xev_listener_tcp(&d->listener).fd, unsent);
@@ -166,7 +175,7 @@ static int listen_unix(struct xev__served *d, const char **step) {
     if (v->options.backlog < 0) {
         return XEV_EINVAL;
     }
-    uint32_t unsent = system_max(v, v->options.unsent_bytes, 8192);
+    uint32_t unsent = unsent_max(v);
     v->send_bytes = unsent != UINT32_MAX ? (unsent + 1) / 2 : 0; /* the system doubles it */
     *step = "socket";
     int rc = xev_unix_init(&sock, XEV_UNIX_STREAM);

@@ -153,6 +153,7 @@ static int start_service(xev_service *v, xev_shard *shard) {
     conns.id = id;
     conns.first_ms = first_ms(v->serve, conns.first_ms);
     conns.held_max_bytes = held_max(v->serve, conns.held_max_bytes);
+    conns.unsent_bytes = xev__serve_unsent_max(v);
     conns.account = xev__serve_account;
     conns.account_userdata = d;
     if (v->options.shard_bytes > 0) {

@@ -1,6 +1,8 @@
 /* Services whose loops find no memory for more connections: those that there is memory for are
  * served, the others are closed and counted, and the next is served when there is memory again. */
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 
 #include "tests/memory_scene.h"
@@ -130,12 +132,120 @@ TEST(what_the_system_holds_has_default_limits_where_memory_is_short) {
     if (test_slowdown() > 1) {
         return; /* sanitizers take more than that */
     }
-    wanted = (struct limits){(1 << 29) / 8192, (1 << 29) / 16384};
+    wanted = (struct limits){(1 << 29) / 16384, (1 << 29) / 16384};
     CHECK_EQ(setrlimit(RLIMIT_DATA, &memory), 0);
     check_limits("127.0.0.1:0", (struct limits){0, 0});
     serve = NULL;
-    wanted = (struct limits){(1 << 29) / 8192, 0};
+    wanted = (struct limits){(1 << 29) / 16384, 0};
     check_limits(abstract_address(), (struct limits){0, 0});
+}
+
+/* ---- what a peer that does not read makes the system hold ---- */
+
+enum { UNSENT = 8192, FLOOD = 1 << 20 };
+
+static char flood[FLOOD];
+static size_t answer_bytes;
+static xev_conn *flooded;
+static atomic_int flooded_fd;
+
+static void write_answer(void) { CHECK_EQ(xev_conn_write(flooded, flood, answer_bytes), 0); }
+
+static ptrdiff_t answer_much(xev_conn *conn, const void *data, size_t len) {
+    (void)data;
+    flooded = conn;
+    for (size_t i = 0; i < len; i++) {
+        write_answer();
+    }
+    atomic_store(&flooded_fd, xev_conn_fd(conn));
+    return (ptrdiff_t)len;
+}
+
+static const xev_conn_handlers flooding = {.data = answer_much};
+
+/* One turn of the server's loop at least. */
+static void nothing(void) {}
+
+/* What is on its way, or is sent a little later since the system paces it, does not count: it
+ * becomes less without the peer. */
+static void check_unsent(void) {
+    for (int bytes = UNSENT + 1; bytes > UNSENT;) {
+        call_on(0, nothing);
+        CHECK_EQ(ioctl(atomic_load(&flooded_fd), SIOCOUTQNSD, &bytes), 0);
+    }
+}
+
+static void ask_and_check(int fd) {
+    atomic_store(&flooded_fd, -1);
+    CHECK_EQ(send(fd, "?", 1, MSG_NOSIGNAL), 1);
+    while (atomic_load(&flooded_fd) < 0) {
+        call_on(0, nothing);
+    }
+    check_unsent();
+}
+
+static void read_answer(int fd) {
+    static char text[65536];
+    for (size_t at = 0; at < answer_bytes;) {
+        size_t step = answer_bytes - at < sizeof text ? answer_bytes - at : sizeof text;
+        ssize_t n = recv(fd, text, step, 0);
+        CHECK_GT(n, 0);
+        CHECK_MEM_EQ(text, flood + at, (size_t)n);
+        at += (size_t)n;
+    }
+}
+
+static void ask_and_do_not_read(void) {
+    int fd = connect_to(limited);
+    for (int i = 0; i < 20; i++) {
+        ask_and_check(fd);
+    }
+    for (int i = 0; i < 20; i++) {
+        read_answer(fd);
+    }
+    CHECK_EQ(close(fd), 0);
+}
+
+/* The answers come by themselves: the acknowledgements of questions would have no room there. */
+static void do_not_read(void) {
+    int fd = connect_to(limited), size = 65536; /* else its system makes room for all */
+    CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size), 0);
+    ask_and_check(fd);
+    for (int i = 0; i < 999; i++) {
+        call_on(0, write_answer);
+        check_unsent();
+    }
+    for (int i = 0; i < 1000; i++) {
+        read_answer(fd);
+    }
+    CHECK_EQ(close(fd), 0);
+}
+
+static void check_held(size_t bytes, void (*client)(void)) {
+    for (size_t i = 0; i < sizeof flood; i++) {
+        flood[i] = (char)(i * 7 + i / 251);
+    }
+    xev_service_options o = service_options("u", "127.0.0.1:0");
+    o.conns.handlers = &flooding;
+    o.conns.queued_max_bytes = 64 << 20;
+    o.conns.high_bytes = 64 << 20; /* all questions are heard */
+    o.unsent_bytes = UNSENT;
+    limited = add_service(&o);
+    answer_bytes = bytes;
+    run_with_clients(1, client);
+    xev_serve_free(serve);
+}
+
+TEST_TIMEOUT(the_system_is_given_no_more_of_a_large_answer_than_it_may_hold, 60) {
+    check_held(FLOOD, ask_and_do_not_read);
+}
+
+TEST_TIMEOUT(the_system_is_given_no_more_than_it_may_hold_of_what_a_handler_gathers, 60) {
+    check_held(30000, ask_and_do_not_read);
+}
+
+TEST_TIMEOUT(the_system_is_given_no_more_of_small_answers_than_it_may_hold, 60) {
+    check_held(1000, do_not_read);
 }
 
 TEST(a_buffer_that_no_system_has_ends_the_start) {

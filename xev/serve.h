@@ -146,23 +146,24 @@ typedef struct xev_service_options {
     int backlog;           /* connections that wait to be accepted; 0: 4096 */
     uint32_t keepalive_ms; /* TCP: see xev_tcp_set_keepalive; 0: 60 000; UINT32_MAX: none */
     /* TCP: output that the system holds of a connection and cannot send yet, since the peer does
-     * not read; it takes no more then. It does not limit what is under way, nor the speed. 0: where
-     * the process may have less than 1 GiB (xev_memory_limit), an 8192nd of that, at least 4096;
-     * else none. UINT32_MAX: none. TCP_NOTSENT_LOWAT of tcp(7). Unix sockets: likewise, of all that
-     * the peer has not read (SO_SNDBUF of socket(7)). */
+     * not read; it is given no more then. It does not limit what is under way, nor the speed. 0:
+     * where the process may have less than 1 GiB (xev_memory_limit), a 16 384th of that, at least
+     * 4096; else none. UINT32_MAX: none. TCP_NOTSENT_LOWAT of tcp(7), which on Linux is not passed
+     * by a large write either. Unix sockets: likewise, of all that the peer has not read (SO_SNDBUF
+     * of socket(7)). */
     uint32_t unsent_bytes;
     /* TCP: input that the system holds of a connection which is not read, since its output waits,
      * say; to INT32_MAX. A peer sends no more than that in one round trip: it limits the speed at
      * which one receives. 0: where the process may have less than 1 GiB, a 16 384th of that, at
-     * least 4096; else the system's. UINT32_MAX: the system's. SO_RCVBUF of socket(7). These two
+     * least 4096; else the system's. UINT32_MAX: the system's. SO_RCVBUF of socket(7). This
      * and keepalive_ms are not for sockets that the process was started with. */
     uint32_t unread_bytes;
     uint32_t file_mode;   /* permissions of a Unix socket's file, whatever the umask; 0: 0600 */
     uint32_t shard_bytes; /* the service's part of each shard, zeroed; to 1 GiB */
     /* Of its connections, on each shard. held_max_bytes: 0 is 256 MiB, or so much less that all
      * services of all shards have a quarter of xev_memory_limit, or an eighth if that is below
-     * 1 GiB. id, account and account_userdata are set by xev_serve_run; with shard_bytes userdata,
-     * too: it is the shard's part. */
+     * 1 GiB. id, unsent_bytes, account and account_userdata are set by xev_serve_run; with
+     * shard_bytes userdata, too: it is the shard's part. */
     xev_conn_options conns;
     /* An accept has failed, as told to an xev_listener_fn; or NULL. Shard's thread. */
     void (*accept_failed)(xev_service *service, xev_shard *shard, int code);

@@ -55,6 +55,13 @@ uint32_t xev__os_linger_s(xev_fd fd); /* how long close would wait; 0: it would 
 int xev__os_unacked(xev_fd fd);
 /* How many bytes that were sent the peer's system has not acknowledged, or a code. */
 int xev__os_unsent_bytes(xev_fd fd);
+/* Of a TCP socket, in *bytes: what it holds and cannot send now, the windows of the peer and of the
+ * congestion being full; negative: it can send so much more than it holds. 0 or a code; XEV_ENOTSUP
+ * where the system does not tell. */
+int xev__os_backlog_bytes(xev_fd fd, int64_t *bytes);
+/* Let a TCP socket be writable only while it holds less than half of bytes that it cannot send now.
+ * 0 or a code. */
+int xev__os_set_backlog(xev_fd fd, uint32_t bytes);
 /* Drop the data that has arrived on a TCP socket and was not read. A close with unread data resets
  * the connection, and the peer may then lose what was sent to it before. */
 void xev__os_drop_unread(xev_fd fd);

@@ -154,3 +154,15 @@ int xev__os_unacked(xev_fd fd) {
 }
 
 int xev__os_unsent_bytes(xev_fd fd) { return xev__bsd_send_queue(fd); }
+
+int xev__os_backlog_bytes(xev_fd fd, int64_t *bytes) {
+    (void)fd;
+    (void)bytes;
+    return XEV_ENOTSUP;
+}
+
+int xev__os_set_backlog(xev_fd fd, uint32_t bytes) {
+    (void)fd;
+    (void)bytes;
+    return XEV_ENOTSUP;
+}

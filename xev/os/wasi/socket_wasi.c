@@ -174,6 +174,18 @@ int xev__os_unsent_bytes(xev_fd fd) {
     return XEV_ENOTSUP;
 }
 
+int xev__os_backlog_bytes(xev_fd fd, int64_t *bytes) {
+    (void)fd;
+    (void)bytes;
+    return XEV_ENOTSUP;
+}
+
+int xev__os_set_backlog(xev_fd fd, uint32_t bytes) {
+    (void)fd;
+    (void)bytes;
+    return XEV_ENOTSUP;
+}
+
 /* What is there by now, up to a limit, since a peer may go on sending. */
 void xev__os_drop_unread(xev_fd fd) {
     char buf[4096];

@@ -304,6 +304,18 @@ int xev__os_unsent_bytes(xev_fd fd) {
     return XEV_ENOTSUP;
 }
 
+int xev__os_backlog_bytes(xev_fd fd, int64_t *bytes) {
+    (void)fd;
+    (void)bytes;
+    return XEV_ENOTSUP;
+}
+
+int xev__os_set_backlog(xev_fd fd, uint32_t bytes) {
+    (void)fd;
+    (void)bytes;
+    return XEV_ENOTSUP;
+}
+
 void xev__os_drop_unread(xev_fd fd) {
     char dropped[4096];
     for (int tries = 0; tries < 256 && recv(xev__win_socket(fd), dropped, sizeof dropped, 0) > 0;
