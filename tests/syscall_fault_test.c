@@ -285,7 +285,7 @@ static void local_scene(struct scene *s) {
     inject_arm(true);
     int rc = xev_unix_bind(sock, &at, XEV_UNIX_STALE);
     if (rc == XEV_EADDRINUSE && inject.hits > 0) {
-        rc = -error; /* it could not be found out that nobody listens */
+        rc = -error; /* the connect of the question failed */
     }
     if (!good(s, rc) || !LIB(s, xev_unix_listen(sock, 4)) || !LIB(s, xev_unix_unlink(&at))) {
         return;

@@ -409,6 +409,26 @@ TEST(connect_is_reported_before_what_was_sent_behind_it) {
     net_close(&n);
 }
 
+TEST(a_bind_without_a_descriptor_to_ask_who_is_there_says_so) {
+    const char *dir = directory();
+    xev_addr where = path_in(dir, "s");
+    xev_unix stale, sock;
+    struct rlimit few;
+    CHECK_EQ(xev_unix_init(&stale, XEV_UNIX_STREAM), 0);
+    CHECK_EQ(xev_unix_bind(stale, &where, XEV_UNIX_KEEP), 0);
+    CHECK_EQ(xev_unix_close_now(stale), 0);
+    CHECK_EQ(xev_unix_init(&sock, XEV_UNIX_STREAM), 0);
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &few), 0);
+    struct rlimit many = few;
+    few.rlim_cur = 3; /* those above stay open */
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+    CHECK_EQ(xev_unix_bind(sock, &where, XEV_UNIX_STALE), XEV_EMFILE);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &many), 0);
+    CHECK_EQ(xev_unix_bind(sock, &where, XEV_UNIX_STALE), 0);
+    CHECK_EQ(xev_unix_close_now(sock), 0);
+    CHECK_EQ(xev_unix_unlink(&where), 0);
+}
+
 TEST(bind_keeps_or_replaces_what_is_there) {
     const char *dir = directory();
     xev_addr where = path_in(dir, "s"), other;

@@ -30,7 +30,8 @@ enum xev_unix_type { XEV_UNIX_STREAM = 0, XEV_UNIX_DATAGRAM = 1 };
 enum xev_unix_bind {
     XEV_UNIX_KEEP = 0, /* XEV_EADDRINUSE */
     /* Replace a socket at which nobody answers; any other file: XEV_EADDRINUSE. A stream that does
-     * not listen yet does not answer. */
+     * not listen yet does not answer. To ask takes a descriptor for a moment: XEV_EMFILE and the
+     * like, where none is left. */
     XEV_UNIX_STALE = 1,
 };
 

@@ -7,8 +7,9 @@
 int xev__os_unix_socket(bool datagram, xev_fd *fd);
 int xev__os_unix_pair(bool datagram, xev_fd *a, xev_fd *b);
 int xev__os_unix_bind(xev_fd fd, const xev_addr *addr);
-/* Whether addr is the path of a socket to which no process listens any more. */
-bool xev__os_unix_is_stale(const xev_addr *addr);
+/* 0: addr is the path of a socket to which no process listens any more. XEV_EADDRINUSE: it is not.
+ * Or the code with which that could not be found out. */
+int xev__os_unix_check_stale(const xev_addr *addr);
 int xev__os_unix_unlink(const xev_addr *addr);
 int xev__os_unix_peer_cred(xev_fd fd, xev_unix_cred *cred);
 

@@ -44,7 +44,11 @@ int xev_unix_bind(xev_unix sock, const xev_addr *addr, enum xev_unix_bind policy
         return rc < 0 ? rc : XEV_EINVAL;
     }
     rc = xev__os_unix_bind(sock.fd, addr);
-    if (rc == XEV_EADDRINUSE && policy == XEV_UNIX_STALE && xev__os_unix_is_stale(addr)) {
+    if (rc != XEV_EADDRINUSE || policy != XEV_UNIX_STALE) {
+        return rc;
+    }
+    rc = xev__os_unix_check_stale(addr);
+    if (rc == 0) {
         rc = xev_unix_unlink(addr);
         rc = rc == 0 || rc == XEV_ENOENT ? xev__os_unix_bind(sock.fd, addr) : rc;
     }

@@ -48,23 +48,23 @@ static const char *path_of(const xev_addr *addr, char out[XEV_UNIX_NAME_MAX + 1]
     return out;
 }
 
-bool xev__os_unix_is_stale(const xev_addr *addr) {
+int xev__os_unix_check_stale(const xev_addr *addr) {
     char text[XEV_UNIX_NAME_MAX + 1];
     struct stat st;
     if (is_too_long(addr) || path_of(addr, text) == NULL || lstat(text, &st) < 0 ||
         !S_ISSOCK(st.st_mode)) {
-        return false; /* a connect to another kind of file is refused as well */
+        return XEV_EADDRINUSE; /* a connect to another kind of file is refused as well */
     }
     /* The type does not matter: a socket of another type that is bound answers EPROTOTYPE. */
     int fd = xev__sys_socket(AF_UNIX, SOCK_STREAM, 0);
     if (fd < 0) {
-        return false;
+        return fd;
     }
     (void)xev__os_set_nonblocking(fd, true);
     assert(addr->len_bytes <= sizeof(struct sockaddr_un));
     int rc = xev__sys_result(connect(fd, xev__sys_addr(addr), addr->len_bytes));
     (void)close(fd);
-    return rc == XEV_ECONNREFUSED;
+    return rc == XEV_ECONNREFUSED ? 0 : XEV_EADDRINUSE;
 }
 
 int xev__os_unix_unlink(const xev_addr *addr) {

@@ -44,9 +44,9 @@ int xev__os_unix_bind(xev_fd fd, const xev_addr *addr) {
     return xev__wasi_lacks(fd);
 }
 
-bool xev__os_unix_is_stale(const xev_addr *addr) {
+int xev__os_unix_check_stale(const xev_addr *addr) {
     (void)addr;
-    return false;
+    return XEV_ENOTSUP;
 }
 
 int xev__os_unix_unlink(const xev_addr *addr) {

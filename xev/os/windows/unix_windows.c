@@ -66,16 +66,19 @@ static int is_file_of_socket(const char *path) {
            found.dwReserved0 == (DWORD)TAG_AF_UNIX;
 }
 
-bool xev__os_unix_is_stale(const xev_addr *addr) {
+int xev__os_unix_check_stale(const xev_addr *addr) {
     char path[XEV_UNIX_NAME_MAX + 1];
     xev_fd fd;
-    if (path_of_socket(addr, path) < 0 || is_file_of_socket(path) != 1 ||
-        xev__os_unix_socket(false, &fd) < 0) {
-        return false;
+    if (path_of_socket(addr, path) < 0 || is_file_of_socket(path) != 1) {
+        return XEV_EADDRINUSE;
     }
-    int rc = xev__os_connect(fd, addr);
+    int rc = xev__os_unix_socket(false, &fd);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = xev__os_connect(fd, addr);
     (void)xev__os_close(fd);
-    return rc == XEV_ECONNREFUSED;
+    return rc == XEV_ECONNREFUSED ? 0 : XEV_EADDRINUSE;
 }
 
 int xev__os_unix_unlink(const xev_addr *addr) {
