@@ -554,7 +554,10 @@ void xev__conn_unhold(xev_conn *c) {
     }
 }
 
-void xev__conn_again(xev_conn *c) { xev__conn_due(c, XEV__CONN_PUMP); }
+void xev__conn_hold_output(xev_conn *c) {
+    assert(xev_conn_queued_bytes(c) > 0);
+    c->flags |= XEV__CONN_FULL;
+}
 
 /* ---- drain ---- */
 

@@ -38,7 +38,8 @@ enum xev__conn_flag {
                                        MOVING: free, or so when it leaves the due list */
     XEV__CONN_OPENING = 1u << 1,    /* due: the opened handler, then reading */
     XEV__CONN_CONNECTING = 1u << 2, /* has no descriptor yet */
-    XEV__CONN_FULL = 1u << 3,       /* output rose above the high mark, and not fell to the low */
+    XEV__CONN_FULL = 1u << 3,       /* output rose above the high mark, or the data handler waits
+                                       for it, and it has not fallen to the low mark */
     XEV__CONN_PAUSED = 1u << 4,     /* by the user */
     XEV__CONN_SLOTS = 1u << 5,      /* slots_max are reserved, or more->held */
     XEV__CONN_FINISHING = 1u << 6,  /* input is dropped from now on */

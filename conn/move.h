@@ -53,8 +53,9 @@ void xev__conn_unbind(xev_conn *conn);
  * slot that is reserved, or is bound, until then. */
 void xev__conn_hold(xev_conn *conn);
 void xev__conn_unhold(xev_conn *conn);
-/* At the end of this turn, or when it may be, call its data handler with what it has left. */
-void xev__conn_again(xev_conn *conn);
+/* Output is queued: call its data handler again, with what it has left, when that has fallen to
+ * low_bytes. */
+void xev__conn_hold_output(xev_conn *conn);
 
 /* On the other loop. NULL and *code: from is to go back. */
 xev_conn *xev__conn_take(xev_conn_service *service, struct xev__conn_move *move, int *code);

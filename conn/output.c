@@ -175,9 +175,11 @@ void xev__conn_took(xev_conn *c, size_t len_bytes) {
             drop_head(c, out);
         }
     }
-    if (xev__conn_is(c, XEV__CONN_HIGH) && out->queued_bytes <= s->options.low_bytes) {
+    if (xev__conn_is(c, XEV__CONN_HIGH | XEV__CONN_FULL) &&
+        out->queued_bytes <= s->options.low_bytes) {
+        bool high = xev__conn_is(c, XEV__CONN_HIGH); /* else the handler asked to wait */
         xev__conn_clear(c, XEV__CONN_HIGH | XEV__CONN_FULL);
-        xev__conn_due(c, XEV__CONN_WRITABLE);
+        xev__conn_due(c, high ? XEV__CONN_WRITABLE : XEV__CONN_PUMP);
         if (xev__conn_is(c, XEV__CONN_PIPED)) {
             xev__conn_due(c->more->peer, XEV__CONN_PUMP);
         }

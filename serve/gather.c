@@ -58,7 +58,7 @@ bool xev_gather_may_ask(xev_gatherer *gatherer, xev_conn *conn, size_t bytes) {
     xev_gather_share *share = share_of(gatherer, conn);
     uint64_t max = gatherer->max_bytes != 0 ? gatherer->max_bytes : MAX_BYTES;
     if (xev_conn_queued_bytes(conn) > conn_max_bytes(gatherer)) {
-        xev__conn_again(conn); /* with the same input, when its output has gone */
+        xev__conn_hold_output(conn); /* the same input comes again when its output has gone */
         return false;
     }
     if (share->bytes == 0 || ((uint64_t)share->bytes + bytes <= conn_max_bytes(gatherer) &&

@@ -21,13 +21,15 @@ static xev_gatherer gatherer;
 static const xev_conn_handlers *handlers;
 static size_t ask_bytes = 1000;
 static bool never_drains;
+static uint32_t high_bytes;
 
 /* ---- the scene ---- */
 
 static void open_connection(xev_shard *self) {
     int fd[2];
     xev_conn *conn;
-    const xev_conn_options options = {.handlers = handlers, .user_bytes = sizeof(struct user)};
+    const xev_conn_options options = {
+        .handlers = handlers, .user_bytes = sizeof(struct user), .high_bytes = high_bytes};
     CHECK_EQ(xev_conn_service_new(&service, xev_shard_loop(self), &options), 0);
     CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
     peer = fd[1];
@@ -348,6 +350,61 @@ TEST(output_that_waits_holds_asks_back_until_it_has_gone) {
     CHECK_EQ(run(&h, zero_serves_late_reader), 0);
     CHECK_EQ(pthread_join(client, NULL), 0);
     CHECK_GT(refused, 0);
+}
+
+/* The peer reads when the loop has made some turns. */
+static sem_t turned;
+static int turns_left;
+static xev_completion turn_timer;
+
+static xev_cb_action on_turn(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    (void)loop;
+    (void)c;
+    (void)userdata;
+    CHECK_EQ(result, 0);
+    if (--turns_left > 0) {
+        return XEV_REARM;
+    }
+    sem_give(&turned);
+    return XEV_DISARM;
+}
+
+static ptrdiff_t serve_and_turn(xev_conn *c, const void *data, size_t len) {
+    if (refused == 0) {
+        turns_left = 100;
+        xev_timer_run(NULL, xev_shard_loop(xev_shard_current()), &turn_timer, 1, NULL, on_turn);
+    }
+    return serve_after_output(c, data, len);
+}
+
+static void *read_after_turns(void *arg) {
+    static char in[MANY_BYTES + 1];
+    (void)arg;
+    CHECK_EQ(send(peer, "a", 1, MSG_NOSIGNAL), 1);
+    sem_take(&turned);
+    CHECK_EQ(recv(peer, in, sizeof in, MSG_WAITALL), sizeof in);
+    CHECK_EQ(in[MANY_BYTES], 'L');
+    CHECK_EQ(close(peer), 0);
+    xev_runtime_stop(&sc.rt);
+    return NULL;
+}
+
+static void zero_serves_after_turns(xev_shard *self) {
+    if (xev_shard_id(self) == 0) {
+        open_connection(self);
+        client = thread_start(read_after_turns, NULL);
+    }
+}
+
+TEST(output_below_high_bytes_holds_asks_back_and_the_loop_sleeps) {
+    static const xev_conn_handlers h = {.data = serve_and_turn, .closed = on_closed};
+    refused = 0;
+    high_bytes = 2 * MANY_BYTES;
+    sem_new(&turned);
+    CHECK_EQ(run(&h, zero_serves_after_turns), 0);
+    CHECK_EQ(pthread_join(client, NULL), 0);
+    CHECK_GE(refused, 1);
+    CHECK_LE(refused, 10);
 }
 
 /* ---- a pause of the program's ---- */
