@@ -26,9 +26,6 @@ static int run_select(resp_call *c) {
 
 static int run_quit(resp_call *c) {
     resp_put_text(c->out, "+OK\r\n");
-    if (resp_flush(c->conn, c->server)) {
-        xev_conn_finish(c->conn);
-    }
     return -1;
 }
 

@@ -74,7 +74,8 @@ typedef struct resp_command {
     const char *name; /* lower case, letters only */
     resp_kind kind;
     int arity; /* as Redis's: with the name; below 0: at least so many */
-    /* Append the reply to out, and return 0. RESP_HERE: below 0 ends the connection. RESP_ALL, and
+    /* Append the reply to out, and return 0. RESP_HERE: below 0 ends the connection behind
+     * the replies so far. RESP_ALL, and
      * RESP_PARTS, of which it is called for each key: append data, and return a count, or
      * XEV_ENOMEM. */
     int (*run)(resp_call *call);

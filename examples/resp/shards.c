@@ -293,7 +293,13 @@ resp_outcome resp_run(resp_call *call) {
     uint32_t shard = 0;
     switch (command->kind) {
     case RESP_HERE:
-        return command->run(call) < 0 ? RESP_END : RESP_DONE;
+        if (command->run(call) >= 0) {
+            return RESP_DONE;
+        }
+        if (resp_flush(call->conn, call->server)) {
+            xev_conn_finish(call->conn);
+        }
+        return RESP_END;
     case RESP_KEY:
         shard = resp_shard_of(call->server->service, call->hash);
         break;
