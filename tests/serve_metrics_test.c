@@ -246,6 +246,20 @@ TEST(a_shard_that_does_not_answer_is_missing) {
     xev_serve_free(serve);
 }
 
+static void look_at_short_asks(void) {
+    const char *text = look("GET /metrics HTTP/1.1\r\n\r\n");
+    check_has(text, "xev_metrics_missing 2");
+}
+
+TEST(shards_whose_numbers_are_more_than_an_ask_holds_are_missing) {
+    xev_metrics_options m = with_own();
+    options.ask_bytes = 1000;
+    CHECK_EQ(xev_serve_new(&serve), 0);
+    CHECK_EQ(xev_serve_add_metrics(serve, &m, &metrics), 0);
+    run_with_clients(2, look_at_short_asks);
+    xev_serve_free(serve);
+}
+
 TEST(an_address_that_is_none) {
     xev_metrics_options m = {.address = NULL};
     CHECK_EQ(xev_serve_new(&serve), 0);

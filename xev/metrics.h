@@ -15,7 +15,8 @@
  *
  * Each look asks every shard once, by xev_shard_map_reduce, so that each number is read on the
  * thread that writes it. A shard that does not answer in time is missing from the text, and
- * counted by xev_metrics_missing. Numbers of a connection's end, by reason, and of refusals are
+ * counted by xev_metrics_missing; so is one whose numbers, of 240 bytes each, are more than
+ * ask_bytes of the runtime's options. Numbers of a connection's end, by reason, and of refusals are
  * there once they are not 0.
  */
 #ifndef XEV_METRICS_H
