@@ -252,7 +252,7 @@ typedef struct xev_shard_delays {
 #define XEV_NO_SHARD UINT32_MAX
 
 typedef struct xev_runtime_failure {
-    int code;         /* what xev_runtime_run returned; 0: nothing failed */
+    int code;         /* what xev_runtime_run returned; 0: nothing failed, see below */
     uint32_t shard;   /* that failed; XEV_NO_SHARD: none, or it was before there were any */
     const char *call; /* "io_uring_enter", "epoll_pwait2", "pthread_create", "xev_loop_init", "init"
                          (the callback), "options", ..., or what xev_shard_fail was given; static
