@@ -19,7 +19,7 @@
  *
  * Writing. Data is sent inside the call where nothing is queued; what the kernel does not take is
  * queued. What a connection writes in its own handler goes out in one system call when the handler
- * returns; on io_uring in one with the output of other connections' handlers, 32 at most, before
+ * returns; on io_uring in one with the output of other connections' handlers, 128 at most, before
  * the loop waits, or returns from its run. Above high_bytes of queued output the connection reads
  * no more until the output has fallen to low_bytes; then the writable handler is called. So a
  * protocol that answers what it reads is held back without code of its own.
