@@ -133,9 +133,11 @@ typedef struct xev_conn_options {
     uint32_t id;                       /* of the shard or loop, 0 to 1023: part of the handles */
     uint32_t user_bytes;               /* the user's part of a connection, zeroed; to 1 MiB */
     uint32_t connections_max;          /* to 4 194 303; 65 536 */
-    uint32_t unconsumed_max_bytes;     /* input that waits for the handler; 1 MiB */
-    uint32_t queued_max_bytes;         /* output; 16 MiB */
-    uint32_t high_bytes, low_bytes;    /* water marks of the output; 256 KiB, 64 KiB */
+    uint32_t unconsumed_max_bytes;     /* input that waits for the handler, to 1 GiB; 1 MiB */
+    uint32_t queued_max_bytes;         /* output, to INT32_MAX; 16 MiB */
+    /* Water marks of the output: low_bytes to high_bytes, high_bytes to queued_max_bytes; 256 KiB,
+     * and a quarter of high_bytes. */
+    uint32_t high_bytes, low_bytes;
     uint32_t slots_max;                /* reserved and not filled, per connection; 1024 */
     /* A write beyond queued_max_bytes only reports XEV_ENOBUFS, and does not end the connection. */
     bool full_refuses;
@@ -258,8 +260,9 @@ XEV_NODISCARD int xev_conn_find(const xev_conn_service *service, xev_conn_handle
                                 xev_conn **conn);
 uint32_t xev_conn_handle_id(xev_conn_handle handle);
 
-/* Its place in the service: below the most connections that there were at a time, rounded up to 64;
- * for tables beside it. Another connection may have it when this one is gone. */
+/* Its place in the service: below the most connections that there were at a time, those that were
+ * closed in the same turn included, rounded up to 256; for tables beside it. Another connection may
+ * have it when this one is gone. */
 uint32_t xev_conn_number(const xev_conn *conn);
 
 /* "idle_late"; "" for a number that is no reason. Any thread. */

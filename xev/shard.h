@@ -278,7 +278,8 @@ uint64_t xev_memory_limit(void);
 /* Run the shards; returns when all have ended. 0: stopped in order. XEV_ETIMEDOUT: the drain's
  * deadline passed and what was left was cancelled, or what a stop callback asked has no answer yet.
  * XEV_EINTR: the same by a second stop: SIGTERM, SIGINT or xev_runtime_stop. XEV_EINVAL: shards,
- * mailbox, ask_bytes or an option of the loop out of range, or what does not go with alone. Or the
+ * mailbox or urgent (each below 2^30), ask_bytes or an option of the loop out of range, or what does
+ * not go with alone. XEV_ENOTSUP: several shards, where the system has no threads. Or the
  * code that an init callback or the set-up of a loop, thread or mailbox gave; what had been started
  * was ended in order. rt is initialised here (before the first callback), and belongs to the
  * caller. One thread, which is no shard's (misuse).
@@ -371,11 +372,11 @@ void xev_shard_delays_get(const xev_shard *to, uint32_t from, xev_shard_delays *
 /* Listen on addr, on this shard only, with SO_REUSEPORT, so that the kernel spreads connections
  * over the shards that do so. On shard 0 the address must be free: another program that listens on
  * it, with SO_REUSEPORT or not, is XEV_EADDRINUSE, in an init callback after listen_retry_ms. Port
- * 0 on shard 0 takes any; the others then use the port of xev_listener_addr. backlog: above 0; 0
- * means 4096. The listener closes in the drain, which serves who is connected by then. A socket
- * filter that lets no connection begin replaces one that was attached to it. Shard's thread. 0 or a
- * code: XEV_EINVAL (backlog), XEV_EAFNOSUPPORT (no address, NULL included, or one of a Unix socket,
- * which has no SO_REUSEPORT: see xev_shard_listen_fd), XEV_ECANCELED (the drain has begun), ... */
+ * 0 on shard 0 takes any; the others then use the port of xev_listener_addr. backlog: 0 means 4096.
+ * The listener closes in the drain, which serves who is connected by then. A socket filter that lets
+ * no connection begin replaces one that was attached to it. Shard's thread. 0 or a code: XEV_EINVAL
+ * (backlog is below 0), XEV_EAFNOSUPPORT (no address, NULL included, or one of a Unix socket, which
+ * has no SO_REUSEPORT: see xev_shard_listen_fd), XEV_ECANCELED (the drain has begun), ... */
 XEV_NODISCARD int xev_shard_listen(xev_shard *shard, xev_listener *listener, const xev_addr *addr,
                                    int backlog, void *userdata, xev_listener_fn callback);
 
