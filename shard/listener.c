@@ -224,7 +224,8 @@ void xev__listeners_cut(xev_shard *s) {
         if (l->ended) {
             continue;
         }
-        int why = l->error != 0 ? l->error : XEV_ETIMEDOUT;
+        l->draining = true;
+        int why = l->error != 0 ? l->error : s->broken != 0 ? s->broken : XEV_ETIMEDOUT;
         end_listening(l, l->shared ? 0 : xev__listener_waiting(l->tcp.fd, l->is_tcp), why);
         if (is_active(&l->accept)) {
             stop_accepting(l);

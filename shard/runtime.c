@@ -89,6 +89,9 @@ static void loop_broke(xev_shard *s, int code) {
     const char *call = xev_loop_failed_call(&s->loop);
     assert(s->broken == 0 && code < 0);
     s->broken = note_failure(s->rt, code, s->id, call != NULL ? call : "xev_loop_run");
+    if (s->draining) {
+        xev__listeners_cut(s);
+    }
 }
 
 static int set_up_shard(xev_shard *s) {
@@ -140,7 +143,11 @@ static void begin_drain(xev_shard *s) {
     assert(s->serving && !s->draining);
     s->draining = true;
     xev__drain_limit(s);
-    xev__listeners_drain(s);
+    if (s->broken == 0) {
+        xev__listeners_drain(s);
+    } else {
+        xev__listeners_cut(s); /* nobody would be served: who waits need not wait for the stop */
+    }
     run_shard_callback(s, s->rt->options.drain, "drain");
 }
 

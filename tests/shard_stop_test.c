@@ -1,5 +1,6 @@
 /* Stops of a runtime: what asked for one, and shards that do not end. */
 #include <errno.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -130,6 +131,83 @@ TEST(a_broken_shard_still_answers_and_gets_its_answers) {
     sc.drain = ask_the_other;
     sc.stop = has_its_reply;
     CHECK_EQ(scene_run(2), XEV_EBADF); /* the drain's deadline does not come in this test */
+}
+
+/* ---- clients of a broken shard ---- */
+
+static int listening, waiting_client;
+static xev_listener broken_listener;
+static xev_completion client_recv;
+static int client_result, listener_result;
+
+static void note_listener(xev_listener *l, int result, void *userdata) {
+    (void)l;
+    (void)userdata;
+    listener_result = result;
+}
+
+static xev_cb_action on_client_end(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    (void)loop;
+    (void)c;
+    (void)userdata;
+    client_result = result;
+    return XEV_DISARM;
+}
+
+static int listen_on_one(xev_shard *self) {
+    if (xev_shard_id(self) == 1) {
+        listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        CHECK_EQ(listen(listening, 8), 0); /* at any port */
+        CHECK_EQ(xev_shard_listen_fd(self, &broken_listener, listening, false, NULL, note_listener),
+                 0);
+        xev_listener_pause(&broken_listener);
+    }
+    return 0;
+}
+
+/* On shard 0, which is drained when the client has its end. */
+static void wait_for_client_end(xev_shard *self, xev_message *message, void *arg) {
+    static char buf[1];
+    (void)message;
+    (void)arg;
+    xev_tcp_recv(xev_tcp_from_fd(waiting_client), xev_shard_loop(self), &client_recv, buf, 1, NULL,
+                 on_client_end);
+}
+
+/* The pause has begun: nobody accepts the client. */
+static xev_cb_action connect_and_break(xev_loop *loop, xev_completion *c, int result,
+                                       void *userdata) {
+    static xev_message message;
+    xev_runtime *rt = xev_shard_runtime(userdata);
+    (void)loop;
+    (void)c;
+    CHECK_EQ(result, 0);
+    struct sockaddr_in at;
+    socklen_t len = sizeof at;
+    CHECK_EQ(getsockname(listening, (struct sockaddr *)(void *)&at, &len), 0);
+    waiting_client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_EQ(connect(waiting_client, (struct sockaddr *)(void *)&at, len), 0);
+    CHECK_EQ(xev_shard_send_urgent(xev_runtime_shard(rt, 0), &message, wait_for_client_end, NULL),
+             0);
+    break_loop();
+    return XEV_DISARM;
+}
+
+static void one_breaks_later(xev_shard *self) {
+    static xev_completion timer;
+    if (xev_shard_id(self) == 1) {
+        xev_timer_run(NULL, xev_shard_loop(self), &timer, 10, self, connect_and_break);
+    }
+}
+
+TEST(clients_that_wait_at_a_broken_shard_are_turned_away_at_once) {
+    sc.init = listen_on_one;
+    sc.body = one_breaks_later;
+    client_result = 1;
+    CHECK_EQ(scene_run(2), XEV_EBADF); /* the drain's deadline does not come in this test */
+    CHECK_LE(client_result, 0);
+    CHECK_EQ(listener_result, XEV_EBADF);
+    CHECK_EQ(close(waiting_client), 0);
 }
 
 /* ---- shards that do not come to their end ---- */

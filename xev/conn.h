@@ -147,8 +147,8 @@ typedef struct xev_conn_options {
      * than a quarter above it is refused, as if there were no memory. UINT64_MAX: no limit; 256
      * MiB. */
     uint64_t held_max_bytes;
-    /* TCP: output that the system holds of a connection and cannot send yet, since the peer does not
-     * read; it is given no more then. It limits neither what is under way nor the speed. 0: the
+    /* TCP: output that the system holds of a connection and cannot send yet, since the peer does
+     * not read; it is given no more then. It limits neither what is under way nor the speed. 0: the
      * system's limits; xev_serve_run sets it, see unsent_bytes in serve.h. On systems other than
      * Linux it does nothing. */
     uint32_t unsent_bytes;

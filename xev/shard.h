@@ -184,7 +184,8 @@ struct xev_request {
  * that lasts is reported once; the accept is tried again at intervals of 10 ms to 1.3 s, and the
  * next report comes when it works again, fails otherwise or was resumed. Where the drain ends
  * before all clients of the backlog were served, the callback is told why: the code of the accept
- * that failed last, or XEV_ETIMEDOUT. Their number is in xev_listener_status. */
+ * that failed last, or that by which the shard's loop broke, or XEV_ETIMEDOUT. Their number is in
+ * xev_listener_status. */
 typedef void (*xev_listener_fn)(xev_listener *listener, int result, void *userdata);
 
 /* Caller-owned until the shard's deinit callback or, where its init callback failed after
@@ -278,8 +279,8 @@ uint64_t xev_memory_limit(void);
 /* Run the shards; returns when all have ended. 0: stopped in order. XEV_ETIMEDOUT: the drain's
  * deadline passed and what was left was cancelled, or what a stop callback asked has no answer yet.
  * XEV_EINTR: the same by a second stop: SIGTERM, SIGINT or xev_runtime_stop. XEV_EINVAL: shards,
- * mailbox or urgent (each below 2^30), ask_bytes or an option of the loop out of range, or what does
- * not go with alone. XEV_ENOTSUP: several shards, where the system has no threads. Or the
+ * mailbox or urgent (each below 2^30), ask_bytes or an option of the loop out of range, or what
+ * does not go with alone. XEV_ENOTSUP: several shards, where the system has no threads. Or the
  * code that an init callback or the set-up of a loop, thread or mailbox gave; what had been started
  * was ended in order. rt is initialised here (before the first callback), and belongs to the
  * caller. One thread, which is no shard's (misuse).
@@ -373,10 +374,11 @@ void xev_shard_delays_get(const xev_shard *to, uint32_t from, xev_shard_delays *
  * over the shards that do so. On shard 0 the address must be free: another program that listens on
  * it, with SO_REUSEPORT or not, is XEV_EADDRINUSE, in an init callback after listen_retry_ms. Port
  * 0 on shard 0 takes any; the others then use the port of xev_listener_addr. backlog: 0 means 4096.
- * The listener closes in the drain, which serves who is connected by then. A socket filter that lets
- * no connection begin replaces one that was attached to it. Shard's thread. 0 or a code: XEV_EINVAL
- * (backlog is below 0), XEV_EAFNOSUPPORT (no address, NULL included, or one of a Unix socket, which
- * has no SO_REUSEPORT: see xev_shard_listen_fd), XEV_ECANCELED (the drain has begun), ... */
+ * The listener closes in the drain, which serves who is connected by then. A socket filter that
+ * lets no connection begin replaces one that was attached to it. Shard's thread. 0 or a code:
+ * XEV_EINVAL (backlog is below 0), XEV_EAFNOSUPPORT (no address, NULL included, or one of a Unix
+ * socket, which has no SO_REUSEPORT: see xev_shard_listen_fd), XEV_ECANCELED (the drain has begun),
+ * ... */
 XEV_NODISCARD int xev_shard_listen(xev_shard *shard, xev_listener *listener, const xev_addr *addr,
                                    int backlog, void *userdata, xev_listener_fn callback);
 
