@@ -30,6 +30,7 @@ static const struct row good[] = {
 
 static const struct row bad[] = {
     {"*x\r\n", "invalid multibulk length"},
+    {"*x\r\n$1\r\na\r\n", "invalid multibulk length"},
     {"*\r\n", "invalid multibulk length"},
     {"*1\n", "invalid multibulk length"},
     {"*1\rx", "invalid multibulk length"},
@@ -38,6 +39,7 @@ static const struct row bad[] = {
     {"*1\r\nx", "expected '$'"},
     {"*1\r\n$-1\r\n", "invalid bulk length"},
     {"*1\r\n$x\r\n", "invalid bulk length"},
+    {"*1\r\n$:\r\n0123456789\r\n", "invalid bulk length"},
     {"*1\r\n$16777217\r\n", "invalid bulk length"},
     {"*1\r\n$16777216\r\n", "too big request"},
     {"*1\r\n$1\r\nabc", "expected CRLF after a bulk"},

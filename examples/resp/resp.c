@@ -125,13 +125,10 @@ static inline int line_number(const char **at, const char *end, long *n) {
     const char *q = *at;
     if (end - q >= 4) {
         unsigned digits = (unsigned)(*q++ - '0'), low = (unsigned)(*q - '0');
-        if (low < 10 && digits < 10) {
-            digits = digits * 10 + low;
-            q++;
-        }
-        if (digits < 100 && memcmp(q, "\r\n", 2) == 0) {
-            *n = (long)digits;
-            *at = q + 2;
+        bool two = low < 10;
+        if (digits < 10 && memcmp(q + two, "\r\n", 2) == 0) {
+            *n = (long)(two ? digits * 10 + low : digits);
+            *at = q + two + 2;
             return 1;
         }
     }
