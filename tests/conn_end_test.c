@@ -391,6 +391,32 @@ TEST(detach_gives_descriptor_and_unread_bytes_away) {
     pair_close(&p);
 }
 
+static ptrdiff_t answers_and_detaches(struct rec *r, const char *data, size_t len) {
+    CHECK_MEM_EQ(data, "upgrade", len);
+    CHECK_EQ(xev_conn_write(r->conn, "switched", 8), 0);
+    CHECK_EQ(xev_conn_detach(r->conn, &away, on_detached), 0);
+    return (ptrdiff_t)len;
+}
+
+/* As a server does that leaves HTTP for another protocol. */
+TEST(detach_sends_first_what_its_handler_has_written) {
+    struct pair p;
+    char back[8];
+    away = (struct detached){0};
+    pair_open(&p, (xev_conn_options){0}, true);
+    p.rec.data = answers_and_detaches;
+    plain_send(p.peer, "upgrade", 7);
+    run_to(&p.scene, &p.rec.closeds, 1);
+    CHECK_EQ(p.rec.reason, XEV_CONN_DETACHED);
+    CHECK_EQ(away.calls, 1);
+    CHECK_EQ(away.len, 0);
+    recv_running(&p.scene, p.peer, back, 8);
+    CHECK_MEM_EQ(back, "switched", 8);
+    CHECK_EQ(close(away.fd), 0);
+    CHECK_EQ(close(p.peer), 0);
+    pair_close(&p);
+}
+
 TEST(detach_is_refused_while_output_waits) {
     struct pair p;
     away = (struct detached){0};

@@ -409,6 +409,13 @@ static void flip_close(xev_conn *conn, void *state) {
 
 static const xev_conn_transport flip = {flip_recv, flip_send, flip_shutdown, flip_close};
 
+static void never_detached(xev_fd fd, const void *data, size_t len, void *userdata) {
+    (void)data;
+    (void)len;
+    (void)userdata;
+    CHECK_FAIL("it has another state than its descriptor %d", (int)fd);
+}
+
 TEST(a_transport_stands_between_handlers_and_descriptor) {
     struct scene s;
     struct rec r;
@@ -421,6 +428,7 @@ TEST(a_transport_stands_between_handlers_and_descriptor) {
     r.data = echo;
     CHECK_EQ(xev_conn_set_transport(r.conn, &flip, &f), 0);
     CHECK_EQ(xev_conn_set_transport(r.conn, &flip, &f), XEV_EBUSY);
+    CHECK_EQ(xev_conn_detach(r.conn, NULL, never_detached), XEV_ENOTSUP);
     pattern(sent, sizeof sent, 0);
     plain_send(fd[1], sent, sizeof sent);
     CHECK_EQ(shutdown(fd[1], SHUT_WR), 0);

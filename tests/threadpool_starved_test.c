@@ -1,5 +1,5 @@
-/* threadpool/ where the system makes no threads. The target is linked with
- * --wrap=xev__threadpool_thread_create, so that the test decides which creation fails. */
+/* threadpool/ where the system makes no threads, or nothing of what a pool needs. The target is
+ * linked with --wrap for the calls below, so that the test decides which one fails. */
 #include "xev/threadpool.h"
 
 #include <errno.h>
@@ -116,5 +116,38 @@ TEST(with_fewer_threads_than_wanted_all_tasks_run) {
         sem_post(&gate);
         sem_wait(&ran);
     }
+    xev_threadpool_deinit(&pool);
+}
+
+/* ---- the calls that make a pool ---- */
+
+static int fails_at; /* the number of the call that fails; 0: none */
+
+#define FAILS_AT_ITS_NUMBER(call, parameters, ...)                                                 \
+    int __real_##call parameters;                                                                  \
+    int __wrap_##call parameters;                                                                  \
+    int __wrap_##call parameters {                                                                 \
+        return fails_at > 0 && --fails_at == 0 ? ENOMEM : __real_##call(__VA_ARGS__);              \
+    }
+
+FAILS_AT_ITS_NUMBER(pthread_attr_init, (pthread_attr_t * attr), attr)
+FAILS_AT_ITS_NUMBER(pthread_attr_setstacksize, (pthread_attr_t * attr, size_t size), attr, size)
+FAILS_AT_ITS_NUMBER(pthread_mutexattr_init, (pthread_mutexattr_t * attr), attr)
+FAILS_AT_ITS_NUMBER(pthread_cond_init, (pthread_cond_t * cond, const pthread_condattr_t *attr),
+                    cond, attr)
+
+TEST(a_pool_that_cannot_be_made_is_an_error_and_leaves_nothing) {
+    xev_threadpool_config cfg;
+    xev_threadpool pool;
+    int n = 0, rc;
+    xev_threadpool_config_init(&cfg);
+    xev_threadpool_config_set_stack_size(&cfg, 1 << 18);
+    do {
+        fails_at = ++n;
+        rc = xev_threadpool_init(&pool, &cfg);
+        CHECK_EQ(rc, fails_at == 0 ? -ENOMEM : 0);
+    } while (rc < 0);
+    fails_at = 0;
+    CHECK_EQ(n, 4 + 1); /* each of the four has failed */
     xev_threadpool_deinit(&pool);
 }

@@ -283,6 +283,28 @@ TEST(a_shards_wait_that_fails_for_good_is_named_with_shard_and_call) {
     }
 }
 
+static void may_fail_for_ever(xev_shard *self) {
+    (void)self;
+    plan(code, FOR_EVER);
+}
+
+/* Its coordinator is the thread whose wait fails. */
+TEST(a_runtime_alone_whose_wait_fails_for_good_ends_in_order) {
+    xev_runtime_failure f;
+    code = EINVAL;
+    sc.o.alone = true;
+    sc.body = may_fail_for_ever;
+    CHECK_EQ(scene_run(1), -code);
+    left = 0;
+    xev_runtime_failure_get(&sc.rt, &f);
+    CHECK_EQ(f.code, -code);
+    CHECK_EQ(f.shard, 0);
+    check_call(f.call);
+    CHECK_EQ(logged(DRAIN), 1);
+    CHECK_EQ(logged(STOP), 1);
+    CHECK_EQ(logged(DEINIT), 1);
+}
+
 static int one_refuses(xev_shard *self) { return xev_shard_id(self) == 1 ? XEV_ENOSPC : 0; }
 
 TEST(a_start_that_fails_is_named) {
