@@ -47,7 +47,7 @@ WRAP(int, fchmodat, (int fd, const char *path, mode_t mode, int f), (fd, path, m
 WRAP_OPEN_ENDED(fcntl, int)
 WRAP(ssize_t, getrandom, (void *to, size_t n, unsigned f), (to, n, f))
 WRAP(int, getpeername, (int fd, sa *a, socklen_t *n), (fd, a, n))
-WRAP(int, getrlimit, (__rlimit_resource_t what, struct rlimit *l), (what, l))
+WRAP(int, getrlimit, (int what, struct rlimit *l), (what, l))
 WRAP(int, getsockname, (int fd, sa *a, socklen_t *n), (fd, a, n))
 WRAP(int, getsockopt, (int fd, int l, int o, void *v, socklen_t *n), (fd, l, o, v, n))
 WRAP_OPEN_ENDED(ioctl, unsigned long)
