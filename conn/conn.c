@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "conn/internal.h"
+#include "conn/move.h"
 #include "xev/os/probe.h"
 #include "xev/os/socket.h"
 
@@ -260,7 +261,10 @@ void xev__conn_gone(xev_conn *c) {
     if (c->handlers->closed != NULL) {
         c->handlers->closed(c, reason, c->code);
     }
-    xev__conn_account(c, false);
+    bool counts = !xev__conn_is_given_up(c);
+    if (counts) {
+        xev__conn_account(c, false);
+    }
     xev__conn_input_free(c);
     if (m != NULL) {
         xev__connect_free(c);
@@ -268,7 +272,9 @@ void xev__conn_gone(xev_conn *c) {
         xev__block_put(s, m, (uint32_t)xev__block_size(sizeof *m));
         c->more = NULL;
     }
-    xev__conn_count(s, -1);
+    if (counts) {
+        xev__conn_count(s, -1);
+    }
     c->generation++;
     c->flags &= XEV__CONN_DUE;
     xev__conn_recycle(c);

@@ -196,6 +196,10 @@ int xev__conn_dial(xev_conn_service *s, const xev_addr *addrs, size_t count,
     if (!good) {
         return XEV_EINVAL;
     }
+    if (role != XEV__UPSTREAM_USE && s->count.connections >= s->options.connections_max) {
+        s->count.refused++; /* nobody needs it now, so none that is kept is given up for it */
+        return XEV_ENOBUFS;
+    }
     int code = XEV_ENOMEM;
     uint32_t bytes;
     struct xev__conn_connect *cn = xev__block_get(s, sizeof *cn + count * sizeof *addrs, &bytes);

@@ -155,13 +155,15 @@ struct xev__conn_connect;
 struct xev__upstream;
 
 /* What a connection to an upstream is for. AHEAD: it is being opened ahead of its use; once it is
- * open it is IDLE. OVER: it was IDLE, and is being closed. */
+ * open it is IDLE. OVER: it was IDLE, and is being closed. GIVEN_UP: so it is, and is not counted
+ * any more. */
 enum xev__upstream_role {
     XEV__UPSTREAM_USE,
     XEV__UPSTREAM_CHECK,
     XEV__UPSTREAM_AHEAD,
     XEV__UPSTREAM_IDLE,
     XEV__UPSTREAM_OVER,
+    XEV__UPSTREAM_GIVEN_UP,
 };
 
 struct xev__conn_more {
@@ -234,6 +236,8 @@ struct xev_conn_service {
     bool spare_used;
     uint32_t waiting_close;  /* list by wheel_next, number + 1 */
     xev_conn_slot *released; /* whose release is due */
+    xev_upstreams *groups;   /* whose connections are the service's, a list */
+    uint32_t kept;           /* connections of role IDLE */
     /* The wheel. */
     uint32_t wheel[XEV__WHEEL]; /* number + 1 */
     uint64_t wheel_used[XEV__WHEEL / 64];

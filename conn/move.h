@@ -1,4 +1,5 @@
-/* Moving a connection to a service of another loop; for serve/, which carries it there.
+/* For serve/: moving a connection to a service of another loop, which serve/ carries there; and the
+ * connections to upstreams that it may give up.
  *
  *     loop of the connection                         loop that it goes to
  *
@@ -56,6 +57,14 @@ void xev__conn_unhold(xev_conn *conn);
 /* Output is queued: call its data handler again, with what it has left, when that has fallen to
  * low_bytes. */
 void xev__conn_hold_output(xev_conn *conn);
+
+/* Connections to upstreams that nobody uses now, of a service; how long the oldest of them has
+ * waited, in ticks of 2^26 ns; and close that one. It counts as gone from then on, in the service
+ * and for who keeps account, to whom it is told as given up. False: there is none. */
+uint32_t xev__conn_kept(const xev_conn_service *service);
+uint32_t xev__conn_kept_ticks(const xev_conn_service *service);
+bool xev__conn_give_up_kept(xev_conn_service *service);
+bool xev__conn_is_given_up(const xev_conn *conn);
 
 /* On the other loop. NULL and *code: from is to go back. */
 xev_conn *xev__conn_take(xev_conn_service *service, struct xev__conn_move *move, int *code);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "conn/internal.h"
+#include "conn/move.h"
 #include "xev/os/complain.h"
 #include "xev/os/probe.h"
 #include "xev/os/descriptor.h"
@@ -42,7 +43,7 @@ void xev__conn_count(xev_conn_service *s, int change) {
 }
 
 xev_conn *xev__conn_new(xev_conn_service *s, int *code) {
-    if (s->count.connections >= s->options.connections_max) {
+    if (s->count.connections >= s->options.connections_max && !xev__conn_give_up_kept(s)) {
         s->count.refused++;
         *code = XEV_ENOBUFS;
         return NULL;

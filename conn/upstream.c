@@ -271,6 +271,8 @@ int xev_upstreams_new(xev_upstreams **group, xev_conn_service *service, const xe
             arm(&g->upstream[i], o.check_ms);
         }
     }
+    g->next = service->groups;
+    service->groups = g;
     *group = g;
     for (uint32_t i = 0; i < g->count; i++) {
         xev__pool_fill(&g->upstream[i]);

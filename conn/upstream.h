@@ -26,6 +26,7 @@ struct xev_upstreams {
     xev_allocator allocator;
     xev_upstreams_options options; /* no field is 0 that has a default */
     uint32_t count, cursor;        /* cursor: who is next */
+    xev_upstreams *next;           /* of the service's */
     struct xev__upstream upstream[];
 };
 

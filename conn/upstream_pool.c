@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "conn/internal.h"
+#include "conn/move.h"
 #include "conn/upstream.h"
 #include "xev/os/socket.h"
 
@@ -26,6 +27,7 @@ static void pool_link(struct xev__upstream *up, xev_conn *c) {
     }
     up->idle_first = c;
     up->idle++;
+    c->service->kept++;
 }
 
 void xev__pool_unlink(xev_conn *c) {
@@ -44,6 +46,8 @@ void xev__pool_unlink(xev_conn *c) {
     }
     m->idle_next = m->idle_prev = NULL;
     up->idle--;
+    assert(c->service->kept > 0);
+    c->service->kept--;
 }
 
 static void close_kept(xev_conn *c, xev_conn_reason reason, int code) {
@@ -56,6 +60,47 @@ void xev__pool_drop(struct xev__upstream *up) {
     while (up->idle_first != NULL) {
         close_kept(up->idle_first, XEV_CONN_ENDED, 0);
     }
+}
+
+/* ---- given up, for who needs the place ---- */
+
+uint32_t xev__conn_kept(const xev_conn_service *s) { return s->kept; }
+
+/* NULL: none is kept. */
+static xev_conn *find_longest_kept(const xev_conn_service *s) {
+    xev_conn *longest = NULL;
+    for (const xev_upstreams *g = s->groups; g != NULL && s->kept > 0; g = g->next) {
+        for (uint32_t i = 0; i < g->count; i++) {
+            xev_conn *c = g->upstream[i].idle_last;
+            if (c != NULL &&
+                (longest == NULL || longest->active_tick - c->active_tick < 1u << 31)) {
+                longest = c;
+            }
+        }
+    }
+    return longest;
+}
+
+uint32_t xev__conn_kept_ticks(const xev_conn_service *s) {
+    const xev_conn *c = find_longest_kept(s);
+    return c != NULL ? xev__conn_tick(s) - c->active_tick : 0;
+}
+
+bool xev__conn_give_up_kept(xev_conn_service *s) {
+    xev_conn *c = find_longest_kept(s);
+    if (c == NULL) {
+        return false;
+    }
+    close_kept(c, XEV_CONN_ENDED, 0);
+    c->more->upstream_role = XEV__UPSTREAM_GIVEN_UP;
+    xev__conn_account(c, false);
+    xev__conn_count(s, -1);
+    s->count.given_up++;
+    return true;
+}
+
+bool xev__conn_is_given_up(const xev_conn *c) {
+    return c->more != NULL && c->more->upstream_role == XEV__UPSTREAM_GIVEN_UP;
 }
 
 /* It is idle from now on. */

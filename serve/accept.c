@@ -78,7 +78,7 @@ void xev__serve_account(xev_conn *conn, bool begins, void *userdata) {
     xev_serve *serve = d->service->serve;
     uint32_t self = xev_shard_id(d->shard);
     ck_pr_store_32(&d->connections, d->connections + (begins ? 1 : UINT32_MAX));
-    if (d->adopting) {
+    if (d->adopting && (begins || !xev__conn_is_given_up(conn))) {
         return; /* who adopts it has taken the room, and gives it back */
     }
     const struct xev__conn_move *move = begins ? NULL : xev__conn_move_of(conn);

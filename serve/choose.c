@@ -6,6 +6,7 @@
  */
 #include <ck_pr.h>
 
+#include "conn/move.h"
 #include "serve/internal.h"
 
 uint32_t xev__serve_least(const uint32_t *live, uint32_t shards, uint32_t first, uint32_t *least) {
@@ -48,6 +49,50 @@ void xev__serve_leave(xev_serve *serve, uint32_t shard, struct xev__peer *peer) 
     if (peer != NULL) {
         xev__peer_give(&serve->peers, peer);
     }
+}
+
+/* ---- room that connections to upstreams take while nobody uses them ---- */
+
+static uint32_t count_kept(const xev_serve *serve, uint32_t shard) {
+    uint32_t kept = 0;
+    for (const xev_service *v = serve->services; v != NULL; v = v->next) {
+        kept += v->on[shard].conns != NULL ? xev__conn_kept(v->on[shard].conns) : 0;
+    }
+    return kept;
+}
+
+static void give_up_longest_kept(const xev_serve *serve, uint32_t shard) {
+    xev_conn_service *longest = NULL;
+    for (const xev_service *v = serve->services; v != NULL; v = v->next) {
+        xev_conn_service *conns = v->on[shard].conns;
+        if (conns != NULL && xev__conn_kept(conns) > 0 &&
+            (longest == NULL || xev__conn_kept_ticks(conns) > xev__conn_kept_ticks(longest))) {
+            longest = conns;
+        }
+    }
+    if (longest != NULL) {
+        (void)xev__conn_give_up_kept(longest);
+    }
+}
+
+/* On the shard: count, in which its connections are, has met max. Give up as many as are too many
+ * for one more. False: there are not so many. */
+static bool free_room(const xev_serve *serve, uint32_t shard, const uint32_t *count, uint32_t max) {
+    uint32_t n = ck_pr_load_32(count), excess = n >= max ? n - max + 1 : 0;
+    if (excess > count_kept(serve, shard)) {
+        return false;
+    }
+    for (; excess > 0; excess--) {
+        give_up_longest_kept(serve, shard);
+    }
+    return true;
+}
+
+static bool take_or_free(xev_serve *serve, uint32_t shard, uint32_t *count, uint32_t max) {
+    bool taken;
+    while (!(taken = take_room(count, max)) && free_room(serve, shard, count, max)) {
+    }
+    return taken;
 }
 
 /* ---- shards ---- */
@@ -110,14 +155,19 @@ bool xev__serve_admit(struct xev__served *d, xev_fd fd, struct xev__admission *a
         has_address = xev__serve_peer_address(fd, key);
         a->is_operator = xev__serve_is_operator(serve, has_address ? key : NULL);
     }
-    if (!take_room(&serve->total, limit_for(serve, l->process_max, a->is_operator))) {
+    uint32_t self = xev_shard_id(d->shard);
+    if (!take_or_free(serve, self, &serve->total,
+                      limit_for(serve, l->process_max, a->is_operator))) {
         *why = XEV_SERVE_FULL_PROCESS;
         return false;
     }
-    if (!take_shard(d, limit_for(serve, l->shard_max, a->is_operator), &a->shard)) {
-        give_room(&serve->total);
-        *why = XEV_SERVE_FULL_SHARD;
-        return false;
+    uint32_t shard_max = limit_for(serve, l->shard_max, a->is_operator);
+    while (!take_shard(d, shard_max, &a->shard)) {
+        if (!free_room(serve, self, &serve->live[self], shard_max)) {
+            give_room(&serve->total);
+            *why = XEV_SERVE_FULL_SHARD;
+            return false;
+        }
     }
     if (has_address && !a->is_operator && l->peer_max != UINT32_MAX) {
         xev__peer_network(key);
@@ -141,7 +191,8 @@ bool xev__serve_keep(struct xev__served *d, struct xev__admission *a) {
     xev_serve *serve = d->service->serve;
     uint32_t self = xev_shard_id(d->shard);
     assert(a->shard != self);
-    if (!take_room(&serve->live[self], limit_for(serve, serve->limits.shard_max, a->is_operator))) {
+    uint32_t max = limit_for(serve, serve->limits.shard_max, a->is_operator);
+    if (!take_or_free(serve, self, &serve->live[self], max)) {
         xev__serve_leave(serve, a->shard, a->peer);
         return false;
     }

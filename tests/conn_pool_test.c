@@ -14,14 +14,18 @@ struct pool {
     int recs;
 };
 
-static void pool_open(struct pool *p, xev_upstreams_options options) {
+static void pool_open_in(struct pool *p, xev_upstreams_options options, xev_conn_options conns) {
     xev_addr addr;
     memset(p, 0, sizeof *p);
-    scene_open(&p->scene);
+    scene_open_options(&p->scene, NULL, conns);
     p->listener = plain_listener(16);
     CHECK_EQ(xev_tcp_local_addr(xev_tcp_from_fd(p->listener), &addr), 0);
     options.check_ms = UINT32_MAX;
     CHECK_EQ(xev_upstreams_new(&p->group, p->scene.service, &addr, 1, &options), 0);
+}
+
+static void pool_open(struct pool *p, xev_upstreams_options options) {
+    pool_open_in(p, options, (xev_conn_options){0});
 }
 
 static void pool_close(struct pool *p) {
@@ -172,6 +176,67 @@ TEST(of_too_many_the_one_that_waited_longest_is_closed) {
         CHECK_EQ(close(p.peer[i]), 0);
     }
     pool_close(&p);
+}
+
+enum { PLACES = 3 };
+
+static void keep_account(xev_conn *conn, bool begins, void *userdata) {
+    int *now = userdata;
+    (void)conn;
+    *now += begins ? 1 : -1;
+    CHECK_GE(*now, 0);
+    CHECK_LE(*now, PLACES);
+}
+
+/* Adopted by the service; the peer's end. */
+static int pool_adopt(struct pool *p, struct rec *r) {
+    int fd[2];
+    local_pair(fd);
+    rec_adopt(rec_init(r, &p->scene), fd[0]);
+    return fd[1];
+}
+
+TEST(the_one_that_waited_longest_gives_its_place_to_who_needs_it) {
+    struct pool p;
+    struct rec client[PLACES];
+    int now = 0, fd[PLACES], more[2];
+    pool_open_in(&p, (xev_upstreams_options){.idle_max = PLACES},
+                 (xev_conn_options){
+                     .connections_max = PLACES, .account = keep_account, .account_userdata = &now});
+    for (int i = 0; i < PLACES; i++) {
+        (void)pool_connect(&p, false);
+    }
+    for (int i = 0; i < PLACES; i++) {
+        pool_keep(&p.rec[i]);
+        settle_conn(&p.scene);
+    }
+    for (int i = 0; i < PLACES; i++) {
+        CHECK_EQ(pool_count(&p).idle, PLACES - i);
+        fd[i] = pool_adopt(&p, &client[i]);
+        CHECK_EQ(pool_count(&p).idle, PLACES - i - 1);
+        CHECK_EQ(counters_of(&p.scene).connections, PLACES);
+        CHECK_EQ(counters_of(&p.scene).given_up, i + 1);
+        CHECK_EQ(now, PLACES);
+        CHECK_EQ(end_running(&p.scene, p.peer[i]), 0);
+        CHECK_EQ(close(p.peer[i]), 0);
+    }
+    xev_conn *none;
+    local_pair(more);
+    CHECK_EQ(xev_conn_adopt(p.scene.service, more[0], &none), XEV_ENOBUFS);
+    CHECK_EQ(xev_upstreams_connect(p.group, NULL, &none), XEV_ENOBUFS);
+    CHECK_EQ(counters_of(&p.scene).refused, 2);
+    for (int i = 0; i < PLACES; i++) {
+        CHECK_EQ(client[i].closeds, 0);
+        CHECK_EQ(close(fd[i]), 0);
+        run_to(&p.scene, &client[i].closeds, 1);
+    }
+    CHECK_EQ(now, 0);
+    CHECK_EQ(counters_of(&p.scene).connections, 0);
+    CHECK_EQ(close(more[0]) + close(more[1]), 0);
+    pool_close(&p);
+    for (int i = 0; i < PLACES; i++) {
+        rec_free(&client[i]);
+    }
 }
 
 TEST(one_that_nobody_wants_is_closed_in_time) {

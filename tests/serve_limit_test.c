@@ -3,6 +3,7 @@
 #include "serve/internal.h"
 #include "tests/random.h"
 #include "tests/serve_scene.h"
+#include "xev/upstream.h"
 
 #include <poll.h>
 #include <sys/resource.h>
@@ -147,6 +148,85 @@ TEST(outgoing_connections_take_room_and_are_not_refused) {
     CHECK_EQ(count_of(service).served, 0);
     CHECK_EQ(live_sum(), 0);
     xev_serve_free(serve);
+}
+
+/* ---- connections that are kept to an upstream ---- */
+
+static xev_upstreams *group;
+static xev_service *other; /* whose connections the kept ones are */
+static int upstream;       /* its listener */
+static atomic_int kept_now;
+
+static void keep_it(xev_conn *conn) {
+    xev_upstream_keep(conn);
+    kept_now++;
+}
+
+static const xev_conn_handlers keeping = {.opened = keep_it, .data = answer_data};
+
+static void keep_two(void) {
+    const xev_upstreams_options o = {.idle_max = 2, .check_ms = UINT32_MAX};
+    xev_conn_service *conns = xev_service_conns(other, xev_shard_current());
+    xev_conn *conn;
+    xev_addr addr;
+    CHECK_EQ(xev_tcp_local_addr(xev_tcp_from_fd(upstream), &addr), 0);
+    CHECK_EQ(xev_upstreams_new(&group, conns, &addr, 1, &o), 0);
+    CHECK_EQ(xev_upstreams_connect(group, &keeping, &conn), 0);
+    CHECK_EQ(xev_upstreams_connect(group, &keeping, &conn), 0);
+}
+
+static void free_group(xev_shard *self, void *userdata) {
+    (void)self;
+    (void)userdata;
+    xev_upstreams_free(group);
+}
+
+static void fill_places_of_kept(void) {
+    int fds[ROOM];
+    call_on(0, keep_two);
+    while (kept_now < 2) {
+        sched_yield();
+    }
+    CHECK_EQ(live_sum(), 2);
+    for (int i = 0; i < ROOM; i++) {
+        fds[i] = connect_to(service);
+        CHECK(is_served(fds[i]));
+        CHECK_EQ(live_sum(), i + 3 < ROOM ? i + 3 : ROOM);
+    }
+    int more = connect_to(service);
+    CHECK(!is_served(more));
+    CHECK_EQ(close(more), 0);
+    for (int i = 0; i < ROOM; i++) {
+        close_in_order(fds[i]);
+    }
+    wait_for_live(0);
+}
+
+static void check_kept(xev_serve_refusal why, xev_serve_policy policy, bool of_other) {
+    add_limited("127.0.0.1:0", policy);
+    other = of_other ? add_at("o", "127.0.0.1:0") : service;
+    kept_now = 0;
+    upstream = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_EQ(listen(upstream, 4), 0); /* at a port that the system chooses */
+    options.deinit = free_group;
+    run_with_clients(1, fill_places_of_kept);
+    check_refused_only_for(why, 1);
+    CHECK_EQ(count_of(service).served, ROOM);
+    CHECK_EQ(count_of(other).connections, 0);
+    CHECK_EQ(close(upstream), 0);
+    options = (xev_runtime_options){0};
+    xev_serve_free(serve);
+    serve = NULL;
+}
+
+TEST(kept_connections_make_room_for_who_is_accepted) {
+    for (int of_other = 0; of_other < 2; of_other++) {
+        limits = (xev_serve_limits){.process_max = ROOM, .reserve = UINT32_MAX};
+        check_kept(XEV_SERVE_FULL_PROCESS, XEV_SERVE_HASH, of_other != 0);
+        limits = (xev_serve_limits){.shard_max = ROOM, .reserve = UINT32_MAX};
+        check_kept(XEV_SERVE_FULL_SHARD, XEV_SERVE_LEAST, of_other != 0);
+        check_kept(XEV_SERVE_FULL_SHARD, XEV_SERVE_DEAL, of_other != 0);
+    }
 }
 
 /* ---- from many threads at once ---- */

@@ -157,8 +157,9 @@ typedef struct xev_conn_options {
      * after its adoption: who has just connected gets an answer. 0: 1000; UINT32_MAX: none. */
     uint32_t first_ms;
     /* Called for every connection, whatever its handlers are: where it begins, inside the adopt or
-     * connect; and where it ends, after its closed handler (or inside that call, which then fails).
-     * For who keeps account of connections; it calls nothing that changes one. NULL: nothing. */
+     * connect; and where it ends, after its closed handler (or inside that call, which then fails;
+     * or inside the one in whose favour it is given up: upstream.h, Limits). For who keeps account
+     * of connections; it calls nothing that changes one. NULL: nothing. */
     xev_conn_account_fn account;
     void *account_userdata;
     void *userdata;
@@ -170,6 +171,7 @@ typedef struct xev_conn_counters {
     uint64_t opened, refused; /* refused: beyond connections_max, or for lack of memory */
     uint64_t closed[XEV_CONN_REASONS];
     uint64_t moved_in, moved_out; /* from and to other shards; not opened and closed here */
+    uint64_t given_up; /* kept for an upstream, and closed for one that needed the place */
     uint64_t bytes_in, bytes_out; /* out: what the kernel took */
     uint64_t held_bytes;          /* now, of held_max_bytes; lent data is not in it */
     uint64_t pool_bytes;          /* held of the loop's allocator now, connections included */

@@ -107,10 +107,12 @@ typedef enum xev_serve_policy {
 
 /* Limits of all services of a runtime together. 0: the default; UINT32_MAX: none. A connection that
  * would pass one is closed when it is accepted, and counted by its reason. No limit is passed,
- * however many shards accept at the same moment. Outgoing connections (xev_conn_connect) count for
- * process_max and shard_max, and are not refused. Each service has limits of its own besides, on
- * each shard, in xev_service_options.conns: connections_max; held_max_bytes, the memory of all its
- * connections there together, by which those that hold the most are reset; and what one may hold.
+ * however many shards accept at the same moment. Before one is refused by process_max or shard_max,
+ * connections that are kept to upstreams on the accepting shard are given up (upstream.h). Outgoing
+ * connections (xev_conn_connect) count for process_max and shard_max, and are not refused. Each
+ * service has limits of its own besides, on each shard, in xev_service_options.conns:
+ * connections_max; held_max_bytes, the memory of all its connections there together, by which those
+ * that hold the most are reset; and what one may hold.
  */
 typedef struct xev_serve_limits {
     /* Connections of all shards. Default: how many descriptors the process may have

@@ -34,8 +34,12 @@
  * connection. Here, too, the upstream may close a connection in the moment in which it is taken.
  *
  * Limits. One that is kept, or opened ahead, counts as a connection in every limit
- * (connections_max, and those of xev_serve_limits), and is not given up where a limit is met: leave
- * room for idle_max, or ahead, to each upstream, on each shard.
+ * (connections_max, and those of xev_serve_limits). Where connections_max is met it is given up for
+ * any that begins, but a check or one opened ahead; where process_max or shard_max is met, for one
+ * that is accepted on its shard, whatever services of the shard the two belong to. The one that has
+ * waited longest goes first. It counts as gone at once, though its close takes a moment. Those of
+ * other shards are not given up: in a full process leave room for idle_max, or ahead, to each
+ * upstream, on each shard.
  *
  * The drain. A service's drain ends its connections to upstreams as any others, but those that are
  * piped, or busy: who asks an upstream marks the connection with xev_conn_set_busy until it has the
