@@ -17,11 +17,29 @@ static void note_backlog(xev_conn *c, int64_t bytes) {
     c->backlog_parts = (full ? XEV__CONN_BACKLOG_PARTS : (uint32_t)parts) & XEV__CONN_BACKLOG_PARTS;
 }
 
+/* A poll has said that the descriptor is writable: half of the limit and more is free. Or the
+ * connection has failed, which only a send tells. So there is no question now, and the send is not
+ * left out. */
+static bool was_writable(xev_conn *c) {
+    struct xev__conn_output *out = xev__conn_out(c);
+    bool so = out != NULL && out->writable;
+    if (so) {
+        out->writable = false;
+    }
+    return so;
+}
+
 size_t xev__conn_backlog_take(xev_conn *c, size_t len) {
     int64_t limit = c->service->options.unsent_bytes, bytes;
     assert(len > 0);
+    bool writable = was_writable(c);
     if (xev__conn_backlog_allows(c, len)) {
         return len;
+    }
+    if (writable) {
+        size_t half = limit > 1 ? (size_t)limit / 2 : 1;
+        note_backlog(c, limit);
+        return len < half ? len : half;
     }
     if (xev__os_backlog_bytes(c->fd, &bytes) < 0) {
         note_backlog(c, 0); /* no TCP socket, say */
@@ -29,7 +47,7 @@ size_t xev__conn_backlog_take(xev_conn *c, size_t len) {
     }
     if (bytes > limit / 2) {
         note_backlog(c, bytes);
-        return 0; /* the descriptor is not writable then, either: no wait is in vain */
+        return 0; /* the descriptor is not writable then, either */
     }
     size_t room = (size_t)(limit - bytes), taken = len < room ? len : room;
     note_backlog(c, bytes + (int64_t)taken);

@@ -146,6 +146,7 @@ struct xev__conn_output {
     uint32_t since_tick;   /* when the peer last took something */
     uint32_t flight_bytes; /* in the kernel's hands */
     bool in_flight;
+    bool writable; /* a poll of backlog.c said so, and nothing was sent since */
     xev_completion send;
     xev_vec vec[XEV__CONN_VECS];
     xev_file_req *file; /* a part of a file that is being sent, or NULL */

@@ -240,6 +240,8 @@ xev_cb_action xev__conn_on_output_sent(xev_loop *loop, xev_completion *k, int re
             start_send(c);
             return XEV_DISARM;
         }
+    } else {
+        out->writable = true;
     }
     xev__conn_push(c);
     return XEV_DISARM;

@@ -148,6 +148,25 @@ TEST(abort_resets_the_peer) {
     pair_close(&p);
 }
 
+/* Behind the peer's end nothing is read, so only the output can find the reset. */
+TEST(a_reset_ends_what_waits_for_room_in_the_system) {
+    struct pair p;
+    static char big[4 << 20];
+    for (uint32_t unsent = 1; unsent <= 1 << 20; unsent *= 32) {
+        pair_open(&p, (xev_conn_options){.unsent_bytes = unsent}, true);
+        run_to(&p.scene, &p.rec.opened, 1);
+        CHECK_EQ(xev_conn_write(p.rec.conn, big, sizeof big), 0);
+        CHECK_EQ(shutdown(p.peer, SHUT_WR), 0);
+        run_to(&p.scene, &p.rec.endeds, 1);
+        settle_conn(&p.scene);
+        CHECK_GT(xev_conn_queued_bytes(p.rec.conn), 0);
+        reset_close(p.peer);
+        run_to(&p.scene, &p.rec.closeds, 1);
+        CHECK_EQ(p.rec.reason, XEV_CONN_FAILED);
+        pair_close(&p);
+    }
+}
+
 TEST(a_reset_by_the_peer_is_told_with_its_code) {
     struct pair p;
     pair_open(&p, (xev_conn_options){0}, true);

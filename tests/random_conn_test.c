@@ -219,8 +219,9 @@ static void program(uint64_t seed) {
     world.rng = mix(seed);
     world.ending = false;
     lent = released = 0;
-    scene_open_options(&s, NULL,
-                       (xev_conn_options){.high_bytes = HIGH, .low_bytes = pick(HIGH) + 1});
+    uint32_t low = pick(HIGH) + 1, unsent = pick(2) == 0 ? 0 : 1 + pick(HIGH);
+    scene_open_options(
+        &s, NULL, (xev_conn_options){.high_bytes = HIGH, .low_bytes = low, .unsent_bytes = unsent});
     for (int i = 0; i < CONNS; i++) {
         peers[i].rec.got = malloc(GOT_MAX);
         begin(&s, &peers[i]);

@@ -539,8 +539,10 @@ static void program(uint64_t seed) {
     const xev_loop_options few = {
         .thread_pool = &pool, .buffers = 4, .buffer_bytes = 512, .entries = 8};
     const xev_loop_options many = {.thread_pool = &pool};
-    scene_open_options(&scene, pick(2) == 0 ? &few : &many,
-                       (xev_conn_options){.high_bytes = HIGH, .low_bytes = pick(HIGH) + 1});
+    uint32_t low = pick(HIGH) + 1, unsent = pick(2) == 0 ? 0 : 1 + pick(HIGH);
+    scene_open_options(
+        &scene, pick(2) == 0 ? &few : &many,
+        (xev_conn_options){.high_bytes = HIGH, .low_bytes = low, .unsent_bytes = unsent});
     const xev_upstreams_options up = {.check_ms = UINT32_MAX, .idle_max = pick(4)};
     CHECK_EQ(xev_upstreams_new(&group, scene.service, &at, 1, &up), 0);
     for (int i = 0; i < ENDS; i++) {
