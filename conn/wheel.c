@@ -179,7 +179,9 @@ static bool peer_took(xev_conn *c) {
     if (unsent < 0) {
         return false;
     }
-    int64_t taken = (int64_t)out->sent_bytes - unsent;
+    /* Of a part of a file that is being sent the system has some bytes already. */
+    uint64_t of_part = out->file != NULL ? out->file->done_bytes : 0;
+    int64_t taken = (int64_t)(out->sent_bytes + of_part) - unsent;
     bool took = taken > out->taken_bytes;
     out->taken_bytes = taken;
     if (took) {

@@ -1,6 +1,10 @@
 /* Deadlines of connections: which of them ends it, and what keeps it alive. The times are short,
  * and looked at from below only: never early. */
+#include <sys/mman.h>
+
 #include "tests/conn_scene.h"
+
+static xev_threadpool *pool; /* of the loop; NULL: it needs none */
 
 struct pair {
     struct scene scene;
@@ -12,7 +16,8 @@ struct pair {
 static void pair_open(struct pair *p, xev_conn_deadlines deadlines, bool tcp) {
     int fd[2];
     p->begin_ns = clock_ns(); /* first: the time of the loop's turn may be older than now */
-    scene_open_options(&p->scene, NULL, (xev_conn_options){.deadlines = deadlines});
+    const xev_loop_options loop = {.thread_pool = pool};
+    scene_open_options(&p->scene, &loop, (xev_conn_options){.deadlines = deadlines});
     if (tcp) {
         tcp_pair(fd);
     } else {
@@ -189,6 +194,40 @@ TEST(a_peer_that_reads_slowly_is_waited_for) {
         ms *= 2;
         CHECK_LE(ms, LAST_MS);
     }
+}
+
+static int releases;
+
+static void on_file_sent(void *userdata) {
+    CHECK_EQ(close(*(int *)userdata), 0);
+    releases++;
+}
+
+/* A part of the file takes longer than the deadline. */
+static void write_large_file(struct pair *p) {
+    static int file;
+    file = memfd_create("large", MFD_CLOEXEC);
+    CHECK_EQ(ftruncate(file, 1 << 22), 0);
+    run_to(&p->scene, &p->rec.opened, 1);
+    small_buffers(p->peer);
+    small_buffers(xev_conn_fd(p->rec.conn));
+    CHECK_EQ(xev_conn_write_file(p->rec.conn, file, 0, 1 << 22, &file, on_file_sent), 0);
+}
+
+TEST(a_peer_that_reads_a_file_slowly_is_waited_for) {
+    uint32_t ms = FIRST_MS;
+    xev_threadpool one;
+    int pairs = 1;
+    CHECK_EQ(xev_threadpool_init(&one, &(xev_threadpool_config){.max_threads = 1}), 0);
+    pool = &one;
+    for (; !goes_on((xev_conn_deadlines){.write_ms = ms}, ms, write_large_file, read_a_little);
+         pairs++) {
+        ms *= 2;
+        CHECK_LE(ms, LAST_MS);
+    }
+    CHECK_EQ(releases, pairs);
+    pool = NULL;
+    xev_threadpool_deinit(&one);
 }
 
 TEST(a_lifetime_ends_a_busy_connection) {
