@@ -354,6 +354,8 @@ static inline void xev__block_put(xev_conn_service *s, void *block, uint32_t blo
 /* A deadline of the kind that lies ms ahead may now be the next one. */
 void xev__wheel_sooner(xev_conn *c);
 void xev__wheel_leave(xev_conn *c);
+/* Output begins to wait for the peer: the time of its deadline runs from now. */
+void xev__conn_begin_to_wait(xev_conn *c, struct xev__conn_output *out);
 /* Its service drains: it ends now, or after its first input, or first_ms. */
 void xev__conn_service_drains(xev_conn *c);
 
@@ -495,8 +497,6 @@ int xev__conn_write_error(const xev_conn *c);
 void xev__conn_queued(xev_conn *c, size_t len_bytes);
 /* The kernel took len_bytes from the front of the queue. */
 void xev__conn_took(xev_conn *c, size_t len_bytes);
-/* Output begins to wait for the peer: the time of its deadline runs from now. */
-void xev__conn_begin_to_wait(xev_conn *c, struct xev__conn_output *out);
 void xev__conn_append(struct xev__conn_output *out, xev_conn_slot *seg);
 /* A segment without data, of the kind. NULL: no memory. */
 xev_conn_slot *xev__seg_new(xev_conn_service *s, enum xev__seg_kind kind, size_t room);

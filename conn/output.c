@@ -76,16 +76,6 @@ struct xev__conn_output *xev__conn_make_output(xev_conn *c) {
     return m->out;
 }
 
-void xev__conn_begin_to_wait(xev_conn *c, struct xev__conn_output *out) {
-    int unsent = xev__conn_is(c, XEV__CONN_TRANSPORT | XEV__CONN_CONNECTING)
-                     ? 0
-                     : xev__os_unsent_bytes(c->fd);
-    out->sent_bytes = 0;
-    out->taken_bytes = unsent > 0 ? -unsent : 0;
-    out->since_tick = xev__conn_tick(c->service);
-    xev__wheel_sooner(c);
-}
-
 void xev__conn_queued(xev_conn *c, size_t len_bytes) {
     const xev_conn_options *o = &c->service->options;
     struct xev__conn_output *out = c->more->out;

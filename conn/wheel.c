@@ -171,11 +171,29 @@ void xev__conn_service_drains(xev_conn *c) {
 
 /* ---- time ---- */
 
+/* What its system holds that the peer's has not acknowledged. Below 0: that is not known. */
+static int unsent_bytes(const xev_conn *c) {
+    xev_fd write_fd = c->more->write_fd;
+    return xev__conn_is(c, XEV__CONN_CONNECTING)
+               ? 0
+               : xev__os_unsent_bytes(write_fd != XEV_INVALID_FD ? write_fd : c->fd);
+}
+
+void xev__conn_begin_to_wait(xev_conn *c, struct xev__conn_output *out) {
+    int unsent = unsent_bytes(c);
+    out->sent_bytes = 0;
+    out->taken_bytes = unsent > 0 ? -unsent : 0;
+    out->since_tick = xev__conn_tick(c->service);
+    xev__wheel_sooner(c);
+}
+
 /* Has the peer taken anything since it was last looked at? Its system acknowledges long before the
- * send that waits goes on: that needs a third of the socket's buffer. */
+ * send that waits goes on: that needs a third of the socket's buffer. This is asked when nothing
+ * was sent for as long as the deadline; so it does not matter that a transport makes more bytes of
+ * it. */
 static bool peer_took(xev_conn *c) {
     struct xev__conn_output *out = c->more->out;
-    int unsent = xev__conn_is(c, XEV__CONN_TRANSPORT) ? -1 : xev__os_unsent_bytes(c->fd);
+    int unsent = unsent_bytes(c);
     if (unsent < 0) {
         return false;
     }

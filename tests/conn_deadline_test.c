@@ -196,6 +196,52 @@ TEST(a_peer_that_reads_slowly_is_waited_for) {
     }
 }
 
+/* ---- the same through a transport, of which the system holds other bytes ---- */
+
+static int plain_transport_recv(xev_conn *conn, void *state, void *buf, size_t len) {
+    (void)state;
+    ssize_t n = recv(xev_conn_fd(conn), buf, len, MSG_DONTWAIT);
+    return n > 0 ? (int)n : n == 0 ? XEV_EOF : -errno;
+}
+
+static int plain_transport_send(xev_conn *conn, void *state, const xev_vec *vec, size_t count) {
+    (void)state;
+    (void)count;
+    ssize_t n = send(xev_conn_fd(conn), vec->base, vec->len_bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return n > 0 ? (int)n : -errno;
+}
+
+static int plain_transport_end(xev_conn *conn, void *state) {
+    (void)state;
+    return shutdown(xev_conn_fd(conn), SHUT_WR) == 0 ? 0 : -errno;
+}
+
+static const xev_conn_transport plain_transport = {plain_transport_recv, plain_transport_send,
+                                                   plain_transport_end, NULL};
+
+static void write_much_by_transport(struct pair *p) {
+    CHECK_EQ(xev_conn_set_transport(p->rec.conn, &plain_transport, NULL), 0);
+    write_much(p);
+}
+
+TEST(a_peer_that_reads_slowly_from_a_transport_is_waited_for) {
+    uint32_t ms = FIRST_MS;
+    while (!goes_on((xev_conn_deadlines){.write_ms = ms}, ms, write_much_by_transport,
+                    read_a_little)) {
+        ms *= 2;
+        CHECK_LE(ms, LAST_MS);
+    }
+}
+
+TEST(a_peer_that_takes_nothing_of_a_transport_is_reset) {
+    struct pair p;
+    pair_open(&p, (xev_conn_deadlines){.write_ms = 200}, true);
+    p.begin_ns = clock_ns();
+    write_much_by_transport(&p);
+    ends_late(&p, XEV_CONN_WRITE_LATE, 200);
+    pair_close(&p);
+}
+
 static int releases;
 
 static void on_file_sent(void *userdata) {
