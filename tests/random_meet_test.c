@@ -4,6 +4,7 @@
  * connection ends once; nothing leaks. */
 #include <sys/mman.h>
 
+#include "conn/move.h"
 #include "tests/conn_scene.h"
 #include "tests/random.h"
 #include "xev/upstream.h"
@@ -48,6 +49,7 @@ static struct {
 static xev_upstreams *group;
 static int listener, file;
 static int lent, released, opened_ends, closed_ends, calls_open;
+static uint64_t given_up;
 
 static uint32_t pick(uint32_t n) { return below(&world, n); }
 
@@ -139,7 +141,10 @@ static void happen(void) {
     if (c == NULL || world.ending) {
         return;
     }
-    switch (pick(14)) {
+    switch (pick(15)) {
+    case 14:
+        given_up += xev__conn_give_up_kept(scene.service);
+        break;
     case 0:
         xev_conn_cork(c);
         break;
@@ -529,6 +534,7 @@ static void program(uint64_t seed) {
     world.rng = mix(seed);
     world.ending = false;
     lent = released = opened_ends = closed_ends = calls_open = 0;
+    given_up = 0;
     memset(ends, 0, sizeof ends);
     xev_addr at;
     xev_threadpool pool;
@@ -561,6 +567,7 @@ static void program(uint64_t seed) {
     world.ending = true;
     finish_all();
     CHECK_EQ(close(listener), 0);
+    CHECK_EQ(counters_of(&scene).given_up, given_up);
     xev_loop_deinit(&scene.net.loop);
     xev_conn_service_free(scene.service);
     xev_upstreams_free(group);
