@@ -203,7 +203,7 @@ static bool peer_took(xev_conn *c) {
     bool took = taken > out->taken_bytes;
     out->taken_bytes = taken;
     if (took) {
-        out->since_tick = xev__conn_tick(c->service);
+        out->since_tick = c->active_tick = xev__conn_tick(c->service);
     }
     return took;
 }
@@ -231,7 +231,8 @@ static void look_at(xev_conn *c) {
     uint32_t now = xev__conn_tick(c->service);
     xev_conn_reason reason = XEV_CONN_ENDED;
     uint32_t deadline = next_deadline(c, &reason);
-    if (deadline <= now && reason == XEV_CONN_WRITE_LATE && peer_took(c)) {
+    bool asks = reason == XEV_CONN_WRITE_LATE || reason == XEV_CONN_IDLE_LATE;
+    if (deadline <= now && asks && c->more != NULL && waits_for_peer(c->more) && peer_took(c)) {
         deadline = next_deadline(c, &reason);
     }
     if (deadline == NEVER) {

@@ -193,10 +193,12 @@ static void read_a_little(struct pair *p) {
 }
 
 /* With the system's limits of what it holds, and with a limit of the service. */
-static void wait_for_slow(void (*begin)(struct pair *p)) {
+static void wait_for_slow(bool idle, void (*begin)(struct pair *p)) {
     for (unsent_bytes = 0; unsent_bytes <= 20000; unsent_bytes += 20000) {
         uint32_t ms = FIRST_MS;
-        while (!goes_on((xev_conn_deadlines){.write_ms = ms}, ms, begin, read_a_little)) {
+        while (!goes_on(idle ? (xev_conn_deadlines){.idle_ms = ms, .write_ms = 2 * ms}
+                             : (xev_conn_deadlines){.write_ms = ms},
+                        ms, begin, read_a_little)) {
             ms *= 2;
             CHECK_LE(ms, LAST_MS);
         }
@@ -204,7 +206,9 @@ static void wait_for_slow(void (*begin)(struct pair *p)) {
     unsent_bytes = 0;
 }
 
-TEST(a_peer_that_reads_slowly_is_waited_for) { wait_for_slow(write_much); }
+TEST(a_peer_that_reads_slowly_is_waited_for) { wait_for_slow(false, write_much); }
+
+TEST(a_peer_that_reads_slowly_is_not_idle) { wait_for_slow(true, write_much); }
 
 /* ---- the same through a transport, of which the system holds other bytes ---- */
 
@@ -235,7 +239,7 @@ static void write_much_by_transport(struct pair *p) {
 }
 
 TEST(a_peer_that_reads_slowly_from_a_transport_is_waited_for) {
-    wait_for_slow(write_much_by_transport);
+    wait_for_slow(false, write_much_by_transport);
 }
 
 TEST(a_peer_that_takes_nothing_of_a_transport_is_reset) {
@@ -270,7 +274,7 @@ TEST(a_peer_that_reads_a_file_slowly_is_waited_for) {
     xev_threadpool one;
     CHECK_EQ(xev_threadpool_init(&one, &(xev_threadpool_config){.max_threads = 1}), 0);
     pool = &one;
-    wait_for_slow(write_large_file);
+    wait_for_slow(false, write_large_file);
     CHECK_EQ(releases, files);
     pool = NULL;
     xev_threadpool_deinit(&one);

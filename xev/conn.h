@@ -110,7 +110,7 @@ typedef struct xev_conn_handlers {
 /* Milliseconds; 0: the default, UINT32_MAX: none. Deadlines are looked at every 67 ms: never early,
  * up to 134 ms late. */
 typedef struct xev_conn_deadlines {
-    uint32_t idle_ms; /* nothing is read or sent; 300 000 */
+    uint32_t idle_ms; /* nothing is read, sent, or taken by the peer's system; 300 000 */
     /* Input is there and incomplete: from its first byte until the data handler consumes some; does
      * not run while the connection holds its reading back itself; 30 000. */
     uint32_t read_ms;
