@@ -1,9 +1,27 @@
 /* A runtime's options: what they leave open, and which CPUs that makes. */
+#include <stdio.h>
 #include <string.h>
 
 #include "shard/internal.h"
 #include "shard/topology.h"
 #include "threadpool/cpus.h"
+
+uint32_t xev_cpu_count(void) { return xev__cpu_count(); }
+
+uint64_t xev_memory_limit(void) { return xev__memory_limit(); }
+
+uint32_t xev_cpu_order(uint32_t *order, uint32_t max) {
+    struct xev__cpu cpus[XEV_SHARDS_MAX];
+    uint32_t len = xev__topology_read(cpus, XEV_SHARDS_MAX);
+    xev__shard_check(order != NULL || max == 0, "xev_cpu_order", "room is null");
+    if (len > 0) {
+        (void)xev__topology_choose(cpus, len, UINT32_MAX, 0);
+    }
+    for (uint32_t i = 0; i < len && i < max; i++) {
+        order[i] = cpus[i].number;
+    }
+    return len;
+}
 
 static void choose_cpus(struct xev__runtime *rt, const xev_runtime_options *o) {
     static const struct xev__cpu one;
@@ -68,4 +86,22 @@ int xev__options_fill(struct xev__runtime *rt, const xev_runtime_options *option
         return XEV_ENOTSUP; /* the system has no threads */
     }
     return 0;
+}
+
+/* Of a bind: the system, or a rule of a container, does not let threads be bound. */
+static bool is_no_binding(int code) {
+    return code == XEV_EPERM || code == XEV_EACCES || code == XEV_ENOSYS || code == XEV_ENOTSUP;
+}
+
+int xev__bind_shard(xev_shard *s, xev_runtime_failure *f) {
+    uint32_t cpu = s->cpu;
+    int rc = xev__cpu_pin((int)cpu);
+    s->cpu = rc == 0 ? cpu : XEV_NO_CPU;
+    if (rc == 0 || is_no_binding(rc) || s->rt->options.cpus_len == 0) {
+        return 0;
+    }
+    *f = (xev_runtime_failure){.code = rc, .shard = s->id, .call = "cpus"};
+    f->why = rc == XEV_EINVAL ? "there is no such CPU, or the process may not use it" : "";
+    snprintf(f->object, sizeof f->object, "CPU %u", cpu);
+    return rc;
 }

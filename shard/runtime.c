@@ -16,8 +16,6 @@
 #include <string.h>
 
 #include "shard/internal.h"
-#include "shard/topology.h"
-#include "threadpool/cpus.h"
 #include "xev/log.h"
 
 /* How often a shard whose loop is broken looks for messages. */
@@ -26,23 +24,6 @@
 _Thread_local xev_shard *xev__current_shard;
 
 xev_shard *xev_shard_current(void) { return xev__current_shard; }
-
-uint32_t xev_cpu_count(void) { return xev__cpu_count(); }
-
-uint64_t xev_memory_limit(void) { return xev__memory_limit(); }
-
-uint32_t xev_cpu_order(uint32_t *order, uint32_t max) {
-    struct xev__cpu cpus[XEV_SHARDS_MAX];
-    uint32_t len = xev__topology_read(cpus, XEV_SHARDS_MAX);
-    xev__shard_check(order != NULL || max == 0, "xev_cpu_order", "room is null");
-    if (len > 0) {
-        (void)xev__topology_choose(cpus, len, UINT32_MAX, 0);
-    }
-    for (uint32_t i = 0; i < len && i < max; i++) {
-        order[i] = cpus[i].number;
-    }
-    return len;
-}
 
 uint32_t xev_shard_cpu(const xev_shard *shard) {
     xev__shard_check(shard != NULL, "xev_shard_cpu", "shard is null");
@@ -60,6 +41,7 @@ static void note_whole_failure(struct xev__runtime *rt, const xev_runtime_failur
     pthread_mutex_lock(&rt->lock);
     if (rt->failure.code == 0) {
         rt->failure = *failure;
+        rt->failure.why = failure->why != NULL ? failure->why : "";
     }
     pthread_mutex_unlock(&rt->lock);
 }
@@ -98,8 +80,11 @@ static int set_up_shard(xev_shard *s) {
     const xev_runtime_options *o = &s->rt->options;
     const struct xev__runtime *rt = s->rt;
     s->cpu = rt->bind ? rt->cpus[s->id % rt->cpus_len] : XEV_NO_CPU;
-    if (rt->bind && xev__cpu_pin((int)s->cpu) < 0) {
-        s->cpu = XEV_NO_CPU; /* some containers forbid it */
+    xev_runtime_failure f;
+    int rc = rt->bind ? xev__bind_shard(s, &f) : 0;
+    if (rc < 0) {
+        note_whole_failure(s->rt, &f);
+        return rc;
     }
     /* From here on: what is allocated is on the node of that CPU, which touches it first. */
     assert(!s->has_loop && !s->serving && xev__current_shard == s);
@@ -107,9 +92,12 @@ static int set_up_shard(xev_shard *s) {
     loop.thread_pool = &s->rt->pool;
     loop.turn_times = s->times[XEV_SHARD_TURNS];
     loop.callback_times = s->times[XEV_SHARD_CALLBACKS];
-    int rc = xev_loop_init_options(&s->loop, &loop);
+    rc = xev_loop_init_options(&s->loop, &loop);
     if (rc < 0) {
-        return note_failure(s->rt, rc, s->id, "xev_loop_init");
+        f = (xev_runtime_failure){.code = rc, .shard = s->id, .call = "xev_loop_init"};
+        f.why = rc == XEV_EINVAL ? "an option of the loop is out of its range" : "";
+        note_whole_failure(s->rt, &f);
+        return rc;
     }
     s->has_loop = true;
     /* There is nothing to run yet; the run makes this thread the owner of the loop. */
@@ -598,11 +586,12 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     xev__shard_check(xev_shard_current() == NULL, "xev_runtime_run", "called on a shard");
     struct xev__runtime *rt = calloc(1, sizeof *rt);
     if (rt == NULL) {
-        *handle =
-            (xev_runtime){.failure = {.code = XEV_ENOMEM, .shard = XEV_NO_SHARD, .call = "calloc"}};
+        *handle = (xev_runtime){.failure = {.code = XEV_ENOMEM, .shard = XEV_NO_SHARD}};
+        handle->failure.call = "calloc";
+        handle->failure.why = "";
         return XEV_ENOMEM;
     }
-    rt->failure = (xev_runtime_failure){.shard = XEV_NO_SHARD, .call = ""};
+    rt->failure = (xev_runtime_failure){.shard = XEV_NO_SHARD, .call = "", .why = ""};
     rt->refs = 1;
     int rc = xev__visits_watch_forks();
     const char *wrong;
@@ -681,17 +670,29 @@ static void check_shard(const char *call, const xev_shard *s) {
     xev__shard_check(s != NULL, call, "shard is null");
 }
 
-int xev_shard_fail(xev_shard *s, int code, const char *call, const char *part, const char *object) {
-    const char *name = "xev_shard_fail";
+static int shard_fail(const char *name, xev_shard *s, const xev_runtime_failure *f,
+                      const char *part, const char *object) {
     check_shard(name, s);
-    xev__shard_check(call != NULL && part != NULL && object != NULL, name,
-                     "call, part or object is null");
+    xev__shard_check(f->call != NULL && part != NULL && object != NULL && f->why != NULL, name,
+                     "call, part, object or why is null");
     xev__shard_check_thread(name, s);
-    xev__shard_check(code < 0, name, "code is not below 0");
-    s->told = (xev_runtime_failure){.code = code, .shard = s->id, .call = call};
+    xev__shard_check(f->code < 0, name, "code is not below 0");
+    s->told = *f;
+    s->told.shard = s->id;
     snprintf(s->told.part, sizeof s->told.part, "%s", part);
     snprintf(s->told.object, sizeof s->told.object, "%s", object);
-    return code;
+    return f->code;
+}
+
+int xev_shard_fail(xev_shard *s, int code, const char *call, const char *part, const char *object) {
+    const xev_runtime_failure f = {.code = code, .call = call, .why = ""};
+    return shard_fail("xev_shard_fail", s, &f, part, object);
+}
+
+int xev_shard_fail_why(xev_shard *s, int code, const char *call, const char *part,
+                       const char *object, const char *why) {
+    const xev_runtime_failure f = {.code = code, .call = call, .why = why};
+    return shard_fail("xev_shard_fail_why", s, &f, part, object);
 }
 
 void xev_runtime_stop(xev_runtime *handle) {

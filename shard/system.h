@@ -17,7 +17,8 @@ int xev__cpu_nth(uint32_t n);
 /* Call the calling thread "xev-shard-ID", for debuggers, top, and messages. */
 void xev__name_thread(uint32_t id);
 
-/* Bind the calling thread to a CPU. 0 or a code. */
+/* Bind the calling thread to a CPU. 0 or a code: -EINVAL, there is none of that number, or the
+ * process may not use it; -EPERM, -ENOSYS, ... the system does not bind threads; -ENOMEM. */
 int xev__cpu_pin(int cpu);
 
 /* The calling thread's number for the system; and what a thread of this process is at, for a human:

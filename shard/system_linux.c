@@ -55,7 +55,7 @@ int xev__cpu_pin(int cpu) {
     cpu_set_t *set = CPU_ALLOC(CPUS);
     if (set == NULL || cpu < 0 || cpu >= CPUS) {
         CPU_FREE(set);
-        return -EINVAL;
+        return cpu < 0 || cpu >= CPUS ? -EINVAL : -ENOMEM;
     }
     CPU_ZERO_S(size, set);
     CPU_SET_S((size_t)cpu, size, set);

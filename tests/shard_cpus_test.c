@@ -1,4 +1,5 @@
 /* CPUs that the program binds its shards to. */
+#include "tests/refuse.h"
 #include "tests/shard_scene.h"
 
 #include <sched.h>
@@ -41,17 +42,53 @@ TEST(shards_are_bound_to_the_cpus_that_are_given) {
     }
 }
 
-TEST(a_cpu_that_is_not_there_binds_nothing) {
-    const uint32_t none = 60000;
-    cpu_set_t allowed;
-    CHECK_EQ(sched_getaffinity(0, sizeof allowed, &allowed), 0);
-    sc.o.cpus = &none;
+static void check_no_cpu(uint32_t none, bool alone) {
+    const uint32_t cpus[] = {last_cpu(), none};
+    xev_runtime_failure f;
+    char object[32];
+    snprintf(object, sizeof object, "CPU %u", none);
+    sc.o.cpus = alone ? &cpus[1] : cpus;
+    sc.o.cpus_len = alone ? 1 : 2;
+    sc.o.alone = alone;
+    sc.init = note_cpus;
+    CHECK_EQ(scene_run(0), XEV_EINVAL);
+    CHECK_EQ(logged(INIT), alone ? 0 : 1); /* the first one's is there */
+    xev_runtime_failure_get(&sc.rt, &f);
+    CHECK_EQ(f.code, XEV_EINVAL);
+    CHECK_EQ(f.shard, alone ? 0 : 1);
+    CHECK_STR_EQ(f.call, "cpus");
+    CHECK_STR_EQ(f.object, object);
+    CHECK_STR_EQ(f.why, "there is no such CPU, or the process may not use it");
+}
+
+/* The second number is negative as an int. */
+TEST(a_cpu_that_is_not_there_ends_the_start) {
+    for (int i = 0; i < 4; i++) {
+        check_no_cpu(i < 2 ? 60000 : UINT32_MAX - 1, i % 2 == 1);
+    }
+}
+
+/* Of more CPUs than shards the others are nobody's. */
+TEST(a_cpu_that_no_shard_gets_is_not_looked_at) {
+    const uint32_t cpus[] = {last_cpu(), 60000};
+    sc.o.cpus = cpus;
+    sc.o.cpus_len = 2;
+    sc.init = note_cpus;
+    sc.body = zero_stops_all;
+    CHECK_EQ(scene_run(1), 0);
+    CHECK_EQ(bound_to[0], cpus[0]);
+}
+
+TEST(where_the_system_binds_no_threads_they_run_unbound) {
+    const uint32_t cpu = last_cpu();
+    refuse(SYS_sched_setaffinity, EPERM); /* as a container's rule does */
+    sc.o.cpus = &cpu;
     sc.o.cpus_len = 1;
     sc.init = note_cpus;
     sc.body = zero_stops_all;
     CHECK_EQ(scene_run(2), 0);
     CHECK_EQ(bound_to[0], XEV_NO_CPU);
-    CHECK(CPU_EQUAL(&placed[0], &allowed));
+    CHECK_EQ(bound_to[1], XEV_NO_CPU);
 }
 
 /* Where they are as many as the CPUs, each has one of its own, in this order. */

@@ -107,6 +107,11 @@ TEST(misuse_of_shards_is_caught) {
     DIES(xev_shard_fail, call, shard, XEV_EIO, NULL, "", "");
     DIES(xev_shard_fail, part, shard, XEV_EIO, "", NULL, "");
     DIES(xev_shard_fail, object, shard, XEV_EIO, "", "", NULL);
+    DIES(xev_shard_fail_why, shard, NULL, XEV_EIO, "", "", "", "");
+    DIES(xev_shard_fail_why, call, shard, XEV_EIO, NULL, "", "", "");
+    DIES(xev_shard_fail_why, part, shard, XEV_EIO, "", NULL, "", "");
+    DIES(xev_shard_fail_why, object, shard, XEV_EIO, "", "", NULL, "");
+    DIES(xev_shard_fail_why, why, shard, XEV_EIO, "", "", "", NULL);
     DIES(xev_listener_tcp, listener, NULL);
     DIES(xev_listener_addr, listener, NULL, &addr);
     DIES(xev_listener_addr, addr, &listener, NULL);
@@ -269,6 +274,7 @@ static void bad_arguments(xev_shard *self) {
     REFUSES(xev_shard_listen_fd, fd, XEV_EBADF, self, &listener, XEV_INVALID_FD, false, NULL,
             on_connection);
     DIES(xev_shard_fail, code, self, 0, "", "", "");
+    DIES(xev_shard_fail_why, code, self, 0, "", "", "", "");
     CHECK_EQ(descriptors(), before);
     CHECK_EQ(xev_shard_submit_to(self, &request, on_request, NULL, on_reply), 0);
 }

@@ -130,7 +130,7 @@ static int fail_with_words(xev_shard *self) {
     long_name[sizeof long_name - 1] = '\0';
     (void)xev_shard_fail(self, XEV_EBUSY, "other", "", "");
     if (failing == 0) {
-        return xev_shard_fail(self, XEV_EACCES, "bind", "web", "127.0.0.1:80");
+        return xev_shard_fail_why(self, XEV_EACCES, "bind", "web", "127.0.0.1:80", "it is mine");
     }
     (void)xev_shard_fail(self, XEV_EACCES, "bind", long_name, long_name);
     return failing == 1 ? XEV_EACCES : XEV_ENOMEM;
@@ -148,6 +148,7 @@ TEST(a_failing_init_says_what_failed) {
         CHECK_STR_EQ(f.call, failing < 2 ? "bind" : "init");
         CHECK_EQ(strlen(f.part), failing == 0 ? 3 : failing == 1 ? sizeof f.part - 1 : 0);
         CHECK_EQ(strlen(f.object), failing == 0 ? 12 : failing == 1 ? sizeof f.object - 1 : 0);
+        CHECK_STR_EQ(f.why, failing == 0 ? "it is mine" : "");
     }
 }
 
@@ -201,6 +202,9 @@ TEST(bad_options_are_refused_without_a_callback) {
     sc.o.loop.entries = 3;
     CHECK_EQ(scene_run(2), XEV_EINVAL);
     CHECK_EQ(sc.log_len, 0);
+    xev_runtime_failure f;
+    xev_runtime_failure_get(&sc.rt, &f);
+    CHECK_STR_EQ(f.why, "an option of the loop is out of its range");
 }
 
 /* ---- stop ---- */

@@ -91,9 +91,13 @@ typedef struct xev_stuck {
 /* All zero means all defaults. */
 typedef struct xev_runtime_options {
     uint32_t shards; /* 1 to XEV_SHARDS_MAX; 0: xev_cpu_count(), or cpus_len */
-    bool no_pin;     /* bind no shard to a CPU; else see xev_runtime_run */
+    bool no_pin;     /* bind no shard to a CPU, unless cpus says to which; see xev_runtime_run */
     /* Bind shard i to the CPU number cpus[i % cpus_len], instead of what xev_runtime_run chooses;
-     * copied. cpus_len 0: it chooses. */
+     * copied. cpus_len 0: it chooses. A CPU that a shard is to have, and that does not exist, is
+     * offline, or is none of the process's cgroup (cpuset), ends the start: XEV_EINVAL, of "cpus",
+     * with the CPU as the object. The affinity that the process was started with is no limit. Where
+     * the system binds no threads at all (macOS, a BSD, a seccomp rule) they are bound to none: see
+     * xev_shard_cpu. */
     const uint32_t *cpus;
     uint32_t cpus_len;
     /* One shard, which runs on the thread in xev_runtime_run. The runtime starts no thread; the
@@ -256,10 +260,13 @@ typedef struct xev_runtime_failure {
     int code;         /* what xev_runtime_run returned; 0: nothing failed, see below */
     uint32_t shard;   /* that failed; XEV_NO_SHARD: none, or it was before there were any */
     const char *call; /* "io_uring_enter", "epoll_pwait2", "pthread_create", "xev_loop_init", "init"
-                         (the callback), "options", ..., or what xev_shard_fail was given; static
-                         storage */
+                         (the callback), "options", "cpus", ..., or what xev_shard_fail was given;
+                         static storage */
     char part[32];    /* what of the program failed, "" where nobody said so by xev_shard_fail */
-    char object[128]; /* and at which address or file; of "options": which one is wrong */
+    char object[128]; /* and at which address, file or CPU; of "options": which one is wrong */
+    /* What is wrong, in words, where xev_strerror(code) would leave that open: "the process was
+     * started with no sockets"; else "". Never NULL, static storage. */
+    const char *why;
 } xev_runtime_failure;
 
 XEV_BEGIN_DECLS
@@ -279,11 +286,11 @@ uint64_t xev_memory_limit(void);
 /* Run the shards; returns when all have ended. 0: stopped in order. XEV_ETIMEDOUT: the drain's
  * deadline passed and what was left was cancelled, or what a stop callback asked has no answer yet.
  * XEV_EINTR: the same by a second stop: SIGTERM, SIGINT or xev_runtime_stop. XEV_EINVAL: shards,
- * mailbox or urgent (each below 2^30), ask_bytes or an option of the loop out of range, or what
- * does not go with alone. XEV_ENOTSUP: several shards, where the system has no threads. Or the
- * code that an init callback or the set-up of a loop, thread or mailbox gave; what had been started
- * was ended in order. rt is initialised here (before the first callback), and belongs to the
- * caller. One thread, which is no shard's (misuse).
+ * mailbox or urgent (each below 2^30), ask_bytes or an option of the loop out of range, what does
+ * not go with alone, or a CPU of cpus that cannot be had. XEV_ENOTSUP: several shards, where the
+ * system has no threads. Or the code that an init callback or the set-up of a loop, thread or
+ * mailbox gave; what had been started was ended in order. rt is initialised here (before the first
+ * callback), and belongs to the caller. One thread, which is no shard's (misuse).
  *
  * Where shards are bound: those of options.cpus always. Else those that are as many as the CPUs of
  * the process's affinity, or more; and without a cgroup's quota those that are as many as their
@@ -305,6 +312,11 @@ void xev_runtime_failure_get(const xev_runtime *rt, xev_runtime_failure *out);
  * thread. */
 int xev_shard_fail(xev_shard *shard, int code, const char *call, const char *part,
                    const char *object);
+
+/* The same, with the why of xev_runtime_failure (static storage): for a code whose text says too
+ * little to whoever reads it. Shard's thread. */
+int xev_shard_fail_why(xev_shard *shard, int code, const char *call, const char *part,
+                       const char *object, const char *why);
 
 /* Start the drain; a second time, end it at once. Where rt has ended, nothing. Any thread, and any
  * signal handler; any time from the first callback on. xev_runtime_run does not return while a
