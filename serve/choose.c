@@ -152,8 +152,11 @@ bool xev__serve_admit(struct xev__served *d, xev_fd fd, struct xev__admission *a
     bool has_address = false;
     *a = (struct xev__admission){0};
     if (serve->looks_at_peers) {
-        has_address = xev__serve_peer_address(fd, key);
-        a->is_operator = xev__serve_is_operator(serve, has_address ? key : NULL);
+        /* Of TCP a peer that has reset its connection has no address any more. */
+        bool is_unix = xev_addr_family(&d->service->addr) == XEV_AF_UNIX;
+        has_address = !is_unix && xev__serve_peer_address(fd, key);
+        a->is_operator =
+            (is_unix || has_address) && xev__serve_is_operator(serve, has_address ? key : NULL);
     }
     uint32_t self = xev_shard_id(d->shard);
     if (!take_or_free(serve, self, &serve->total,

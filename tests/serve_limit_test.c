@@ -113,6 +113,36 @@ TEST(no_more_connections_than_a_shard_may_have) {
     check_full("127.0.0.1:0", XEV_SERVE_DEAL, 3, XEV_SERVE_FULL_SHARD);
 }
 
+/* ---- who has gone before the accept ---- */
+
+static int connect_and_reset(xev_shard *self, void *userdata) {
+    const struct linger reset = {.l_onoff = 1};
+    int fd = connect_to(service);
+    CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
+    CHECK_EQ(close(fd), 0);
+    return clients_begin(self, userdata);
+}
+
+static void wait_for_the_accept(void) {
+    while (count_of(service).accepted == 0) {
+        sched_yield();
+    }
+}
+
+/* It has no address any more, as peers of Unix sockets have none. */
+TEST(a_tcp_peer_that_has_reset_is_no_operator) {
+    limits = (xev_serve_limits){.process_max = 4, .reserve = 4, .operators = "unix"};
+    add_limited("127.0.0.1:0", XEV_SERVE_HASH);
+    clients_run = wait_for_the_accept;
+    options.init = connect_and_reset;
+    CHECK_EQ(run_services(1), 0);
+    thread_join(clients_thread);
+    check_refused_only_for(XEV_SERVE_FULL_PROCESS, 1);
+    CHECK_EQ(count_of(service).served, 0);
+    xev_serve_free(serve);
+    serve = NULL;
+}
+
 /* ---- outgoing connections ---- */
 
 static atomic_int outgoing_ended;
