@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "serve/system_serve.h"
+#include "xev/unix.h"
 
 void xev__serve_forget_environment(const char *name) { (void)unsetenv(name); }
 
@@ -77,11 +78,8 @@ void xev__serve_address(const xev_addr *addr, uint8_t key[16]) {
 /* ---- the service manager ---- */
 
 xev_fd xev__serve_open_teller(void) {
-    int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
-    if (fd >= 0) {
-        (void)xev__serve_keep_to_self(fd);
-    }
-    return fd >= 0 ? fd : XEV_INVALID_FD;
+    xev_unix sock; /* which is none of the standard streams, where those are closed */
+    return xev_unix_init(&sock, XEV_UNIX_DATAGRAM) == 0 ? sock.fd : XEV_INVALID_FD;
 }
 
 void xev__serve_close_teller(xev_fd fd) { (void)close(fd); }

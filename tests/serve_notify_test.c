@@ -105,6 +105,22 @@ static void check_life(const char *address) {
     check_told_all();
 }
 
+static void find_no_standard_input(void) {
+    check_told("READY=1");
+    CHECK_EQ(fcntl(STDIN_FILENO, F_GETFD), -1);
+    CHECK_EQ(errno, EBADF);
+}
+
+/* A program may be started with closed streams, and what it prints must not go to the manager. */
+TEST(the_socket_for_the_manager_is_no_standard_stream) {
+    open_manager(abstract_address());
+    one = add_at("a", "127.0.0.1:0");
+    CHECK_EQ(close(STDIN_FILENO), 0);
+    run_with_clients(2, find_no_standard_input);
+    check_told("STOPPING=1");
+    check_told_all();
+}
+
 TEST(the_manager_is_told_at_a_path) { check_life(path_in_tmp("unix:", "manager")); }
 TEST(the_manager_is_told_at_an_abstract_name) { check_life(abstract_address()); }
 
