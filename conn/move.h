@@ -1,5 +1,5 @@
-/* For serve/: moving a connection to a service of another loop, which serve/ carries there; and the
- * connections to upstreams that it may give up.
+/* For serve/: moving a connection to a service of another loop, which serve/ carries there; the
+ * connections to upstreams that it may give up; and what is wrong with options.
  *
  *     loop of the connection                         loop that it goes to
  *
@@ -65,6 +65,9 @@ uint32_t xev__conn_kept(const xev_conn_service *service);
 uint32_t xev__conn_kept_ticks(const xev_conn_service *service);
 bool xev__conn_give_up_kept(xev_conn_service *service);
 bool xev__conn_is_given_up(const xev_conn *conn);
+
+/* What xev_conn_service_new refuses of options, in words of static storage; NULL: nothing. */
+const char *xev__conn_wrong_option(const xev_conn_options *options);
 
 /* On the other loop. NULL and *code: from is to go back. */
 xev_conn *xev__conn_take(xev_conn_service *service, struct xev__conn_move *move, int *code);

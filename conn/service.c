@@ -263,7 +263,7 @@ void xev__conn_release_later(xev_conn_service *s, xev_conn_slot *seg) {
 
 /* ---- the service ---- */
 
-static bool set_defaults(xev_conn_options *o) {
+static void set_defaults(xev_conn_options *o) {
     static const uint32_t defaults[][2] = {
         {offsetof(xev_conn_options, connections_max), 65536},
         {offsetof(xev_conn_options, unconsumed_max_bytes), 1u << 20},
@@ -282,10 +282,28 @@ static bool set_defaults(xev_conn_options *o) {
     }
     o->held_max_bytes = o->held_max_bytes != 0 ? o->held_max_bytes : HELD_MAX;
     o->low_bytes = o->low_bytes != 0 ? o->low_bytes : o->high_bytes / 4;
-    return o->handlers != NULL && o->handlers->data != NULL && o->id <= ID_MAX &&
-           o->user_bytes <= USER_MAX && o->connections_max <= CONNECTIONS_MAX &&
-           o->low_bytes <= o->high_bytes && o->high_bytes <= o->queued_max_bytes &&
-           o->unconsumed_max_bytes <= 1u << 30 && o->queued_max_bytes <= INT32_MAX;
+}
+
+/* Of options with their defaults. NULL: nothing is wrong. */
+static const char *what_is_wrong(const xev_conn_options *o) {
+    return o->handlers == NULL                    ? "handlers is null"
+           : o->handlers->data == NULL            ? "there is no data handler"
+           : o->id > ID_MAX                       ? "id is above 1023"
+           : o->user_bytes > USER_MAX             ? "user_bytes is above 1 MiB"
+           : o->connections_max > CONNECTIONS_MAX ? "connections_max is above 4194303"
+           : o->unconsumed_max_bytes > 1u << 30   ? "unconsumed_max_bytes is above 1 GiB"
+           : o->queued_max_bytes > INT32_MAX      ? "queued_max_bytes is above 2147483647"
+           : o->high_bytes > o->queued_max_bytes
+               ? "high_bytes (256 KiB if it is not set) is above queued_max_bytes"
+           : o->low_bytes > o->high_bytes
+               ? "low_bytes is above high_bytes (256 KiB if it is not set)"
+               : NULL;
+}
+
+const char *xev__conn_wrong_option(const xev_conn_options *options) {
+    xev_conn_options o = *options;
+    set_defaults(&o);
+    return what_is_wrong(&o);
 }
 
 int xev_conn_service_new(xev_conn_service **service, xev_loop *loop,
@@ -298,7 +316,8 @@ int xev_conn_service_new(xev_conn_service **service, xev_loop *loop,
     }
     *service = NULL;
     xev_conn_options o = *options;
-    if (!set_defaults(&o)) {
+    set_defaults(&o);
+    if (what_is_wrong(&o) != NULL) {
         return XEV_EINVAL;
     }
     const xev_allocator *a = &loop->options.allocator;

@@ -361,11 +361,12 @@ static inline void server_explain(const struct server *s, int rc) {
     if (f.code < 0 && f.shard != XEV_NO_SHARD) {
         snprintf(shard, sizeof shard, "shard %u: ", (unsigned)f.shard);
     }
+    const char *why = f.code < 0 && f.why[0] != '\0' ? f.why : xev_strerror(rc);
     if (strcmp(f.call, "listen") == 0 && f.part[0] != '\0') {
-        log_error("%s: cannot listen on %s: %s", s->program, f.object, xev_strerror(rc));
+        log_error("%s: cannot listen on %s: %s", s->program, f.object, why);
     } else {
         log_error("%s: %s%s%s%s: %s (%s)", s->program, shard, f.call,
-                  f.object[0] != '\0' ? " of " : "", f.object, xev_strerror(rc), xev_err_name(rc));
+                  f.object[0] != '\0' ? " of " : "", f.object, why, xev_err_name(rc));
     }
 }
 

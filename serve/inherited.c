@@ -102,15 +102,23 @@ static xev_serve_socket *find_locked(int count, const char *which) {
     return NULL;
 }
 
-int xev__serve_take_inherited(const char *which, xev_fd *fd, const char **step) {
+int xev__serve_take_inherited(const char *which, xev_fd *fd, const char **step, const char **why) {
     pthread_mutex_lock(&inherited.lock);
     int rc = look_locked();
     *step = "LISTEN_FDS";
     if (rc == 0) {
         rc = XEV_ENXIO;
-    } else if (rc > 0) {
+        *why = "the process was started with no sockets: LISTEN_FDS or LISTEN_PID is not set, or "
+               "of another process";
+    } else if (rc < 0) {
+        *why = rc == XEV_EBADF    ? "it counts more sockets than are open, from descriptor 3 on"
+               : rc == XEV_EINVAL ? "LISTEN_FDS or LISTEN_PID is no number, or LISTEN_FDNAMES has "
+                                    "not one name for each socket"
+                                  : "";
+    } else {
         xev_serve_socket *s = find_locked(rc, which);
         *step = "LISTEN_FDNAMES";
+        *why = "no socket of that name or number, or a service has taken it";
         rc = s != NULL ? 0 : XEV_ENOENT;
         if (s != NULL) {
             *fd = s->fd;
@@ -119,4 +127,14 @@ int xev__serve_take_inherited(const char *which, xev_fd *fd, const char **step) 
     }
     pthread_mutex_unlock(&inherited.lock);
     return rc;
+}
+
+void xev__serve_take_number(xev_fd fd) {
+    pthread_mutex_lock(&inherited.lock);
+    for (int i = 0; inherited.looked && i < inherited.result; i++) {
+        if (inherited.sockets[i].fd == fd) {
+            inherited.sockets[i].fd = XEV_INVALID_FD;
+        }
+    }
+    pthread_mutex_unlock(&inherited.lock);
 }

@@ -72,8 +72,8 @@ struct xev_service {
     bool bound;
     xev_fd fd; /* PLACE_FD: until a listener has it; else XEV_INVALID_FD */
     struct xev__serve_file file;
-    uint32_t send_bytes; /* PLACE_UNIX: SO_SNDBUF of its connections; 0: the system's */
-    struct xev__served *on;       /* one of each shard; NULL: it has not run */
+    uint32_t send_bytes;    /* of a Unix socket: SO_SNDBUF of its connections; 0: the system's */
+    struct xev__served *on; /* one of each shard; NULL: it has not run */
     struct xev__metrics *metrics; /* of the service that tells them; else NULL */
 };
 
@@ -148,12 +148,17 @@ int xev__serve_listen(struct xev__served *d);
 uint32_t xev__serve_unsent_max(const xev_service *v);
 /* The drain begins, or the start has failed: remove a Unix socket's file. */
 void xev__serve_unlink(xev_service *v);
-/* Name what failed: returns code. */
+/* Name what failed, and with why in words: returns code. */
 int xev__serve_fail(const xev_service *v, xev_shard *shard, int code, const char *step);
+int xev__serve_fail_why(const xev_service *v, xev_shard *shard, int code, const char *step,
+                        const char *why);
 
 /* ---- inherited.c: what the process was started with ---- */
-/* The socket of a name or number, which is the caller's then. 0 or a code, with its *step. */
-int xev__serve_take_inherited(const char *which, xev_fd *fd, const char **step);
+/* The socket of a name or number, which is the caller's then. 0 or a code, with its *step, and in
+ * *why what is wrong. */
+int xev__serve_take_inherited(const char *which, xev_fd *fd, const char **step, const char **why);
+/* fd is the caller's; where it is one of them nobody else gets it. */
+void xev__serve_take_number(xev_fd fd);
 
 /* A number from 0 to max, and nothing else. */
 bool xev__serve_parse_number(const char *text, uint32_t max, uint32_t *number);
@@ -202,7 +207,7 @@ int xev__peer_take(struct xev__peers *p, const uint8_t *key, uint32_t max, struc
 void xev__peer_give(struct xev__peers *p, struct xev__peer *peer);
 /* Of an address what is counted together: of IPv6 the first 64 bits. */
 void xev__peer_network(uint8_t *key);
-/* NULL: a peer without an address. */
+/* NULL: a peer of a Unix socket. */
 bool xev__serve_is_operator(const xev_serve *serve, const uint8_t *key);
 /* 0, or XEV_EINVAL: the list is as it was. */
 int xev__serve_parse_operators(xev_serve *serve, const char *text);

@@ -7,8 +7,15 @@
 #include "xev/tcp.h"
 #include "xev/unix.h"
 
+#define MODE_MAX 07777u /* permissions that a file can have */
+
+int xev__serve_fail_why(const xev_service *v, xev_shard *shard, int code, const char *step,
+                        const char *why) {
+    return xev_shard_fail_why(shard, code, step, v->options.name, v->options.address, why);
+}
+
 int xev__serve_fail(const xev_service *v, xev_shard *shard, int code, const char *step) {
-    return xev_shard_fail(shard, code, step, v->options.name, v->options.address);
+    return xev__serve_fail_why(v, shard, code, step, "");
 }
 
 /* ---- addresses ---- */
@@ -43,29 +50,39 @@ void xev__serve_take_descriptor(xev_service *v) {
         }
     }
     v->fd = (xev_fd)fd;
+    xev__serve_take_number(v->fd);
 }
 
-static int parse_address(xev_service *v, const char **step) {
+static int parse_address(xev_service *v, const char **step, const char **why) {
     const char *text = v->options.address;
     *step = "address";
+    *why = "";
     if (xev__serve_is_systemd(v)) {
         v->place = XEV__PLACE_FD;
         text += strlen("systemd:");
-        return *text == '\0' ? XEV_EINVAL : xev__serve_take_inherited(text, &v->fd, step);
+        *why = "no name or number of a socket";
+        return *text == '\0' ? XEV_EINVAL : xev__serve_take_inherited(text, &v->fd, step, why);
     }
     if (is_descriptor(v)) {
+        uint32_t fd;
         v->place = XEV__PLACE_FD;
+        *why = xev__serve_parse_number(text + 3, INT_MAX, &fd) ? "another service has it"
+                                                               : "no number of a descriptor";
         return v->fd != XEV_INVALID_FD ? 0 : XEV_EINVAL;
     }
     v->place = strncmp(text, "unix:", 5) == 0 ? XEV__PLACE_UNIX : XEV__PLACE_TCP;
-    return xev_addr_from_text(&v->addr, text);
+    int rc = xev_addr_from_text(&v->addr, text);
+    if (rc == XEV_EINVAL) {
+        *why = "no address: 127.0.0.1:80, [::1]:80, unix:PATH, unix:@NAME, fd:N or systemd:NAME";
+    }
+    return rc;
 }
 
 int xev__serve_understand(xev_service *v, xev_shard *shard) {
-    const char *step;
-    int rc = parse_address(v, &step);
+    const char *step, *why;
+    int rc = parse_address(v, &step, &why);
     if (rc < 0) {
-        return xev__serve_fail(v, shard, rc, step);
+        return xev__serve_fail_why(v, shard, rc, step, why);
     }
     bool tcp = v->place == XEV__PLACE_TCP;
     v->policy = v->options.policy;
@@ -74,7 +91,10 @@ int xev__serve_understand(xev_service *v, xev_shard *shard) {
     }
     bool of_kernel = v->policy == XEV_SERVE_HASH || v->policy == XEV_SERVE_CPU;
     if ((unsigned)v->policy > XEV_SERVE_SINGLE || (of_kernel && !tcp)) {
-        return xev__serve_fail(v, shard, XEV_ENOTSUP, "policy");
+        return xev__serve_fail_why(v, shard, XEV_ENOTSUP, "policy",
+                                   of_kernel ? "HASH and CPU are for addresses of TCP, not for "
+                                               "Unix sockets and descriptors"
+                                             : "no policy of that number");
     }
     if (of_kernel && !xev__serve_shares_ports()) {
         v->policy = XEV_SERVE_LEAST;
@@ -100,6 +120,12 @@ static uint32_t system_max(const xev_service *v, uint32_t wanted, uint32_t part)
 
 static uint32_t unsent_max(const xev_service *v) {
     return system_max(v, v->options.unsent_bytes, 16384);
+}
+
+/* SO_SNDBUF of the connections of a Unix socket; 0: the system's. */
+static uint32_t local_send_bytes(const xev_service *v) {
+    uint32_t unsent = unsent_max(v);
+    return unsent != UINT32_MAX ? (unsent + 1) / 2 : 0; /* the system doubles it */
 }
 
 uint32_t xev__serve_unsent_max(const xev_service *v) {
@@ -175,8 +201,11 @@ static int listen_unix(struct xev__served *d, const char **step) {
     if (v->options.backlog < 0) {
         return XEV_EINVAL;
     }
-    uint32_t unsent = unsent_max(v);
-    v->send_bytes = unsent != UINT32_MAX ? (unsent + 1) / 2 : 0; /* the system doubles it */
+    *step = "mode";
+    if (v->options.file_mode > MODE_MAX) {
+        return XEV_EINVAL; /* the system would drop the bits above */
+    }
+    v->send_bytes = local_send_bytes(v);
     *step = "socket";
     int rc = xev_unix_init(&sock, XEV_UNIX_STREAM);
     if (rc < 0) {
@@ -207,7 +236,11 @@ static int listen_fd(struct xev__served *d, const char **step) {
         rc = xev_shard_listen_fd(d->shard, &d->listener, v->fd, true, d, xev__serve_on_accept);
     }
     if (rc == 0) {
+        xev_addr addr;
         v->fd = XEV_INVALID_FD; /* the listener closes it */
+        bool is_unix =
+            xev_listener_addr(&d->listener, &addr) == 0 && xev_addr_family(&addr) == XEV_AF_UNIX;
+        v->send_bytes = is_unix ? local_send_bytes(v) : 0;
     }
     return rc;
 }
@@ -220,6 +253,18 @@ static void spread_by_cpu(struct xev__served *d) {
                                  serve->shards) < 0) {
         d->service->policy = XEV_SERVE_HASH;
     }
+}
+
+/* In words, where the code's text says too little. */
+static const char *why_not_listening(const xev_service *v, int code, const char *step) {
+    bool of_descriptor = strcmp(step, "descriptor") == 0;
+    return of_descriptor && code == XEV_EBADF        ? "the process has no such descriptor open"
+           : of_descriptor && code == XEV_EPROTOTYPE ? "it is no stream socket"
+           : of_descriptor && code == XEV_EINVAL     ? "it is a socket that does not listen"
+           : v->options.backlog < 0                  ? "backlog is below 0"
+           : v->options.file_mode > MODE_MAX && strcmp(step, "mode") == 0
+               ? "file_mode is above 07777"
+               : "";
 }
 
 int xev__serve_listen(struct xev__served *d) {
@@ -242,5 +287,5 @@ int xev__serve_listen(struct xev__served *d) {
     if (rc == 0 && v->policy == XEV_SERVE_CPU) {
         spread_by_cpu(d);
     }
-    return rc < 0 ? xev__serve_fail(v, d->shard, rc, step) : 0;
+    return rc < 0 ? xev__serve_fail_why(v, d->shard, rc, step, why_not_listening(v, rc, step)) : 0;
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conn/move.h"
 #include "serve/internal.h"
 #include "xev/core/support.h"
 #include "xev/os/complain.h"
@@ -167,7 +168,11 @@ static int start_service(xev_service *v, xev_shard *shard) {
         conns.userdata = d->part;
     }
     int rc = xev_conn_service_new(&d->conns, xev_shard_loop(shard), &conns);
-    return rc < 0 ? xev__serve_fail(v, shard, rc, "conns") : xev__serve_listen(d);
+    if (rc < 0) {
+        const char *why = xev__conn_wrong_option(&conns);
+        return xev__serve_fail_why(v, shard, rc, "conns", why != NULL ? why : "");
+    }
+    return xev__serve_listen(d);
 }
 
 static int serve_on_init(xev_shard *shard, void *userdata) {
@@ -434,7 +439,9 @@ xev_conn_service *xev_service_conns(const xev_service *v, xev_shard *shard) {
     check_service(v, "xev_service_conns");
     xev__serve_check(shard != NULL, "xev_service_conns", "shard is null");
     xev__check_thread("xev_service_conns", xev_shard_loop(shard));
-    return v->on != NULL ? v->on[xev_shard_id(shard)].conns : NULL;
+    uint32_t id = xev_shard_id(shard);
+    bool is_its = v->on != NULL && id < v->serve->shards && v->on[id].shard == shard;
+    return is_its ? v->on[id].conns : NULL; /* else it is a shard of another runtime */
 }
 
 void xev_service_count(const xev_service *v, uint32_t id, xev_service_counters *out) {

@@ -49,6 +49,13 @@ static void check_fails(const char *address, int code, const char *step) {
     check_fails_with(&o, code, step);
 }
 
+/* What the last start has said. */
+static void check_why(const char *why) {
+    xev_runtime_failure f;
+    xev_runtime_failure_get(&runtime, &f);
+    CHECK_STR_EQ(f.why, why);
+}
+
 TEST(bad_addresses) {
     static const char *const bad[] = {"",
                                       "80",
@@ -112,6 +119,7 @@ TEST(a_backlog_below_0) {
     xev_service_options o = service_options("bad", "127.0.0.1:0");
     o.backlog = -1;
     check_fails_with(&o, XEV_EINVAL, "listen");
+    check_why("backlog is below 0");
     o.address = path_in_tmp("unix:", "backlog");
     check_fails_with(&o, XEV_EINVAL, "listen");
 }
@@ -127,10 +135,50 @@ TEST(a_policy_that_the_address_cannot_have) {
     check_fails_with(&o, XEV_ENOTSUP, "policy");
 }
 
-TEST(options_of_connections_that_are_out_of_range) {
-    xev_service_options o = service_options("bad", "127.0.0.1:0");
-    o.conns.connections_max = UINT32_MAX;
-    check_fails_with(&o, XEV_EINVAL, "conns");
+TEST(an_option_of_connections_that_is_out_of_range_is_named) {
+    static const xev_conn_handlers no_data = {.closed = answer_closed};
+    const struct {
+        xev_conn_options conns;
+        const char *why;
+    } table[] = {
+        {{0}, "handlers is null"},
+        {{.handlers = &no_data}, "there is no data handler"},
+        {{.handlers = &answers, .user_bytes = (1u << 20) + 1}, "user_bytes is above 1 MiB"},
+        {{.handlers = &answers, .connections_max = UINT32_MAX}, "connections_max is above 4194303"},
+        {{.handlers = &answers, .unconsumed_max_bytes = (1u << 30) + 1},
+         "unconsumed_max_bytes is above 1 GiB"},
+        {{.handlers = &answers, .queued_max_bytes = 1u << 31},
+         "queued_max_bytes is above 2147483647"},
+        {{.handlers = &answers, .queued_max_bytes = 100000},
+         "high_bytes (256 KiB if it is not set) is above queued_max_bytes"},
+        {{.handlers = &answers, .low_bytes = 1u << 19},
+         "low_bytes is above high_bytes (256 KiB if it is not set)"},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        xev_service_options o = service_options("bad", "127.0.0.1:0");
+        o.conns = table[i].conns;
+        check_fails_with(&o, XEV_EINVAL, "conns");
+        check_why(table[i].why);
+    }
+}
+
+TEST(permissions_that_no_file_has) {
+    xev_service_options o = service_options("bad", path_in_tmp("unix:", "mode"));
+    o.file_mode = 010600;
+    check_fails_with(&o, XEV_EINVAL, "mode");
+    check_why("file_mode is above 07777");
+    CHECK_EQ(access(file_of(o.address), F_OK), -1);
+}
+
+TEST(what_is_wrong_with_an_address_is_said) {
+    check_fails("host.example:80", XEV_EINVAL, "address");
+    check_why("no address: 127.0.0.1:80, [::1]:80, unix:PATH, unix:@NAME, fd:N or systemd:NAME");
+    check_fails("fd:x", XEV_EINVAL, "address");
+    check_why("no number of a descriptor");
+    check_fails("systemd:", XEV_EINVAL, "address");
+    check_why("no name or number of a socket");
+    check_fails("fd:1000", XEV_EBADF, "descriptor");
+    check_why("the process has no such descriptor open");
 }
 
 TEST(a_folder_that_is_not_there) { check_fails("unix:/nowhere/at/all", XEV_ENOENT, "bind"); }
@@ -183,6 +231,9 @@ TEST(descriptors_that_do_not_listen) {
         xev_runtime_failure_get(&runtime, &f);
         CHECK_STR_EQ(f.call, "descriptor");
         CHECK_STR_EQ(f.object, address);
+        CHECK_STR_EQ(f.why, i == 0   ? "" /* the code's text says it */
+                            : i == 1 ? "it is no stream socket"
+                                     : "it is a socket that does not listen");
         CHECK_EQ(fcntl(fds[0], F_GETFD), -1); /* it was the run's */
         CHECK_EQ(close(fds[1]), 0);
         xev_serve_free(serve);
@@ -260,6 +311,7 @@ TEST(a_descriptor_is_of_one_service) {
     xev_runtime_failure_get(&runtime, &f);
     CHECK_STR_EQ(f.call, "address");
     CHECK_STR_EQ(f.part, "second");
+    CHECK_STR_EQ(f.why, "another service has it");
     CHECK_EQ(descriptors(), before);
     xev_serve_free(serve);
 }

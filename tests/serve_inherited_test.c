@@ -132,3 +132,64 @@ static void taken(void) {
     xev_serve_free(serve);
 }
 TEST(each_socket_is_of_one_service) { check_child(taken); }
+
+/* One service at an address; why the start fails. */
+static const char *why_of(const char *address, int code, const char *step) {
+    static xev_runtime_failure f;
+    HAVE(xev_serve_new(&serve) == 0);
+    xev_service_options o = service_options("a", address);
+    HAVE(xev_serve_add(serve, &o, NULL) == 0);
+    HAVE(run_services(1) == code);
+    xev_runtime_failure_get(&runtime, &f);
+    xev_serve_free(serve);
+    HAVE(strcmp(f.call, step) == 0 && strcmp(f.object, address) == 0);
+    return f.why;
+}
+
+static void no_sockets(void) {
+    set("LISTEN_FDS", NULL);
+    HAVE(strstr(why_of("systemd:http", XEV_ENXIO, "LISTEN_FDS"), "started with no sockets") !=
+         NULL);
+}
+static void too_few_sockets(void) {
+    open_at_3(1);
+    (void)close(4);
+    give("2", NULL);
+    HAVE(strstr(why_of("systemd:http", XEV_EBADF, "LISTEN_FDS"), "more sockets than are open"));
+}
+static void wrong_variables(void) {
+    open_at_3(1);
+    give("1", "a:b");
+    HAVE(strstr(why_of("systemd:a", XEV_EINVAL, "LISTEN_FDS"), "LISTEN_FDNAMES") != NULL);
+}
+static void another_name(void) {
+    open_at_3(1);
+    give("1", "a");
+    HAVE(strstr(why_of("systemd:b", XEV_ENOENT, "LISTEN_FDNAMES"), "no socket of that name"));
+}
+TEST(what_is_wrong_is_said) {
+    check_child(no_sockets);
+    check_child(too_few_sockets);
+    check_child(wrong_variables);
+    check_child(another_name);
+}
+
+/* A service has the socket by its number, so that it is nobody's by its name. */
+static void by_number_and_name(void) {
+    xev_serve_socket s[2];
+    xev_runtime_failure f;
+    open_at_3(2);
+    give("2", "http:admin");
+    HAVE(xev_serve_new(&serve) == 0);
+    xev_service_options first = service_options("a", "systemd:http"),
+                        second = service_options("b", "fd:3");
+    HAVE(xev_serve_add(serve, &first, NULL) == 0);
+    HAVE(xev_serve_add(serve, &second, NULL) == 0);
+    HAVE(run_services(1) == XEV_ENOENT);
+    xev_runtime_failure_get(&runtime, &f);
+    HAVE(strcmp(f.call, "LISTEN_FDNAMES") == 0 && strcmp(f.part, "a") == 0);
+    HAVE(xev_serve_inherited(s, 2) == 2 && s[0].fd == XEV_INVALID_FD && s[1].fd == 4);
+    HAVE(fcntl(3, F_GETFD) < 0 && fcntl(4, F_GETFD) >= 0);
+    xev_serve_free(serve);
+}
+TEST(a_socket_is_of_one_service_by_number_or_by_name) { check_child(by_number_and_name); }

@@ -127,6 +127,20 @@ TEST(what_the_system_holds_of_a_local_connection_is_limited) {
     check_limits(abstract_address(), (struct limits){50000, 60000});
 }
 
+/* A local one, that the process was started with. */
+TEST(what_the_system_holds_of_an_inherited_local_connection_is_limited) {
+    char address[16];
+    xev_addr addr;
+    xev_unix sock;
+    CHECK_EQ(xev_addr_from_text(&addr, abstract_address()), 0);
+    CHECK_EQ(xev_unix_init(&sock, XEV_UNIX_STREAM), 0);
+    CHECK_EQ(xev_unix_bind(sock, &addr, XEV_UNIX_KEEP), 0);
+    CHECK_EQ(xev_unix_listen(sock, 8), 0);
+    snprintf(address, sizeof address, "fd:%d", (int)sock.fd);
+    wanted = (struct limits){50000, 0};
+    check_limits(address, (struct limits){50000, 60000});
+}
+
 TEST(what_the_system_holds_has_default_limits_where_memory_is_short) {
     const struct rlimit memory = {UINT64_C(1) << 29, RLIM_INFINITY};
     if (test_slowdown() > 1) {

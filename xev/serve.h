@@ -19,7 +19,8 @@
  *     unix:/run/a.sock   A Unix socket. The file of a socket at which nobody
  *                        listens any more is replaced; any other file is
  *                        XEV_EADDRINUSE. The file is removed when the drain
- *                        begins, unless somebody has replaced it.
+ *                        begins, unless somebody has replaced it; a path that
+ *                        does not begin with "/" by the folder of that time.
  *     unix:@name         The same with an abstract name (Linux), without a file.
  *     fd:3               A descriptor that the process was started with: a stream
  *                        socket that listens. Others may share it; see
@@ -32,20 +33,22 @@
  * start in the order in which they were added, then the init callback of options is called. So it
  * may ask for bound addresses, and make connections with xev_service_conns. No connection is served
  * before all shards have started. A service that cannot start ends the start, and
- * xev_runtime_failure_get names the step (call), the service (part) and its address (object):
+ * xev_runtime_failure_get names the step (call), the service (part) and its address (object), and
+ * where the code's text says too little, what is wrong (why):
  *
  *     "address"     no address, or the descriptor of another service: XEV_EINVAL;
  *                   XEV_ENAMETOOLONG (the path)
  *     "LISTEN_FDS"  of "systemd:": XEV_ENXIO: the process was not started with sockets (there is no
  *                   such variable, or LISTEN_PID names another process); as xev_serve_inherited
  *     "LISTEN_FDNAMES"  XEV_ENOENT: none of that name or number, or a service has taken it
- *     "policy"      XEV_ENOTSUP: not with such an address
- *     "conns"       xev_conn_service_new: XEV_EINVAL (an option), XEV_ENOMEM
+ *     "policy"      XEV_ENOTSUP: not with such an address, or not one of xev_serve_policy
+ *     "conns"       xev_conn_service_new: XEV_EINVAL (an option: why names it), XEV_ENOMEM
  *     "descriptor"  XEV_EBADF, XEV_ENOTSOCK, XEV_EPROTOTYPE, XEV_EINVAL: see xev_shard_listen_fd
  *     "socket"      none can be made: XEV_EMFILE, ...
  *     "bind"        of a Unix socket: XEV_EADDRINUSE, XEV_EACCES, XEV_ENOENT, ...
- *     "mode"        the permissions of a Unix socket's file cannot be set: XEV_EPERM, ...
- *     "listen"      XEV_EADDRINUSE, XEV_EACCES, XEV_EADDRNOTAVAIL, ...
+ *     "mode"        XEV_EINVAL: file_mode is above 07777; XEV_EPERM, ...: the permissions of a Unix
+ *                   socket's file cannot be set
+ *     "listen"      XEV_EADDRINUSE, XEV_EACCES, XEV_EADDRNOTAVAIL, XEV_EINVAL (backlog), ...
  *     "keepalive_ms", "unread_bytes", "unsent_bytes"  the socket does not take it: XEV_EINVAL
  *     "memory"      XEV_ENOMEM
  *
@@ -121,10 +124,12 @@ typedef struct xev_serve_limits {
     uint32_t process_max;
     uint32_t shard_max; /* connections of a shard; 65 536 */
     /* Accepted connections of one address, and of one IPv6 network of 64 bits; half of process_max.
-     * Peers of Unix sockets have no address. */
+     * Peers of Unix sockets have no address; nor have those that have reset their connection by the
+     * time that it is accepted, which are no operators, either. */
     uint32_t peer_max;
     /* This many of process_max, and of each shard's shard_max, are for operators only; for whom
-     * peer_max does not hold, either. Default: 16, at most a quarter. */
+     * peer_max does not hold, either. Default: 16, at most a quarter. As many as a limit, or more:
+     * nobody else is let in. */
     uint32_t reserve;
     /* Who they are: addresses and networks ("10.1.0.0/16"), 64 at most, and "unix" for the peers of
      * Unix sockets, with spaces or commas between. "": nobody. NULL: "127.0.0.0/8 ::1". */
@@ -145,7 +150,9 @@ typedef struct xev_service_options {
     const char *name;    /* 1 to 31 bytes, one of its own; copied */
     const char *address; /* see above; copied */
     xev_serve_policy policy;
-    int backlog;           /* connections that wait to be accepted; 0: 4096 */
+    /* Connections that wait to be accepted, of each listener; 0: 4096. The system may allow fewer
+     * (net.core.somaxconn). Not for sockets that the process was started with. */
+    int backlog;
     uint32_t keepalive_ms; /* TCP: see xev_tcp_set_keepalive; 0: 60 000; UINT32_MAX: none */
     /* TCP: output that the system holds of a connection and cannot send yet, since the peer does
      * not read; it is given no more then. It does not limit what is under way, nor the speed. 0:
@@ -160,12 +167,13 @@ typedef struct xev_service_options {
      * least 4096; else the system's. UINT32_MAX: the system's. SO_RCVBUF of socket(7). This
      * and keepalive_ms are not for sockets that the process was started with. */
     uint32_t unread_bytes;
-    uint32_t file_mode;   /* permissions of a Unix socket's file, whatever the umask; 0: 0600 */
+    /* Permissions of a Unix socket's file, to 07777, whatever the umask; 0: 0600. */
+    uint32_t file_mode;
     uint32_t shard_bytes; /* the service's part of each shard, zeroed; to 1 GiB */
     /* Of its connections, on each shard. held_max_bytes: 0 is 256 MiB, or so much less that all
      * services of all shards have a quarter of xev_memory_limit, or an eighth if that is below
-     * 1 GiB. id, unsent_bytes, account and account_userdata are set by xev_serve_run; with
-     * shard_bytes userdata, too: it is the shard's part. */
+     * 1 GiB; but at least 256 KiB. id, unsent_bytes, account and account_userdata are set by
+     * xev_serve_run; with shard_bytes userdata, too: it is the shard's part. */
     xev_conn_options conns;
     /* An accept has failed, as told to an xev_listener_fn; or NULL. Shard's thread. */
     void (*accept_failed)(xev_service *service, xev_shard *shard, int code);
@@ -174,7 +182,7 @@ typedef struct xev_service_options {
 
 /* A socket that the process was started with. */
 typedef struct xev_serve_socket {
-    xev_fd fd;        /* XEV_INVALID_FD: a service has taken it */
+    xev_fd fd;        /* XEV_INVALID_FD: a service has taken it, in a run after the first call */
     const char *name; /* by LISTEN_FDNAMES; "unknown" without; static storage */
 } xev_serve_socket;
 
@@ -211,8 +219,9 @@ XEV_NODISCARD int xev_serve_add(xev_serve *serve, const xev_service_options *opt
  *
  * The first call sets close-on-exec of all of them, and removes the variables from the environment,
  * so that programs which are executed do not take them for their own; no other thread may use the
- * environment meanwhile. Later calls tell the same. Where an address begins with "systemd:",
- * xev_serve_run makes that call. Any thread. */
+ * environment meanwhile. Later calls tell the same, a failure too. Where an address begins with
+ * "systemd:", xev_serve_run makes that call. A program that runs services at "fd:" addresses and
+ * makes it itself does so before. Any thread. */
 int xev_serve_inherited(xev_serve_socket *sockets, uint32_t max);
 
 /* Limits of the next run. operators is copied. 0, or XEV_EINVAL (operators): they are as before.
@@ -224,7 +233,9 @@ XEV_NODISCARD int xev_serve_set_limits(xev_serve *serve, const xev_serve_limits 
 void xev_serve_set_notify(xev_serve *serve, bool notify);
 
 /* Run the shards with the services; results as of xev_runtime_run. options and its callbacks as
- * there. Descriptors of "fd:" addresses are closed by then, whatever the result is. */
+ * there. Descriptors of "fd:" addresses are closed by then, whatever the result is: before another
+ * run of these services the program opens new ones at the same numbers. Those of "systemd:"
+ * addresses are closed once a service has taken them. One thread, as for xev_runtime_run. */
 XEV_NODISCARD int xev_serve_run(xev_serve *serve, xev_runtime *rt,
                                 const xev_runtime_options *options);
 
@@ -254,12 +265,13 @@ XEV_NODISCARD int xev_serve_run(xev_serve *serve, xev_runtime *rt,
 XEV_NODISCARD int xev_serve_move(xev_conn *conn, uint32_t shard);
 
 /* The limits of this run, or the last one, with their defaults filled in; operators is NULL. From
- * the first call of the init callback on. Any thread. */
+ * the first call of the init callback on; before that those of the last run, or all zero. Any
+ * thread. */
 void xev_serve_limits_get(const xev_serve *serve, xev_serve_limits *out);
 
 /* Connections of all services on shard number id, outgoing ones and those on their way to it
  * included; what LEAST compares. 0 where there is no such shard. Takes no lock. Any thread, from
- * the first call of the init callback on. */
+ * the first call of the init callback on, until the next run or xev_serve_free. */
 uint32_t xev_serve_live(const xev_serve *serve, uint32_t id);
 
 /* "process", "peer", ...; "" for a number that is no refusal. Any thread. */
@@ -280,12 +292,13 @@ xev_serve_policy xev_service_policy(const xev_service *service);
  * no such shard or part, NULL. Any thread. */
 void *xev_service_part(const xev_service *service, uint32_t id);
 
-/* Its connections on a shard, from the shard's init callback to its stop callback; otherwise NULL.
- * Shard's thread. */
+/* Its connections on a shard, from the shard's init callback to its stop callback; NULL in its
+ * deinit callback, and for a shard of another runtime. Shard's thread. */
 xev_conn_service *xev_service_conns(const xev_service *service, xev_shard *shard);
 
 /* What it has done on shard number id, read one by one; zeros where there is no such shard. Any
- * thread, from the first call of the init callback on; also when it has ended. */
+ * thread, from the first call of the init callback on; also when it has ended, until the next run
+ * or xev_serve_free. */
 void xev_service_count(const xev_service *service, uint32_t id, xev_service_counters *out);
 
 XEV_END_DECLS

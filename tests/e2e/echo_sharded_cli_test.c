@@ -189,6 +189,19 @@ TEST(an_address_that_is_not_ours) {
     check_refused(args, 1, "192.0.2.1", NULL);
 }
 
+TEST(a_cpu_that_is_not_there) {
+    static const char *const args[] = {"--port", "0", "--cpus", "60000", NULL};
+    check_refused(args, 1, "CPU 60000: there is no such CPU", NULL);
+}
+
+TEST(a_socket_that_it_was_not_started_with) {
+    static const char *const name[] = {"--address", "systemd:http", NULL}, *const number[] = {
+                                                                               "--address", "fd:99",
+                                                                               NULL};
+    check_refused(name, 1, "the process was started with no sockets", NULL);
+    check_refused(number, 1, "fd:99: the process has no such descriptor open", NULL);
+}
+
 static void descriptors_for_some_shards(void) {
     struct rlimit limit = {20, 20};
     (void)setrlimit(RLIMIT_NOFILE, &limit);
