@@ -28,6 +28,13 @@ static int run_long(resp_call *c) {
     return resp_put_bulk(c->out, (resp_text){text, sizeof text, 0});
 }
 
+/* As where realloc has no memory, in the middle of the reply. */
+static int run_without_memory(resp_call *c) {
+    resp_put_text(c->out, "*2\r\n");
+    c->out->failed = true;
+    return 0;
+}
+
 static int run_id(resp_call *c) { return resp_put_number(c->out, ':', c->server->id); }
 
 static int run_end(resp_call *c) {
@@ -85,6 +92,7 @@ static int run_all(resp_call *c) {
 static const resp_command commands[] = {
     {"get", RESP_KEY, 2, .run = run_get, .value = true},
     {"long", RESP_KEY, 2, .run = run_long},
+    {"nomem", RESP_KEY, 2, .run = run_without_memory},
     {"first", RESP_SHARD, 1, .run = run_id},
     {"last", RESP_SHARD, 1, .run = run_id, .shard = last_shard},
     {"later", RESP_LATER, -1, .run = run_later, .shard = last_shard},
@@ -221,6 +229,7 @@ static void ask_wrong_things(void) {
     exchange(fd, "PAIRS a 1 b\r\n", ARGUMENTS("pairs"));
     exchange(fd, "GOT a\r\n", "-ERR unknown command 'GOT', with args beginning with: 'a' \r\n");
     exchange(fd, "FULL\r\n", "-" RESP_NO_MEMORY "\r\n");
+    exchange(fd, printed("NOMEM %s\r\n", key_of(1)), "-" RESP_NO_MEMORY "\r\n");
     exchange(fd, "SAVE x\r\n", ARGUMENTS("save"));
     exchange(fd, "SAVE\r\n", SAVE_REFUSED);
     exchange(fd, "BGSAVE\r\n", SAVE_REFUSED);
@@ -244,7 +253,8 @@ TEST_TIMEOUT(what_is_wrong_is_told, 60) { run_resp(ask_wrong_things); }
 static void ask_too_much(void) {
     static char request[LONG + 100], reply[LONG + 100];
     int fd = connect_to(service);
-    exchange(fd, printed("LONG %s\r\n", key_of(1)), "-ERR the reply is too long\r\n");
+    exchange(fd, printed("LONG %s\r\n", key_of(1)),
+             "-ERR the request or its reply is too long\r\n");
     send_text(fd, printed("LONG %s\r\n", key_of(0)));
     int head = snprintf(reply, sizeof reply, "$%d\r\n", LONG);
     CHECK_EQ(recv(fd, reply, (size_t)head + LONG + 2, MSG_WAITALL), head + LONG + 2);
@@ -252,7 +262,7 @@ static void ask_too_much(void) {
     memset(request + at, 'x', LONG);
     memcpy(request + at + LONG, "\r\n", 3);
     send_text(fd, request);
-    expect(fd, "-ERR the reply is too long\r\n");
+    expect(fd, "-ERR the request or its reply is too long\r\n");
     exchange(fd, "PING\r\n", "+PONG\r\n");
     CHECK_EQ(close(fd), 0);
 }

@@ -27,7 +27,7 @@ struct sum {
 
 static const char *error_of(int code) {
     return code == XEV_ENOMEM     ? RESP_NO_MEMORY
-           : code == XEV_EMSGSIZE ? "ERR the reply is too long"
+           : code == XEV_EMSGSIZE ? "ERR the request or its reply is too long"
            : code == XEV_EAGAIN   ? "ERR the server is busy"
                                   : "ERR the server ends";
 }
@@ -113,12 +113,13 @@ static void on_ask(xev_shard *self, xev_ask *ask, const void *argument, size_t l
     s->now_ms = resp_now_ms();
     int rc = run_packed(&call, (const char *)(head + 1), (const char *)argument + len_bytes);
     if (call.command->kind != RESP_LATER || rc <= 0) {
-        xev_ask_answer(ask, s->out.failed ? XEV_EMSGSIZE : rc, s->out.at, s->out.len);
+        bool failed = s->out.failed; /* for lack of memory */
+        xev_ask_answer(ask, failed ? XEV_ENOMEM : rc, s->out.at, failed ? 0 : s->out.len);
     }
 }
 
 void resp_answer(xev_ask *ask, const resp_out *reply) {
-    xev_ask_answer(ask, reply->failed ? XEV_ENOMEM : 0, reply->at, reply->len);
+    xev_ask_answer(ask, reply->failed ? XEV_ENOMEM : 0, reply->at, reply->failed ? 0 : reply->len);
 }
 
 /* ---- the asking shard ---- */
