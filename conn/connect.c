@@ -45,20 +45,26 @@ static void connected(struct xev__conn_connect *cn, xev_fd fd) {
     xev__conn_due(c, XEV__CONN_OPENING);
 }
 
-static xev_cb_action on_delay_over(xev_loop *loop, xev_completion *k, int result, void *userdata) {
-    struct xev__conn_connect *cn = userdata;
+/* Of a timer of the connect. False: it has ended the connection, or somebody else has. */
+static bool goes_on(struct xev__conn_connect *cn, int result) {
     xev_conn *c = cn->conn;
-    (void)loop;
-    (void)k;
     if (xev__conn_is(c, XEV__CONN_CLOSING)) {
-        return XEV_DISARM; /* by a cancel, which does the rest */
+        return false; /* by a cancel, which does the rest */
     }
     if (result < 0) {
         xev__conn_clear(c, XEV__CONN_CONNECTING);
         xev__conn_close(c, XEV_CONN_LOOP_ENDED, 0);
-        return XEV_DISARM;
     }
-    try_addresses(cn);
+    return result >= 0;
+}
+
+static xev_cb_action on_delay_over(xev_loop *loop, xev_completion *k, int result, void *userdata) {
+    struct xev__conn_connect *cn = userdata;
+    (void)loop;
+    (void)k;
+    if (goes_on(cn, result)) {
+        try_addresses(cn);
+    }
     return XEV_DISARM;
 }
 
@@ -82,6 +88,16 @@ static void try_failed(struct xev__conn_connect *cn) {
     uint32_t delay = cn->delay_ms;
     cn->delay_ms = delay < cn->options.delay_max_ms / 2 ? delay * 2 : cn->options.delay_max_ms;
     xev_timer_run(NULL, c->service->loop, &cn->dial.c, delay, cn, on_delay_over);
+}
+
+static xev_cb_action on_no_socket(xev_loop *loop, xev_completion *k, int result, void *userdata) {
+    struct xev__conn_connect *cn = userdata;
+    (void)loop;
+    (void)k;
+    if (goes_on(cn, result)) {
+        try_failed(cn);
+    }
+    return XEV_DISARM;
 }
 
 static xev_cb_action on_try_closed(xev_loop *loop, xev_completion *k, int result, void *userdata) {
@@ -122,8 +138,8 @@ static void try_addresses(struct xev__conn_connect *cn) {
     if (xev_addr_family(&cn->addrs[0]) == XEV_AF_UNIX) {
         xev_unix sock;
         cn->code = xev_unix_init(&sock, XEV_UNIX_STREAM);
-        if (cn->code < 0) {
-            try_failed(cn);
+        if (cn->code < 0) { /* to be told from the loop, and not inside the call */
+            xev_timer_run(NULL, loop, &cn->dial.c, 0, cn, on_no_socket);
             return;
         }
         cn->fd = sock.fd;

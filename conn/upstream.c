@@ -23,8 +23,8 @@ static void tell_changed(struct xev__upstream *up, int code) {
 
 /* It answered. */
 static void is_well(struct xev__upstream *up) {
-    bool was_out = up->out;
-    up->out = false;
+    bool was_out = up->out || up->trial;
+    up->out = up->trial = false;
     up->fails = 0;
     up->out_ms = 0;
     if (was_out) {
@@ -42,6 +42,7 @@ static void leave_out(struct xev__upstream *up, int code) {
     bool was_out = up->out;
     uint32_t doubled = up->out_ms < o->out_max_ms / 2 ? up->out_ms * 2 : o->out_max_ms;
     up->out = true;
+    up->trial = false;
     up->out_ms = up->out_ms == 0 ? o->out_ms : doubled;
     if (up->check == NULL) {
         arm(up, up->out_ms);
@@ -79,7 +80,8 @@ static xev_cb_action on_upstream_timer(xev_loop *loop, xev_completion *k, int re
     }
     assert(up->check == NULL);
     if (group->options.check_ms == UINT32_MAX) {
-        up->out = false; /* on trial: the next failure leaves it out again */
+        up->out = false;
+        up->trial = true; /* the next failure leaves it out again */
         up->fails = group->options.fails_max - 1;
         return XEV_DISARM;
     }

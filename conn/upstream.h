@@ -14,6 +14,7 @@ struct xev__upstream {
     uint32_t fails;       /* in a row */
     uint32_t out_ms;      /* how long it was left out last; 0: it has answered since */
     bool out;
+    bool trial; /* it was left out, its time has passed, and nobody has tried it yet */
     int code;
     uint64_t connected, failed, reused;
     xev_conn *idle_first, *idle_last; /* those that are kept, the latest first */

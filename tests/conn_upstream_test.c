@@ -1,6 +1,7 @@
 /* Upstreams: whom the policies choose, who is left out and comes back, and what a connection goes
  * through until one answers. */
 #include "tests/conn_scene.h"
+#include "tests/refuse.h"
 #include "xev/upstream.h"
 
 #include <sys/resource.h>
@@ -240,6 +241,18 @@ TEST(without_checks_one_connection_is_the_trial) {
     }
     CHECK_EQ(ups_count(&u, 0).failed, 3);
     CHECK_EQ(ups_count(&u, 0).out_ms, 2);
+    while (ups_count(&u, 0).out) {
+        turn(&u.scene);
+    }
+    set_listening(&u, 0);
+    CHECK_EQ(u.backs, 0); /* not before somebody has reached it */
+    while (ups_count(&u, 0).connected == 0) {
+        ups_abort(&u.rec[(ups_made(&u), u.recs - 1)]);
+        rec_free(&u.rec[--u.recs]);
+    }
+    CHECK_EQ(u.backs, 1);
+    CHECK_EQ(u.outs, 2);
+    CHECK_EQ(ups_count(&u, 0).out_ms, 0);
     ups_close(&u);
 }
 
@@ -338,6 +351,55 @@ TEST(unix_upstreams_stand_beside_others) {
     ups_abort(&r);
     scene_close(&s);
     CHECK_EQ(close(listener), 0);
+    xev_upstreams_free(group);
+    rec_free(&r);
+}
+
+static bool in_call;
+static int told_outs;
+
+static void on_changed_outside_calls(xev_upstreams *group, uint32_t number, int code,
+                                     void *userdata) {
+    (void)group;
+    (void)userdata;
+    CHECK(!in_call);
+    CHECK_EQ(number, 0);
+    CHECK_EQ(code, XEV_EACCES);
+    told_outs++;
+}
+
+/* Though that is known inside the call. */
+TEST(a_socket_that_cannot_be_made_is_told_from_the_loop) {
+    struct scene s;
+    struct rec r;
+    xev_addr addr;
+    xev_upstreams *group;
+    const xev_upstreams_options o = {.changed = on_changed_outside_calls};
+    scene_open(&s);
+    rec_init(&r, &s);
+    CHECK_EQ(xev_addr_from_text(&addr, "unix:@nobody"), 0);
+    CHECK_EQ(xev_upstreams_new(&group, s.service, &addr, 1, &o), 0);
+    refuse_arg(SYS_socket, 0, AF_UNIX, EACCES);
+    for (int i = 0; i < 3; i++) { /* it ends by itself, is aborted, or left to the loop's end */
+        in_call = true;
+        CHECK_EQ(xev_upstreams_connect(group, NULL, &r.conn), 0);
+        in_call = false;
+        CHECK(r.conn != NULL);
+        *(struct rec **)xev_conn_user(r.conn) = &r;
+        r.handle = xev_conn_handle_of(r.conn);
+        r.closeds = 0;
+        if (i == 1) {
+            xev_conn_abort(r.conn);
+        }
+        if (i < 2) {
+            run_to(&s, &r.closeds, 1);
+            CHECK_EQ(r.reason, i == 0 ? XEV_CONN_UNCONNECTED : XEV_CONN_ABORTED);
+        }
+    }
+    CHECK_EQ(told_outs, 1);
+    scene_close(&s);
+    CHECK_EQ(r.closeds, 1);
+    CHECK_EQ(r.reason, XEV_CONN_LOOP_ENDED);
     xev_upstreams_free(group);
     rec_free(&r);
 }

@@ -20,18 +20,20 @@
  * upstream's: they end the connection, and no other upstream is tried.
  *
  * Reuse. A protocol that asks and is answered may give a connection back (xev_upstream_keep) in
- * place of ending it, once it has read all of the answer. The next connect to that upstream then
- * takes it, the latest one first. One that the upstream closes, or sends something on, while it is
- * kept is closed; so are all when the upstream is left out. The upstream may close one in the
- * moment in which it is taken: who gets no answer on one that was kept (xev_upstream_was_kept) asks
- * again on another, where asking twice does no harm.
+ * place of ending it, once it has read all of the answer. From the next turn of the loop on a
+ * connect to that upstream takes it, the latest one first. One that the upstream closes, or sends
+ * something on, while it is kept is closed; so are all when the upstream is left out. The upstream
+ * may close one in the moment in which it is taken: who gets no answer on one that was kept
+ * (xev_upstream_was_kept) asks again on another, where asking twice does no harm.
  *
  * Opened ahead. For protocols that cannot reuse a connection, a group can have some open before
  * they are needed: as many as the option ahead says, to each upstream that is not left out. A
- * connect takes one of them, and another is opened in its place. One that the upstream closes, or
- * that has waited for idle_ms, is replaced after the upstream's next check. All are closed when the
- * upstream is left out. What an upstream sends at once, a greeting, is kept for who takes the
- * connection. Here, too, the upstream may close a connection in the moment in which it is taken.
+ * connect takes one of them, and another is opened in its place. Those that are kept count among
+ * them: an upstream has no more waiting than the larger one of ahead and idle_max. One that the
+ * upstream closes, or that has waited for idle_ms, is replaced after the upstream's next check. All
+ * are closed when the upstream is left out. What an upstream sends at once, a greeting, is kept for
+ * who takes the connection. Here, too, the upstream may close a connection in the moment in which
+ * it is taken.
  *
  * Limits. One that is kept, or opened ahead, counts as a connection in every limit
  * (connections_max, and those of xev_serve_limits). Where connections_max is met it is given up for
@@ -69,16 +71,17 @@ typedef enum xev_upstream_policy {
 typedef struct xev_upstreams_options {
     xev_upstream_policy policy;
     uint32_t tries;              /* upstreams tried for one connection; 0: all of them */
-    uint32_t connect_ms;         /* for one of them; 3 000 */
+    uint32_t connect_ms;         /* for one of them; 3 000; UINT32_MAX: the system's time */
     uint32_t fails_max;          /* 1 */
-    uint32_t out_ms, out_max_ms; /* 1 000, 60 000 */
+    uint32_t out_ms, out_max_ms; /* 1 000, 60 000; out_ms is not above out_max_ms */
     uint32_t check_ms;           /* 5 000; UINT32_MAX: no checks */
     /* Connections that are kept for the next ones, to each upstream (none), and how long (60 000;
      * UINT32_MAX: as long as it lasts). */
     uint32_t idle_max, idle_ms;
     uint32_t ahead; /* connections that are opened ahead, to each upstream (none); needs checks */
-    /* Upstream number is left out (code: why, below 0), or is back (0). Called by the loop; or
-     * NULL. */
+    /* Upstream number is left out (code: why, below 0), or is back (0): it has answered. Where
+     * there are no checks, left out is told again after each trial that fails. Called by the loop,
+     * never inside a call of yours; or NULL. */
     void (*changed)(xev_upstreams *group, uint32_t number, int code, void *userdata);
     void *userdata;
 } xev_upstreams_options;
@@ -117,7 +120,8 @@ XEV_NODISCARD int xev_upstreams_connect(xev_upstreams *group, const xev_conn_han
 /* Give back a connection of a group, which is the caller's no more: none of its handlers is called
  * again. It is kept if the group keeps any, and it is open and idle: nothing is queued or reserved,
  * no side is ending, it is in no pipe. Otherwise it is closed; by a reset, where something that was
- * written is cut off. Where idle_max are kept already the one that has waited longest is closed. */
+ * written is cut off. Where idle_max (or ahead, if that is more) wait already, the one that has
+ * waited longest is closed. */
 void xev_upstream_keep(xev_conn *conn);
 
 /* It was kept before, or opened ahead, and taken. */

@@ -26,7 +26,7 @@ pid_t posix_waitpid(pid_t pid, int *status, int flags);
 #define WTERMSIG(status) (-(status))
 #define WEXITSTATUS(status) (status)
 enum { P_ALL, P_PID, WEXITED = 4, WNOHANG = 1, WNOWAIT = 8, __WALL = 16, SYS_gettid, RLIMIT_DATA };
-enum { SYS_capget, SYS_capset };
+enum { SYS_capget, SYS_capset, SYS_socket };
 typedef unsigned id_t;
 typedef unsigned long long rlim_t;
 struct rlimit {
