@@ -1,4 +1,6 @@
 /* Replacing a file: the new contents or the old ones, and nothing beside them. */
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "tests/replace_scene.h"
@@ -105,9 +107,14 @@ TEST(failures_are_told_and_leave_the_old_file) {
     text[sizeof text - 1] = '\0';
     CHECK_EQ(begin(&s, &p, text), XEV_ENAMETOOLONG);
     put_file(&s, "file", "old", 3);
-    CHECK_EQ(symlink("/dev/full", path_in(&s, "file.tmp")), 0);
     CHECK_EQ(begin(&s, &p, path_in(&s, "file")), 0);
-    CHECK_EQ(write_text(&s, &p, "new"), XEV_ENOSPC);
+    struct rlimit limit, none;
+    CHECK_EQ(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    none = (struct rlimit){0, limit.rlim_max};
+    CHECK(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &none), 0);
+    CHECK_EQ(write_text(&s, &p, "new"), XEV_EFBIG);
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
     check_file(&s, "file", "old");
     check_alone(&s, "file");
     snprintf(sub, sizeof sub, "%s", path_in(&s, "folder"));
@@ -116,7 +123,41 @@ TEST(failures_are_told_and_leave_the_old_file) {
     CHECK_EQ(write_text(&s, &p, "new"), 0);
     CHECK_EQ(commit(&s, &p), XEV_EISDIR);
     check_alone(&s, "folder");
+    CHECK_EQ(mkdir(path_in(&s, "file.tmp"), 0700), 0);
+    CHECK_LT(begin(&s, &p, path_in(&s, "file")), 0); /* which nobody has left by being killed */
+    check_file(&s, "file", "old");
+    CHECK_EQ(rmdir(path_in(&s, "file.tmp")), 0);
     CHECK_EQ(descriptors(), before);
+    scene_end(&s);
+}
+
+/* Somebody may have put a link beside it, or has left a file that all may read: the new file is a
+ * file of its own, with its own permissions. */
+TEST(what_is_left_beside_it_is_not_used) {
+    struct scene s;
+    struct replacing p;
+    struct stat st;
+    char others[PATH_MAX];
+    scene_start(&s);
+    (void)umask(022);
+    put_file(&s, "others", "theirs", 6);
+    snprintf(others, sizeof others, "%s", path_in(&s, "others"));
+    for (int round = 0; round < 2; round++) {
+        if (round == 0) {
+            CHECK_EQ(symlink(others, path_in(&s, "file.tmp")), 0);
+        } else {
+            put_file(&s, "file.tmp", "left", 4);
+            CHECK_EQ(chmod(path_in(&s, "file.tmp"), 0666), 0);
+        }
+        CHECK_EQ(begin(&s, &p, path_in(&s, "file")), 0);
+        CHECK_EQ(write_text(&s, &p, "mine"), 0);
+        CHECK_EQ(commit(&s, &p), 0);
+        check_file(&s, "file", "mine");
+        check_file(&s, "others", "theirs");
+        check_alone(&s, "file");
+        CHECK_EQ(lstat(path_in(&s, "file"), &st), 0);
+        CHECK_EQ(st.st_mode, S_IFREG | 0640);
+    }
     scene_end(&s);
 }
 

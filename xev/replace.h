@@ -10,20 +10,24 @@
  *
  *     xev_replace_begin(&loop, &replace, "/var/lib/kv/snapshot", 0644, userdata, on_step);
  *
- * The contents go to a file beside it, of its name with ".tmp" behind it; one that is there, of a
- * process that was killed, is written over. The commit flushes that file, renames it, and flushes
- * its folder, where the file system can. After the commit has reported 0, the new file survives a
- * loss of power.
+ * The contents go to a new file beside it, of its name with ".tmp" behind it. What is there of that
+ * name, of a process that was killed, is removed first; a link there is not followed. The commit
+ * flushes the new file, renames it, and flushes its folder, where the file system can. After the
+ * commit has reported 0, the new file survives a loss of power. Where the path is a symbolic link,
+ * the link is replaced, and not what it names. Owner and permissions of the old file are not kept.
  *
  * One step at a time: each call is answered by the callback, once, from the loop, never inside the
  * call; the next call is made then or later. After a code it is over: the file beside is closed and
- * removed by then, and the path is what it was before; except where the flush of the folder fails,
- * when the new file is in its place and may not survive a loss of power. The steps run on the
- * loop's pool, as in file.h. Two that replace the same path at once are the caller's to avoid.
+ * removed by then, and the path is what it was before; except where the folder cannot be opened or
+ * flushed, when the new file is in its place and may not survive a loss of power. The steps run on
+ * the loop's pool, as in file.h. Two that replace the same path at once are the caller's to avoid.
  *
  * Results: 0, and those of file.h's operations: XEV_ENOSPC, XEV_EACCES, XEV_ENOPOOL, ... and
- * XEV_ENAMETOOLONG. XEV_ECANCELED: the loop was deinitialised; the file beside may be left. All
- * calls: loop's thread.
+ * XEV_ENAMETOOLONG (the path, or the file's name with ".tmp": 255 bytes on most systems).
+ * XEV_EINVAL: mode or len_bytes out of its range. XEV_ECANCELED: the loop was deinitialised during
+ * a step; the file beside may be left. Between two steps nobody is told of that end, and the file's
+ * descriptor stays open: give it up before. Misuse (a null pointer) ends the program, as in
+ * completion.h. All calls: loop's thread.
  */
 #ifndef XEV_REPLACE_H
 #define XEV_REPLACE_H
@@ -45,6 +49,8 @@ struct xev_replace {
     const char *path;
     xev_fd fd;
     int step, code;
+    uint32_t mode;
+    bool removed; /* a file that was left beside it */
     char temporary[XEV_REPLACE_PATH_MAX + 4];
 };
 

@@ -76,6 +76,7 @@ enum { SA_RESTART = 1, SA_SIGINFO = 4, SA_NODEFER = 8 };
 #define SIGQUIT 3
 #define SIGBUS 7
 #define SIGSTOP 19
+#define SIGXFSZ 25
 #define SIGURG 23
 #define SIGWINCH 28
 #define SIGCHLD 17

@@ -8,7 +8,8 @@
 #include "xev/timer.h"
 #include "xev/watchers/watchers.h"
 
-enum step { /* where one is under way; one after the other */
+enum step {              /* where one is under way; one after the other */
+            REMOVE_LEFT, /* what somebody has left beside it; then OPEN, again */
             OPEN,
             WRITE,
             FLUSH,
@@ -37,6 +38,11 @@ static void start_step(xev_replace *r, enum step step) {
     xev_file_req *req = &r->req;
     r->step = (int)step;
     switch (step) {
+    case OPEN: /* nobody else's file: not through a link, nor with permissions that it has had */
+        xev_file_open(r->loop, req, r->temporary,
+                      XEV_OPEN_WRITE | XEV_OPEN_CREATE | XEV_OPEN_EXCLUSIVE, r->mode, r,
+                      on_replace_step);
+        break;
     case FLUSH:
     case FLUSH_FOLDER:
         xev_file_fsync(r->fd, r->loop, req, r, on_replace_step);
@@ -58,6 +64,7 @@ static void start_step(xev_replace *r, enum step step) {
                       on_replace_step);
         break;
     case REMOVE:
+    case REMOVE_LEFT:
         xev_file_unlink(r->loop, req, r->temporary, r, on_replace_step);
         break;
     default: /* a report that is due, and waits for the loop only */
@@ -97,6 +104,14 @@ static xev_cb_action on_replace_step(xev_loop *loop, xev_completion *c, int resu
     if (step == FLUSH_FOLDER && is_refusal(result)) {
         result = 0;
     }
+    if (step == OPEN && result == XEV_EEXIST && !r->removed && !loop->deinit) {
+        r->removed = true;
+        start_step(r, REMOVE_LEFT);
+        return XEV_DISARM;
+    }
+    if (step == REMOVE_LEFT && result == XEV_ENOENT) {
+        result = 0;
+    }
     if (result < 0 && r->code == 0) {
         r->code = result;
     } else if (step == OPEN || step == OPEN_FOLDER) {
@@ -128,16 +143,15 @@ void xev_replace_begin(xev_loop *loop, xev_replace *replace, const char *path, u
     replace->path = path;
     replace->fd = XEV_INVALID_FD;
     replace->code = 0;
+    replace->mode = mode;
+    replace->removed = false;
     if (strlen(path) >= XEV_REPLACE_PATH_MAX) {
         replace->code = XEV_ENAMETOOLONG;
         start_step(replace, GIVE_UP);
         return;
     }
     (void)snprintf(replace->temporary, sizeof replace->temporary, "%s.tmp", path);
-    replace->step = OPEN;
-    xev_file_open(loop, &replace->req, replace->temporary,
-                  XEV_OPEN_WRITE | XEV_OPEN_CREATE | XEV_OPEN_TRUNCATE, mode, replace,
-                  on_replace_step);
+    start_step(replace, OPEN);
 }
 
 void xev_replace_write(xev_replace *replace, const void *data, size_t len_bytes) {
