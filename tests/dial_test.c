@@ -397,6 +397,16 @@ TEST(where_all_fail_the_telling_error_is_the_result) {
     }
 }
 
+/* An address of a link without the link: the connect itself says XEV_EINVAL, where there is IPv6.
+ */
+TEST(an_address_that_is_wrong_counts_for_more_than_one_that_is_out_of_reach) {
+    xev_addr addrs[2] = {none, none};
+    CHECK_EQ(xev_addr_parse(&addrs[0], "fe80::1", 9), 0);
+    if (dial_fails(addrs, 1, 0) == XEV_EINVAL) {
+        CHECK_EQ(dial_fails(addrs, 2, 0), XEV_EINVAL);
+    }
+}
+
 TEST(without_descriptors_the_dial_fails) {
     struct net n;
     struct dial d;

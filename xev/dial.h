@@ -30,7 +30,7 @@ typedef struct xev_dial_req {
     bool ipv6;          /* the next attempt is to an IPv6 address */
     uint64_t stagger_ms;
     xev_fd fd; /* the connected socket */
-    int error; /* the last error */
+    int error; /* the last error; 0: none yet */
     xev_completion timer;
     xev_completion attempts[XEV_DIAL_PARALLEL]; /* each a connect, then perhaps a close */
 } xev_dial_req;
@@ -50,7 +50,8 @@ XEV_BEGIN_DECLS
  * If all fail, the result is the last error: XEV_ECONNREFUSED, XEV_ETIMEDOUT (of the system, or the
  * time-out of the request), XEV_EMFILE, ... An error which says that this host has no way to an
  * address (XEV_ENETUNREACH, XEV_EADDRNOTAVAIL, XEV_EAFNOSUPPORT) is reported only if there is no
- * other. XEV_EINVAL: count is 0. XEV_ECANCELED. Loop's thread. */
+ * other. XEV_EINVAL: count is 0, or of an address (a link-local one without its scope, say).
+ * XEV_ECANCELED. Loop's thread. */
 void xev_tcp_dial(xev_loop *loop, xev_dial_req *req, const xev_addr *addrs, size_t count,
                   uint64_t stagger_ms, void *userdata, xev_cb cb);
 

@@ -29,7 +29,7 @@ static bool is_local_error(int error) {
 /* The request reports the last error, but one of this host only where there was no other. */
 static void note_attempt_error(xev_dial_req *r, int error) {
     assert(error < 0);
-    if (!is_local_error(error) || r->error == XEV_EINVAL || is_local_error(r->error)) {
+    if (!is_local_error(error) || r->error == 0 || is_local_error(r->error)) {
         r->error = error;
     }
 }
@@ -113,7 +113,9 @@ static void end_if_over(xev_loop *loop, xev_dial_req *r) {
         waits |= !is_idle(&r->attempts[i]);
     }
     if (!waits) {
-        int failure = is_decided(loop, r) ? XEV_ECANCELED : r->error;
+        int failure = is_decided(loop, r) ? XEV_ECANCELED
+                      : r->error != 0     ? r->error
+                                          : XEV_EINVAL; /* there are no addresses */
         xev__pend(loop, &r->c, r->fd != XEV_INVALID_FD ? (int)r->fd : failure);
     }
 }
@@ -180,7 +182,7 @@ void xev__dial_start(xev_loop *loop, xev_completion *c) {
     r->next[0] = r->next[1] = 0;
     r->ipv6 = r->count > 0 && is_ipv6(r, 0);
     r->fd = XEV_INVALID_FD;
-    r->error = XEV_EINVAL;
+    r->error = 0;
     try_next(loop, r);
     end_if_over(loop, r);
 }
