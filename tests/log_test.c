@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "tests/death.h"
 #include "xev/log.h"
@@ -40,6 +41,15 @@ TEST(a_line_is_told_with_its_kind_and_level) {
     CHECK_EQ(t.level, XEV_LOG_WARN);
     CHECK_STR_EQ(t.kind, "a kind");
     CHECK_STR_EQ(t.text, "2 lines");
+}
+
+TEST(what_is_told_is_one_line) {
+    static xev_log_kind kind = {.name = "peer"};
+    struct told t = {.lines = 0};
+    xev_log_set(&t, note);
+    xev_log_write(&kind, "said: %s", "a\nshard 1: all is well\r\n");
+    CHECK_STR_EQ(t.text, "said: a shard 1: all is well  ");
+    CHECK_EQ(t.lines, 1);
 }
 
 TEST(lines_below_the_level_are_not_told) {
@@ -97,6 +107,19 @@ TEST(a_kind_has_a_limit_of_its_own) {
     }
     CHECK_EQ(t.lines, 5004);
     CHECK_EQ(t.left_out, 0);
+}
+
+/* Another thread has begun the period after this one's look at the clock, and used it up. */
+TEST(a_period_that_has_begun_in_the_meantime_is_not_begun_again) {
+    xev_log_kind kind = {.name = "a", .lines_max = 3, .period_ms = 1000};
+    struct told t = {.lines = 0};
+    struct timespec now;
+    CHECK_EQ(clock_gettime(CLOCK_MONOTONIC, &now), 0);
+    kind.window = ((uint64_t)now.tv_sec * 1000 + 3600000) << 24 | 3;
+    xev_log_set(&t, note);
+    xev_log_write(&kind, "a");
+    CHECK_EQ(t.lines, 0);
+    CHECK_EQ(xev_log_left_out(), 1);
 }
 
 TEST(what_was_left_out_is_told_by_the_next_line) {

@@ -1,5 +1,5 @@
 /* The log: the one place by which the library says something to people, and through which a program
- * may say its own. Nothing here allocates, waits, or takes a lock.
+ * may say its own. To tell a line neither allocates, nor waits, nor takes a lock.
  *
  * Without a function of the program's each line goes to stderr, if there is room for it at once: a
  * pipe that nobody empties holds up no thread. With one:
@@ -29,6 +29,9 @@
  *
  * What ends the process has no limit and no level: it is always told. Whatever the function does,
  * the process ends after that.
+ *
+ * Misuse (a null pointer, but for userdata and a callback; a level that is none) ends the program,
+ * as in completion.h.
  */
 #ifndef XEV_LOG_H
 #define XEV_LOG_H
@@ -49,7 +52,7 @@ typedef enum xev_log_level {
 typedef struct xev_log_kind {
     const char *name;
     xev_log_level level;
-    uint32_t lines_max; /* in each period; 0: 10; UINT32_MAX: no limit */
+    uint32_t lines_max; /* in each period, to 16 777 215; 0: 10; UINT32_MAX: no limit */
     uint32_t period_ms; /* 0: 1000 */
     /* Private; atomic. */
     uint64_t window;
@@ -59,7 +62,7 @@ typedef struct xev_log_kind {
 typedef struct xev_log_line {
     xev_log_level level;
     const char *kind; /* its name */
-    const char *text; /* one line, of up to 1022 bytes, without line feed; until the return */
+    const char *text; /* one line, of up to 1022 bytes, with a NUL behind them; until the return */
     size_t len_bytes;
     uint64_t left_out; /* lines of this kind since the last one told; the text says so, too */
 } xev_log_line;
@@ -72,9 +75,9 @@ typedef void (*xev_log_fn)(const xev_log_line *line, void *userdata);
 XEV_BEGIN_DECLS
 
 /* Have each line told to callback, from now on; NULL: to stderr again. When it returns no thread is
- * in the callback before, nor will be. Any thread, one at a time; not from such a callback
- * (misuse). In a forked child only where no other thread was in it at the fork: such a one would be
- * waited for. */
+ * in the callback before, nor will be: it waits for those that are. Any thread, one at a time; not
+ * from such a callback (misuse), nor from a signal handler. In a forked child only where no other
+ * thread was in it at the fork: such a one would be waited for. */
 void xev_log_set(void *userdata, xev_log_fn callback);
 
 /* Tell lines of this level and above; those below it cost a comparison. Any thread, any time. */
@@ -87,8 +90,9 @@ const char *xev_log_level_name(xev_log_level level);
 /* The level of a name; XEV_LOG_LEVELS where there is none of it. Any thread. */
 xev_log_level xev_log_level_of(const char *name);
 
-/* One line, which is cut where it is longer than 1022 bytes; format as of printf(3), without line
- * feed. errno stays as it is. Any thread; any signal handler, too, with glibc and without numbers
+/* One line, which is cut where it is longer than 1022 bytes; format as of printf(3). Line feeds and
+ * carriage returns in it become spaces, so that nobody whose text is told can add lines of their
+ * own. errno stays as it is. Any thread; any signal handler, too, with glibc and without numbers
  * of floating point. */
 XEV_PRINTF(2, 3) void xev_log_write(xev_log_kind *kind, const char *format, ...);
 

@@ -139,7 +139,8 @@ static bool take_turn(xev_log_kind *kind) {
     uint64_t now = ms_now(), before = __atomic_load_n(&kind->window, __ATOMIC_RELAXED), after;
     do {
         uint64_t since = before >> COUNT_BITS, count = before & COUNT_MASK;
-        if (count == 0 || now - since >= period_ms) {
+        /* Another thread may have begun this period after our look at the clock. */
+        if (count == 0 || (now > since && now - since >= period_ms)) {
             after = now << COUNT_BITS | 1;
         } else if (count < most) {
             after = before + 1;
@@ -168,6 +169,9 @@ static void format_line(const xev_log_kind *kind, uint64_t left_out, const char 
     }
     size_t behind_len = used_of(n, sizeof behind), room = sizeof text - 1 - behind_len;
     size_t len = used_of(vsnprintf(text, room, format, args), room);
+    for (size_t i = 0; i < len; i++) {
+        text[i] = text[i] == '\n' || text[i] == '\r' ? ' ' : text[i]; /* one line is told */
+    }
     memcpy(text + len, behind, behind_len + 1);
     const xev_log_line line = {
         .level = kind->level,
