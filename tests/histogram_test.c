@@ -2,8 +2,14 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__linux__)
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
 
 #include "tests/random.h"
 #include "tests/test.h"
@@ -165,3 +171,42 @@ TEST(another_thread_reads_what_is_being_recorded) {
     CHECK_EQ(pthread_join(thread, NULL), 0);
     check_same(&h, &other);
 }
+
+/* ---- a reader in the middle of a record ---- */
+
+#if defined(__linux__)
+
+#define LARGE (UINT64_C(1) << 40)
+
+static xev_histogram *halved; /* its sum and max end a page, on which nobody may write */
+static char *first_page;
+static size_t page_bytes;
+static uint64_t seen_count, seen_last;
+
+/* The record is about to write sum or max, for the first time. */
+static void read_in_between(int number) {
+    (void)number;
+    seen_count = xev_histogram_count(halved);
+    seen_last = xev_histogram_percentile(halved, 100);
+    (void)mprotect(first_page, page_bytes, PROT_READ | PROT_WRITE);
+}
+
+TEST(a_percentile_is_never_below_a_value_that_is_counted) {
+    const struct sigaction action = {.sa_handler = read_in_between};
+    page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    size_t room = page_bytes + (sizeof *halved / page_bytes + 1) * page_bytes;
+    first_page = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(first_page != MAP_FAILED);
+    halved = (xev_histogram *)(void *)(first_page + page_bytes - offsetof(xev_histogram, buckets));
+    xev_histogram_record(halved, 10);
+    CHECK_EQ(sigaction(SIGSEGV, &action, NULL), 0);
+    CHECK_EQ(mprotect(first_page, page_bytes, PROT_READ), 0);
+    xev_histogram_record(halved, LARGE);
+    CHECK_GE(seen_count, 1);
+    CHECK(seen_last >= (seen_count == 2 ? LARGE : 10));
+    CHECK_EQ(xev_histogram_count(halved), 2);
+    CHECK(xev_histogram_percentile(halved, 100) == LARGE);
+    CHECK_EQ(munmap(first_page, room), 0);
+}
+
+#endif

@@ -11,8 +11,9 @@
  *     p99_ns = xev_histogram_percentile(&all, 99);
  *
  * One thread at a time records in a histogram, without locked instructions. Others may read it at
- * the same time: count, sum and buckets are each read by themselves, and need not be of one moment.
- * xev/metrics.h tells one to Prometheus.
+ * the same time: count, sum and buckets are each read by themselves, and need not be of one moment;
+ * max is never below a value that is counted. A null pointer is misuse, which ends the program, as
+ * in completion.h. xev/metrics.h tells one to Prometheus.
  *
  * Source: G. Tene, HdrHistogram (http://hdrhistogram.org).
  */
@@ -34,8 +35,8 @@ XEV_BEGIN_DECLS
 /* Record one value. The thread that records in h. */
 void xev_histogram_record(xev_histogram *h, uint64_t value);
 
-/* Add all that is in from to into, in which nobody else records, and which is not from (misuse).
- * Any thread. */
+/* Add all that is in from to into, which nobody else uses meanwhile, and which is not from
+ * (misuse). Any thread. */
 void xev_histogram_merge(xev_histogram *into, const xev_histogram *from);
 
 /* How many values were recorded; their sum, modulo 2^64; the largest one, exactly (0: none). Any

@@ -47,6 +47,15 @@ static void add_number(uint64_t *number, uint64_t by) {
     __atomic_store_n(number, read_number(number) + by, __ATOMIC_RELAXED);
 }
 
+/* Who sees a value in its bucket finds max raised to it. */
+static void add_to_bucket(uint64_t *bucket, uint64_t by) {
+    __atomic_store_n(bucket, read_number(bucket) + by, __ATOMIC_RELEASE);
+}
+
+static uint64_t read_bucket(const uint64_t *bucket) {
+    return __atomic_load_n(bucket, __ATOMIC_ACQUIRE);
+}
+
 static void raise_number(uint64_t *number, uint64_t to) {
     if (to > read_number(number)) {
         __atomic_store_n(number, to, __ATOMIC_RELAXED);
@@ -55,18 +64,22 @@ static void raise_number(uint64_t *number, uint64_t to) {
 
 void xev_histogram_record(xev_histogram *h, uint64_t value) {
     check_histogram("xev_histogram_record", h);
-    add_number(&h->buckets[bucket_of(value)], 1);
-    add_number(&h->sum, value);
     raise_number(&h->max, value);
+    add_number(&h->sum, value);
+    add_to_bucket(&h->buckets[bucket_of(value)], 1);
 }
 
 void xev_histogram_merge(xev_histogram *into, const xev_histogram *from) {
     check_histogram("xev_histogram_merge", into);
-    check_histogram("xev_histogram_merge", into != from ? from : NULL);
+    check_histogram("xev_histogram_merge", from);
+    if (into == from) {
+        xev__complain("xev: xev_histogram_merge: a histogram is added to itself");
+        abort();
+    }
     for (uint32_t i = 0; i < XEV_HISTOGRAM_BUCKETS; i++) {
-        uint64_t n = read_number(&from->buckets[i]);
+        uint64_t n = read_bucket(&from->buckets[i]);
         if (n > 0) {
-            add_number(&into->buckets[i], n);
+            add_to_bucket(&into->buckets[i], n);
         }
     }
     add_number(&into->sum, read_number(&from->sum));
@@ -76,7 +89,7 @@ void xev_histogram_merge(xev_histogram *into, const xev_histogram *from) {
 static uint64_t count_to(const xev_histogram *h, uint32_t buckets) {
     uint64_t n = 0;
     for (uint32_t i = 0; i < buckets; i++) {
-        n += read_number(&h->buckets[i]);
+        n += read_bucket(&h->buckets[i]);
     }
     return n;
 }
@@ -113,12 +126,12 @@ uint64_t xev_histogram_percentile(const xev_histogram *h, double percent) {
     if (count == 0) {
         return 0;
     }
-    uint64_t rank = rank_of(percent, count), max = read_number(&h->max);
+    uint64_t rank = rank_of(percent, count);
     uint32_t bucket = 0;
-    while ((seen += read_number(&h->buckets[bucket])) < rank) { /* they only grow */
+    while ((seen += read_bucket(&h->buckets[bucket])) < rank) { /* they only grow */
         bucket++;
     }
-    uint64_t highest = highest_of(bucket);
+    uint64_t highest = highest_of(bucket), max = read_number(&h->max); /* after the buckets */
     return highest < max ? highest : max;
 }
 
