@@ -22,7 +22,8 @@
  * XEV_EDNS_AGAIN (no name server gave an answer that can be used: it was silent, refused or failed,
  * which the resolver does not tell apart; may change later), XEV_EDNS_FAIL (the answer is broken,
  * or the resolver failed), XEV_ENOPOOL, XEV_ECANCELED, XEV_ETIMEDOUT, XEV_EAGAIN (no thread could
- * be started), XEV_ENOMEM. Both calls: loop's thread.
+ * be started), XEV_ENOMEM, XEV_EMFILE, XEV_ENFILE. Misuse (a null pointer where the call does not
+ * say what NULL means) ends the program, as in completion.h. Both calls: loop's thread.
  */
 #ifndef XEV_DNS_H
 #define XEV_DNS_H
@@ -67,8 +68,8 @@ void xev_dns_resolve(xev_loop *loop, xev_dns_req *req, const char *host, const c
 
 /* Find the name of the host that has an address. It is written to name, which has len_bytes of room
  * (1 to INT32_MAX; XEV_DNS_NAME_BYTES is enough), with its terminator. Result: 0; XEV_ENONAME (it
- * has none), XEV_ENOBUFS (too little room), XEV_EINVAL (no address, or len_bytes out of its range).
- */
+ * has none), XEV_ENOBUFS (too little room), XEV_EINVAL (no address, or len_bytes out of its range),
+ * XEV_EAFNOSUPPORT (an address of a Unix socket). */
 void xev_dns_name(xev_loop *loop, xev_dns_req *req, const xev_addr *addr, char *name,
                   size_t len_bytes, void *userdata, xev_cb cb);
 

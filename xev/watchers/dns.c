@@ -145,8 +145,13 @@ void xev_dns_name(xev_loop *loop, xev_dns_req *req, const xev_addr *addr, char *
     if (!dns_begin(XEV__CALL("xev_dns_name"), loop, req, len_bytes, userdata, cb)) {
         return;
     }
-    if (xev_addr_family(addr) == XEV_AF_UNSPEC || len_bytes == 0 || len_bytes > INT32_MAX) {
+    enum xev_family family = xev_addr_family(addr);
+    if (family == XEV_AF_UNSPEC || len_bytes == 0 || len_bytes > INT32_MAX) {
         xev__request_refuse(loop, &req->c, XEV_EINVAL);
+        return;
+    }
+    if (family == XEV_AF_UNIX) { /* some systems answer with the name of this host */
+        xev__request_refuse(loop, &req->c, XEV_EAFNOSUPPORT);
         return;
     }
     req->addr = addr;
