@@ -13,12 +13,12 @@
  *     rc = xev_shard_ask(owner, &key, 1, 1000, on_get, userdata, on_value);
  *
  * An ask is a request of shard.h whose memory is the asking shard's: it holds a copy of the
- * argument, and the answer. It comes from a pool of the shard, so that no ask allocates once as
- * many were under way before. While the mailbox of the asked shard is full the ask waits at the
- * asking one, behind those that wait already; it goes on by itself when there is room. So asks of
- * one shard to another one are handled in the order in which they were made. A handler may ask as
- * it likes: nothing waits for room before it handles its messages, so shards that ask each other
- * come to no standstill.
+ * argument, and the answer. It comes from a pool of the shard, so that an ask allocates only where
+ * more are under way than in the seconds before. While the mailbox of the asked shard is full the
+ * ask waits at the asking one, behind those that wait already; it goes on by itself when there is
+ * room. So asks of one shard to another one are handled in the order in which they were made. A
+ * handler may ask as it likes: nothing waits for room before it handles its messages, so shards
+ * that ask each other come to no standstill.
  *
  * For an ask that was taken the callback is called exactly once, on the asking shard, from its
  * loop, never inside the call. It is told the result and the answer of the function; or
@@ -26,6 +26,9 @@
  * drain; or XEV_ECANCELED where the asked shard had ended, or the asking one ends. A shard does not
  * end before its asks are answered or have timed out, unless the drain is cut short; then those
  * that are left are cancelled in the order in which they were made.
+ *
+ * Misuse (a null pointer, userdata and vec of no pieces excepted; in builds without NDEBUG a call
+ * on another shard) ends the program, as in completion.h.
  *
  * To answer a peer, reserve a slot of its connection (xev_conn_reserve in conn.h), ask with the
  * slot as userdata, and fill it in the answer. Slots are sent in their order, whatever the order of
@@ -66,11 +69,12 @@ XEV_BEGIN_DECLS
 
 /* Have fn run on shard to, which may be this one, with a copy of count pieces at vec, one behind
  * the other; then answered, here. timeout_ms: from now; 0: none. It passes never early, and up to
- * 20 ms late. 0: the ask was taken; or nothing was done: XEV_EAGAIN (as many are under way as
- * options.asks allows), XEV_EMSGSIZE (the pieces are longer than options.ask_bytes), XEV_ENOMEM,
- * XEV_ECANCELED (shard to has ended, or this one is about to), XEV_EINVAL (called by a thread that
- * is no shard of the same runtime). An ask's memory is taken from the loop's allocator, which must
- * serve until xev_runtime_run returns, at the end on the thread that called it. */
+ * 20 ms late, unless this shard's loop is busy for longer. 0: the ask was taken; or nothing was
+ * done: XEV_EAGAIN (as many are under way as options.asks allows), XEV_EMSGSIZE (the pieces are
+ * longer than options.ask_bytes), XEV_ENOMEM, XEV_ECANCELED (shard to has ended, or this one is
+ * about to), XEV_EINVAL (called by a thread that is no shard of the same runtime). An ask's memory
+ * is taken from the loop's allocator, which must serve until xev_runtime_run returns, at the end on
+ * the thread that called it. */
 XEV_NODISCARD int xev_shard_ask(xev_shard *to, const xev_vec *vec, size_t count,
                                 uint32_t timeout_ms, xev_ask_fn fn, void *userdata,
                                 xev_answer_fn answered);
@@ -81,13 +85,15 @@ XEV_NODISCARD int xev_shard_ask(xev_shard *to, const xev_vec *vec, size_t count,
 bool xev_ask_is_over(const xev_ask *ask);
 
 /* Memory for an answer of up to len_bytes (> 0), aligned for any type, which saves a copy: write
- * there and give it to xev_ask_answer. A second call replaces it. NULL: longer than
+ * there and give it to xev_ask_answer, from its first byte on. It is the ask's until that. A second
+ * call replaces it, and what was written there is gone, also where it returns NULL: longer than
  * options.ask_bytes, or no memory. Shard that is asked. */
 XEV_NODISCARD void *xev_ask_room(xev_ask *ask, size_t len_bytes);
 
 /* Answer, once: result is any int; len_bytes at data are copied, unless data is what xev_ask_room
- * returned. Where they are longer than options.ask_bytes, or memory is short, the asking shard is
- * told XEV_EMSGSIZE or XEV_ENOMEM instead, and no bytes. The ask is gone then. Shard that is
+ * returned (a place behind its first byte is misuse that nobody notices; a part of the argument is
+ * none). Where they are longer than options.ask_bytes, or memory is short, the asking shard is told
+ * XEV_EMSGSIZE or XEV_ENOMEM instead, and no bytes. The ask is gone then. Shard that is
  * asked; a second answer is misuse, as far as the memory still tells. */
 void xev_ask_answer(xev_ask *ask, int result, const void *data, size_t len_bytes);
 
