@@ -70,18 +70,20 @@ bool xev__delays_make(xev_shard *s) {
     if (every == 0) {
         return true;
     }
-    s->delays = calloc(1, sizeof *s->delays + s->rt->count * sizeof s->delays->from[0]);
-    if (s->delays != NULL) {
-        s->delays->left = every;
+    struct xev__delays *d = calloc(1, sizeof *d + s->rt->count * sizeof d->from[0]);
+    if (d != NULL) {
+        d->left = every;
+        __atomic_store_n(&s->delays, d, __ATOMIC_RELEASE);
     }
-    return s->delays != NULL;
+    return d != NULL;
 }
 
 void xev_shard_delays_get(const xev_shard *to, uint32_t from, xev_shard_delays *out) {
     xev__shard_check(to != NULL && out != NULL, "xev_shard_delays_get", "shard or room is null");
     *out = (xev_shard_delays){0};
-    if (to->delays != NULL && from < to->rt->count) {
-        const xev_shard_delays *d = &to->delays->from[from];
+    const struct xev__delays *delays = __atomic_load_n(&to->delays, __ATOMIC_ACQUIRE);
+    if (delays != NULL && from < to->rt->count) {
+        const xev_shard_delays *d = &delays->from[from];
         out->samples = ck_pr_load_64(&d->samples);
         out->sum_ns = ck_pr_load_64(&d->sum_ns);
         out->max_ns = ck_pr_load_64(&d->max_ns);

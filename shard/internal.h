@@ -37,18 +37,41 @@ enum xev__command {
     XEV__DEINIT
 };
 
+/* Smaller than a page of some systems: there a shard may have a part of its neighbour's page. */
+#define XEV__SHARD_PAGE 4096u
+
 struct xev_shard {
     /* The mailbox, which all threads write. */
     xev_mpsc mail, urgent;
     uint32_t urgent_depth;  /* atomic: urgent messages accepted and not yet taken out */
     uint32_t depth;         /* atomic: messages accepted and not yet handled; top bit: closed */
     xev_watcher mail_async; /* notified when a message was pushed */
+    xev_watcher reload;     /* the hangup callback is wanted; any thread */
 
-    /* From here on for the shard's thread only. */
-    XEV_MPSC_ALIGNED xev_loop loop;
-    struct xev__runtime *rt;
+    /* Set before its thread begins. */
+    XEV_MPSC_ALIGNED struct xev__runtime *rt;
     xev_runtime *handle;
     uint32_t id;
+
+    /* Under the runtime's lock. */
+    pthread_cond_t commanded; /* a command was given */
+    pthread_t thread;
+    uint64_t thread_number; /* set before its first command is done; atomic */
+    bool has_thread;
+    enum xev__command command;      /* not yet taken up */
+    enum xev__command last_command; /* the last one given, taken up or not */
+    bool done;                      /* the last command has been carried out */
+    bool idle;                      /* draining, and nothing referenced is active */
+    bool settled;                   /* both, as counted in rt->unsettled */
+    int result;
+
+    bool woken_for_command; /* under the lock: the loop was stopped for the command */
+    bool told_to_serve; /* the coordinator's: the loop runs, and must be stopped for a command */
+    uint64_t slow;      /* the coordinator's; atomic for readers */
+
+    /* From here on for the shard's thread only, which is the first one to write there, when it is
+     * bound to its CPU: so these pages are on its node. */
+    _Alignas(XEV__SHARD_PAGE) xev_loop loop;
     uint32_t cpu; /* it is bound to; XEV_NO_CPU: to none */
     xev_completion mail_completion;
     xev_hook flush;
@@ -66,30 +89,14 @@ struct xev_shard {
     xev_completion replies_timer; /* while the end of its loop waits for replies */
     /* Of a runtime that is alone: the drain's deadline, and news for the coordinator. */
     xev_completion drain_timer, news_wait;
-    xev_watcher reload; /* the hangup callback is wanted; any thread */
     xev_completion reload_wait;
     int broken; /* why the loop cannot be run any more, or 0; also in rt->failure */
     xev_listener *listeners;
     uint64_t accepted, sent, received, refused;  /* atomic for readers */
     uint64_t asked, asks_waited, asks_timed_out; /* likewise */
-    uint64_t slow;                               /* the coordinator's; atomic for readers */
-    xev_histogram *times[XEV_SHARD_TIMES];       /* NULL: not measured */
-    struct xev__delays *delays;                  /* NULL: no message is measured */
-
-    /* Under the runtime's lock. */
-    pthread_cond_t commanded; /* a command was given */
-    pthread_t thread;
-    uint64_t thread_number; /* set before its first command is done; atomic */
-    bool has_thread;
-    enum xev__command command;      /* not yet taken up */
-    enum xev__command last_command; /* the last one given, taken up or not */
-    bool done;                      /* the last command has been carried out */
-    bool idle;                      /* draining, and nothing referenced is active */
-    bool settled;                   /* both, as counted in rt->unsettled */
-    int result;
-
-    bool woken_for_command; /* under the lock: the loop was stopped for the command */
-    bool told_to_serve; /* the coordinator's: the loop runs, and must be stopped for a command */
+    /* Written once, with a release; other threads read them with an acquire. */
+    xev_histogram *times[XEV_SHARD_TIMES]; /* NULL: not measured */
+    struct xev__delays *delays;            /* NULL: no message is measured */
 };
 
 /* A caller's bug: ends the program, as in completion.h. */
@@ -132,7 +139,8 @@ struct xev__caught {
 struct xev__runtime {
     xev_runtime_options options;
     xev_threadpool pool;
-    xev_shard *shards;
+    xev_shard *shards; /* at the first page in shards_memory */
+    void *shards_memory;
     uint32_t count;
     uint32_t cpus[XEV_SHARDS_MAX]; /* with bind: of shard i, cpus[i % cpus_len] */
     uint32_t cpus_len;

@@ -13,7 +13,6 @@
 #include <assert.h>
 #include <ck_pr.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "shard/internal.h"
 #include "xev/log.h"
@@ -76,6 +75,22 @@ static void loop_broke(xev_shard *s, int code) {
     }
 }
 
+/* What the options ask for in measurements, and the outboxes. */
+static bool make_own_memory(xev_shard *s) {
+    const xev_runtime_options *o = &s->rt->options;
+    const bool wanted[] = {true, o->loop.time_callbacks, o->sample_messages > 0};
+    _Static_assert(sizeof wanted / sizeof wanted[0] == XEV_SHARD_TIMES, "one each");
+    for (int i = 0; i < XEV_SHARD_TIMES; i++) {
+        xev_histogram *times = wanted[i] ? calloc(1, sizeof *times) : NULL;
+        if (wanted[i] && times == NULL) {
+            return false;
+        }
+        __atomic_store_n(&s->times[i], times, __ATOMIC_RELEASE);
+    }
+    s->outboxes = calloc(s->rt->outboxes, sizeof *s->outboxes);
+    return s->outboxes != NULL && xev__delays_make(s);
+}
+
 static int set_up_shard(xev_shard *s) {
     const xev_runtime_options *o = &s->rt->options;
     const struct xev__runtime *rt = s->rt;
@@ -88,6 +103,9 @@ static int set_up_shard(xev_shard *s) {
     }
     /* From here on: what is allocated is on the node of that CPU, which touches it first. */
     assert(!s->has_loop && !s->serving && xev__current_shard == s);
+    if (!make_own_memory(s)) {
+        return note_failure(s->rt, XEV_ENOMEM, s->id, "calloc");
+    }
     xev_loop_options loop = o->loop;
     loop.thread_pool = &s->rt->pool;
     loop.turn_times = s->times[XEV_SHARD_TURNS];
@@ -506,27 +524,16 @@ static int run_shards(struct xev__runtime *rt) {
     return end_shards(rt, rc);
 }
 
-/* The histograms that the options ask for. */
-static bool make_times(xev_shard *s) {
-    const xev_runtime_options *o = &s->rt->options;
-    const bool wanted[] = {true, o->loop.time_callbacks, o->sample_messages > 0};
-    _Static_assert(sizeof wanted / sizeof wanted[0] == XEV_SHARD_TIMES, "one each");
-    for (int i = 0; i < XEV_SHARD_TIMES; i++) {
-        s->times[i] = wanted[i] ? calloc(1, sizeof *s->times[i]) : NULL;
-        if (wanted[i] && s->times[i] == NULL) {
-            return false;
-        }
-    }
-    return xev__delays_make(s);
-}
-
 static int make_shards(xev_runtime *handle, struct xev__runtime *rt) {
-    size_t size = rt->count * sizeof *rt->shards;
-    rt->shards = xev__heap(size, XEV_MPSC_CACHE_LINE);
-    if (rt->shards == NULL) {
-        return note_failure(rt, XEV_ENOMEM, XEV_NO_SHARD, "aligned_alloc");
+    /* Zero, and yet not written to where it comes fresh from the system: each shard's thread is the
+     * first to touch its own pages. */
+    rt->shards_memory = calloc(1, rt->count * sizeof *rt->shards + XEV__SHARD_PAGE - 1);
+    if (rt->shards_memory == NULL) {
+        return note_failure(rt, XEV_ENOMEM, XEV_NO_SHARD, "calloc");
     }
-    memset(rt->shards, 0, size);
+    uintptr_t misaligned = (uintptr_t)rt->shards_memory % XEV__SHARD_PAGE;
+    rt->shards = (xev_shard *)(void *)((char *)rt->shards_memory +
+                                       (misaligned > 0 ? XEV__SHARD_PAGE - misaligned : 0));
     rt->unsettled = rt->count;
     rt->outboxes = 1;
     while (rt->outboxes < rt->count && rt->outboxes < XEV__OUTBOXES_MAX) {
@@ -542,10 +549,6 @@ static int make_shards(xev_runtime *handle, struct xev__runtime *rt) {
         s->rt = rt;
         s->handle = handle;
         s->id = i;
-        s->outboxes = calloc(rt->outboxes, sizeof *s->outboxes);
-        if (s->outboxes == NULL || !make_times(s)) {
-            return note_failure(rt, XEV_ENOMEM, i, "calloc");
-        }
         xev_mpsc_init(&s->mail);
         xev_mpsc_init(&s->urgent);
         (void)xev_async_init(&s->mail_async);
@@ -731,8 +734,9 @@ void xev_shard_times(const xev_shard *s, xev_shard_time which, xev_histogram *in
     check_shard("xev_shard_times", s);
     xev__shard_check((unsigned)which < XEV_SHARD_TIMES && into != NULL, "xev_shard_times",
                      "no such time, or histogram is null");
-    if (s->times[which] != NULL) {
-        xev_histogram_merge(into, s->times[which]);
+    const xev_histogram *times = __atomic_load_n(&s->times[which], __ATOMIC_ACQUIRE);
+    if (times != NULL) {
+        xev_histogram_merge(into, times);
     }
 }
 

@@ -97,7 +97,7 @@ void xev__runtime_unref(struct xev__runtime *rt) {
     if (ck_pr_faa_32(&rt->refs, 0u - 1u) == 1) {
         ck_pr_fence_memory();
         XEV_HANDOFF_ACQUIRE(&rt->refs);
-        xev__heap_free(rt->shards);
+        free(rt->shards_memory);
         free(rt);
     }
 }

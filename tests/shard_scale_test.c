@@ -3,7 +3,7 @@
 #include "tests/shard_scene.h"
 #include "xev/ask.h"
 
-enum { FEW = 16, MANY = 128 };
+enum { FEW = 16, MANY = 128, SHARD_PAGES = 2 * 4096 };
 
 static atomic_ulong waits, looks, bytes;
 
@@ -95,8 +95,8 @@ TEST(memory_of_a_shard_does_not_grow_with_their_number) {
     unsigned long some = bytes / 64;
     run_shards(MANY);
     unsigned long many = bytes / MANY;
-    CHECK_LT(few, 4096 + sizeof(xev_loop) + sizeof(xev_histogram));
-    CHECK_LT(some, 8192 + sizeof(xev_loop) + sizeof(xev_histogram));
+    CHECK_LT(few, SHARD_PAGES + 2048 + sizeof(xev_histogram));
+    CHECK_LT(some, SHARD_PAGES + 4096 + sizeof(xev_histogram));
     CHECK_LE(many, some);
 }
 
