@@ -17,11 +17,14 @@ void xev__pipe_data(xev_conn *c, const void *data, size_t len_bytes) {
         return;
     }
     xev__conn_settle(peer);
-    if (!xev__conn_is(peer, XEV__CONN_MUTE)) {
-        /* The high mark bounds it, and not queued_max_bytes: who has sent it cannot take it back.
-         * Where it breaks the peer, it breaks c. */
-        (void)xev__conn_write_through(peer, data, len_bytes);
+    if (xev__conn_is(peer, XEV__CONN_MUTE)) {
+        /* By xev_conn_end_output. Who has sent it must not take it for delivered. */
+        xev__conn_close(c, XEV_CONN_PIPE_BROKEN, XEV_EPIPE);
+        return;
     }
+    /* The high mark bounds it, and not queued_max_bytes: who has sent it cannot take it back. Where
+     * it breaks the peer, it breaks c. */
+    (void)xev__conn_write_through(peer, data, len_bytes);
 }
 
 void xev__pipe_ended(xev_conn *c) { xev_conn_end_output(c->more->peer); }

@@ -112,6 +112,57 @@ TEST(a_reset_goes_through_a_pipe) {
     proxy_close(&p);
 }
 
+/* Of one side of a pipe. What comes for it then is not lost without a word. */
+TEST(what_comes_for_an_output_that_was_ended_resets_both) {
+    for (int early = 0; early < 2; early++) {
+        struct proxy p;
+        char back[3];
+        proxy_open(&p, (xev_conn_options){0}, true);
+        CHECK_EQ(xev_conn_pipe(p.r[0].conn, p.r[1].conn), 0);
+        plain_send(p.client[0], "ask", 3);
+        recv_running(&p.scene, p.client[1], back, 3);
+        if (early) {
+            plain_send(p.client[0], "more", 4);
+        }
+        xev_conn_end_output(p.r[1].conn);
+        if (!early) {
+            CHECK_EQ(end_running(&p.scene, p.client[1]), 0);
+            plain_send(p.client[1], "bye", 3); /* the other direction goes on */
+            recv_running(&p.scene, p.client[0], back, 3);
+            CHECK_MEM_EQ(back, "bye", 3);
+            plain_send(p.client[0], "more", 4);
+        }
+        for (int i = 0; i < 2; i++) {
+            run_to(&p.scene, &p.r[i].closeds, 1);
+            CHECK_EQ(p.r[i].reason, XEV_CONN_PIPE_BROKEN);
+            CHECK_EQ(p.r[i].code, XEV_EPIPE);
+        }
+        CHECK_EQ(end_running(&p.scene, p.client[0]), ECONNRESET);
+        for (int i = 0; i < 2; i++) {
+            CHECK_EQ(close(p.client[i]), 0);
+        }
+        proxy_close(&p);
+    }
+}
+
+/* Where nothing more comes it ends in order. */
+TEST(a_pipe_of_which_one_output_was_ended_ends_in_order) {
+    struct proxy p;
+    proxy_open(&p, (xev_conn_options){0}, true);
+    CHECK_EQ(xev_conn_pipe(p.r[0].conn, p.r[1].conn), 0);
+    xev_conn_end_output(p.r[1].conn);
+    CHECK_EQ(end_running(&p.scene, p.client[1]), 0);
+    CHECK_EQ(shutdown(p.client[0], SHUT_WR), 0);
+    CHECK_EQ(close(p.client[1]), 0);
+    CHECK_EQ(end_running(&p.scene, p.client[0]), 0);
+    for (int i = 0; i < 2; i++) {
+        run_to(&p.scene, &p.r[i].closeds, 1);
+        CHECK_EQ(p.r[i].reason, XEV_CONN_ENDED);
+    }
+    CHECK_EQ(close(p.client[0]), 0);
+    proxy_close(&p);
+}
+
 TEST(what_cannot_be_piped_is_refused) {
     struct proxy p;
     proxy_open(&p, (xev_conn_options){0}, true);

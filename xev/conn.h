@@ -63,7 +63,8 @@ typedef enum xev_conn_reason {
     XEV_CONN_FAILED,      /* the connection broke; code: XEV_ECONNRESET, XEV_EPIPE, ... */
     XEV_CONN_UNCONNECTED, /* it was never made; code: XEV_ECONNREFUSED, XEV_ETIMEDOUT, ... */
     XEV_CONN_PROTOCOL,    /* the data handler reported an error, which is the code */
-    XEV_CONN_PIPE_BROKEN, /* the connection that this one is piped to did not end in order */
+    /* The connection that this one is piped to did not end in order, or takes no more. */
+    XEV_CONN_PIPE_BROKEN,
     XEV_CONN_INPUT_FULL,  /* more than unconsumed_max_bytes, and the handler consumed nothing */
     XEV_CONN_OUTPUT_FULL, /* more than queued_max_bytes of output */
     XEV_CONN_NO_MEMORY,   /* memory was short: the service's, the loop's or the system's; a reset */
@@ -138,7 +139,7 @@ typedef struct xev_conn_options {
     /* Water marks of the output: low_bytes to high_bytes, high_bytes to queued_max_bytes; 256 KiB,
      * and a quarter of high_bytes. */
     uint32_t high_bytes, low_bytes;
-    uint32_t slots_max;                /* reserved and not filled, per connection; 1024 */
+    uint32_t slots_max; /* reserved and not filled, per connection; 1024 */
     /* A write beyond queued_max_bytes only reports XEV_ENOBUFS, and does not end the connection. */
     bool full_refuses;
     bool full_reads; /* a connection goes on reading while its output is above high_bytes */
@@ -332,7 +333,9 @@ XEV_NODISCARD int xev_conn_set_deadlines(xev_conn *conn, const xev_conn_deadline
 
 /* ---- the end ---- */
 
-/* End this side once what is queued is sent. Reading goes on. */
+/* End this side once what is queued is sent. Reading goes on. Of one that is piped: what the other
+ * reads after this call cannot be passed on, and resets both (XEV_CONN_PIPE_BROKEN, with
+ * XEV_EPIPE); the other direction goes on. */
 void xev_conn_end_output(xev_conn *conn);
 
 /* End in order: call the data handler no more, send what is queued (slots that are reserved
