@@ -16,6 +16,8 @@
  * end give some back. */
 #define RETRY_DRAIN_MS 1
 #define RETRY_DRAIN_MAX_MS 64
+/* Most clients that a pause still accepts, where others come while it does. */
+#define ANNOUNCED_MAX 4096
 
 static bool is_active(xev_completion *c) {
     return xev_completion_state(c) == XEV_COMPLETION_ACTIVE;
@@ -185,11 +187,27 @@ static void start_accepting(xev_listener *l) {
     xev_tcp_accept_multi(l->tcp, &l->shard->loop, &l->accept, l, on_accept);
 }
 
+/* The accept has ended by a pause, at a socket that other processes share. An accept on io_uring
+ * waits as accept(2) does: a client wakes one waiter only. It may have been this one, so the others
+ * know nothing of those that wait now. (On epoll each process is woken.) */
+static void accept_announced(xev_listener *l) {
+    for (int n = 0; n < ANNOUNCED_MAX && l->shared && l->paused && !l->draining &&
+                    xev__listener_waiting(l->tcp.fd, l->is_tcp) > 0;
+         n++) {
+        int fd = xev_tcp_accept_now(l->tcp);
+        if (fd < 0) {
+            return; /* another process has taken it, or there is no descriptor for it */
+        }
+        report_to_callback(l, fd);
+    }
+}
+
 static xev_cb_action on_stopped(xev_loop *loop, xev_completion *c, int result, void *userdata) {
     xev_listener *l = userdata;
     (void)loop;
     (void)c;
     (void)result;
+    accept_announced(l);
     if (!l->paused && !l->draining && !is_active(&l->accept)) {
         start_accepting(l); /* resumed in the meantime */
     }

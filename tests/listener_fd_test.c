@@ -185,6 +185,52 @@ static void check_shared(enum xev_family family) {
 TEST(a_unix_socket_that_is_shared_listens_on) { check_shared(XEV_AF_UNIX); }
 TEST(a_tcp_socket_that_is_shared_listens_on) { check_shared(XEV_AF_INET); }
 
+/* ---- a pause ---- */
+
+enum { BEFORE = 3 };
+
+static xev_cb_action stop_when_served(xev_loop *loop, xev_completion *c, int result,
+                                      void *userdata) {
+    (void)loop;
+    (void)c;
+    CHECK_EQ(result, 0);
+    if (accepts < BEFORE) {
+        return XEV_REARM;
+    }
+    CHECK_EQ(status_of().state, XEV_LISTENER_PAUSED);
+    stop_all(userdata);
+    return XEV_DISARM;
+}
+
+static struct op served_look;
+
+/* The system tells this shard of the clients, and of the pause it knows nothing yet. */
+static void connect_and_pause(xev_shard *self) {
+    fill_backlog(BEFORE);
+    while (status_of().waiting < (xev_addr_family(&addr) == XEV_AF_UNIX ? 1 : BEFORE)) {
+        sched_yield(); /* the last part of a handshake is on its way */
+    }
+    xev_listener_pause(&listener);
+    xev_timer_run(NULL, xev_shard_loop(self), &served_look.c, 1, self, stop_when_served);
+}
+
+static void check_pause(enum xev_family family) {
+    open_listening(family);
+    int other = fcntl(listening, F_DUPFD_CLOEXEC, 3);
+    CHECK_GE(other, 0);
+    shared = true;
+    sc.init = listen_here;
+    sc.body = connect_and_pause;
+    CHECK_EQ(scene_run(1), 0);
+    check_all_served();
+    CHECK_EQ(accepts, BEFORE);
+    CHECK_EQ(errors, 0);
+    CHECK_EQ(close(other), 0);
+}
+
+TEST(who_came_before_a_pause_is_served_at_a_shared_unix_socket) { check_pause(XEV_AF_UNIX); }
+TEST(who_came_before_a_pause_is_served_at_a_shared_tcp_socket) { check_pause(XEV_AF_INET); }
+
 /* ---- a drain without descriptors ---- */
 
 static int held[4096];

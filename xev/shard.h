@@ -409,7 +409,9 @@ XEV_NODISCARD int xev_shard_listen_fd(xev_shard *shard, xev_listener *listener, 
  * gives none of them to other shards. After a pause the callback may still get connections that had
  * been accepted before. Both may be called at any time between listening and the shard's end, also
  * from the callback. The drain ends a pause: clients that wait are handed over, as far as there are
- * descriptors. Shard's thread. */
+ * descriptors. At a socket that is shared the callback also gets who waits when the pause takes
+ * effect, since the system may have told nobody else of them; later ones go to the other processes.
+ * Shard's thread. */
 void xev_listener_pause(xev_listener *listener);
 void xev_listener_resume(xev_listener *listener);
 

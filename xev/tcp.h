@@ -72,7 +72,11 @@ XEV_NODISCARD int xev_tcp_listen(xev_tcp tcp, int backlog);
  * (fs.epoll.max_user_watches). Clients then wait in the backlog; those served before are served on.
  *
  * Other results: XEV_EINVAL (it does not listen, or was shut down), XEV_ENOTSUP (no stream socket).
- * An error of one connection only (it broke before it was accepted) is not reported. */
+ * An error of one connection only (it broke before it was accepted) is not reported.
+ *
+ * Where other processes accept at the same socket, a client wakes one of them only, on io_uring and
+ * in accept(2). When an accept was cancelled, its client may still wait, and the others not know of
+ * it: take it by xev_tcp_accept_now. */
 void xev_tcp_accept(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata, xev_cb cb);
 void xev_tcp_accept_multi(xev_tcp tcp, xev_loop *loop, xev_completion *c, void *userdata,
                           xev_cb cb);
