@@ -4,9 +4,12 @@
  *     xev_timer_run(NULL, &loop, &tick, 10, userdata, on_tick);   (after 10 ms; XEV_REARM: again)
  *
  * A timer never fires early. Timers with the same deadline fire in the order in which they were
- * started. The loop keeps them in user space, in ns. A sleeping loop may be late by the timer slack
- * of its thread (prctl(2), PR_SET_TIMERSLACK: 50 us unless set), so that timers which are due at
- * about the same time cost one wake. To change the slack, set it before the loop first runs.
+ * started. One that becomes due while callbacks run waits until they have returned; and, if it was
+ * due more than 1 ms after the wait before them, for the callbacks of one more look at the kernel,
+ * which does not wait. The loop keeps them in user space, in ns. A sleeping loop may be late by the
+ * timer slack of its thread (prctl(2), PR_SET_TIMERSLACK: 50 us unless set), so that timers which
+ * are due at about the same time cost one wake. To change the slack, set it before the loop first
+ * runs.
  *
  * The watcher argument w is there because libxev's C interface has it. It holds no state and may be
  * NULL.
