@@ -235,10 +235,11 @@ struct xev_conn_service {
      * wait for it. */
     xev_completion spare;
     bool spare_used;
-    uint32_t waiting_close;  /* list by wheel_next, number + 1 */
-    xev_conn_slot *released; /* whose release is due */
-    xev_upstreams *groups;   /* whose connections are the service's, a list */
-    uint32_t kept;           /* connections of role IDLE */
+    uint32_t waiting_close;                   /* list by wheel_next, number + 1 */
+    xev_conn_slot *released;                  /* whose release is due */
+    xev_upstreams *groups;                    /* whose connections are the service's, a list */
+    uint32_t kept;                            /* connections of role IDLE */
+    bool (*has_room)(void *account_userdata); /* NULL: always */
     /* The wheel. */
     uint32_t wheel[XEV__WHEEL]; /* number + 1 */
     uint64_t wheel_used[XEV__WHEEL / 64];

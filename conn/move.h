@@ -65,6 +65,9 @@ uint32_t xev__conn_kept(const xev_conn_service *service);
 uint32_t xev__conn_kept_ticks(const xev_conn_service *service);
 bool xev__conn_give_up_kept(xev_conn_service *service);
 bool xev__conn_is_given_up(const xev_conn *conn);
+/* For who keeps account: connections are opened ahead of their use only where has_room, given
+ * account_userdata, says that one more may be. */
+void xev__conn_ask_room(xev_conn_service *service, bool (*has_room)(void *account_userdata));
 
 /* What xev_conn_service_new refuses of options, in words of static storage; NULL: nothing. */
 const char *xev__conn_wrong_option(const xev_conn_options *options);

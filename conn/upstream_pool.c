@@ -6,7 +6,8 @@
  * handler that did so may still be running.
  *
  * What was opened ahead and is gone is replaced when one is taken, and after a check: so an
- * upstream that closes all of them at once costs no more than that.
+ * upstream that closes all of them at once costs no more than that. Where a limit of connections is
+ * met none is opened: it would only be given up again for the next client, or keep that out.
  */
 #include <string.h>
 
@@ -147,11 +148,20 @@ static void on_ahead_opened(xev_conn *c) {
 static const xev_conn_handlers ahead_handlers = {
     .opened = on_ahead_opened, .data = on_ahead_data, .ended = on_kept_ended, .late = on_kept_late};
 
+void xev__conn_ask_room(xev_conn_service *s, bool (*has_room)(void *account_userdata)) {
+    s->has_room = has_room;
+}
+
+static bool has_room_ahead(const xev_conn_service *s) {
+    return s->has_room == NULL || s->has_room(s->options.account_userdata);
+}
+
 void xev__pool_fill(struct xev__upstream *up) {
     const xev_upstreams *group = up->group;
     const xev_conn_connect_options o = {.handlers = &ahead_handlers,
                                         .timeout_ms = group->options.connect_ms};
-    while (!up->out && !group->service->draining && up->idle + up->opening < group->options.ahead) {
+    while (!up->out && !group->service->draining && up->idle + up->opening < group->options.ahead &&
+           has_room_ahead(group->service)) {
         up->opening++;
         if (xev__conn_dial(group->service, &up->addr, 1, &o, up, XEV__UPSTREAM_AHEAD, NULL) < 0) {
             up->opening--; /* no room for it now */

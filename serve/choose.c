@@ -184,6 +184,15 @@ bool xev__serve_admit(struct xev__served *d, xev_fd fd, struct xev__admission *a
     return true;
 }
 
+bool xev__serve_has_room(void *served) {
+    const struct xev__served *d = served;
+    const xev_serve *serve = d->service->serve;
+    const xev_serve_limits *l = &serve->limits;
+    return ck_pr_load_32(&serve->total) < limit_for(serve, l->process_max, false) &&
+           ck_pr_load_32(&serve->live[xev_shard_id(d->shard)]) <
+               limit_for(serve, l->shard_max, false);
+}
+
 bool xev__serve_take_shard(xev_serve *serve, uint32_t shard) {
     return take_room(&serve->live[shard], limit_for(serve, serve->limits.shard_max, false));
 }

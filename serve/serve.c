@@ -172,6 +172,7 @@ static int start_service(xev_service *v, xev_shard *shard) {
         const char *why = xev__conn_wrong_option(&conns);
         return xev__serve_fail_why(v, shard, rc, "conns", why != NULL ? why : "");
     }
+    xev__conn_ask_room(d->conns, xev__serve_has_room);
     return xev__serve_listen(d);
 }
 

@@ -259,6 +259,85 @@ TEST(kept_connections_make_room_for_who_is_accepted) {
     }
 }
 
+/* ---- and those that are opened ahead ---- */
+
+static const xev_conn_handlers taking = {.data = answer_data};
+static xev_conn *ahead_conn;
+static uint32_t idle_now;
+
+static void open_two_ahead(void) {
+    const xev_upstreams_options o = {.ahead = 2, .check_ms = 3600000};
+    xev_addr addr;
+    CHECK_EQ(xev_tcp_local_addr(xev_tcp_from_fd(upstream), &addr), 0);
+    CHECK_EQ(
+        xev_upstreams_new(&group, xev_service_conns(service, xev_shard_current()), &addr, 1, &o),
+        0);
+}
+
+static void look_at_idle(void) {
+    xev_upstream_counters c;
+    xev_upstream_count(group, 0, &c);
+    idle_now = c.idle;
+}
+
+static void wait_for_idle(uint32_t n) {
+    do {
+        call_on(0, look_at_idle);
+    } while (idle_now != n);
+}
+
+static void take_one(void) {
+    CHECK_EQ(xev_upstreams_connect(group, &taking, &ahead_conn), 0);
+    CHECK(xev_upstream_was_kept(ahead_conn));
+}
+
+static void end_it(void) { xev_conn_finish(ahead_conn); }
+
+/* Each that is taken would be replaced, and that one given up for the next client, or in its way.
+ */
+static void fill_places_of_those_ahead(void) {
+    int fds[ROOM - 1];
+    call_on(0, open_two_ahead);
+    wait_for_idle(2);
+    for (int i = 0; i < ROOM - 2; i++) {
+        fds[i] = connect_to(service);
+        CHECK(is_served(fds[i]));
+    }
+    CHECK_EQ(live_sum(), ROOM);
+    call_on(0, take_one);
+    CHECK_EQ(live_sum(), ROOM);
+    wait_for_idle(1);
+    fds[ROOM - 2] = connect_to(service); /* in its place */
+    CHECK(is_served(fds[ROOM - 2]));
+    CHECK_EQ(live_sum(), ROOM);
+    wait_for_idle(0);
+    for (int i = 0; i < ROOM - 1; i++) {
+        close_in_order(fds[i]);
+    }
+    call_on(0, end_it);
+    CHECK_EQ(close(upstream), 0); /* and the other ends with it */
+    wait_for_live(0);
+}
+
+static void check_ahead(void) {
+    add_limited("127.0.0.1:0", XEV_SERVE_HASH);
+    upstream = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_EQ(listen(upstream, 4), 0);
+    options.deinit = free_group;
+    run_with_clients(1, fill_places_of_those_ahead);
+    CHECK_EQ(count_of(service).served, ROOM - 1);
+    options = (xev_runtime_options){0};
+    xev_serve_free(serve);
+    serve = NULL;
+}
+
+TEST(none_is_opened_ahead_where_there_is_no_room) {
+    limits = (xev_serve_limits){.process_max = ROOM, .reserve = UINT32_MAX};
+    check_ahead();
+    limits = (xev_serve_limits){.shard_max = ROOM, .reserve = UINT32_MAX};
+    check_ahead();
+}
+
 /* ---- from many threads at once ---- */
 
 enum { THREADS = 8, EACH = 20, ALL = THREADS * EACH };

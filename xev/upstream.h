@@ -41,7 +41,7 @@
  * that is accepted on its shard, whatever services of the shard the two belong to. The one that has
  * waited longest goes first. It counts as gone at once, though its close takes a moment. Those of
  * other shards are not given up: in a full process leave room for idle_max, or ahead, to each
- * upstream, on each shard.
+ * upstream, on each shard. Where one of the limits is met none is opened ahead.
  *
  * The drain. A service's drain ends its connections to upstreams as any others, but those that are
  * piped, or busy: who asks an upstream marks the connection with xev_conn_set_busy until it has the
