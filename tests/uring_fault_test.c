@@ -525,6 +525,29 @@ TEST(a_wakes_poll_that_is_refused_for_ever_makes_nothing_spin_or_sleep_in) {
     net_close(&n);
 }
 
+TEST(a_loop_can_be_woken_that_has_lost_the_poll_of_its_wakes) {
+    struct net n;
+    struct op op;
+    xev_watcher async;
+    pthread_t thread;
+    TAMPER(WAKES, 0);
+    script.lose = true;
+    net_open(&n, &by_io_uring);
+    CHECK_EQ(xev_async_init(&async), 0);
+    xev_async_wait(&async, &n.loop, &op_new(&op, &n)->c, &op, op_called);
+    settle(&n);
+    CHECK_EQ(script.next, 1);
+    script.submit = -EBADR;
+    script.submit_times = 1;
+    CHECK_EQ(xev_loop_run(&n.loop, XEV_RUN_ONCE), XEV_EBADR);
+    CHECK_EQ(op.calls, 0);
+    CHECK_EQ(pthread_create(&thread, NULL, notify_later, &async), 0);
+    run_op(&op);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    xev_async_deinit(&async);
+    net_close(&n);
+}
+
 TEST(an_error_that_comes_with_a_buffer_does_not_lose_it) {
     static const xev_loop_options few = {
         .backend = XEV_BACKEND_IO_URING, .buffers = 2, .buffers_max = 4, .buffer_bytes = 64};

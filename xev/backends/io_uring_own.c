@@ -45,10 +45,12 @@ bool xev__uring_set_alarm(xev_loop *loop, uint64_t at_ns) {
 void xev__uring_own_event(xev_loop *loop, enum xev__uring_own what, int res, uint32_t cqe_flags) {
     struct xev__uring *u = loop->backend;
     if (what != XEV__URING_WAKE) {
-        bool moved = what == XEV__URING_ALARM_MOVE;
-        if (!moved || (res < 0 && res != -ENOENT && res != -EALREADY)) {
+        bool moved = what == XEV__URING_ALARM_MOVE, gone = res == -ENOENT || res == -EALREADY;
+        if (!moved || res < 0) {
+            /* Where there was nothing to move it rings just now, or has rung and its event is
+             * lost. */
             u->alarm.rings_ns = 0;
-            u->alarm_runs = moved;
+            u->alarm_runs = moved && !gone;
             u->no_alarm = u->no_alarm || res == -EINVAL;
         }
         return;
