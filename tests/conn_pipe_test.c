@@ -31,6 +31,31 @@ static void proxy_close(struct proxy *p) {
     scene_close(&p->scene);
 }
 
+/* Both clients end. */
+static void close_both(struct proxy *p) {
+    CHECK_EQ(close(p->client[0]), 0);
+    CHECK_EQ(close(p->client[1]), 0);
+    run_to(&p->scene, &p->r[0].closeds, 1);
+    run_to(&p->scene, &p->r[1].closeds, 1);
+    proxy_close(p);
+}
+
+/* Client 0 has ended its side. The other one still says something, and ends in order. */
+static void say_bye_and_end(struct proxy *p) {
+    char back[3];
+    plain_send(p->client[1], "bye", 3);
+    recv_running(&p->scene, p->client[0], back, 3);
+    CHECK_MEM_EQ(back, "bye", 3);
+    CHECK_EQ(close(p->client[1]), 0);
+    CHECK_EQ(end_running(&p->scene, p->client[0]), 0);
+    run_to(&p->scene, &p->r[0].closeds, 1);
+    run_to(&p->scene, &p->r[1].closeds, 1);
+    CHECK_EQ(p->r[0].reason, XEV_CONN_ENDED);
+    CHECK_EQ(p->r[1].reason, XEV_CONN_ENDED);
+    CHECK_EQ(close(p->client[0]), 0);
+    proxy_close(p);
+}
+
 TEST(what_one_reads_the_other_writes_both_ways) {
     struct proxy p;
     static char sent[1 << 20], back[1 << 20];
@@ -53,16 +78,7 @@ TEST(what_one_reads_the_other_writes_both_ways) {
     CHECK_EQ(end_running(&p.scene, p.client[1]), 0);
     settle_conn(&p.scene);
     CHECK_EQ(p.r[0].closeds + p.r[1].closeds, 0);
-    plain_send(p.client[1], "bye", 3);
-    recv_running(&p.scene, p.client[0], back, 3);
-    CHECK_EQ(close(p.client[1]), 0);
-    CHECK_EQ(end_running(&p.scene, p.client[0]), 0);
-    run_to(&p.scene, &p.r[0].closeds, 1);
-    run_to(&p.scene, &p.r[1].closeds, 1);
-    CHECK_EQ(p.r[0].reason, XEV_CONN_ENDED);
-    CHECK_EQ(p.r[1].reason, XEV_CONN_ENDED);
-    CHECK_EQ(close(p.client[0]), 0);
-    proxy_close(&p);
+    say_bye_and_end(&p);
 }
 
 TEST(a_pipe_holds_no_more_than_its_marks) {
@@ -198,11 +214,7 @@ TEST(what_a_handler_left_goes_through_the_pipe_it_made) {
     recv_running(&p.scene, p.client[1], back, 4);
     CHECK_MEM_EQ(back, "rest", 4);
     p.r[0].datas = 0;
-    CHECK_EQ(close(p.client[0]), 0);
-    CHECK_EQ(close(p.client[1]), 0);
-    run_to(&p.scene, &p.r[0].closeds, 1);
-    run_to(&p.scene, &p.r[1].closeds, 1);
-    proxy_close(&p);
+    close_both(&p);
 }
 
 /* Each direction of a pipe waits for its own reader only: a client may send all that it has before
@@ -290,11 +302,7 @@ TEST(a_pause_holds_a_pipe_too) {
     xev_conn_resume(p.r[0].conn);
     recv_running(&p.scene, p.client[1], back, 3);
     CHECK_MEM_EQ(back, "two", 3);
-    CHECK_EQ(close(p.client[0]), 0);
-    CHECK_EQ(close(p.client[1]), 0);
-    run_to(&p.scene, &p.r[0].closeds, 1);
-    run_to(&p.scene, &p.r[1].closeds, 1);
-    proxy_close(&p);
+    close_both(&p);
 }
 
 static void stay_open(struct rec *r) { (void)r; }
@@ -302,7 +310,6 @@ static void stay_open(struct rec *r) { (void)r; }
 /* The client had ended its side before there was somebody to be piped to. */
 TEST(an_end_that_was_told_before_goes_through_the_pipe) {
     struct proxy p;
-    char back[4];
     proxy_open(&p, (xev_conn_options){0}, true);
     p.r[0].on_ended = stay_open;
     CHECK_EQ(shutdown(p.client[0], SHUT_WR), 0);
@@ -310,16 +317,7 @@ TEST(an_end_that_was_told_before_goes_through_the_pipe) {
     p.r[0].endeds = 0;
     CHECK_EQ(xev_conn_pipe(p.r[0].conn, p.r[1].conn), 0);
     CHECK_EQ(end_running(&p.scene, p.client[1]), 0);
-    plain_send(p.client[1], "bye", 3);
-    recv_running(&p.scene, p.client[0], back, 3);
-    CHECK_EQ(close(p.client[1]), 0);
-    CHECK_EQ(end_running(&p.scene, p.client[0]), 0);
-    run_to(&p.scene, &p.r[0].closeds, 1);
-    run_to(&p.scene, &p.r[1].closeds, 1);
-    CHECK_EQ(p.r[0].reason, XEV_CONN_ENDED);
-    CHECK_EQ(p.r[1].reason, XEV_CONN_ENDED);
-    CHECK_EQ(close(p.client[0]), 0);
-    proxy_close(&p);
+    say_bye_and_end(&p);
 }
 
 /* The drain has begun, and the request that was on its way by then is one for somebody else. */
@@ -344,11 +342,7 @@ TEST(a_pipe_that_is_made_in_a_drain_goes_on_to_its_ends) {
     recv_running(&p.scene, p.client[1], back, 4);
     CHECK_MEM_EQ(back, "more", 4);
     p.r[0].datas = 0;
-    CHECK_EQ(close(p.client[0]), 0);
-    CHECK_EQ(close(p.client[1]), 0);
-    run_to(&p.scene, &p.r[0].closeds, 1);
-    run_to(&p.scene, &p.r[1].closeds, 1);
-    proxy_close(&p);
+    close_both(&p);
 }
 
 /* ---- two pipes ---- */
