@@ -54,6 +54,13 @@ size_t xev__conn_backlog_take(xev_conn *c, size_t len) {
     return taken;
 }
 
+void xev__conn_backlog_limit(const xev_conn *c, bool limited) {
+    if (c->service->backlog_part > 0) {
+        uint32_t bytes = limited ? c->service->options.unsent_bytes : 0;
+        (void)xev__os_set_backlog(c->fd, bytes); /* fails: no TCP socket, say */
+    }
+}
+
 bool xev__conn_backlog_wait(xev_conn *c, xev_completion *k, xev_cb cb) {
     xev_conn_service *s = c->service;
     if (s->backlog_part == 0 || xev__os_set_backlog(c->fd, s->options.unsent_bytes) < 0) {

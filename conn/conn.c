@@ -231,6 +231,7 @@ static void tell_detached(xev_conn *c) {
                    (uint32_t)XEV_CONN_NO_MEMORY << XEV__CONN_REASON_SHIFT;
         return;
     }
+    xev__conn_backlog_limit(c, false);
     const struct xev__conn_input *in = m->in;
     fn(c->fd, in != NULL ? in->data + in->start : NULL, in != NULL ? in->len : 0,
        m->detached_userdata);

@@ -433,6 +433,9 @@ size_t xev__conn_backlog_take(xev_conn *c, size_t len);
 int xev__conn_send_now(xev_conn *c, const xev_vec *vec, uint32_t count);
 /* Have cb called, once, when the descriptor may be given more. False: there is no limit. */
 bool xev__conn_backlog_wait(xev_conn *c, xev_completion *k, xev_cb cb);
+/* Set the kernel's own limit to the service's; or take it off. Nothing where the service has none.
+ */
+void xev__conn_backlog_limit(const xev_conn *c, bool limited);
 
 /* ---- output.c ---- */
 /* An operation of out->send is over: a send, or where flight_bytes is 0, a poll. */

@@ -474,3 +474,35 @@ TEST(users_parts_may_have_any_length) {
         xev_conn_service_free(service);
     }
 }
+
+/* ---- the limit of what the system holds and cannot send ---- */
+
+#if defined(TCP_NOTSENT_LOWAT)
+
+static void set_fd(xev_fd fd, const void *data, size_t len, void *userdata) {
+    (void)data;
+    CHECK_EQ(len, 0);
+    *(xev_fd *)userdata = fd;
+}
+
+/* Who gets the socket need not know whose it was. */
+TEST(detach_takes_the_limit_of_unsent_bytes_off) {
+    struct pair p;
+    xev_fd away = XEV_INVALID_FD;
+    int limit = 4096;
+    socklen_t len = sizeof limit;
+    pair_open(&p, (xev_conn_options){.unsent_bytes = 4096}, true);
+    /* as it inherits it from its listener */
+    CHECK_EQ(setsockopt(xev_conn_fd(p.rec.conn), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &limit, len), 0);
+    run_to(&p.scene, &p.rec.opened, 1);
+    CHECK_EQ(xev_conn_detach(p.rec.conn, &away, set_fd), 0);
+    run_to(&p.scene, &p.rec.closeds, 1);
+    CHECK_EQ(p.rec.reason, XEV_CONN_DETACHED);
+    CHECK_EQ(getsockopt(away, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &limit, &len), 0);
+    CHECK_EQ(limit, 0);
+    CHECK_EQ(close(away), 0);
+    CHECK_EQ(close(p.peer), 0);
+    pair_close(&p);
+}
+
+#endif

@@ -359,10 +359,10 @@ void xev_conn_set_busy(xev_conn *conn, bool busy);
 void xev_conn_abort(xev_conn *conn);
 
 /* Give the descriptor away. When the loop has let go of it, fn is called once, with what was read
- * and not consumed (valid until fn returns); the descriptor is fn's then. After it closed is called
- * with XEV_CONN_DETACHED. Where the connection ends before, fn gets XEV_INVALID_FD. 0, or XEV_EBUSY
- * (output is queued, it is piped, moving, or not connected), XEV_EPIPE (it is ending), XEV_ENOTSUP
- * (pipes, a transport), XEV_ENOMEM. */
+ * and not consumed (valid until fn returns); the descriptor is fn's then, without the limit of
+ * unsent_bytes. After it closed is called with XEV_CONN_DETACHED. Where the connection ends before,
+ * fn gets XEV_INVALID_FD. 0, or XEV_EBUSY (output is queued, it is piped, moving, or not
+ * connected), XEV_EPIPE (it is ending), XEV_ENOTSUP (pipes, a transport), XEV_ENOMEM. */
 XEV_NODISCARD int xev_conn_detach(xev_conn *conn, void *userdata, xev_conn_detach_fn fn);
 
 /* From now on what one reads is written to the other, both ways, with the back-pressure of the
