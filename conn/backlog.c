@@ -5,6 +5,9 @@
  * and goes on filling the last one without a look, up to 64 KiB. So it is not given more than fits.
  * It is asked (a system call) only where what it was given since it was asked last may be too much:
  * a connection that is read, and one with short answers, hardly ever asks.
+ *
+ * Behind a transport TCP_NOTSENT_LOWAT is all there is. What a transport sends is not what it was
+ * given, and it may have to repeat a send as it was (TLS), so no send is cut to what fits.
  */
 #include <limits.h>
 

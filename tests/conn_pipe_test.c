@@ -1,6 +1,11 @@
 /* Connections that are piped to each other; two pipes as a connection; other transports. */
 #include "tests/conn_scene.h"
 
+#if defined(__linux__)
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#endif
+
 /* client[i] <-> r[i], and r[0] is piped to r[1]. */
 struct proxy {
     struct scene scene;
@@ -573,6 +578,37 @@ TEST(what_a_transport_holds_is_read_without_the_descriptor) {
         rec_free(&r);
     }
 }
+
+#if defined(__linux__)
+
+/* Its peer reads nothing. */
+TEST(the_system_holds_little_of_what_a_transport_sends) {
+    struct scene s;
+    struct rec r;
+    struct read_ahead h = {.len = 0};
+    int fd[2], unsent, before = -1;
+    static char big[8 << 20];
+    scene_open_options(&s, NULL, (xev_conn_options){.unsent_bytes = 8192});
+    tcp_pair(fd);
+    rec_adopt(rec_init(&r, &s), fd[0]);
+    CHECK_EQ(xev_conn_set_transport(r.conn, &ahead, &h), 0);
+    run_to(&s, &r.opened, 1);
+    CHECK_EQ(xev_conn_write(r.conn, big, sizeof big), 0);
+    for (;; before = unsent) {
+        settle_conn(&s);
+        CHECK_EQ(ioctl(fd[0], SIOCOUTQNSD, &unsent), 0);
+        CHECK_LE(unsent, 8192 + 65536);
+        if (unsent == before) {
+            break;
+        }
+    }
+    CHECK_GT(xev_conn_queued_bytes(r.conn), 0);
+    end_by_peer(&r, fd[1], XEV_CONN_FAILED);
+    scene_close(&s);
+    rec_free(&r);
+}
+
+#endif
 
 TEST(a_drain_handles_what_is_in_a_pipe) {
     struct scene s;

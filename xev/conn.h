@@ -150,8 +150,9 @@ typedef struct xev_conn_options {
     uint64_t held_max_bytes;
     /* TCP: output that the system holds of a connection and cannot send yet, since the peer does
      * not read; it is given no more then. It limits neither what is under way nor the speed. 0: the
-     * system's limits; xev_serve_run sets it, see unsent_bytes in serve.h. On systems other than
-     * Linux it does nothing. */
+     * system's limits; xev_serve_run sets it, see unsent_bytes in serve.h. Behind a transport,
+     * which sends by itself, it may be passed by a large write, by up to 64 KiB. On systems other
+     * than Linux it does nothing. */
     uint32_t unsent_bytes;
     xev_conn_deadlines deadlines;
     /* In the service's drain one of which no input was handled yet waits for it, until so many ms
