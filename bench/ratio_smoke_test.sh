@@ -38,3 +38,5 @@ else
 fi
 check 7 'bytes per idle connection|in a pipeline:  redis [1-9]' \
     "$bin/kv_ratio.sh" --rounds 1 --requests 200 --keys 100 --load-cpu $last
+check 7 'bytes per idle connection|in a pipeline:  redis [1-9]' \
+    "$bin/kv_ratio.sh" --rounds 1 --lockstep 0.1 --keys 100

@@ -10,6 +10,9 @@
  * --lockstep 1: the connections stay open, and only the tenth of the windows that took the least of
  * the server's CPU count: what it costs where nothing disturbs it. A request's latency is then that
  * of its window. For a server on the same CPU, which finds all W messages there whenever it runs.
+ *
+ * --request TEXT --reply TEXT: for a server that is no echo. TEXT is one message, and __rand_int__
+ * in it is the number of a key below --keys, 12 digits, another one each time.
  */
 #include "bench/common.h"
 #include "bench/result.h"
@@ -17,6 +20,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -34,8 +38,12 @@ enum {
 struct options {
     struct sockaddr_in server;
     uint32_t connections;
-    uint32_t size_bytes; /* on each connection in a window: all its messages */
-    uint32_t pipeline;   /* messages in that */
+    uint32_t size_bytes;         /* on each connection in a window: all its messages */
+    uint32_t pipeline;           /* messages in that */
+    const char *request, *reply; /* NULL: an echo */
+    uint32_t reply_bytes;        /* as size_bytes */
+    uint32_t keys;
+    uint32_t key_at; /* in a message; UINT32_MAX: has none */
     bool lockstep;
     double seconds;
     double warmup_seconds;
@@ -44,7 +52,8 @@ struct options {
 };
 
 static struct bench_counts counts;
-static char sent[SIZE_MAX_BYTES], got[SIZE_MAX_BYTES];
+static char sent[SIZE_MAX_BYTES], got[SIZE_MAX_BYTES], expected[SIZE_MAX_BYTES];
+static const char any_key[] = "__rand_int__";
 
 static int open_one(const struct options *options, uint64_t number) {
     struct sockaddr_in own = {.sin_family = AF_INET};
@@ -64,7 +73,21 @@ static int open_one(const struct options *options, uint64_t number) {
 /* False: the bytes are not those that were sent. */
 static bool read_back(int fd, uint32_t size_bytes) {
     ssize_t n = recv(fd, got, size_bytes, MSG_WAITALL);
-    return n == (ssize_t)size_bytes && memcmp(got, sent, size_bytes) == 0;
+    return n == (ssize_t)size_bytes && memcmp(got, expected, size_bytes) == 0;
+}
+
+/* Another key in each of the messages. */
+static void choose_keys(const struct options *options) {
+    static uint64_t state = 1;
+    uint32_t each_bytes = options->size_bytes / options->pipeline;
+    for (uint32_t i = 0; options->key_at != UINT32_MAX && i < options->pipeline; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        uint32_t key = (uint32_t)((state >> 33) % options->keys);
+        char *end = sent + i * each_bytes + options->key_at + sizeof any_key - 1;
+        for (size_t digit = 1; digit < sizeof any_key; digit++, key /= 10) {
+            end[-(ptrdiff_t)digit] = (char)('0' + key % 10);
+        }
+    }
 }
 
 /* In lockstep: the server's CPU for each window, since the measurement began. */
@@ -94,6 +117,7 @@ static void one_window(const struct options *options) {
         if (!options->lockstep || number < options->connections) {
             fds[i] = open_one(options, number++);
         }
+        choose_keys(options);
         if (send(fds[i], sent, options->size_bytes, MSG_NOSIGNAL) != (ssize_t)options->size_bytes) {
             ++counts.errors;
         }
@@ -101,11 +125,11 @@ static void one_window(const struct options *options) {
     for (uint32_t left = options->connections; left > 0; left--) {
         /* In lockstep the last one first, as the server comes to it last. */
         uint32_t i = options->lockstep ? left - 1 : options->connections - left;
-        if (read_back(fds[i], options->size_bytes)) {
+        if (read_back(fds[i], options->reply_bytes)) {
             for (uint32_t k = 0; k < options->pipeline; k++) {
                 bench_count(&counts, bench_now_ns() - begun_ns[i]);
             }
-            counts.bytes += options->size_bytes;
+            counts.bytes += options->reply_bytes;
         } else {
             ++counts.errors;
         }
@@ -143,6 +167,12 @@ static void parse_options(struct options *options, int argc, char **argv) {
             options->size_bytes = (uint32_t)bench_parse_int(flag, value, 1, SIZE_MAX_BYTES);
         } else if (strcmp(flag, "--pipeline") == 0) {
             options->pipeline = (uint32_t)bench_parse_int(flag, value, 1, SIZE_MAX_BYTES);
+        } else if (strcmp(flag, "--request") == 0) {
+            options->request = value;
+        } else if (strcmp(flag, "--reply") == 0) {
+            options->reply = value;
+        } else if (strcmp(flag, "--keys") == 0) {
+            options->keys = (uint32_t)bench_parse_int(flag, value, 1, INT32_MAX);
         } else if (strcmp(flag, "--lockstep") == 0) {
             options->lockstep = bench_parse_int(flag, value, 0, 1) != 0;
         } else if (strcmp(flag, "--seconds") == 0) {
@@ -155,7 +185,8 @@ static void parse_options(struct options *options, int argc, char **argv) {
             options->server_pid = (pid_t)bench_parse_int(flag, value, 1, INT32_MAX);
         } else {
             bench_die("unknown flag '%s' (known: --host --port --connections --size --pipeline "
-                      "--seconds --warmup --requests --server-pid --lockstep)",
+                      "--seconds --warmup --requests --server-pid --lockstep --request --reply "
+                      "--keys)",
                       flag);
         }
     }
@@ -168,10 +199,43 @@ static void parse_options(struct options *options, int argc, char **argv) {
     if (options->lockstep && options->server_pid == 0) {
         bench_die("--lockstep needs --server-pid");
     }
+}
+
+/* `pipeline` times the text. */
+static uint32_t repeat(char *to, const char *text, uint32_t pipeline) {
+    size_t len_bytes = strlen(text);
+    if (len_bytes == 0 || len_bytes * pipeline > SIZE_MAX_BYTES) {
+        bench_die("--request and --reply, times --pipeline, have 1 to %d bytes", SIZE_MAX_BYTES);
+    }
+    for (uint32_t i = 0; i < pipeline; i++) {
+        memcpy(to + i * len_bytes, text, len_bytes);
+    }
+    return (uint32_t)len_bytes * pipeline;
+}
+
+/* Fills `sent` and `expected`. */
+static void make_messages(struct options *options) {
+    options->key_at = UINT32_MAX;
+    if ((options->request == NULL) != (options->reply == NULL)) {
+        bench_die("--request and --reply need each other");
+    }
+    if (options->request != NULL) {
+        const char *key = strstr(options->request, any_key);
+        if (key != NULL) {
+            options->key_at = (uint32_t)(key - options->request);
+        }
+        options->size_bytes = repeat(sent, options->request, options->pipeline);
+        options->reply_bytes = repeat(expected, options->reply, options->pipeline);
+        return;
+    }
     if (options->size_bytes * (uint64_t)options->pipeline > SIZE_MAX_BYTES) {
         bench_die("--size times --pipeline is at most %d", SIZE_MAX_BYTES);
     }
     options->size_bytes *= options->pipeline;
+    options->reply_bytes = options->size_bytes;
+    for (size_t i = 0; i < sizeof sent; i++) {
+        sent[i] = expected[i] = (char)(i * 7 + i / 251);
+    }
 }
 
 static int by_cpu(const void *left, const void *right) {
@@ -199,7 +263,7 @@ static void keep_best(const struct options *options, const struct bench_usage *s
             bench_count(&counts, samples[i].took_ns);
         }
     }
-    counts.bytes = kept * options->connections * (uint64_t)options->size_bytes;
+    counts.bytes = kept * options->connections * (uint64_t)options->reply_bytes;
 }
 
 int main(int argc, char **argv) {
@@ -208,13 +272,12 @@ int main(int argc, char **argv) {
         .connections = 16,
         .size_bytes = 1024,
         .pipeline = 1,
+        .keys = 100000,
         .seconds = 5.0,
         .warmup_seconds = 1.0,
     };
     parse_options(&options, argc, argv);
-    for (size_t i = 0; i < sizeof sent; i++) {
-        sent[i] = (char)(i * 7 + i / 251);
-    }
+    make_messages(&options);
     run(&options, options.warmup_seconds, 0);
     counts = (struct bench_counts){.errors = counts.errors};
     sample_count = 0;
