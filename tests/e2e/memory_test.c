@@ -1,13 +1,13 @@
-/* Two thousand peers that ask and never read, at a server whose memory is limited to 64 MiB: it is
- * not killed, and serves others. The limit is that of a cgroup, which the test makes where it may;
- * and of the process's data (RLIMIT_DATA), always. A cgroup of version 2 counts what the system
- * holds of the server's sockets, too. One of version 1 counts that apart: there the test adds the
- * two, each at its highest. */
+/* Two thousand peers that ask and never read, and ten thousand that say nothing, at a server whose
+ * memory is limited to 64 MiB: it is not killed, and serves others. The limit is that of a cgroup,
+ * which the test makes where it may; and of the process's data (RLIMIT_DATA), always. A cgroup of
+ * version 2 counts what the system holds of the server's sockets, too. One of version 1 counts that
+ * apart: there the test adds the two, each at its highest. */
 #include <sys/stat.h>
 
 #include "tests/e2e/server.h"
 
-enum { PEERS = 2000, LIMIT = 64 << 20, VALUE = 100000 };
+enum { PEERS = 2000, SILENT_PEERS = 10000, LIMIT = 64 << 20, VALUE = 100000 };
 
 static bool is_kv;
 
@@ -61,11 +61,13 @@ static bool make_group(void) {
                          "memory.memsw.limit_in_bytes");
 }
 
-static void raise_descriptors(void) {
+/* How many there may be. */
+static size_t raise_descriptors(void) {
     struct rlimit files;
     CHECK_EQ(getrlimit(RLIMIT_NOFILE, &files), 0);
     files.rlim_cur = files.rlim_max;
     CHECK_EQ(setrlimit(RLIMIT_NOFILE, &files), 0);
+    return (size_t)files.rlim_cur;
 }
 
 static void enter_group(void) {
@@ -168,7 +170,7 @@ static void check_survives(void (*setup)(void)) {
     static int fds[PEERS];
     struct server s;
     int status;
-    raise_descriptors();
+    (void)raise_descriptors();
     is_kv = strstr(getenv("SERVER"), "kv_sharded") != NULL;
     server_start_with(&s, 2, (const char *const[]){NULL}, setup);
     int witness = client(&s);
@@ -220,4 +222,41 @@ TEST_TIMEOUT(peers_that_never_read_do_not_exhaust_a_small_data_limit, 120) {
         return;
     }
     check_survives(limit_data);
+}
+
+TEST_TIMEOUT(ten_thousand_that_say_nothing_keep_nobody_out, 120) {
+    static int fds[SILENT_PEERS];
+    struct server s;
+    char byte;
+    if (raise_descriptors() < SILENT_PEERS + 1000) {
+        fprintf(stderr, "SKIPPED: too few descriptors may be open here\n");
+        return;
+    }
+    is_kv = strstr(getenv("SERVER"), "kv_sharded") != NULL;
+    server_start_with(&s, 2, (const char *const[]){NULL}, test_slowdown() > 1 ? NULL : limit_data);
+    int witness = client(&s);
+    for (int i = 0; i < SILENT_PEERS; i++) {
+        fds[i] = client(&s);
+        if (i % 1000 == 0) {
+            check_serves(witness);
+        }
+    }
+    int fd = client(&s); /* is accepted behind all of them */
+    check_serves(fd);
+    check_serves(witness);
+    for (int i = 0; i < SILENT_PEERS; i++) { /* nobody was closed for it */
+        CHECK_EQ(recv(fds[i], &byte, 1, MSG_DONTWAIT), -1);
+        CHECK_EQ(errno, EAGAIN);
+    }
+    printf("at most %ld KiB\n", peak_kib(&s));
+    server_signal(&s, SIGTERM);
+    for (int i = 0; i < SILENT_PEERS; i++) {
+        CHECK_EQ(recv(fds[i], &byte, 1, 0), 0);
+        close_fd(fds[i]);
+    }
+    close_fd(fd);
+    close_fd(witness);
+    server_wait_end(&s);
+    CHECK(WIFEXITED(s.status));
+    CHECK_EQ(WEXITSTATUS(s.status), 0);
 }
