@@ -554,6 +554,8 @@ void xev__upstream_connected(xev_conn *c);
 const xev_addr *xev__upstream_failed(xev_conn *c, int code, uint64_t *tried);
 /* It is closed. */
 void xev__upstream_gone(xev_conn *c);
+/* The service is about to be freed: its groups may be freed then. */
+void xev__upstreams_orphan(xev_conn_service *s);
 
 /* ---- upstream_pool.c: those that are kept ---- */
 /* Take it out of its upstream's list. */

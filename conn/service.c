@@ -380,6 +380,7 @@ void xev_conn_service_free(xev_conn_service *s) {
         xev__conn_gone(c);
     }
     run_releases(s);
+    xev__upstreams_orphan(s);
     xev__blocks_free(&s->blocks);
     xev__chunks_free(&s->table);
     xev__free(a, s->scratch, XEV__CONN_SCRATCH);

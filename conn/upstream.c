@@ -282,8 +282,17 @@ int xev_upstreams_new(xev_upstreams **group, xev_conn_service *service, const xe
     return 0;
 }
 
+void xev__upstreams_orphan(xev_conn_service *s) {
+    for (xev_upstreams *g = s->groups; g != NULL; g = g->next) {
+        g->service = NULL;
+    }
+}
+
 void xev_upstreams_free(xev_upstreams *group) {
     if (group != NULL) {
+        if (group->service != NULL) {
+            xev__conn_misuse("xev_upstreams_free", "its service is not freed", group);
+        }
         xev_allocator a = group->allocator;
         xev__free(&a, group, sizeof *group + group->count * sizeof group->upstream[0]);
     }
@@ -294,6 +303,9 @@ int xev_upstreams_connect(xev_upstreams *group, const xev_conn_handlers *handler
     const char *call = "xev_upstreams_connect";
     xev__conn_check(call, group);
     xev__conn_check(call, conn);
+    if (group->service == NULL) {
+        xev__conn_misuse(call, "its service is freed", group);
+    }
     xev__check_thread(call, group->service->loop);
     if (handlers != NULL && handlers->data == NULL) {
         xev__conn_misuse(call, "data handler is null", group);

@@ -23,7 +23,7 @@ struct xev__upstream {
 };
 
 struct xev_upstreams {
-    xev_conn_service *service;
+    xev_conn_service *service; /* NULL: it is freed */
     xev_allocator allocator;
     xev_upstreams_options options; /* no field is 0 that has a default */
     uint32_t count, cursor;        /* cursor: who is next */

@@ -172,7 +172,9 @@ TEST(misuse_of_upstreams_is_caught) {
     CHECK_EQ(xev_upstreams_count(group), 1);
     CHECK_EQ(xev_upstream_number(conn), UINT32_MAX);
     TAKES(xev_upstreams_free, group, NULL);
+    DIES(xev_upstreams_free, group, group); /* its service is there */
     two_close(&t);
+    DIES(xev_upstreams_connect, group, group, NULL, &made); /* its service is not */
     xev_upstreams_free(group);
 }
 
