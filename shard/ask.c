@@ -523,6 +523,10 @@ void xev_ask_answer(xev_ask *ask, int result, const void *data, size_t len_bytes
                          "data is longer than its room");
     } else if (len_bytes > 0) {
         int code = 0;
+        const uint8_t *at = data;
+        xev__shard_check(ask->answer == NULL || at < ask->answer ||
+                             at >= ask->answer + ask->answer_room,
+                         "xev_ask_answer", "data is in its room, and not at its beginning");
         void *room = make_answer_room(ask, len_bytes, &code);
         if (room != NULL) {
             memcpy(room, data, len_bytes);

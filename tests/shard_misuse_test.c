@@ -186,6 +186,8 @@ static void on_ask(xev_shard *self, xev_ask *ask, const void *argument, size_t l
     char *room = xev_ask_room(ask, 100);
     CHECK(room != NULL);
     DIES(xev_ask_answer, len_bytes, ask, 0, room, 200000);
+    DIES(xev_ask_answer, data, ask, 0, room + 1, 1);
+    DIES(xev_ask_answer, data, ask, 0, room + 99, 1);
     CHECK_EQ(len, 1);
     TAKES(xev_ask_answer, result, ask, INT32_MIN, NULL, 0);
     DIES(xev_ask_answer, ask, ask, 0, NULL, 0);

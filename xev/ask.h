@@ -91,10 +91,10 @@ bool xev_ask_is_over(const xev_ask *ask);
 XEV_NODISCARD void *xev_ask_room(xev_ask *ask, size_t len_bytes);
 
 /* Answer, once: result is any int; len_bytes at data are copied, unless data is what xev_ask_room
- * returned (a place behind its first byte is misuse that nobody notices; a part of the argument is
- * none). Where they are longer than options.ask_bytes, or memory is short, the asking shard is told
- * XEV_EMSGSIZE or XEV_ENOMEM instead, and no bytes. The ask is gone then. Shard that is
- * asked; a second answer is misuse, as far as the memory still tells. */
+ * returned (a place behind its first byte is misuse; a part of the argument is none). Where they
+ * are longer than options.ask_bytes, or memory is short, the asking shard is told XEV_EMSGSIZE or
+ * XEV_ENOMEM instead, and no bytes. The ask is gone then. Shard that is asked; a second answer is
+ * misuse, as far as the memory still tells. */
 void xev_ask_answer(xev_ask *ask, int result, const void *data, size_t len_bytes);
 
 /* Have map->map run on every shard, this one included, with the same argument; map->fold here for
