@@ -205,6 +205,13 @@ static void keep_two(void) {
     CHECK_EQ(xev_upstreams_connect(group, &keeping, &conn), 0);
 }
 
+static void open_upstream(void) {
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    upstream = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_EQ(bind(upstream, (struct sockaddr *)(void *)&sa, sizeof sa), 0);
+    CHECK_EQ(listen(upstream, 4), 0);
+}
+
 static void free_group(xev_shard *self, void *userdata) {
     (void)self;
     (void)userdata;
@@ -236,8 +243,7 @@ static void check_kept(xev_serve_refusal why, xev_serve_policy policy, bool of_o
     add_limited("127.0.0.1:0", policy);
     other = of_other ? add_at("o", "127.0.0.1:0") : service;
     kept_now = 0;
-    upstream = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK_EQ(listen(upstream, 4), 0); /* at a port that the system chooses */
+    open_upstream();
     options.deinit = free_group;
     run_with_clients(1, fill_places_of_kept);
     check_refused_only_for(why, 1);
@@ -321,8 +327,7 @@ static void fill_places_of_those_ahead(void) {
 
 static void check_ahead(void) {
     add_limited("127.0.0.1:0", XEV_SERVE_HASH);
-    upstream = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK_EQ(listen(upstream, 4), 0);
+    open_upstream();
     options.deinit = free_group;
     run_with_clients(1, fill_places_of_those_ahead);
     CHECK_EQ(count_of(service).served, ROOM - 1);
