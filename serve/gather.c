@@ -150,7 +150,7 @@ void xev_gather_ask(xev_gather *gather, xev_shard *to, const xev_vec *vec, size_
     }
     of->under_way_bytes += part->bytes;
     gather->left++;
-    int rc = xev_shard_ask(to, vec, count, 0, of->ask, part, gather_answered);
+    int rc = xev_shard_ask(to, vec, count, of->timeout_ms, of->ask, part, gather_answered);
     if (rc < 0) {
         gather_answered(NULL, rc, NULL, 0, part);
     }
@@ -192,4 +192,9 @@ void *xev_gather_user(xev_gather *gather) {
 xev_gatherer *xev_gather_gatherer(const xev_gather *gather) {
     xev__serve_check(gather != NULL, "xev_gather_gatherer", "gather is null");
     return gather->gatherer;
+}
+
+xev_conn *xev_gather_conn(const xev_gather *gather) {
+    xev__serve_check(gather != NULL, "xev_gather_conn", "gather is null");
+    return gather->slot != NULL ? xev_conn_slot_conn(gather->slot) : NULL;
 }

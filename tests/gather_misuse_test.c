@@ -71,6 +71,7 @@ static ptrdiff_t misuse(xev_conn *conn, const void *data, size_t len) {
     DIES(xev_gather_drop, gather, NULL);
     DIES(xev_gather_user, gather, NULL);
     DIES(xev_gather_gatherer, gather, NULL);
+    DIES(xev_gather_conn, gather, NULL);
     return (ptrdiff_t)len;
 }
 

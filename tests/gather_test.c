@@ -247,6 +247,7 @@ static void count_part(xev_gather *g, int result, const void *answer, size_t len
 static void fill_and_stop(xev_gather *g) {
     CHECK_EQ(parts, 3);
     CHECK_EQ(gatherer.under_way_bytes, 0);
+    CHECK(xev_gather_conn(g) == NULL);
     xev_gather_fill(g, "x", 1); /* goes nowhere */
     xev_runtime_stop(&sc.rt);
 }
@@ -304,6 +305,80 @@ TEST(one_that_the_end_of_the_loop_leaves_is_dropped) {
     never_drains = true;
     CHECK_EQ(run(&leaving, zero_sends_a_byte), XEV_ETIMEDOUT);
     CHECK_EQ(parts, 3);
+}
+
+/* ---- a shard that is late ---- */
+
+static xev_conn *asking_conn;
+static xev_ask *late_ask;
+static xev_message answer_late;
+
+static void keep_late(xev_shard *self, xev_ask *ask, const void *argument, size_t len) {
+    (void)self;
+    (void)argument;
+    (void)len;
+    late_ask = ask;
+}
+
+static void answer_and_stop(xev_shard *self, xev_message *message, void *arg) {
+    (void)self;
+    (void)message;
+    (void)arg;
+    if (late_ask != NULL) { /* else it was over before it could be handled */
+        CHECK(xev_ask_is_over(late_ask));
+        xev_ask_answer(late_ask, 0, "l", 1); /* goes nowhere */
+    }
+    xev_runtime_stop(&sc.rt);
+}
+
+static void fill_without_answer(xev_gather *g, int result, const void *answer, size_t len) {
+    (void)answer;
+    CHECK_EQ(result, XEV_ETIMEDOUT);
+    CHECK_EQ(len, 0);
+    CHECK_EQ(gatherer.under_way_bytes, 0);
+    CHECK(xev_gather_conn(g) == asking_conn);
+    xev_gather_fill(g, "t", 1);
+    CHECK(xev_gather_conn(g) == NULL);
+    parts++;
+}
+
+static ptrdiff_t ask_for_late(xev_conn *c, const void *data, size_t len) {
+    (void)data;
+    asking_conn = c;
+    xev_gather *g = xev_gather_new(&gatherer, c, 0);
+    CHECK(g != NULL);
+    CHECK(xev_gather_conn(g) == c);
+    xev_gather_ask(g, xev_runtime_shard(&sc.rt, 1), NULL, 0, 10);
+    xev_gather_end(g);
+    return (ptrdiff_t)len;
+}
+
+static void *expect_t(void *arg) {
+    char in = 0;
+    (void)arg;
+    CHECK_EQ(send(peer, "a", 1, MSG_NOSIGNAL), 1);
+    CHECK_EQ(recv(peer, &in, 1, MSG_WAITALL), 1);
+    CHECK_EQ(in, 't');
+    CHECK_EQ(close(peer), 0);
+    CHECK_EQ(xev_shard_send(xev_runtime_shard(&sc.rt, 1), &answer_late, answer_and_stop, NULL), 0);
+    return NULL;
+}
+
+static void zero_serves_impatient(xev_shard *self) {
+    if (xev_shard_id(self) == 0) {
+        open_connection(self);
+        client = thread_start(expect_t, NULL);
+    }
+}
+
+TEST(a_deadline_ends_the_wait_for_a_shard) {
+    static const xev_conn_handlers h = {.data = ask_for_late, .closed = on_closed};
+    gatherer.ask = keep_late;
+    gatherer.part = fill_without_answer;
+    gatherer.timeout_ms = 100;
+    CHECK_EQ(run(&h, zero_serves_impatient), 0);
+    thread_join(client);
+    CHECK_EQ(parts, 1);
 }
 
 /* ---- a peer that does not read ---- */

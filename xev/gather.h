@@ -61,6 +61,7 @@ typedef struct xev_gatherer {
     uint32_t share_offset;   /* of the xev_gather_share in the user's part of a connection */
     uint32_t conn_max_bytes; /* 0: 256 KiB */
     uint64_t max_bytes;      /* 0: 256 MiB */
+    uint32_t timeout_ms;     /* of each ask, as of xev_shard_ask; 0: none */
     void *userdata;
     /* ---- */
     uint64_t under_way_bytes; /* now, of all connections */
@@ -77,9 +78,9 @@ XEV_NODISCARD bool xev_gather_may_ask(xev_gatherer *gatherer, xev_conn *conn, si
  * takes no output, or has slots_max reserved: end it. */
 XEV_NODISCARD xev_gather *xev_gather_new(xev_gatherer *gatherer, xev_conn *conn, size_t user_bytes);
 
-/* Ask shard to, with a copy of count pieces at vec, as by xev_shard_ask. Counts so many bytes;
- * whether there may be so many is for xev_gather_may_ask. Where it cannot be asked part is called
- * at once, with xev_shard_ask's code or XEV_ENOMEM. */
+/* Ask shard to, with a copy of count pieces at vec, as by xev_shard_ask, within timeout_ms. Counts
+ * so many bytes; whether there may be so many is for xev_gather_may_ask. Where it cannot be asked
+ * part is called at once, with xev_shard_ask's code or XEV_ENOMEM. */
 void xev_gather_ask(xev_gather *gather, xev_shard *to, const xev_vec *vec, size_t count,
                     size_t bytes);
 
@@ -92,12 +93,15 @@ void xev_gather_end(xev_gather *gather);
 void xev_gather_drop(xev_gather *gather);
 
 /* Give the reply, once: in part, where no other part is to come, or in all. What a connection that
- * has gone is given goes nowhere. */
+ * has gone is given goes nowhere. Limits and lack of memory as of xev_conn_fill. */
 void xev_gather_fill(xev_gather *gather, const void *data, size_t len_bytes);
 
 /* What it was made with: the caller's part of it, and the gatherer. */
 void *xev_gather_user(xev_gather *gather);
 xev_gatherer *xev_gather_gatherer(const xev_gather *gather);
+
+/* The connection that waits for it. NULL: that has gone, or the reply was given. */
+xev_conn *xev_gather_conn(const xev_gather *gather);
 
 XEV_END_DECLS
 
