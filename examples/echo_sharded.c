@@ -62,7 +62,10 @@ int main(int argc, char **argv) {
     xev_serve *serve;
     xev_service *service = NULL;
     /* Descriptors are the limit: where there are none, clients wait. */
-    const xev_serve_limits none = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, NULL};
+    const xev_serve_limits none = {.process_max = UINT32_MAX,
+                                   .shard_max = UINT32_MAX,
+                                   .peer_max = UINT32_MAX,
+                                   .reserve = UINT32_MAX};
     if (xev_serve_new(&serve) < 0 || xev_serve_set_limits(serve, &none) < 0 ||
         xev_serve_add(serve, &echo, &service) < 0) {
         fprintf(stderr, "echo_sharded: %s\n", xev_strerror(XEV_ENOMEM));

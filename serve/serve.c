@@ -29,9 +29,12 @@ void xev__serve_check(bool ok, const char *call, const char *what) {
 
 /* ---- limits ---- */
 
-/* Half of the process's descriptors, or all but those that a runtime and its program need. */
-static uint32_t default_process_max(uint32_t shards) {
+/* Half of the process's descriptors, or all but those that a runtime and its program need; of all
+ * but own, which are the program's anyway. */
+static uint32_t default_process_max(uint32_t shards, uint32_t own) {
     uint32_t descriptors = xev__serve_descriptors(), others = 64 + 16 * shards;
+    descriptors = own < descriptors ? descriptors - own : 0;
+    descriptors = descriptors < 2 ? 2 : descriptors; /* somebody gets in */
     return descriptors > 2 * others ? descriptors - others : descriptors / 2;
 }
 
@@ -41,7 +44,8 @@ static uint32_t limit_or(uint32_t limit, uint32_t when_0) { return limit != 0 ? 
 static void set_limits(xev_serve *serve) {
     const xev_serve_limits *w = &serve->wanted;
     xev_serve_limits *l = &serve->limits;
-    l->process_max = limit_or(w->process_max, default_process_max(serve->shards));
+    l->process_max =
+        limit_or(w->process_max, default_process_max(serve->shards, w->own_descriptors));
     l->shard_max = limit_or(w->shard_max, 65536);
     uint32_t half = l->process_max == UINT32_MAX ? UINT32_MAX : l->process_max / 2;
     l->peer_max = limit_or(w->peer_max, limit_or(half, 1));
@@ -49,6 +53,7 @@ static void set_limits(xev_serve *serve) {
     l->reserve =
         w->reserve == UINT32_MAX ? 0 : limit_or(w->reserve, least / 4 < 16 ? least / 4 : 16);
     l->operators = w->operators;
+    l->own_descriptors = w->own_descriptors;
     serve->looks_at_peers = l->peer_max != UINT32_MAX || (l->reserve > 0 && least != UINT32_MAX);
 }
 

@@ -581,12 +581,42 @@ TEST(the_defaults_leave_descriptors_for_others) {
     xev_serve_limits_get(serve, &is);
     CHECK_EQ(is.process_max, 50);
     CHECK_EQ(is.reserve, 12);
+    CHECK_EQ(is.own_descriptors, 0);
+    xev_serve_free(serve);
+}
+
+static uint32_t process_max_with(uint32_t own_descriptors) {
+    xev_serve_limits is;
+    limits = (xev_serve_limits){.own_descriptors = own_descriptors};
+    CHECK_EQ(xev_serve_set_limits(serve, &limits), 0);
+    CHECK_EQ(run_services(2), 0);
+    xev_serve_limits_get(serve, &is);
+    CHECK_EQ(is.own_descriptors, own_descriptors);
+    return is.process_max;
+}
+
+TEST(the_defaults_leave_descriptors_for_the_program) {
+    struct rlimit limit;
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = 1000;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    service = add_at("d", "127.0.0.1:0");
+    options.init = stop_at_once;
+    CHECK_EQ(process_max_with(600), 1000 - 600 - 64 - 2 * 16);
+    CHECK_EQ(process_max_with(900), (1000 - 900) / 2);
+    CHECK_EQ(process_max_with(999), 1);
+    CHECK_EQ(process_max_with(1000), 1);
+    CHECK_EQ(process_max_with(UINT32_MAX), 1);
     xev_serve_free(serve);
 }
 
 TEST(there_may_be_no_limits) {
     xev_serve_limits is;
-    limits = (xev_serve_limits){UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, ""};
+    limits = (xev_serve_limits){.process_max = UINT32_MAX,
+                                .shard_max = UINT32_MAX,
+                                .peer_max = UINT32_MAX,
+                                .reserve = UINT32_MAX,
+                                .operators = ""};
     add_limited("127.0.0.1:0", XEV_SERVE_AUTO);
     run_with_clients(2, connect_five);
     xev_serve_limits_get(serve, &is);

@@ -46,7 +46,10 @@ static void connect_beyond_memory(void) {
 }
 
 TEST_TIMEOUT(what_there_is_no_memory_for_is_counted_and_the_next_is_served, 60) {
-    const xev_serve_limits none = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, NULL};
+    const xev_serve_limits none = {.process_max = UINT32_MAX,
+                                   .shard_max = UINT32_MAX,
+                                   .peer_max = UINT32_MAX,
+                                   .reserve = UINT32_MAX};
     struct rlimit limit;
     CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
     rlim_t wanted = 2 * MOST + 200;

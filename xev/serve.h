@@ -119,8 +119,8 @@ typedef enum xev_serve_policy {
  */
 typedef struct xev_serve_limits {
     /* Connections of all shards. Default: how many descriptors the process may have
-     * (RLIMIT_NOFILE), less 64 and 16 per shard, but at least half of them. With none, clients wait
-     * while there are no descriptors. */
+     * (RLIMIT_NOFILE), less those of own_descriptors; and of these less 64 and 16 per shard, but at
+     * least half. With none, clients wait while there are no descriptors; so do operators. */
     uint32_t process_max;
     uint32_t shard_max; /* connections of a shard; 65 536 */
     /* Accepted connections of one address, and of one IPv6 network of 64 bits; half of process_max.
@@ -134,6 +134,9 @@ typedef struct xev_serve_limits {
     /* Who they are: addresses and networks ("10.1.0.0/16"), 64 at most, and "unix" for the peers of
      * Unix sockets, with spaces or commas between. "": nobody. NULL: "127.0.0.0/8 ::1". */
     const char *operators;
+    /* Descriptors that the program opens by itself (files, say), beyond some 50. They are left out
+     * of the default of process_max, so that neither takes the other's. 0: none. */
+    uint32_t own_descriptors;
 } xev_serve_limits;
 
 /* Why a connection was closed when it was accepted. */
