@@ -321,8 +321,11 @@ uint64_t xev_conn_queued_bytes(const xev_conn *conn);
  * lack of memory, or where the connection takes no output. */
 XEV_NODISCARD xev_conn_slot *xev_conn_reserve(xev_conn *conn);
 
-/* Fill and give up a slot, once; with 0 bytes, too. It goes out at the end of the turn in which all
- * before it are filled. The slot may outlive its connection, and then filling only frees it. */
+/* Fill and give up a slot, once; with 0 bytes, too; len_bytes at data are copied. It goes out at
+ * the end of the turn in which all before it are filled. The slot may outlive its connection, and
+ * then filling only frees it. What does not fit in queued_max_bytes ends the connection, with
+ * XEV_CONN_OUTPUT_FULL, also where full_refuses is set: let queued_max_bytes be above the longest
+ * reply. Lack of memory ends it, too. */
 void xev_conn_fill(xev_conn_slot *slot, const void *data, size_t len_bytes);
 /* The connection it belongs to; NULL: that is gone. */
 xev_conn *xev_conn_slot_conn(const xev_conn_slot *slot);

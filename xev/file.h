@@ -182,8 +182,12 @@ void xev_file_pwritev(xev_fd fd, xev_loop *loop, xev_file_req *req, const xev_ve
                       size_t count, uint64_t offset_bytes, void *userdata, xev_cb cb);
 
 /* Flush to storage: everything (fsync), or what is needed to read the data back (fdatasync). Covers
- * all writes that have reported. Result: 0, XEV_EIO, XEV_ENOSPC, XEV_EINVAL (a file that cannot be
- * flushed). */
+ * all writes that have reported, by any descriptor of the file. Of a directory
+ * (XEV_OPEN_DIRECTORY): the names in it; a file that was made, renamed or removed is so after a
+ * loss of power only when its directory was flushed. Result: 0, XEV_EIO, XEV_ENOSPC, XEV_EINVAL (a
+ * file that cannot be flushed). After an error the system may have dropped what it could not write,
+ * and report 0 the next time: what was written since the last flush that reported 0 is not known.
+ */
 void xev_file_fsync(xev_fd fd, xev_loop *loop, xev_file_req *req, void *userdata, xev_cb cb);
 void xev_file_fdatasync(xev_fd fd, xev_loop *loop, xev_file_req *req, void *userdata, xev_cb cb);
 
