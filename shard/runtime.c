@@ -561,6 +561,9 @@ static int run_with_pool(xev_runtime *handle, struct xev__runtime *rt) {
     xev_threadpool_config config;
     xev_threadpool_config_init(&config);
     xev_threadpool_config_set_max_threads(&config, rt->options.pool_threads);
+    if (rt->options.pool_threads > 1) { /* the pool does so by itself only by its own default */
+        xev_threadpool_config_set_lane_cap(&config, XEV_LANE_CPU, rt->options.pool_threads - 1);
+    }
     int rc = xev_threadpool_init(&rt->pool, &config);
     if (rc < 0) {
         return note_failure(rt, rc, XEV_NO_SHARD, "xev_threadpool_init");

@@ -93,6 +93,7 @@ WITHOUT_WASI = {
     "shard_late_test": _WRAPS,
     "shard_message_test": _SHARDS,
     "shard_misuse_test": _MISUSE,
+    "shard_pool_test": _SHARDS,
     "shard_reduce_test": _SHARDS,
     "shard_request_test": _SHARDS,
     "shard_room_test": _SHARDS,

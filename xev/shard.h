@@ -139,8 +139,10 @@ typedef struct xev_runtime_options {
     /* Measure one in so many messages that a shard sends to shards: see xev_shard_delays_get. Each
      * one costs two looks at the clock; the others a count. 0: none, at no cost. */
     uint32_t sample_messages;
-    uint32_t pool_threads; /* of the shared thread pool; 0: the pool's default */
-    uint64_t key_seed;     /* of xev_shard_of_key; secret and random where peers choose keys */
+    /* Of the shared thread pool; 0: the pool's default (threadpool.h). Computation (XEV_LANE_CPU)
+     * takes all but one of them; or the only one. */
+    uint32_t pool_threads;
+    uint64_t key_seed; /* of xev_shard_of_key; secret and random where peers choose keys */
     /* Of each shard. thread_pool, turn_times and callback_times are set by the runtime: turns are
      * measured always, callbacks with time_callbacks. */
     xev_loop_options loop;

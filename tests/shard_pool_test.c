@@ -1,0 +1,81 @@
+/* The pool of a runtime: which work may keep which waiting. */
+#include "tests/shard_scene.h"
+
+#include "xev/file.h"
+
+enum { THREADS = 3 };
+
+static struct op computing[THREADS + 1];
+static xev_file_req look;
+static sem_t entered, looked;
+static atomic_int computed;
+
+static uint32_t computing_at_once(xev_shard *self) {
+    xev_threadpool_counters c;
+    xev_threadpool_stats(xev_shard_loop(self)->options.thread_pool, &c);
+    CHECK_EQ(c.max_threads, sc.o.pool_threads);
+    return c.lane[XEV_LANE_CPU].cap;
+}
+
+static int compute_until_looked(void *userdata) {
+    (void)userdata;
+    sem_give(&entered);
+    sem_take(&looked);
+    computed++;
+    return 0;
+}
+
+static xev_cb_action on_look(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    (void)loop;
+    (void)c;
+    (void)userdata;
+    CHECK_EQ(result, 0);
+    CHECK_EQ(computed, 0);
+    for (int i = 0; i <= THREADS; i++) {
+        sem_give(&looked);
+    }
+    stop_all(xev_shard_current()); /* the drain waits for the work */
+    return XEV_DISARM;
+}
+
+static void look_at_file(xev_shard *self, xev_message *message, void *arg) {
+    (void)message;
+    (void)arg;
+    for (uint32_t i = 0; i < computing_at_once(self); i++) {
+        sem_take(&entered);
+    }
+    xev_file_stat_path(xev_shard_loop(self), &look, "/", NULL, on_look);
+}
+
+static void compute_and_look(xev_shard *self) {
+    static xev_message message;
+    for (int i = 0; i <= THREADS; i++) {
+        xev_work_submit(xev_shard_loop(self), &computing[i].c, XEV_LANE_CPU, compute_until_looked,
+                        &computing[i], op_cb);
+    }
+    /* The work goes to the pool at the end of this turn. */
+    CHECK_EQ(xev_shard_send(self, &message, look_at_file, NULL), 0);
+}
+
+TEST(computing_leaves_a_thread_to_files) {
+    sem_new(&entered);
+    sem_new(&looked);
+    sc.body = compute_and_look;
+    sc.o.pool_threads = THREADS;
+    CHECK_EQ(scene_run(1), 0);
+    CHECK_EQ(computed, THREADS + 1);
+    for (int i = 0; i <= THREADS; i++) {
+        check_op(&computing[i], 0);
+    }
+}
+
+static void compute_on_one(xev_shard *self) {
+    CHECK_EQ(computing_at_once(self), 1);
+    stop_all(self);
+}
+
+TEST(one_thread_does_all) {
+    sc.body = compute_on_one;
+    sc.o.pool_threads = 1;
+    CHECK_EQ(scene_run(1), 0);
+}
