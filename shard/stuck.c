@@ -80,22 +80,36 @@ static const char *what_it_does(const xev_shard *s) {
     }
 }
 
+/* What the end of a loop waits for, which its thread does not show; or "". */
+static void pool_activity(xev_shard *s, char *text, size_t room) {
+    xev_threadpool_counters c;
+    xev_threadpool_stats(&s->rt->pool, &c);
+    *text = '\0';
+    if (c.running > 0) {
+        snprintf(text, room, "; tasks that run on the pool: %u", c.running);
+    }
+}
+
 /* Tell the program, or stderr, that s is stuck. True: the program wants to wait for it. */
-static bool report_shard(xev_shard *s, const char *doing, uint64_t since_stop_ms) {
+static bool report_shard(xev_shard *s, const char *doing, bool ends, uint64_t since_stop_ms) {
     const xev_runtime_options *o = &s->rt->options;
-    char place[96] = "", activity[96];
+    char place[96] = "", activity[96], pool[64] = "";
     uintptr_t code = xev__last_call(&s->loop);
     if (code != 0) {
         xev__os_code_place((const void *)code, place, sizeof place);
     }
     xev__thread_activity(ck_pr_load_64(&s->thread_number), activity, sizeof activity);
     if (o->stuck == NULL) {
+        if (ends) {
+            pool_activity(s, pool, sizeof pool);
+        }
         bool named = place[0] != '\0' && code != XEV__CODE(xev_loop_run);
         static xev_log_kind kind = {
             .name = "stuck", .level = XEV_LOG_ERROR, .lines_max = UINT32_MAX};
-        xev_log_write(&kind, "xev: shard %u: stuck %s, %llu ms after the stop%s%s%s%s", s->id,
+        xev_log_write(&kind, "xev: shard %u: stuck %s, %llu ms after the stop%s%s%s%s%s", s->id,
                       doing, (unsigned long long)since_stop_ms, named ? "; last callback at " : "",
-                      named ? place : "", activity[0] != '\0' ? "; its thread is " : "", activity);
+                      named ? place : "", activity[0] != '\0' ? "; its thread is " : "", activity,
+                      pool);
         return false;
     }
     xev_stuck stuck = {
@@ -119,9 +133,10 @@ static void report_all(struct xev__runtime *rt, uint64_t now) {
         pthread_mutex_lock(&rt->lock);
         bool stuck = s->has_thread && !s->done;
         const char *doing = what_it_does(s);
+        bool ends = s->command == XEV__NONE && s->last_command == XEV__END;
         pthread_mutex_unlock(&rt->lock);
         if (stuck) {
-            wait = report_shard(s, doing, now - rt->patience.ending_ms) && wait;
+            wait = report_shard(s, doing, ends, now - rt->patience.ending_ms) && wait;
         }
     }
     if (!wait) {

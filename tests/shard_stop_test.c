@@ -338,6 +338,8 @@ TEST(a_blocked_shard_ends_the_process_and_is_named) {
         if (strstr(text, wanted) == NULL) {
             CHECK_FAIL("it says: %s", text);
         }
+        bool names_pool = strstr(text, "; tasks that run on the pool: 1") != NULL;
+        CHECK_EQ(names_pool, blocked_in == IN_WORK);
     }
 }
 
