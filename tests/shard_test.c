@@ -207,6 +207,17 @@ TEST(bad_options_are_refused_without_a_callback) {
     CHECK_STR_EQ(f.why, "an option of the loop is out of its range");
 }
 
+TEST(a_backend_that_is_not_there_is_named) {
+    xev_runtime_failure f;
+    CHECK_EQ(setenv("XEV_BACKEND", "fast", 1), 0);
+    CHECK_EQ(scene_run(2), XEV_EINVAL);
+    CHECK_EQ(sc.log_len, 0);
+    xev_runtime_failure_get(&sc.rt, &f);
+    CHECK_STR_EQ(f.call, "xev_loop_init");
+    CHECK_STR_EQ(f.object, "XEV_BACKEND: no such backend: fast");
+    CHECK_STR_EQ(f.why, "");
+}
+
 /* ---- stop ---- */
 
 static sem_t serving, go_on;

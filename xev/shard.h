@@ -265,7 +265,9 @@ typedef struct xev_runtime_failure {
                          (the callback), "options", "cpus", ..., or what xev_shard_fail was given;
                          static storage */
     char part[32];    /* what of the program failed, "" where nobody said so by xev_shard_fail */
-    char object[128]; /* and at which address, file or CPU; of "options": which one is wrong */
+    /* And at which address, file or CPU; of "options": which one is wrong; of "xev_loop_init": what
+     * the backend lacks. */
+    char object[128];
     /* What is wrong, in words, where xev_strerror(code) would leave that open: "the process was
      * started with no sockets"; else "". Never NULL, static storage. */
     const char *why;

@@ -194,6 +194,13 @@ TEST(a_cpu_that_is_not_there) {
     check_refused(args, 1, "CPU 60000: there is no such CPU", NULL);
 }
 
+static void want_no_backend(void) { (void)setenv("XEV_BACKEND", "fast", 1); }
+
+TEST(a_backend_that_is_not_there) {
+    static const char *const args[] = {"--port", "0", NULL};
+    check_refused(args, 1, "XEV_BACKEND: no such backend: fast", want_no_backend);
+}
+
 TEST(a_socket_that_it_was_not_started_with) {
     static const char *const name[] = {"--address", "systemd:http", NULL}, *const number[] = {
                                                                                "--address", "fd:99",
