@@ -116,6 +116,29 @@ TEST(a_file_is_watched_by_its_name) {
     xev_loop_deinit(&loop);
 }
 
+/* The file system's names have no case, of other letters than A to Z neither. */
+TEST(a_file_is_watched_whatever_the_case_of_its_name) {
+    xev_loop loop;
+    struct watch w;
+    char path[sizeof folder + 16];
+    wchar_t wide[sizeof path];
+    make_folder();
+    snprintf(path, sizeof path, "%s\\\xc3\xa9.txt", folder); /* e with an acute accent */
+    CHECK_GT(MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, (int)sizeof path), 0);
+    HANDLE h = CreateFileW(wide, GENERIC_WRITE, FILE_SHARE_READ, NULL, CREATE_NEW, 0, NULL);
+    CHECK(h != INVALID_HANDLE_VALUE);
+    CHECK(CloseHandle(h));
+    snprintf(path, sizeof path, "%s\\\xc3\x89.TXT", folder); /* the capital */
+    loop_start(&loop);
+    CHECK_EQ(xev_fs_event_init(&w.w, path), 0);
+    start(&w, &loop);
+    CHECK(DeleteFileW(wide));
+    run_for(&loop, &w.op, 1);
+    CHECK_GT(w.op.result, 0);
+    close_watch(&w, &loop);
+    xev_loop_deinit(&loop);
+}
+
 TEST(too_many_changes_are_an_overflow) {
     static struct watch w;
     xev_loop loop;

@@ -15,13 +15,52 @@ int xev__win_wide(const char *text, wchar_t *out, size_t len) {
     return GetLastError() == ERROR_INSUFFICIENT_BUFFER ? XEV_ENAMETOOLONG : XEV_EINVAL;
 }
 
+/* Whether a part of path is longer than any file system takes. The system says of it only that
+ * nothing has that name. */
+static bool has_long_part(const wchar_t *path) {
+    enum { PART_MAX = 255 };
+    size_t len = 0;
+    for (; *path != 0; path++) {
+        len = *path == L'/' || *path == L'\\' ? 0 : len + 1;
+        if (len > PART_MAX) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int xev__win_path(const char *text, wchar_t *out, size_t len) {
+    /* A folder's name has room for a file's of the old form (8.3) behind it. */
+    enum { OLD_MAX = MAX_PATH - 12 };
+    int rc = xev__win_wide(text, out, len);
+    if (rc == 0 && has_long_part(out)) {
+        rc = XEV_ENAMETOOLONG;
+    }
+    if (rc < 0 || wcsncmp(out, L"\\\\?\\", 4) == 0) {
+        return rc;
+    }
+    wchar_t whole[XEV__WIN_PATH];
+    DWORD n = GetFullPathNameW(out, XEV__WIN_PATH, whole, NULL);
+    if (n < OLD_MAX || wcsncmp(whole, L"\\\\.\\", 4) == 0) {
+        return n > 0 ? 0 : xev__win_last_code();
+    }
+    bool of_share = n < XEV__WIN_PATH && whole[0] == L'\\' && whole[1] == L'\\';
+    const wchar_t *before = of_share ? L"\\\\?\\UNC" : L"\\\\?\\";
+    if (n >= XEV__WIN_PATH || wcslen(before) + n >= len) {
+        return XEV_ENAMETOOLONG;
+    }
+    wcscpy(out, before);
+    wcscat(out, of_share ? whole + 1 : whole);
+    return 0;
+}
+
 /* A path in the system's form, on the stack. */
 struct wide {
     wchar_t text[XEV__WIN_PATH];
 };
 
 static int wide_path(struct wide *w, const char *path) {
-    return xev__win_wide(path, w->text, XEV__WIN_PATH);
+    return xev__win_path(path, w->text, XEV__WIN_PATH);
 }
 
 static int ok_or_code(BOOL ok) { return ok ? 0 : xev__win_last_code(); }
@@ -34,12 +73,20 @@ static bool is_directory(HANDLE h) {
            (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0;
 }
 
-static bool is_link(HANDLE h) {
+/* What a file is that is not one of data, or XEV_FILE_UNKNOWN. */
+static enum xev_file_type special_type(HANDLE h) {
+    const DWORD of_socket = 0x80000023; /* IO_REPARSE_TAG_AF_UNIX */
     FILE_ATTRIBUTE_TAG_INFO info;
-    return GetFileInformationByHandleEx(h, FileAttributeTagInfo, &info, sizeof info) &&
-           (info.FileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0 &&
-           info.ReparseTag == IO_REPARSE_TAG_SYMLINK;
+    if (!GetFileInformationByHandleEx(h, FileAttributeTagInfo, &info, sizeof info) ||
+        (info.FileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) == 0) {
+        return XEV_FILE_UNKNOWN;
+    }
+    return info.ReparseTag == IO_REPARSE_TAG_SYMLINK ? XEV_FILE_SYMLINK
+           : info.ReparseTag == of_socket            ? XEV_FILE_SOCKET
+                                                     : XEV_FILE_UNKNOWN;
 }
+
+static bool is_link(HANDLE h) { return special_type(h) == XEV_FILE_SYMLINK; }
 
 int xev__os_file_open(const char *path, uint32_t flags, uint32_t mode) {
     struct wide w;
@@ -102,16 +149,28 @@ static SRWLOCK *lock_of(xev_fd fd) { return &position_locks[(uint32_t)fd / 4 % 6
 
 /* One piece at offset, or at the position. */
 static int move_piece(xev_fd fd, void *base, size_t len_bytes, uint64_t offset, bool writes) {
-    HANDLE h = xev__win_handle(fd);
+    HANDLE h = xev__win_handle(fd), event = NULL;
     DWORD n = 0, len = (DWORD)(len_bytes < INT_MAX ? len_bytes : INT_MAX);
     OVERLAPPED at = {0}, *o = NULL;
     if (offset != XEV__AT_POSITION) {
+        event = CreateEventW(NULL, TRUE, FALSE, NULL);
+        if (event == NULL) {
+            return xev__win_last_code();
+        }
         at.Offset = (DWORD)offset;
         at.OffsetHigh = (DWORD)(offset >> 32);
+        at.hEvent = (HANDLE)((uintptr_t)event | 1); /* the bit: no packet for a port */
         o = &at;
     }
     BOOL ok = writes ? WriteFile(h, base, len, &n, o) : ReadFile(h, base, len, &n, o);
+    if (!ok && o != NULL && GetLastError() == ERROR_IO_PENDING) {
+        /* The program has opened the file for overlapped operations. */
+        ok = GetOverlappedResult(h, o, &n, TRUE);
+    }
     int rc = ok ? (int)n : xev__win_last_code();
+    if (event != NULL) {
+        (void)CloseHandle(event);
+    }
     return !writes && (rc == XEV_EOF || rc == XEV_EPIPE) ? 0 : rc;
 }
 
@@ -224,9 +283,23 @@ int xev__os_file_sync(xev_fd fd, bool data_only) {
     if (!xev__os_is_open(fd)) {
         return XEV_EBADF;
     }
-    return GetFileType(xev__win_handle(fd)) == FILE_TYPE_DISK
-               ? ok_or_code(FlushFileBuffers(xev__win_handle(fd)))
-               : XEV_EINVAL;
+    HANDLE h = xev__win_handle(fd);
+    if (GetFileType(h) != FILE_TYPE_DISK) {
+        return XEV_EINVAL;
+    }
+    int rc = ok_or_code(FlushFileBuffers(h));
+    if (rc != XEV_EACCES) {
+        return rc;
+    }
+    /* The system asks for the right to write, and POSIX does not. */
+    HANDLE writes =
+        ReOpenFile(h, GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                   FILE_FLAG_BACKUP_SEMANTICS);
+    if (writes != INVALID_HANDLE_VALUE) {
+        rc = ok_or_code(FlushFileBuffers(writes));
+        (void)CloseHandle(writes);
+    }
+    return rc;
 }
 
 /* ---- what is known of a file ---- */
@@ -234,13 +307,19 @@ int xev__os_file_sync(xev_fd fd, bool data_only) {
 static uint64_t joined(DWORD high, DWORD low) { return (uint64_t)high << 32 | low; }
 
 /* From 100 ns since 1601. */
-static int64_t ns_since_1970(uint64_t time) { return ((int64_t)time - 116444736000000000) * 100; }
+static int64_t ns_since_1970(uint64_t time) {
+    enum { UNITS_PER_S = 10000000 };
+    const int64_t offset = (int64_t)11644473600 * UNITS_PER_S, most = INT64_MAX / 100;
+    int64_t units = time < INT64_MAX ? (int64_t)time - offset : most;
+    /* Some file systems say 0 for what they do not keep: too long ago for ns. */
+    return (units < -most ? -most : units > most ? most : units) * 100;
+}
 
 static int64_t file_time(FILETIME t) {
     return ns_since_1970(joined(t.dwHighDateTime, t.dwLowDateTime));
 }
 
-static int stat_handle(HANDLE h, bool link, xev_file_stat *out) {
+static int stat_handle(HANDLE h, xev_file_stat *out) {
     BY_HANDLE_FILE_INFORMATION info;
     if (GetFileType(h) != FILE_TYPE_DISK) {
         *out = (xev_file_stat){.mode = 0666, .links = 1};
@@ -256,6 +335,9 @@ static int stat_handle(HANDLE h, bool link, xev_file_stat *out) {
     (void)GetFileInformationByHandleEx(h, FileBasicInfo, &basic, sizeof basic);
     bool is_dir = (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0;
     bool read_only = (info.dwFileAttributes & FILE_ATTRIBUTE_READONLY) != 0;
+    enum xev_file_type special = (info.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0
+                                     ? special_type(h)
+                                     : XEV_FILE_UNKNOWN;
     *out = (xev_file_stat){
         .size_bytes = joined(info.nFileSizeHigh, info.nFileSizeLow),
         .allocated_bytes = (uint64_t)size.AllocationSize.QuadPart,
@@ -263,14 +345,21 @@ static int stat_handle(HANDLE h, bool link, xev_file_stat *out) {
         .inode = joined(info.nFileIndexHigh, info.nFileIndexLow),
         .links = info.nNumberOfLinks,
         .mode = (read_only && !is_dir ? 0444u : 0666u) | (is_dir ? 0111u : 0),
-        .type = link     ? XEV_FILE_SYMLINK
-                : is_dir ? XEV_FILE_DIRECTORY
-                         : XEV_FILE_REGULAR,
+        .type = special != XEV_FILE_UNKNOWN ? special
+                : is_dir                    ? XEV_FILE_DIRECTORY
+                                            : XEV_FILE_REGULAR,
         .access_ns = file_time(info.ftLastAccessTime),
         .modify_ns = file_time(info.ftLastWriteTime),
         .change_ns = ns_since_1970((uint64_t)basic.ChangeTime.QuadPart),
     };
     return 0;
+}
+
+static HANDLE open_to_look(const wchar_t *path, bool follow) {
+    return CreateFileW(path, FILE_READ_ATTRIBUTES,
+                       FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING,
+                       FILE_FLAG_BACKUP_SEMANTICS | (follow ? 0 : FILE_FLAG_OPEN_REPARSE_POINT),
+                       NULL);
 }
 
 int xev__os_file_stat(const char *path, bool follow, xev_file_stat *out) {
@@ -279,14 +368,14 @@ int xev__os_file_stat(const char *path, bool follow, xev_file_stat *out) {
     if (rc < 0) {
         return rc;
     }
-    HANDLE h =
-        CreateFileW(w.text, FILE_READ_ATTRIBUTES,
-                    FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING,
-                    FILE_FLAG_BACKUP_SEMANTICS | (follow ? 0 : FILE_FLAG_OPEN_REPARSE_POINT), NULL);
+    HANDLE h = open_to_look(w.text, follow);
+    if (h == INVALID_HANDLE_VALUE && follow && GetLastError() == ERROR_CANT_ACCESS_FILE) {
+        h = open_to_look(w.text, false); /* the file of a socket cannot be opened as such */
+    }
     if (h == INVALID_HANDLE_VALUE) {
         return xev__win_last_code();
     }
-    rc = stat_handle(h, !follow && is_link(h), out);
+    rc = stat_handle(h, out);
     (void)CloseHandle(h);
     return rc;
 }
@@ -299,7 +388,7 @@ int xev__os_file_stat_fd(xev_fd fd, xev_file_stat *out) {
         *out = (xev_file_stat){.mode = 0666, .links = 1, .type = XEV_FILE_SOCKET};
         return 0;
     }
-    return stat_handle(xev__win_handle(fd), false, out);
+    return stat_handle(xev__win_handle(fd), out);
 }
 
 /* ---- sizes and names ---- */
@@ -343,9 +432,62 @@ int xev__os_file_truncate_fd(xev_fd fd, uint64_t size) {
 
 static DWORD attributes_of(const wchar_t *path) { return GetFileAttributesW(path); }
 
+static bool names_something(const wchar_t *path) {
+    return attributes_of(path) != INVALID_FILE_ATTRIBUTES;
+}
+
 static bool names_directory(const wchar_t *path) {
     DWORD attributes = attributes_of(path);
     return attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY) != 0;
+}
+
+static bool identity_of_path(const wchar_t *path, BY_HANDLE_FILE_INFORMATION *info) {
+    HANDLE h = open_to_look(path, false);
+    bool ok = h != INVALID_HANDLE_VALUE && GetFileInformationByHandle(h, info);
+    if (h != INVALID_HANDLE_VALUE) {
+        (void)CloseHandle(h);
+    }
+    return ok;
+}
+
+/* Whether two paths lead to one file: they may differ in case only. */
+static bool are_same(const wchar_t *a, const wchar_t *b) {
+    BY_HANDLE_FILE_INFORMATION x, y;
+    return identity_of_path(a, &x) && identity_of_path(b, &y) &&
+           x.dwVolumeSerialNumber == y.dwVolumeSerialNumber &&
+           x.nFileIndexHigh == y.nFileIndexHigh && x.nFileIndexLow == y.nFileIndexLow;
+}
+
+/* Since Windows 10, 1607, the system's own file systems have POSIX's rename: whoever has the old
+ * file open goes on with it. MoveFileEx is refused then. False: it was not done. */
+static bool rename_as_posix(const wchar_t *from, const wchar_t *to) {
+    enum { RENAME_EX = 22, READ_ONLY_TOO = 0x40 /* since 1809 */, PATH_BYTES = 2 * XEV__WIN_PATH };
+    _Alignas(FILE_RENAME_INFO) char room[sizeof(FILE_RENAME_INFO) + PATH_BYTES] = {0};
+    FILE_RENAME_INFO *info = (void *)room;
+    wchar_t *name = (void *)(room + offsetof(FILE_RENAME_INFO, FileName));
+    DWORD n = GetFullPathNameW(to, XEV__WIN_PATH, name, NULL);
+    if (n == 0 || n >= XEV__WIN_PATH) {
+        return false;
+    }
+    HANDLE h = CreateFileW(
+        from, DELETE | SYNCHRONIZE, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+        OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT, NULL);
+    if (h == INVALID_HANDLE_VALUE) {
+        return false;
+    }
+    info->FileNameLength = n * (DWORD)sizeof(wchar_t);
+    DWORD flags = FILE_RENAME_FLAG_REPLACE_IF_EXISTS | FILE_RENAME_FLAG_POSIX_SEMANTICS;
+    bool done = false;
+    for (DWORD more = READ_ONLY_TOO;; more = 0) {
+        memcpy(room, &(DWORD){flags | more}, sizeof(DWORD)); /* a union that old headers lack */
+        done = SetFileInformationByHandle(h, (FILE_INFO_BY_HANDLE_CLASS)RENAME_EX, info,
+                                          sizeof room) != 0;
+        if (done || more == 0) {
+            break;
+        }
+    }
+    (void)CloseHandle(h);
+    return done;
 }
 
 int xev__os_file_rename(const char *from, const char *to) {
@@ -356,13 +498,23 @@ int xev__os_file_rename(const char *from, const char *to) {
         return rc;
     }
     bool onto_directory = names_directory(b.text), is_dir = names_directory(a.text);
-    if (onto_directory && !is_dir && attributes_of(a.text) != INVALID_FILE_ATTRIBUTES) {
-        return XEV_EISDIR;
+    if (is_dir != onto_directory && names_something(a.text) && names_something(b.text)) {
+        return is_dir ? XEV_ENOTDIR : XEV_EISDIR;
     }
-    if (onto_directory && is_dir && !RemoveDirectoryW(b.text)) { /* POSIX replaces an empty one */
+    if (!is_dir) {
+        return rename_as_posix(a.text, b.text)
+                   ? 0
+                   : ok_or_code(MoveFileExW(a.text, b.text, MOVEFILE_REPLACE_EXISTING));
+    }
+    bool replaces = onto_directory && !are_same(a.text, b.text);
+    if (replaces && !RemoveDirectoryW(b.text)) { /* POSIX replaces an empty one */
         return xev__win_last_code();
     }
-    return ok_or_code(MoveFileExW(a.text, b.text, MOVEFILE_REPLACE_EXISTING));
+    rc = ok_or_code(MoveFileExW(a.text, b.text, 0));
+    if (rc < 0 && replaces) {
+        (void)CreateDirectoryW(b.text, NULL);
+    }
+    return rc;
 }
 
 int xev__os_file_unlink(const char *path) {
@@ -385,7 +537,10 @@ int xev__os_file_unlink(const char *path) {
     if (attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_READONLY) != 0) {
         /* POSIX asks for permission on the folder only. */
         (void)SetFileAttributesW(w.text, attributes & ~(DWORD)FILE_ATTRIBUTE_READONLY);
-        return ok_or_code(DeleteFileW(w.text));
+        rc = ok_or_code(DeleteFileW(w.text));
+        if (rc < 0) {
+            (void)SetFileAttributesW(w.text, attributes);
+        }
     }
     return rc;
 }
@@ -403,16 +558,42 @@ int xev__os_file_rmdir(const char *path) {
     return rc == 0 ? ok_or_code(RemoveDirectoryW(w.text)) : rc;
 }
 
+/* A link to a folder is of another kind. A target is relative to the link's folder. */
+static bool leads_to_directory(const struct wide *target, const struct wide *link) {
+    struct wide path = *link;
+    wchar_t *name = path.text;
+    for (wchar_t *c = path.text; *c != 0; c++) {
+        name = *c == L'/' || *c == L'\\' ? c + 1 : name;
+    }
+    const wchar_t *t = target->text;
+    if (t[0] == L'\\' || (t[0] != 0 && t[1] == L':')) {
+        return names_directory(t);
+    }
+    if ((size_t)(name - path.text) + wcslen(t) >= XEV__WIN_PATH) {
+        return false;
+    }
+    wcscpy(name, t);
+    return names_directory(path.text);
+}
+
 int xev__os_file_symlink(const char *target, const char *link_path) {
     struct wide a, b;
-    int rc = wide_path(&a, target);
+    int rc = xev__win_wide(target, a.text, XEV__WIN_PATH);
     rc = rc == 0 ? wide_path(&b, link_path) : rc;
     if (rc < 0) {
         return rc;
     }
-    DWORD flags = SYMBOLIC_LINK_FLAG_ALLOW_UNPRIVILEGED_CREATE;
-    flags |= names_directory(a.text) ? SYMBOLIC_LINK_FLAG_DIRECTORY : 0;
-    return ok_or_code(CreateSymbolicLinkW(b.text, a.text, flags));
+    /* A target is stored as it is, and the system takes no other separator there. */
+    for (wchar_t *c = wcschr(a.text, L'/'); c != NULL; c = wcschr(c, L'/')) {
+        *c = L'\\';
+    }
+    DWORD kind = leads_to_directory(&a, &b) ? SYMBOLIC_LINK_FLAG_DIRECTORY : 0;
+    const DWORD of_anybody = SYMBOLIC_LINK_FLAG_ALLOW_UNPRIVILEGED_CREATE; /* since 1703 */
+    if (CreateSymbolicLinkW(b.text, a.text, kind | of_anybody)) {
+        return 0;
+    }
+    rc = xev__win_last_code();
+    return rc == XEV_EINVAL ? ok_or_code(CreateSymbolicLinkW(b.text, a.text, kind)) : rc;
 }
 
 int xev__os_file_link(const char *from, const char *to) {

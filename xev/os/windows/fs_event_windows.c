@@ -76,7 +76,7 @@ int xev__os_fs_event_open(const char *path, xev_fd *fd, xev_fd *file, void *buff
     (void)file;
     wchar_t wide[XEV__WIN_PATH + 1];
     char *name = (char *)buffer + NAME;
-    int rc = xev__win_wide(path, wide, XEV__WIN_PATH);
+    int rc = xev__win_path(path, wide, XEV__WIN_PATH);
     if (rc < 0) {
         return rc;
     }
@@ -132,6 +132,13 @@ static void put(char *buffer, size_t *len, uint32_t kind, uint32_t cookie, const
     *len += (sizeof r + bytes + 3) & ~(size_t)3;
 }
 
+/* As the file system compares names: whatever the case, of letters other than A to Z as well. */
+static bool is_named(const wchar_t *name, int units, const char *wanted) {
+    wchar_t wide[NAME_BYTES];
+    int n = MultiByteToWideChar(CP_UTF8, 0, wanted, -1, wide, NAME_BYTES);
+    return n > 1 && CompareStringOrdinal(name, units, wide, n - 1, TRUE) == CSTR_EQUAL;
+}
+
 int xev__win_changes(void *memory, int rc) {
     static uint32_t renames; /* atomic */
     char *buffer = memory;
@@ -142,6 +149,7 @@ int xev__win_changes(void *memory, int rc) {
         put(buffer, &len, XEV_FS_REMOVED | XEV_FS_ENDED, 0, "");
         return (int)len;
     }
+    rc = rc == XEV_EOVERFLOW ? 0 : rc;
     if (rc <= 0) {
         put(buffer, &len, XEV_FS_OVERFLOW, 0, "");
         return rc < 0 ? rc : (int)len;
@@ -159,7 +167,8 @@ int xev__win_changes(void *memory, int rc) {
         bool old_name = head.Action == FILE_ACTION_RENAMED_OLD_NAME;
         cookie = old_name ? __atomic_add_fetch(&renames, 1, __ATOMIC_RELAXED) : cookie;
         bool moved = old_name || head.Action == FILE_ACTION_RENAMED_NEW_NAME;
-        if (wanted[0] == '\0' || _stricmp(wanted, name) == 0) {
+        int units = (int)(head.FileNameLength / sizeof wide[0]);
+        if (wanted[0] == '\0' || is_named(wide, units, wanted)) {
             put(buffer, &len, change_kind(head.Action), moved ? cookie : 0,
                 wanted[0] == '\0' ? name : "");
         }

@@ -86,5 +86,8 @@ int xev__win_changes(void *buffer, int rc);
 /* UTF-8 to the system's UTF-16. 0, XEV_EINVAL (not UTF-8), XEV_ENAMETOOLONG. */
 #define XEV__WIN_PATH 4096
 int xev__win_wide(const char *text, wchar_t *out, size_t len);
+/* The same of a path: a long one in the form that the system takes at any length. Another code also
+ * where the system cannot tell the current folder. */
+int xev__win_path(const char *text, wchar_t *out, size_t len);
 
 #endif
