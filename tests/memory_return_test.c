@@ -340,3 +340,41 @@ TEST_TIMEOUT(operations_in_the_kernel_have_given_their_memory_back, 60) {
     }
     server_close(&s);
 }
+
+static xev_cb_action counts(xev_loop *loop, xev_completion *c, int result, void *userdata) {
+    (void)loop;
+    (void)c;
+    CHECK(result == XEV_ECANCELED || result == 0);
+    ++*(int *)userdata;
+    return XEV_DISARM;
+}
+
+/* Each one waits for the kernel's report, in a turn of its own. */
+TEST_TIMEOUT(what_is_cancelled_again_and_again_takes_no_more_memory, 60) {
+    enum { TIMES = 3000, WARM = 100 };
+    struct server s;
+    xev_udp udp;
+    xev_addr at;
+    static xev_datagram d;
+    static char room[16];
+    int64_t before = 0;
+    server_open(&s);
+    CHECK_EQ(xev_addr_parse(&at, "127.0.0.1", 0), 0);
+    CHECK_EQ(xev_udp_init(&udp, XEV_AF_INET), 0);
+    CHECK_EQ(xev_udp_bind(udp, &at, 0), 0);
+    for (int i = 0; i < TIMES; i++) {
+        xev_completion recv = {0}, cancel = {0};
+        int ended = 0;
+        d = (xev_datagram){.buf = room, .capacity_bytes = sizeof room};
+        xev_udp_recv(udp, &s.net.loop, &recv, &d, &ended, counts);
+        CHECK_EQ(xev_loop_run(&s.net.loop, XEV_RUN_NO_WAIT), 0);
+        xev_cancel(&s.net.loop, &recv, &cancel, &ended, counts);
+        while (ended < 2) {
+            CHECK_EQ(xev_loop_run(&s.net.loop, XEV_RUN_NO_WAIT), 0);
+        }
+        before = i == WARM ? held_bytes() : before;
+    }
+    CHECK_LE(held_bytes(), before + 200 * 1024);
+    close_fd(&s.net, udp.fd);
+    server_close(&s);
+}

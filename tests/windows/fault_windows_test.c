@@ -74,9 +74,31 @@ WRAP(BOOL, ReadFile, (HANDLE h, LPVOID to, DWORD len, LPDWORD n, LPOVERLAPPED o)
      (h, to, len, n, o), FALSE, ERROR_NOT_ENOUGH_MEMORY)
 WRAP(BOOL, WriteFile, (HANDLE h, LPCVOID from, DWORD len, LPDWORD n, LPOVERLAPPED o),
      (h, from, len, n, o), FALSE, ERROR_NOT_ENOUGH_MEMORY)
-WRAP(BOOL, GetQueuedCompletionStatusEx,
-     (HANDLE port, LPOVERLAPPED_ENTRY entries, ULONG room, PULONG n, DWORD ms, BOOL alertable),
-     (port, entries, room, n, ms, alertable), FALSE, ERROR_NO_SYSTEM_RESOURCES)
+WRAP(int, closesocket, (SOCKET s), (s), SOCKET_ERROR, WSAEWOULDBLOCK)
+
+static LONG packet_status; /* of the next packet of an operation, once; 0: the true one */
+
+typedef BOOL(WINAPI *packets_fn)(HANDLE, LPOVERLAPPED_ENTRY, ULONG, PULONG, DWORD, BOOL);
+extern packets_fn __real___imp_GetQueuedCompletionStatusEx;
+extern packets_fn __wrap___imp_GetQueuedCompletionStatusEx;
+
+static BOOL WINAPI packets(HANDLE port, LPOVERLAPPED_ENTRY entries, ULONG room, PULONG n, DWORD ms,
+                           BOOL alertable) {
+    if (fails("GetQueuedCompletionStatusEx")) {
+        SetLastError(ERROR_NO_SYSTEM_RESOURCES);
+        return FALSE;
+    }
+    BOOL ok = __real___imp_GetQueuedCompletionStatusEx(port, entries, room, n, ms, alertable);
+    for (ULONG i = 0; ok && i < *n; i++) {
+        if (packet_status != 0 && entries[i].lpOverlapped != NULL) {
+            entries[i].lpOverlapped->Internal = (ULONG_PTR)packet_status;
+            packet_status = 0;
+        }
+    }
+    return ok;
+}
+
+packets_fn __wrap___imp_GetQueuedCompletionStatusEx = packets;
 
 /* ---- what is done meanwhile ---- */
 
@@ -418,6 +440,190 @@ TEST(a_cancelled_multishot_accept_loses_nobody) {
     kept_count = 0;
     CHECK_EQ(xev_tcp_close_now(at), 0);
     CHECK_EQ(test_open_descriptors(), before);
+    xev_loop_deinit(&loop);
+}
+
+/* ---- what Windows says that POSIX does not ---- */
+
+static void fail(const char *call, DWORD error, int mode) {
+    target = call;
+    inject_error = error;
+    inject_plan(1, mode);
+}
+
+static void fail_no_more(void) {
+    inject_arm(false);
+    target = NULL;
+    inject_error = 0;
+}
+
+/* A client that the library does not know of. */
+static xev_tcp stranger(const xev_addr *addr) {
+    xev_tcp client = {(xev_fd)(intptr_t)socket(AF_INET, SOCK_STREAM, 0)};
+    CHECK_EQ(connect(client.fd, (const struct sockaddr *)(const void *)addr->storage,
+                     (socklen_t)addr->len_bytes),
+             0);
+    return client;
+}
+
+/* More of them than accepts wait: a connection that has ended before it is taken is its own
+ * failure. */
+TEST(connections_that_are_gone_do_not_end_an_accept) {
+    enum { GONE = 40 };
+    xev_tcp at;
+    xev_addr addr;
+    begun = ended = 0;
+    CHECK_EQ(xev_loop_init(&loop), 0);
+    int before = test_open_descriptors();
+    CHECK_EQ(listen_at(&addr, &at), 0);
+    accept_many(at);
+    CHECK_EQ(xev_loop_run(&loop, XEV_RUN_NO_WAIT), 0);
+    fail("setsockopt", WSAENOTCONN, INJECT_FROM_THERE_ON);
+    for (int i = 1; i <= GONE; i++) {
+        xev_tcp client = stranger(&addr);
+        while (atomic_load(&inject.hits) < i) { /* no callback tells of it */
+            run_no_wait(&loop);
+            CHECK_EQ(many.terminal, 0);
+        }
+        CHECK_EQ(xev_tcp_close_now(client), 0);
+    }
+    fail_no_more();
+    CHECK_EQ(kept_count, 0);
+    xev_tcp client = stranger(&addr);
+    while (kept_count == 0) {
+        run_once(&loop);
+        CHECK_EQ(many.terminal, 0);
+    }
+    cancel_many();
+    CHECK_EQ(xev_tcp_close_now(client), 0);
+    CHECK_EQ(xev_tcp_close_now(at), 0);
+    CHECK_EQ(xev_tcp_close_now(xev_tcp_from_fd(kept[--kept_count])), 0);
+    CHECK_EQ(test_open_descriptors(), before);
+    xev_loop_deinit(&loop);
+}
+
+/* The kernel's statuses of a connect, in the words of Winsock and not of files. */
+TEST(failures_of_sockets_have_their_codes) {
+    static const struct {
+        DWORD status;
+        int code;
+    } known[] = {
+        {0xC000020A /* ADDRESS_ALREADY_EXISTS */, XEV_EADDRINUSE},
+        {0xC0000236 /* CONNECTION_REFUSED */, XEV_ECONNREFUSED},
+        {0xC00000B5 /* IO_TIMEOUT */, XEV_ETIMEDOUT},
+        {0xC000023C /* NETWORK_UNREACHABLE */, XEV_ENETUNREACH},
+        {0xC000023D /* HOST_UNREACHABLE */, XEV_EHOSTUNREACH},
+    };
+    xev_tcp at;
+    xev_addr addr;
+    CHECK_EQ(xev_loop_init(&loop), 0);
+    CHECK_EQ(listen_at(&addr, &at), 0);
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        xev_tcp client;
+        CHECK_EQ(xev_tcp_init(&client, XEV_AF_INET), 0);
+        memset(&connected, 0, sizeof connected);
+        packet_status = (LONG)known[i].status;
+        xev_tcp_connect(client, &loop, &connected.c, &addr, &connected, op_cb);
+        while (connected.terminal == 0) {
+            run_once(&loop);
+        }
+        printf("%#lx\n", known[i].status);
+        CHECK_EQ(packet_status, 0);
+        CHECK_EQ(connected.result, known[i].code);
+        CHECK_EQ(xev_tcp_close_now(client), 0);
+    }
+    CHECK_EQ(xev_tcp_close_now(at), 0);
+    xev_loop_deinit(&loop);
+}
+
+/* Winsock would take it all, since there is room for a part. */
+TEST(a_large_send_is_not_given_to_the_system_as_a_whole) {
+    enum { LARGE = 16 << 20, MOST = 1 << 20 };
+    xev_tcp at;
+    xev_addr addr;
+    char *bytes = calloc(1, LARGE);
+    CHECK(bytes != NULL);
+    CHECK_EQ(xev_loop_init(&loop), 0);
+    CHECK_EQ(listen_at(&addr, &at), 0);
+    xev_tcp client = client_of(&addr);
+    memset(&sent, 0, sizeof sent);
+    xev_tcp_send(client, &loop, &sent.c, bytes, LARGE, &sent, op_cb);
+    run_for(&loop, &sent, 1);
+    CHECK_GT(sent.result, 0);
+    CHECK_LE(sent.result, MOST);
+    CHECK_EQ(xev_tcp_close_now(client), 0);
+    CHECK_EQ(xev_tcp_close_now(at), 0);
+    xev_loop_deinit(&loop);
+    free(bytes);
+}
+
+/* Winsock leaves a socket open whose close would have to wait. */
+TEST(a_close_that_would_wait_is_a_close) {
+    xev_tcp tcp;
+    int before = test_open_descriptors();
+    CHECK_EQ(xev_tcp_init(&tcp, XEV_AF_INET), 0);
+    CHECK_EQ(xev_tcp_set_linger(tcp, 5000), 0);
+    fail("closesocket", WSAEWOULDBLOCK, INJECT_ONCE);
+    CHECK_EQ(xev_tcp_close_now(tcp), 0);
+    CHECK_EQ(atomic_load(&inject.calls), 2);
+    fail_no_more();
+    CHECK_EQ(test_open_descriptors(), before);
+}
+
+TEST(a_pipe_whose_name_is_taken_gets_another) {
+    xev_fd reads, writes;
+    static const DWORD taken[] = {ERROR_PIPE_BUSY, ERROR_ACCESS_DENIED};
+    for (int i = 0; i < 2; i++) {
+        fail("CreateNamedPipeW", taken[i], INJECT_ONCE);
+        CHECK_EQ(xev_pipe_open(&reads, &writes), 0);
+        CHECK_EQ(xev_tcp_close_now(xev_tcp_from_fd(reads)), 0);
+        CHECK_EQ(xev_tcp_close_now(xev_tcp_from_fd(writes)), 0);
+    }
+    fail("CreateNamedPipeW", ERROR_PIPE_BUSY, INJECT_FROM_THERE_ON);
+    CHECK_EQ(xev_pipe_open(&reads, &writes), XEV_EBUSY);
+    fail_no_more();
+}
+
+/* The network has said that a port cannot be reached: with one peer that is its refusal; else it is
+ * about nobody in particular, and the datagram behind it is received. */
+TEST(a_refused_datagram_is_told_of_the_one_peer_only) {
+    static xev_datagram in, out;
+    static char room[8];
+    xev_udp a, b;
+    xev_addr at;
+    CHECK_EQ(xev_loop_init(&loop), 0);
+    CHECK_EQ(xev_addr_parse(&at, "127.0.0.1", 0), 0);
+    CHECK_EQ(xev_udp_init(&a, XEV_AF_INET), 0);
+    CHECK_EQ(xev_udp_init(&b, XEV_AF_INET), 0);
+    CHECK_EQ(xev_udp_bind(a, &at, 0), 0);
+    CHECK_EQ(xev_udp_bind(b, &at, 0), 0);
+    CHECK_EQ(xev_udp_local_addr(b, &at), 0);
+    for (int connects = 0; connects < 2; connects++) {
+        xev_addr from;
+        in = (xev_datagram){.buf = room, .capacity_bytes = sizeof room};
+        out = (xev_datagram){.data = "bytes", .len_bytes = 5, .peer = at};
+        memset(&datagram_in, 0, sizeof datagram_in);
+        memset(&datagram_out, 0, sizeof datagram_out);
+        CHECK_EQ(xev_udp_local_addr(a, &from), 0);
+        CHECK_EQ(connects ? xev_udp_connect(b, &from) : 0, 0);
+        xev_udp_send(a, &loop, &datagram_out.c, &out, &datagram_out, op_cb);
+        run_for(&loop, &datagram_out, 1);
+        fail("WSARecvFrom", WSAECONNRESET, INJECT_ONCE);
+        xev_udp_recv(b, &loop, &datagram_in.c, &in, &datagram_in, op_cb);
+        run_for(&loop, &datagram_in, 1);
+        CHECK_EQ(atomic_load(&inject.hits), 1);
+        fail_no_more();
+        CHECK_EQ(datagram_in.result, connects ? XEV_ECONNREFUSED : 5);
+    }
+    out = (xev_datagram){.data = "bytes", .len_bytes = 5};
+    memset(&datagram_out, 0, sizeof datagram_out);
+    fail("WSASendTo", WSAECONNRESET, INJECT_ONCE);
+    xev_udp_send(b, &loop, &datagram_out.c, &out, &datagram_out, op_cb);
+    run_for(&loop, &datagram_out, 1);
+    fail_no_more();
+    CHECK_EQ(datagram_out.result, XEV_ECONNREFUSED);
+    CHECK_EQ(xev_udp_close_now(a), 0);
+    CHECK_EQ(xev_udp_close_now(b), 0);
     xev_loop_deinit(&loop);
 }
 

@@ -20,6 +20,9 @@
 
 struct xev__iocp_slot *xev__iocp_slot_new(struct xev__iocp *p, xev_completion *c, xev_fd fd,
                                           enum xev__iocp_kind kind) {
+    if (p->in_kernel - p->swept >= p->sweep_at) {
+        xev__afd_sweep(p);
+    }
     uint32_t number = xev__chunks_take(&p->slots);
     if (number == XEV__CHUNKS_NONE) {
         return NULL;
@@ -45,6 +48,8 @@ void xev__iocp_slot_free(struct xev__iocp *p, struct xev__iocp_slot *s) {
     }
     s->gen++;
     p->in_kernel--;
+    p->swept -= s->kind == XEV__IOCP_READY && s->dirs == 0;
+    s->kind = XEV__IOCP_FREE;
     xev__chunks_give(&p->slots, s->number);
 }
 
@@ -129,9 +134,8 @@ static int begin_exit(struct xev__iocp *p, struct xev__iocp_slot *s) {
                : xev__win_last_code();
 }
 
-static bool is_folder(const xev_completion *c) {
-    return c->op == XEV__OP_READ && c->arg.io.aux == 0 &&
-           c->arg.io.len_bytes == XEV__WIN_CHANGES_BYTES && xev__win_is_folder(c->fd);
+static bool is_changes(const xev_completion *c) {
+    return (c->flags & XEV__F_CHANGES) != 0 && c->op == XEV__OP_READ && xev__win_is_folder(c->fd);
 }
 
 static int begin_changes(struct xev__iocp_slot *s, const xev_completion *c) {
@@ -155,7 +159,7 @@ static int begin_direct(struct xev__iocp *p, struct xev__iocp_slot *s, const xev
 static enum xev__iocp_kind slot_kind(const xev_completion *c) {
     return c->op == XEV__OP_PROCESS ? XEV__IOCP_EXIT
            : c->op == XEV__OP_POLL  ? XEV__IOCP_POLL
-           : is_folder(c)           ? XEV__IOCP_CHANGES
+           : is_changes(c)          ? XEV__IOCP_CHANGES
                                     : XEV__IOCP_OPERATION;
 }
 
@@ -209,7 +213,7 @@ static void start_transfer(xev_loop *loop, struct xev__fd *e, xev_completion *c)
         loop->ops->start(loop, e, c);
         return;
     case XEV__OS_FILE:
-        if (is_folder(c)) {
+        if (is_changes(c)) {
             int rc = attach(loop, e);
             if (rc > 0) {
                 start_direct(loop, e, c);
@@ -328,7 +332,8 @@ static int iocp_connect(xev_loop *loop, xev_completion *c, const xev_addr *addr)
         return XEV_ENOTSOCK;
     }
     int rc = xev__iocp_associate(p, c->fd);
-    if (rc <= 0 || !xev__os_is_stream(c->fd)) {
+    /* ConnectEx has room for an address of TCP only, and bind knows no "any" of Unix sockets. */
+    if (rc <= 0 || xev_addr_family(addr) == XEV_AF_UNIX || !xev__os_is_stream(c->fd)) {
         return rc < 0 ? rc : xev__os_connect(c->fd, addr);
     }
     struct xev__iocp_slot *s = xev__iocp_slot_new(p, c, c->fd, XEV__IOCP_OPERATION);
@@ -392,6 +397,10 @@ static void iocp_cancel(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
 
 static bool is_cancelled(const xev_completion *c) { return (c->flags & XEV__F_CANCEL) != 0; }
 
+/* So many failures in a row are replaced by new attempts. Where nothing else comes the attempts
+ * run out, and the last one waits before the next: see xev__accept_again. */
+#define FAILURES_AT_ONCE 16u
+
 /* One of those that were with the system for c has ended. */
 static void accepted(xev_loop *loop, struct xev__fd *e, xev_completion *c, int rc) {
     bool last = c->slot == XEV__IOCP_NO_SLOT, multi = (c->flags & XEV__F_MULTI) != 0;
@@ -415,7 +424,8 @@ static void accepted(xev_loop *loop, struct xev__fd *e, xev_completion *c, int r
         }
         return;
     }
-    if (multi && (rc >= 0 || xev__os_is_of_connection(c->fd, rc))) {
+    bool of_connection = rc < 0 && xev__os_is_of_connection(c->fd, rc);
+    if (multi && (rc >= 0 || (of_connection && c->arg.accept.failures++ < FAILURES_AT_ONCE))) {
         start_direct(loop, e, c); /* first: the callback may cancel c or close the listener */
     }
     if (rc >= 0) {
@@ -536,7 +546,8 @@ static void on_packet(xev_loop *loop, struct xev__iocp_slot *s) {
     struct xev__iocp *p = loop->backend;
     xev_completion *c = s->c;
     LONG status = (LONG)s->overlapped.Internal;
-    int rc = status < 0 ? xev__win_status_code(status) : (int)s->overlapped.InternalHigh;
+    int rc = status < 0 && status != XEV__IOCP_IN_PART ? xev__iocp_failure(s)
+                                                       : (int)s->overlapped.InternalHigh;
     xev__count(&loop->count.events, 1);
     if (s->kind == XEV__IOCP_READY) {
         on_ready(loop, s);

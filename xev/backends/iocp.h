@@ -36,6 +36,7 @@ struct xev__afd_poll {
 };
 
 enum xev__iocp_kind {
+    XEV__IOCP_FREE = 0,  /* the slot is nobody's */
     XEV__IOCP_OPERATION, /* c is what the packet is the result of */
     XEV__IOCP_READY,     /* AFD reports on the entry of fd, in the directions dirs */
     XEV__IOCP_POLL,      /* AFD reports to c, which is a poll */
@@ -48,8 +49,8 @@ struct xev__iocp_slot {
     xev_completion *c;          /* NULL: nobody waits for the packet any more */
     uint32_t number, gen, next; /* gen, next: the store's */
     xev_fd fd;
-    uint8_t kind; /* enum xev__iocp_kind */
-    uint8_t dirs;
+    uint8_t kind;              /* enum xev__iocp_kind */
+    uint8_t dirs;              /* READY; 0: taken back by xev__afd_sweep */
     uint32_t entry, entry_gen; /* READY: of the descriptor */
     union {
         struct xev__afd_poll poll;
@@ -72,6 +73,8 @@ struct xev__iocp {
     struct xev__chunks slots;
     uint32_t id;        /* of this port: no two in the process have had the same */
     uint32_t in_kernel; /* slots whose packet is to come */
+    uint32_t swept;     /* those of them that were taken back */
+    uint32_t sweep_at;  /* when there are so many others: see xev__afd_sweep */
     OVERLAPPED_ENTRY *entries;
 };
 
@@ -84,10 +87,12 @@ struct xev__iocp_slot *xev__iocp_slot_new(struct xev__iocp *p, xev_completion *c
                                           enum xev__iocp_kind kind);
 void xev__iocp_slot_free(struct xev__iocp *p, struct xev__iocp_slot *s);
 /* The system has answered to an overlapped call with ok or, in error, with a reason. Returns 0: its
- * packet will come, also where it was done at once; or a code: none will come. */
+ * packet will come, also where it was done at once, or in part (a message of a pipe that is longer
+ * than the buffer); or a code: none will come. */
 static inline int xev__iocp_asked(bool ok, DWORD error) {
-    return ok || error == ERROR_IO_PENDING ? 0 : xev__win_code(error);
+    return ok || error == ERROR_IO_PENDING || error == ERROR_MORE_DATA ? 0 : xev__win_code(error);
 }
+#define XEV__IOCP_IN_PART ((LONG)0x80000005) /* STATUS_BUFFER_OVERFLOW: a warning, no error */
 
 /* ---- iocp_accept.c ---- */
 
@@ -115,6 +120,8 @@ bool xev__iocp_has(const struct xev__iocp *p, xev_fd fd);
 /* NULL: fd is no socket that has it. */
 LPFN_ACCEPTEX xev__iocp_accept_ex(xev_fd fd);
 LPFN_CONNECTEX xev__iocp_connect_ex(xev_fd fd);
+/* The code for the failure that s's packet brings. */
+int xev__iocp_failure(struct xev__iocp_slot *s);
 
 /* ---- iocp_afd.c ---- */
 
@@ -123,6 +130,8 @@ int xev__afd_open(HANDLE port, HANDLE *afd);
 /* Ask, for the slot s: its packet comes when one of these XEV_POLL_* of its socket holds. 0 or a
  * code. */
 int xev__afd_ask(HANDLE afd, struct xev__iocp_slot *s, uint32_t mask);
+/* Take the reports back that nobody waits for: an entry that is given up leaves its own. */
+void xev__afd_sweep(struct xev__iocp *p);
 /* The XEV_POLL_* that the answer in s names. */
 uint32_t xev__afd_answer(const struct xev__iocp_slot *s);
 

@@ -4,6 +4,7 @@
  *
  * What fails is one attempt; it is the accept's failure only when it was the last one. */
 #include "xev/backends/iocp.h"
+#include "xev/os/descriptor.h"
 
 #define ATTEMPTS 8u
 
@@ -78,10 +79,11 @@ void xev__iocp_accept_cancel(const struct xev__iocp *p, const xev_completion *c)
 
 int xev__iocp_accept_take(struct xev__iocp *p, struct xev__iocp_slot *s, int rc) {
     SOCKET listener = xev__win_socket(s->fd), made = xev__win_socket(s->u.accept.fd);
-    if (rc >= 0) {
-        rc = xev__win_socket_result(s->u.accept.fd,
-                                    setsockopt(made, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT,
-                                               (const char *)&listener, sizeof listener));
+    if (rc >= 0 && setsockopt(made, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, (const char *)&listener,
+                              sizeof listener) != 0) {
+        /* The connection has ended already. Or the listener has: then the next attempt says so. */
+        rc = xev__win_socket_code();
+        rc = xev__os_exhausted(rc) ? rc : XEV_ECONNABORTED;
     }
     if (rc < 0) {
         (void)closesocket(made);

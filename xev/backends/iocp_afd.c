@@ -21,6 +21,9 @@ enum {
 #ifndef SIO_BASE_HANDLE
 #define SIO_BASE_HANDLE 0x48000022
 #endif
+#ifndef SIO_BSP_HANDLE_POLL
+#define SIO_BSP_HANDLE_POLL 0x4800001D
+#endif
 #define STATUS_IS_PENDING ((LONG)0x00000103)
 
 int xev__afd_open(HANDLE port, HANDLE *afd) {
@@ -42,13 +45,28 @@ int xev__afd_open(HANDLE port, HANDLE *afd) {
     return 0;
 }
 
-/* The socket below those that a layered provider (a firewall, a filter) may have put on it. */
-static HANDLE base_of(xev_fd fd) {
-    SOCKET base;
+static bool is_below(SOCKET s, DWORD which, SOCKET *below) {
     DWORD n;
-    int rc =
-        WSAIoctl(xev__win_socket(fd), SIO_BASE_HANDLE, NULL, 0, &base, sizeof base, &n, NULL, NULL);
-    return rc == 0 ? (HANDLE)base : xev__win_handle(fd);
+    return WSAIoctl(s, which, NULL, 0, below, sizeof *below, &n, NULL, NULL) == 0;
+}
+
+/* The socket below those that a layered provider (a firewall, a filter) may have put on it. Some
+ * providers answer to the first question, though they must not, with an error: then the layers are
+ * gone down one by one. */
+static HANDLE base_of(xev_fd fd) {
+    enum { LAYERS_MAX = 16 };
+    SOCKET at = xev__win_socket(fd), below;
+    if (is_below(at, SIO_BASE_HANDLE, &below)) {
+        return (HANDLE)below;
+    }
+    for (int i = 0; i < LAYERS_MAX && is_below(at, SIO_BSP_HANDLE_POLL, &below) && below != at;
+         i++) {
+        at = below;
+        if (is_below(at, SIO_BASE_HANDLE, &below)) {
+            return (HANDLE)below;
+        }
+    }
+    return (HANDLE)at;
 }
 
 static ULONG events_for(uint32_t mask) {
@@ -73,6 +91,22 @@ int xev__afd_ask(HANDLE afd, struct xev__iocp_slot *s, uint32_t mask) {
                                     (IO_STATUS_BLOCK *)(void *)&s->overlapped, AFD_POLL_REQUEST,
                                     &s->u.poll, sizeof s->u.poll, &s->u.poll, sizeof s->u.poll);
     return rc >= 0 ? 0 : xev__win_status_code(rc);
+}
+
+#define SWEEP_MIN 256u
+
+void xev__afd_sweep(struct xev__iocp *p) {
+    const struct xev__fds *fds = p->slots.loop->fds;
+    for (uint32_t n = 0; n < xev__chunks_end(&p->slots); n++) {
+        struct xev__iocp_slot *s = xev__chunks_have(&p->slots, n) ? xev__iocp_slot(p, n) : NULL;
+        if (s != NULL && s->kind == XEV__IOCP_READY && s->dirs != 0 &&
+            xev__fds_at(fds, s->entry, s->entry_gen) == NULL) {
+            (void)CancelIoEx(p->afd, &s->overlapped); /* its packet comes in any case */
+            s->dirs = 0;
+            p->swept++;
+        }
+    }
+    p->sweep_at = 2 * (p->in_kernel - p->swept) + SWEEP_MIN;
 }
 
 uint32_t xev__afd_answer(const struct xev__iocp_slot *s) {

@@ -4,6 +4,7 @@
 #include "xev/fd.h"
 #include "xev/os/clock.h"
 #include "xev/os/descriptor.h"
+#include "xev/os/socket.h"
 #include "xev/os/windows/windows_base.h"
 
 /* Before main, since every call on a socket needs it, and no call of xev comes first everywhere. It
@@ -55,7 +56,12 @@ int xev__os_close(xev_fd fd) {
         return XEV_EBADF;
     }
     if (xev__win_is_socket(fd)) {
-        return xev__win_socket_result(fd, closesocket(xev__win_socket(fd)));
+        int rc = xev__win_socket_result(fd, closesocket(xev__win_socket(fd)));
+        if (rc == XEV_EAGAIN) { /* it has a linger time and may not wait: it is still open */
+            (void)xev__os_set_linger(fd, false, 0);
+            rc = xev__win_socket_result(fd, closesocket(xev__win_socket(fd)));
+        }
+        return rc;
     }
     return CloseHandle(xev__win_handle(fd)) ? 0 : xev__win_last_code();
 }
@@ -175,13 +181,11 @@ int xev__os_poll_now(xev_fd fd, uint32_t mask) {
 
 /* ---- pipes ---- */
 
-int xev__win_pipe(bool writes, bool overlapped, xev_fd *ours, HANDLE *theirs) {
-    /* Anonymous pipes have no overlapped operations. */
-    static LONG count;
-    wchar_t name[64];
-    unsigned long number = (unsigned long)InterlockedIncrement(&count);
-    swprintf(name, sizeof name / sizeof name[0], L"\\\\.\\pipe\\xev-%lu-%lu", GetCurrentProcessId(),
-             number);
+/* Somebody may have the name: another copy of this code in the process, or who means harm. */
+#define PIPE_TRIES 16
+
+static int make_named_pipe(const wchar_t *name, bool writes, bool overlapped, xev_fd *ours,
+                           HANDLE *theirs) {
     HANDLE h = CreateNamedPipeW(name,
                                 (writes ? PIPE_ACCESS_OUTBOUND : PIPE_ACCESS_INBOUND) |
                                     FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
@@ -199,6 +203,20 @@ int xev__win_pipe(bool writes, bool overlapped, xev_fd *ours, HANDLE *theirs) {
     }
     *ours = xev__win_fd((uintptr_t)h);
     return 0;
+}
+
+int xev__win_pipe(bool writes, bool overlapped, xev_fd *ours, HANDLE *theirs) {
+    /* Anonymous pipes have no overlapped operations. */
+    static LONG count;
+    int rc = XEV_EBUSY;
+    for (int tries = 0; tries < PIPE_TRIES && (rc == XEV_EBUSY || rc == XEV_EACCES); tries++) {
+        wchar_t name[64];
+        unsigned long number = (unsigned long)InterlockedIncrement(&count);
+        swprintf(name, sizeof name / sizeof name[0], L"\\\\.\\pipe\\xev-%lu-%lu",
+                 GetCurrentProcessId(), number);
+        rc = make_named_pipe(name, writes, overlapped, ours, theirs);
+    }
+    return rc;
 }
 
 int xev__os_pipe(xev_fd *read_end, xev_fd *write_end) {

@@ -42,8 +42,8 @@ int xev__os_bind(xev_fd fd, const xev_addr *addr, bool reuse_port) {
     if (reuse_port) {
         return XEV_ENOTSUP; /* no option of Windows lets several listeners share a port's clients */
     }
-    /* SO_REUSEADDR would let any process take the port over. Connections that wait for their last
-     * packets do not keep a listener from binding here. */
+    /* SO_REUSEADDR would let any process take the port over. Connections in TIME_WAIT do not keep a
+     * listener from binding here; what a former one accepted, and has not ended yet, may. */
     int rc = xev__win_set_int(fd, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 1);
     if (rc == 0 && xev_addr_family(addr) == XEV_AF_INET6) {
         rc = xev__win_set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
@@ -109,16 +109,21 @@ int xev__os_connect(xev_fd fd, const xev_addr *addr) {
     return rc == XEV_EAGAIN ? XEV_EINPROGRESS : rc;
 }
 
+/* By select, since WSAPoll says nothing of a connect that has failed before Windows 10, 2004. */
 int xev__os_connect_result(xev_fd fd) {
-    WSAPOLLFD p = {.fd = xev__win_socket(fd), .events = POLLWRNORM};
-    int rc = xev__win_socket_result(fd, WSAPoll(&p, 1, 0));
+    fd_set done = {.fd_count = 1, .fd_array = {xev__win_socket(fd)}}, failed = done;
+    struct timeval now = {0};
+    int rc = xev__win_socket_result(fd, select(0, NULL, &done, &failed, &now));
     if (rc <= 0) {
         return rc == 0 ? XEV_EAGAIN : rc;
     }
     int error = 0, len = sizeof error;
     rc = xev__win_socket_result(
         fd, getsockopt(xev__win_socket(fd), SOL_SOCKET, SO_ERROR, (char *)&error, &len));
-    return rc < 0 ? rc : error != 0 ? xev__win_code((DWORD)error) : 0;
+    return rc < 0                ? rc
+           : error != 0          ? xev__win_code((DWORD)error)
+           : failed.fd_count > 0 ? XEV_ECONNREFUSED
+                                 : 0;
 }
 
 /* ---- data ---- */
@@ -142,8 +147,25 @@ static int receive(xev_fd fd, WSABUF *buffers, uint32_t count) {
     return rc == 0 ? (int)n : xev__win_socket_code();
 }
 
+/* Winsock takes a send as a whole as long as there is any room, and holds it in memory that is
+ * never paged out: whatever the size. So what it is given at a time is limited. */
+#define SEND_MAX ((ULONG)1 << 20)
+
+static uint32_t limit_send(WSABUF *buffers, uint32_t count) {
+    ULONG left = SEND_MAX;
+    for (uint32_t i = 0; i < count; i++) {
+        if (buffers[i].len >= left) {
+            buffers[i].len = left;
+            return i + 1;
+        }
+        left -= buffers[i].len;
+    }
+    return count;
+}
+
 static int transmit(xev_fd fd, WSABUF *buffers, uint32_t count) {
     DWORD n = 0;
+    count = limit_send(buffers, count);
     if (WSASend(xev__win_socket(fd), buffers, count, &n, 0, NULL, NULL) == 0) {
         return (int)n;
     }
@@ -323,6 +345,19 @@ void xev__os_drop_unread(xev_fd fd) {
     }
 }
 
+/* Of a Unix socket's name, what stands before its zero: the system may count the whole room, and no
+ * name that begins with a zero exists here. */
+static uint32_t length_of(const xev_addr *addr, int len) {
+    const uint32_t name_at = sizeof(ADDRESS_FAMILY);
+    uint32_t bytes = (uint32_t)len;
+    if (xev__win_addr(addr)->sa_family != AF_UNIX || bytes <= name_at) {
+        return bytes;
+    }
+    const char *name = (const char *)addr->storage + name_at;
+    uint32_t room = bytes - name_at, named = (uint32_t)strnlen(name, room);
+    return named == 0 ? name_at : name_at + named + (named < room);
+}
+
 int xev__os_local_addr(xev_fd fd, xev_addr *addr) {
     int len = sizeof addr->storage;
     *addr = (xev_addr){0};
@@ -340,7 +375,7 @@ int xev__os_local_addr(xev_fd fd, xev_addr *addr) {
                                                    : (int)sizeof(struct sockaddr_in);
         }
     }
-    addr->len_bytes = rc == 0 ? (uint32_t)len : 0;
+    addr->len_bytes = rc == 0 ? length_of(addr, len) : 0;
     return rc;
 }
 
@@ -349,6 +384,6 @@ int xev__os_peer_addr(xev_fd fd, xev_addr *addr) {
     *addr = (xev_addr){0};
     int rc =
         xev__win_socket_result(fd, getpeername(xev__win_socket(fd), xev__win_addr_out(addr), &len));
-    addr->len_bytes = rc == 0 ? (uint32_t)len : 0;
+    addr->len_bytes = rc == 0 ? length_of(addr, len) : 0;
     return rc;
 }

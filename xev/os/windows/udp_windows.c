@@ -10,16 +10,24 @@
 
 uint32_t xev__sys_interface_index(const char *name) { return if_nametoindex(name); }
 
+/* Whether what the network says of an earlier datagram, that its port or its host cannot be
+ * reached, fails the next receive. It must not where that may be one from anybody else. */
+static void hear_of_refusals(xev_fd fd, bool on) {
+    static const DWORD options[] = {_WSAIOW(IOC_VENDOR, 12), _WSAIOW(IOC_VENDOR, 15)};
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) { /* CONNRESET, NETRESET */
+        BOOL value = on;
+        DWORD n;
+        (void)WSAIoctl(xev__win_socket(fd), options[i], &value, sizeof value, NULL, 0, &n, NULL,
+                       NULL);
+    }
+}
+
 int xev__os_udp_socket(enum xev_family family, xev_fd *fd) {
     int domain = family == XEV_AF_INET ? AF_INET : family == XEV_AF_INET6 ? AF_INET6 : -1;
     *fd = XEV_INVALID_FD;
     int rc = domain < 0 ? XEV_EAFNOSUPPORT : xev__win_new_socket(domain, SOCK_DGRAM, fd);
     if (rc == 0) {
-        /* Without this an unreachable port at one receiver fails the next receive from anybody. */
-        BOOL off = FALSE;
-        DWORD n;
-        (void)WSAIoctl(xev__win_socket(*fd), _WSAIOW(IOC_VENDOR, 12), &off, sizeof off, NULL, 0, &n,
-                       NULL, NULL); /* SIO_UDP_CONNRESET */
+        hear_of_refusals(*fd, false);
     }
     return rc;
 }
@@ -41,8 +49,12 @@ int xev__os_udp_bind(xev_fd fd, const xev_addr *addr, uint32_t flags) {
 
 int xev__os_udp_connect(xev_fd fd, const xev_addr *addr) {
     if (addr != NULL) {
-        return xev__win_socket_result(
+        int made = xev__win_socket_result(
             fd, connect(xev__win_socket(fd), xev__win_addr(addr), (int)addr->len_bytes));
+        if (made == 0) {
+            hear_of_refusals(fd, true); /* as POSIX: it is about the one peer */
+        }
+        return made;
     }
     /* The unspecified address takes the peer away. */
     xev_addr local;
@@ -50,6 +62,7 @@ int xev__os_udp_connect(xev_fd fd, const xev_addr *addr) {
     if (rc < 0) {
         return rc;
     }
+    hear_of_refusals(fd, false);
     memset((char *)local.storage + sizeof(ADDRESS_FAMILY), 0,
            local.len_bytes - sizeof(ADDRESS_FAMILY));
     return xev__win_socket_result(
@@ -165,16 +178,38 @@ void xev__os_udp_received(xev_datagram *d, uint32_t len_bytes) {
     xev__os_udp_describe(d, len_bytes, NULL, 0, NULL, 0, false);
 }
 
+/* rc, the code of a call, may be what the network says of an earlier datagram. Where there is one
+ * peer it is about that one, with POSIX's code. Else, on a socket that the program has made, it is
+ * about nobody in particular: XEV_EINTR. */
+static int refusal(xev_fd fd, int rc) {
+    xev_addr peer;
+    if (rc != XEV_ECONNRESET && rc != XEV_ENETRESET) {
+        return rc;
+    }
+    return xev__os_peer_addr(fd, &peer) < 0 ? XEV_EINTR
+           : rc == XEV_ECONNRESET           ? XEV_ECONNREFUSED
+                                            : XEV_EHOSTUNREACH;
+}
+
+/* There are no more in a row than datagrams that were sent before. */
+#define REFUSALS_IN_A_ROW 64
+
 int xev__os_udp_recv(xev_fd fd, xev_datagram *d, void *buf, uint32_t capacity_bytes) {
     assert(buf != NULL || capacity_bytes == 0);
     char nothing; /* no room at all would be no receive */
     struct sockaddr_storage from = {0};
-    int from_len = sizeof from;
+    int from_len, rc = XEV_EINTR;
     WSABUF room = {.buf = capacity_bytes > 0 ? buf : &nothing, .len = capacity_bytes};
-    DWORD n = 0, flags = 0;
-    int rc =
-        xev__win_socket_result(fd, WSARecvFrom(xev__win_socket(fd), &room, 1, &n, &flags,
-                                               (struct sockaddr *)&from, &from_len, NULL, NULL));
+    DWORD n = 0, flags;
+    for (int tries = 0; rc == XEV_EINTR && tries < REFUSALS_IN_A_ROW; tries++) {
+        from_len = sizeof from;
+        flags = 0;
+        rc = xev__win_socket_result(fd,
+                                    WSARecvFrom(xev__win_socket(fd), &room, 1, &n, &flags,
+                                                (struct sockaddr *)&from, &from_len, NULL, NULL));
+        rc = refusal(fd, rc);
+    }
+    rc = rc == XEV_EINTR ? XEV_EAGAIN : rc;
     bool truncated = rc == XEV_EMSGSIZE;
     if (rc < 0 && !truncated) {
         return rc;
@@ -189,8 +224,13 @@ int xev__os_udp_send(xev_fd fd, xev_datagram *d) {
     WSABUF data = {.buf = (char *)(uintptr_t)d->data, .len = d->len_bytes};
     DWORD n = 0;
     const struct sockaddr *to = d->peer.len_bytes > 0 ? xev__win_addr(&d->peer) : NULL;
-    int rc = xev__win_socket_result(fd, WSASendTo(xev__win_socket(fd), &data, 1, &n, 0, to,
+    int rc = XEV_EINTR;
+    for (int tries = 0; rc == XEV_EINTR && tries < REFUSALS_IN_A_ROW; tries++) {
+        rc = xev__win_socket_result(fd, WSASendTo(xev__win_socket(fd), &data, 1, &n, 0, to,
                                                   (int)d->peer.len_bytes, NULL, NULL));
+        rc = refusal(fd, rc);
+    }
+    rc = rc == XEV_EINTR ? XEV_EAGAIN : rc;
     if (to == NULL && (rc == XEV_ENOTCONN || rc == XEV_EINVAL)) { /* the second one is Wine's */
         return XEV_EDESTADDRREQ;
     }

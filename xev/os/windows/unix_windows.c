@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "xev/os/addr.h"
+#include "xev/os/clock.h"
 #include "xev/os/descriptor.h"
 #include "xev/os/socket.h"
 #include "xev/os/unix.h"
@@ -66,6 +67,9 @@ static int is_file_of_socket(const char *path) {
            found.dwReserved0 == (DWORD)TAG_AF_UNIX;
 }
 
+/* An answer of this machine is there at once, as a rule. Without one the name counts as in use. */
+#define STALE_TRIES 200
+
 int xev__os_unix_check_stale(const xev_addr *addr) {
     char path[XEV_UNIX_NAME_MAX + 1];
     xev_fd fd;
@@ -77,6 +81,11 @@ int xev__os_unix_check_stale(const xev_addr *addr) {
         return rc;
     }
     rc = xev__os_connect(fd, addr);
+    for (int tries = 0; rc == XEV_EINPROGRESS && tries < STALE_TRIES; tries++) {
+        xev__os_sleep_ms(1);
+        rc = xev__os_connect_result(fd);
+        rc = rc == XEV_EAGAIN ? XEV_EINPROGRESS : rc;
+    }
     (void)xev__os_close(fd);
     return rc == XEV_ECONNREFUSED ? 0 : XEV_EADDRINUSE;
 }
