@@ -30,6 +30,14 @@ int main(int argc, char **argv) {
     } else if (strcmp(what, "variable") == 0) {
         const char *value = getenv(argv[2]);
         printf("%s", value != NULL ? value : "(none)");
+    } else if (strcmp(what, "names") == 0) {
+        /* Of the environment, in the system's order; some are Wine's own. */
+        wchar_t *all = GetEnvironmentStringsW();
+        for (const wchar_t *v = all; *v != 0; v += wcslen(v) + 1) {
+            if (_wcsnicmp(v, L"xev_", 4) == 0) {
+                printf("[%.*ls]", (int)wcscspn(v, L"="), v);
+            }
+        }
     } else if (strcmp(what, "folder") == 0) {
         char folder[MAX_PATH];
         printf("%s", _getcwd(folder, sizeof folder));

@@ -110,6 +110,13 @@ TEST(the_environment_is_the_one_that_is_given) {
                  (xev_process_options){0}, "here");
 }
 
+/* The system looks names up as if they were sorted, whatever their case. */
+TEST(the_environment_is_sorted) {
+    const char *env[] = {"xev_two=2", "XEV_ZED=last", "XEV_A=1", "xev_c=3", "XEV_B=", NULL};
+    check_output((const char *[]){"child", "names", NULL}, (xev_process_options){.env = env},
+                 "[XEV_A][XEV_B][xev_c][xev_two][XEV_ZED]");
+}
+
 TEST(the_child_starts_in_its_folder) {
     char self[MAX_PATH];
     CHECK_GT(GetFullPathNameA(program(), sizeof self, self, NULL), 0);
@@ -259,6 +266,9 @@ TEST(only_children_are_waited_for) {
     CHECK_EQ(end_of(&loop, &c), XEV_ECHILD);
     CHECK_EQ(xev_process_close_now(&c.process), 0);
     CHECK_EQ(xev_process_open(&c.process, INT32_MAX), XEV_ESRCH);
+    for (int32_t i = 1; i < 4; i++) { /* of which there are none */
+        CHECK_EQ(xev_process_open(&c.process, (int32_t)GetCurrentProcessId() + i), XEV_ESRCH);
+    }
     xev_loop_deinit(&loop);
 }
 
@@ -285,6 +295,34 @@ TEST(what_cannot_be_started_is_told) {
     const char *argv[] = {program(), "exit", "0", NULL};
     CHECK_EQ(xev_process_spawn(&p, &(xev_process_options){.argv = argv, .set_uid = true}),
              XEV_ENOTSUP);
+}
+
+/* The command interpreter, to which the system gives batch files, does not quote as programs do:
+ * an argument could be a command. */
+TEST(a_batch_file_is_no_program) {
+    static const char *const names[] = {"xev.bat", "xev.CMD"};
+    char base[MAX_PATH], path[MAX_PATH + 16], dotted[MAX_PATH + 17];
+    CHECK_GT(GetTempPathA(sizeof base, base), 0);
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s%s", base, names[i]);
+        snprintf(dotted, sizeof dotted, "%s. .", path);
+        FILE *f = fopen(path, "wb");
+        CHECK(f != NULL);
+        CHECK(fputs("@exit 0\r\n", f) >= 0);
+        CHECK_EQ(fclose(f), 0);
+        CHECK_EQ(failure_of(path, NULL), XEV_ENOEXEC);
+        int rc = failure_of(dotted, NULL);
+        CHECK(rc == XEV_ENOEXEC || rc == XEV_ENOENT); /* as the file system takes it */
+        CHECK(DeleteFileA(path));
+    }
+}
+
+TEST(a_command_line_may_be_too_long) {
+    static char argument[40000];
+    xev_process p;
+    const char *argv[] = {program(), argument, NULL};
+    memset(argument, 'x', sizeof argument - 1);
+    CHECK_EQ(xev_process_spawn(&p, &(xev_process_options){.argv = argv}), XEV_E2BIG);
 }
 
 TEST(many_children_end) {

@@ -149,37 +149,59 @@ static void make_command(struct text *t, const char *const *argv) {
     add(t, 0);
 }
 
-static void add_variable(struct text *t, const char *variable) {
-    int rc;
-    wchar_t *wide = widened(variable, &rc);
-    t->rc = t->rc == 0 ? rc : t->rc;
-    for (const wchar_t *c = wide; wide != NULL && *c != 0; c++) {
-        add(t, *c);
+/* By their names, whatever the case: the system looks variables up as if in a sorted list. */
+static int compare_variables(const void *a, const void *b) {
+    const wchar_t *x = *(wchar_t *const *)a, *y = *(wchar_t *const *)b;
+    /* A name may begin with "=". */
+    int x_len = 1 + (int)wcscspn(x + 1, L"="), y_len = 1 + (int)wcscspn(y + 1, L"=");
+    return CompareStringOrdinal(x, x_len, y, y_len, TRUE) - CSTR_EQUAL;
+}
+
+/* "SYSTEMROOT=" with its value here, or NULL: it has none, or there is no memory. */
+static wchar_t *own_root(void) {
+    const wchar_t *value = _wgetenv(L"SYSTEMROOT");
+    wchar_t *made = value != NULL ? malloc((wcslen(value) + 16) * sizeof *made) : NULL;
+    if (made != NULL) {
+        wcscpy(made, L"SYSTEMROOT=");
+        wcscat(made, value);
     }
-    add(t, 0);
-    free(wide);
+    return made;
 }
 
 /* The system's libraries need SystemRoot: sockets do not work without. */
 static void make_environment(struct text *t, const char *const *env) {
     static const char root[] = "SYSTEMROOT=";
     bool has_root = false;
-    for (size_t i = 0; env[i] != NULL; i++) {
+    size_t len = 0, count = 0;
+    while (env[len] != NULL) {
+        len++;
+    }
+    wchar_t **variables = malloc((len + 1) * sizeof *variables);
+    t->rc = variables == NULL ? XEV_ENOMEM : t->rc;
+    for (size_t i = 0; i < len && t->rc == 0; i++) {
         has_root = has_root || _strnicmp(env[i], root, sizeof root - 1) == 0;
-        if (env[i][0] != '\0') {
-            add_variable(t, env[i]);
+        wchar_t *wide = widened(env[i], &t->rc);
+        if (wide != NULL && wide[0] != 0) {
+            variables[count++] = wide;
+        } else {
+            free(wide);
         }
     }
-    const wchar_t *value = has_root ? NULL : _wgetenv(L"SYSTEMROOT");
-    if (value != NULL) {
-        for (const char *c = root; *c != '\0'; c++) {
-            add(t, (wchar_t)*c);
-        }
-        for (; *value != 0; value++) {
-            add(t, *value);
+    wchar_t *added = has_root || t->rc < 0 ? NULL : own_root();
+    if (added != NULL) {
+        variables[count++] = added;
+    }
+    if (count > 0) {
+        qsort(variables, count, sizeof *variables, compare_variables);
+    }
+    for (size_t i = 0; i < count; i++) {
+        for (const wchar_t *c = variables[i]; *c != 0; c++) {
+            add(t, *c);
         }
         add(t, 0);
+        free(variables[i]);
     }
+    free(variables);
     add(t, 0);
     add(t, 0);
 }
@@ -222,6 +244,18 @@ static int find_program(const wchar_t *file, const wchar_t *cwd, wchar_t *out) {
     int rc = xev__win_last_code();
     wcscat(out, L".exe");
     return is_file(out) ? 0 : rc;
+}
+
+/* Whether the system would give it to its command interpreter, which takes arguments apart by rules
+ * of its own: what they are quoted by here would not keep them from being commands. Dots and blanks
+ * at the end of a name are not part of it. */
+static bool is_batch(const wchar_t *path) {
+    size_t len = wcslen(path);
+    while (len > 0 && (path[len - 1] == L'.' || path[len - 1] == L' ')) {
+        len--;
+    }
+    return len >= 4 && (_wcsnicmp(path + len - 4, L".bat", 4) == 0 ||
+                        _wcsnicmp(path + len - 4, L".cmd", 4) == 0);
 }
 
 static int check_folder(const wchar_t *cwd) {
@@ -384,6 +418,8 @@ static int spawn(struct plan *p, xev_process *process, const xev_process_options
     return 0;
 }
 
+#define COMMAND_MAX 32767u /* units, with the zero */
+
 int xev__os_process_spawn(xev_process *p, const xev_process_options *o) {
     if (o->set_uid || o->set_gid) {
         return XEV_ENOTSUP;
@@ -399,11 +435,13 @@ int xev__os_process_spawn(xev_process *p, const xev_process_options *o) {
     rc = rc == 0 && program == NULL ? XEV_ENOMEM : rc;
     rc = rc == 0 ? check_folder(cwd) : rc;
     rc = rc == 0 ? find_program(file, cwd, program) : rc;
+    rc = rc == 0 && is_batch(program) ? XEV_ENOEXEC : rc;
     make_command(&plan.command, o->argv);
     if (o->env != NULL) {
         make_environment(&plan.environment, o->env);
     }
     rc = rc == 0 ? plan.command.rc : rc;
+    rc = rc == 0 && plan.command.len > COMMAND_MAX ? XEV_E2BIG : rc;
     rc = rc == 0 ? plan.environment.rc : rc;
     if (rc == 0) {
         plan.program = program;
@@ -421,6 +459,10 @@ int xev__os_process_spawn(xev_process *p, const xev_process_options *o) {
 /* ---- afterwards ---- */
 
 int xev__os_process_open(int32_t pid, xev_fd *fd) {
+    *fd = XEV_INVALID_FD;
+    if (pid % 4 != 0) {
+        return XEV_ESRCH; /* the system would take it for the number below */
+    }
     HANDLE h = OpenProcess(SYNCHRONIZE | PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_TERMINATE,
                            FALSE, (DWORD)pid);
     *fd = h != NULL ? xev__win_fd((uintptr_t)h) : XEV_INVALID_FD;

@@ -1,8 +1,10 @@
 /* Windows: console control events as signals. Ctrl-C is SIGINT. Ctrl-Break, by which another
- * program asks this one to end, logoff and shutdown are SIGTERM (15). The close of the console is
- * SIGHUP (1). The system calls the handler on a thread of its own. After the last three
- * it ends the process some seconds after the handler has returned, so the handler does not. SIGPIPE
- * (13) can be caught, and is never raised. */
+ * program asks this one to end, and shutdown are SIGTERM (15). The close of the console is SIGHUP
+ * (1). The system calls the handler on a thread of its own. After the last two it ends the process
+ * when the handler has returned, so the handler does not. SIGPIPE (13) can be caught, and is never
+ * raised.
+ *
+ * Of a logoff only services are told, and not whose it is: they go on. */
 #include <signal.h>
 
 #include "xev/os/signal.h"
@@ -31,6 +33,9 @@ int xev__os_signal_check(int number) {
 }
 
 static BOOL WINAPI on_control(DWORD event) {
+    if (event == CTRL_LOGOFF_EVENT) {
+        return TRUE;
+    }
     int number = event == CTRL_C_EVENT ? SIGINT : event == CTRL_CLOSE_EVENT ? NUMBER_HUP : SIGTERM;
     void (*handler)(int) = __atomic_load_n(&handlers_by_number[number], __ATOMIC_ACQUIRE);
     if (handler == NULL) {
