@@ -189,9 +189,11 @@ static void start_accepting(xev_listener *l) {
 
 /* The accept has ended by a pause, at a socket that other processes share. An accept on io_uring
  * waits as accept(2) does: a client wakes one waiter only. It may have been this one, so the others
- * know nothing of those that wait now. (On epoll each process is woken.) */
+ * know nothing of those that wait now. (On epoll each process is woken.) A loop that ends would
+ * not serve them: the start has failed. */
 static void accept_announced(xev_listener *l) {
-    for (int n = 0; n < ANNOUNCED_MAX && l->shared && l->paused && !l->draining &&
+    const xev_loop *loop = &l->shard->loop;
+    for (int n = 0; n < ANNOUNCED_MAX && l->shared && l->paused && !l->draining && !loop->deinit &&
                     xev__listener_waiting(l->tcp.fd, l->is_tcp) > 0;
          n++) {
         int fd = xev_tcp_accept_now(l->tcp);

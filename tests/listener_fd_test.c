@@ -231,6 +231,41 @@ static void check_pause(enum xev_family family) {
 TEST(who_came_before_a_pause_is_served_at_a_shared_unix_socket) { check_pause(XEV_AF_UNIX); }
 TEST(who_came_before_a_pause_is_served_at_a_shared_tcp_socket) { check_pause(XEV_AF_INET); }
 
+static bool kernel_accepts; /* by itself, and perhaps before it hears of the pause */
+
+/* A start that fails takes nobody from the other processes. */
+static int listen_pause_and_fail(xev_shard *self) {
+    CHECK_EQ(listen_here(self), 0);
+    fill_backlog(BEFORE);
+    while (status_of().waiting == 0) {
+        sched_yield();
+    }
+    xev_listener_pause(&listener);
+    kernel_accepts = strcmp(xev_loop_backend(xev_shard_loop(self)), "io_uring") == 0;
+    return XEV_EPERM;
+}
+
+static void check_pause_of_failed_start(enum xev_family family) {
+    open_listening(family);
+    xev_fd other = fcntl(listening, F_DUPFD_CLOEXEC, 3);
+    CHECK_GE(other, 0);
+    shared = true;
+    sc.init = listen_pause_and_fail;
+    CHECK_EQ(scene_run(1), XEV_EPERM);
+    CHECK(kernel_accepts || accepts == 0);
+    for (int i = 0; i < BEFORE; i++) {
+        CHECK_EQ(close(clients[i]), 0);
+    }
+    CHECK_EQ(close(other), 0);
+}
+
+TEST(a_failed_start_accepts_nobody_of_a_paused_unix_socket) {
+    check_pause_of_failed_start(XEV_AF_UNIX);
+}
+TEST(a_failed_start_accepts_nobody_of_a_paused_tcp_socket) {
+    check_pause_of_failed_start(XEV_AF_INET);
+}
+
 /* ---- a drain without descriptors ---- */
 
 static int held[4096];
