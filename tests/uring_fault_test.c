@@ -548,6 +548,40 @@ TEST(a_loop_can_be_woken_that_has_lost_the_poll_of_its_wakes) {
     net_close(&n);
 }
 
+/* A wait that an arriving byte ends. */
+static void wait_for_byte(struct net *n, const int *pair) {
+    struct op op;
+    char byte;
+    xev_tcp_recv(xev_tcp_from_fd(pair[0]), &n->loop, &op_new(&op, n)->c, &byte, 1, &op, op_called);
+    CHECK_EQ(xev_loop_run(&n->loop, XEV_RUN_NO_WAIT), 0);
+    plain_send(pair[1], "x", 1);
+    run_op(&op);
+}
+
+/* Nothing of it has come, and its time is still ahead. */
+TEST(a_timer_whose_alarm_is_lost_is_not_waited_for_without_limit) {
+    struct net n;
+    struct op timer;
+    int pair[2];
+    net_open(&n, &by_io_uring);
+    local_pair(pair);
+    wait_for_byte(&n, pair); /* the wake descriptor is polled from here on */
+    TAMPER(WAKES, 0);
+    script.lose = true;
+    xev_timer_run(NULL, &n.loop, &op_new(&timer, &n)->c, 1000, &timer, op_called);
+    for (int i = 0; i < 40 && script.next == 0; i++) { /* they have the same end */
+        wait_for_byte(&n, pair);
+    }
+    script.submit = -EBADR;
+    script.submit_times = 1;
+    CHECK_EQ(xev_loop_run(&n.loop, XEV_RUN_ONCE), XEV_EBADR);
+    run_op(&timer);
+    CHECK_EQ(timer.result, 0);
+    close_fd(&n, pair[0]);
+    CHECK_EQ(close(pair[1]), 0);
+    net_close(&n);
+}
+
 TEST(an_error_that_comes_with_a_buffer_does_not_lose_it) {
     static const xev_loop_options few = {
         .backend = XEV_BACKEND_IO_URING, .buffers = 2, .buffers_max = 4, .buffer_bytes = 64};

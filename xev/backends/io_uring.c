@@ -690,9 +690,11 @@ static int uring_poll(xev_loop *loop, uint64_t timeout_ns) {
     if (rc == -EBADR) {
         /* The kernel had no memory for some results. It does not say whose results they were. Those
          * operations will never end, so xev_loop_run returns the error. The end of the wake
-         * descriptor's poll may be among them: another run can be woken, by a second poll. */
+         * descriptor's poll may be among them: another run can be woken, by a second poll. And what
+         * became of the alarm: no wait relies on it before it is moved, or set anew. */
         u->results_lost = true;
         u->wake_armed = false;
+        u->alarm.rings_ns = 0;
     }
     loop->failed_call = "io_uring_enter";
     return rc;
