@@ -95,7 +95,7 @@ TEST(memory_of_a_shard_does_not_grow_with_their_number) {
     unsigned long some = bytes / 64;
     run_shards(MANY);
     unsigned long many = bytes / MANY;
-    CHECK_LT(few, SHARD_PAGES + 2048 + sizeof(xev_histogram));
+    CHECK_LT(few, SHARD_PAGES + 3072 + sizeof(xev_histogram));
     CHECK_LT(some, SHARD_PAGES + 4096 + sizeof(xev_histogram));
     CHECK_LE(many, some);
 }
