@@ -261,7 +261,7 @@ static const char *why_not_listening(const xev_service *v, int code, const char 
     return of_descriptor && code == XEV_EBADF        ? "the process has no such descriptor open"
            : of_descriptor && code == XEV_EPROTOTYPE ? "it is no stream socket"
            : of_descriptor && code == XEV_EINVAL     ? "it is a socket that does not listen"
-           : v->options.backlog < 0                  ? "backlog is below 0"
+           : v->options.backlog < 0 && strcmp(step, "listen") == 0 ? "backlog is below 0"
            : v->options.file_mode > MODE_MAX && strcmp(step, "mode") == 0
                ? "file_mode is above 07777"
                : "";

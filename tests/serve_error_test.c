@@ -224,6 +224,7 @@ TEST(descriptors_that_do_not_listen) {
         xev_service_options o = service_options("bad", address);
         serve = NULL;
         xev_runtime_failure f;
+        o.backlog = -1; /* not for a socket that the process was started with */
         (void)add_service(&o);
         options.init = NULL;
         options.deinit = NULL;
