@@ -338,8 +338,8 @@ XEV_NODISCARD int xev_conn_set_deadlines(xev_conn *conn, const xev_conn_deadline
 /* ---- the end ---- */
 
 /* End this side once what is queued is sent. Reading goes on. Of one that is piped: what the other
- * reads after this call cannot be passed on, and resets both (XEV_CONN_PIPE_BROKEN, with
- * XEV_EPIPE); the other direction goes on. */
+ * reads after this call, or has read and not passed on yet, cannot be passed on, and resets both
+ * (XEV_CONN_PIPE_BROKEN, with XEV_EPIPE). Until that the other direction goes on. */
 void xev_conn_end_output(xev_conn *conn);
 
 /* End in order: call the data handler no more, send what is queued (slots that are reserved
@@ -364,7 +364,8 @@ void xev_conn_abort(xev_conn *conn);
 
 /* Give the descriptor away. When the loop has let go of it, fn is called once, with what was read
  * and not consumed (valid until fn returns); the descriptor is fn's then, without the limit of
- * unsent_bytes. After it closed is called with XEV_CONN_DETACHED. Where the connection ends before,
+ * unsent_bytes (on Linux, of TCP; a Unix socket of a service keeps its SO_SNDBUF, see serve.h).
+ * After it closed is called with XEV_CONN_DETACHED. Where the connection ends before,
  * fn gets XEV_INVALID_FD. 0, or XEV_EBUSY (output is queued, it is piped, moving, or not
  * connected), XEV_EPIPE (it is ending), XEV_ENOTSUP (pipes, a transport), XEV_ENOMEM. */
 XEV_NODISCARD int xev_conn_detach(xev_conn *conn, void *userdata, xev_conn_detach_fn fn);

@@ -414,8 +414,8 @@ XEV_NODISCARD int xev_shard_listen_fd(xev_shard *shard, xev_listener *listener, 
  * been accepted before. Both may be called at any time between listening and the shard's end, also
  * from the callback. The drain ends a pause: clients that wait are handed over, as far as there are
  * descriptors. At a socket that is shared the callback also gets who waits when the pause takes
- * effect, since the system may have told nobody else of them; later ones go to the other processes.
- * Shard's thread. */
+ * effect, as far as there are descriptors and the accept has not failed, since the system may have
+ * told nobody else of them; later ones go to the other processes. Shard's thread. */
 void xev_listener_pause(xev_listener *listener);
 void xev_listener_resume(xev_listener *listener);
 
