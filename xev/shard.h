@@ -302,7 +302,8 @@ uint64_t xev_memory_limit(void);
  * before a second one of any, and of those one node's before the next one's, where the build has
  * hwloc (--config=hwloc, or XEV_HWLOC); without it each CPU counts as a core. The loop of a shard,
  * and what that allocates, is made when its thread is bound, so it is on that node; but for one
- * page with its mailbox, which all write. */
+ * page with its mailbox, which all write, and for the shard itself where calloc(3) clears memory
+ * that was used before, as in a second run of a process. */
 XEV_NODISCARD int xev_runtime_run(xev_runtime *rt, const xev_runtime_options *options);
 
 /* What made the last xev_runtime_run fail, once it has returned; 0, XEV_NO_SHARD and "" where it
