@@ -206,8 +206,12 @@ static struct op served_look;
 
 /* The system tells this shard of the clients, and of the pause it knows nothing yet. */
 static void connect_and_pause(xev_shard *self) {
+    const xev_loop *loop = xev_shard_loop(self);
+    bool at_once = strcmp(xev_loop_backend(loop), "io_uring") == 0 && /* in any system call */
+                   (xev_loop_features(loop) & XEV_FEATURE_DEFER_TASKRUN) == 0;
+    uint32_t least = at_once ? 0 : xev_addr_family(&addr) == XEV_AF_UNIX ? 1 : BEFORE;
     fill_backlog(BEFORE);
-    while (status_of().waiting < (xev_addr_family(&addr) == XEV_AF_UNIX ? 1 : BEFORE)) {
+    while (status_of().waiting < least) {
         sched_yield(); /* the last part of a handshake is on its way */
     }
     xev_listener_pause(&listener);
