@@ -108,7 +108,9 @@ XEV_NODISCARD int xev_upstreams_new(xev_upstreams **group, xev_conn_service *ser
                                     const xev_upstreams_options *options);
 
 /* Free it, after xev_conn_service_free (before, it is misuse): until that its connections and
- * timers are there. NULL: nothing. By the thread that called that. */
+ * timers are there. NULL: nothing. By the thread that called that. With services (serve.h), which
+ * the runtime frees: in its deinit callback, and with deinit_failed set that is called also where a
+ * later step of init has failed. */
 void xev_upstreams_free(xev_upstreams *group);
 
 /* A connection to an upstream, as by xev_conn_connect, or one that was kept, or opened ahead, as
