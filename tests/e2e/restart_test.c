@@ -129,16 +129,21 @@ static void check_says(const char *address, void (*setup)(void), const char *tex
     server_exec(&s, args, setup);
     server_wait_end(&s);
     check_exit(&s, 1);
-    CHECK(strstr(s.err_text, text) != NULL);
+    if (strstr(s.err_text, text) == NULL) {
+        CHECK_FAIL("it says %s instead of %s", s.err_text, text);
+    }
 }
 
 TEST(sockets_that_systemd_has_not_given) {
     hold_listener();
-    check_says("systemd:echo", NULL, "LISTEN_FDS of systemd:echo: no such device");
+    check_says("systemd:echo", NULL,
+               "LISTEN_FDS of systemd:echo: the process was started with no sockets");
     check_says("systemd:nobody", give_two_as_systemd,
-               "LISTEN_FDNAMES of systemd:nobody: not found");
-    check_says("systemd:2", give_two_as_systemd, "LISTEN_FDNAMES of systemd:2: not found");
-    check_says("systemd:", give_two_as_systemd, "address of systemd:: invalid argument");
+               "LISTEN_FDNAMES of systemd:nobody: no socket of that name or number");
+    check_says("systemd:2", give_two_as_systemd,
+               "LISTEN_FDNAMES of systemd:2: no socket of that name or number");
+    check_says("systemd:", give_two_as_systemd,
+               "address of systemd:: no name or number of a socket");
     check_says("systemd:other", give_two_as_systemd, "descriptor of systemd:other: not a socket");
     close_fd(held);
 }
