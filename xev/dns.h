@@ -2,8 +2,7 @@
  *
  *     xev_dns_req req;
  *     xev_addr addrs[8];
- *     xev_dns_resolve(&loop, &req, "example.org", "80", XEV_AF_UNSPEC, addrs, 8, userdata,
- * on_found);
+ *     xev_dns_resolve(&loop, &req, "example.org", "80", XEV_AF_UNSPEC, addrs, 8, userdata, found);
  *
  * A lookup runs the resolver of the system (getaddrinfo(3): /etc/hosts, DNS, whatever nsswitch.conf
  * says) on a thread of the loop's pool, in XEV_LANE_DNS. At most as many threads as the cap of that

@@ -10,10 +10,10 @@
  * share an open file, such as a log that is their standard output. A small write goes to the page
  * cache and is quick; for large ones, or slow disks, see file.h.
  *
- * Reading or writing makes the open file non-blocking: on epoll any, on other backends only
- * terminals and other devices. Everyone who shares the open file sees that. A poll changes nothing;
- * a descriptor that is only polled is its owner's to close, at any time at which no poll is active
- * on it.
+ * Reading or writing makes the open file non-blocking: on io_uring only terminals and other
+ * devices, on epoll and kqueue any. Everyone who shares the open file sees that. A poll changes
+ * nothing; a descriptor that is only polled is its owner's to close, at any time at which no poll
+ * is active on it.
  */
 #ifndef XEV_FD_H
 #define XEV_FD_H

@@ -25,9 +25,8 @@
  * max_bytes, or one ask each. Nor may one ask that has more than conn_max_bytes of output queued.
  * Who may ask no more leaves the request in the connection's input: the data handler is called
  * again with the same input when half of its bytes have come back, or its output has fallen to
- * low_bytes. So a
- * request of many parts can go on where it stopped. A pause of the program's (xev_conn_pause) is
- * apart from that, and holds besides.
+ * low_bytes. So a request of many parts can go on where it stopped. A pause of the program's
+ * (xev_conn_pause) is apart from that, and holds besides.
  *
  * A connection that is to move to another shard (xev_serve_move) waits for the last answer.
  *

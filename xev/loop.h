@@ -299,7 +299,8 @@ uint32_t xev_loop_active(const xev_loop *loop);
  * the loop is there. */
 void xev_loop_metrics_get(const xev_loop *loop, xev_loop_metrics *out);
 
-/* The backend: "io_uring" or "epoll". Static storage. Any thread, until deinit. */
+/* The backend: "io_uring", "epoll", "kqueue", "iocp" or "wasi_poll". Static storage. Any thread,
+ * until deinit. */
 const char *xev_loop_backend(const xev_loop *loop);
 
 /* The XEV_FEATURE_* that are in use. Any thread, until deinit. */
