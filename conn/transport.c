@@ -61,8 +61,7 @@ int xev_conn_set_transport(xev_conn *c, const xev_conn_transport *transport, voi
         xev__conn_trim(c);
         return XEV_ENOMEM;
     }
-    xev__conn_backlog_limit(c,
-                            true); /* the transport sends by itself: only the kernel can heed it */
+    xev__conn_backlog_limit(c, true); /* a transport sends by itself: only the kernel can heed it */
     m->transport = transport;
     m->transport_state = state;
     c->flags |= XEV__CONN_TRANSPORT;
