@@ -60,7 +60,7 @@ size_t xev__conn_backlog_take(xev_conn *c, size_t len) {
 void xev__conn_backlog_limit(const xev_conn *c, bool limited) {
     if (c->service->backlog_part > 0) {
         uint32_t bytes = limited ? c->service->options.unsent_bytes : 0;
-        (void)xev__os_set_backlog(c->fd, bytes); /* fails: no TCP socket, say */
+        (void)xev__os_set_backlog(c->fd, bytes); /* fails where the socket is not TCP */
     }
 }
 

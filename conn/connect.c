@@ -45,7 +45,7 @@ static void connected(struct xev__conn_connect *cn, xev_fd fd) {
     xev__conn_due(c, XEV__CONN_OPENING);
 }
 
-/* Of a timer of the connect. False: it has ended the connection, or somebody else has. */
+/* A timer of the connect has fired. False: the connection ends, and nothing more is to be tried. */
 static bool goes_on(struct xev__conn_connect *cn, int result) {
     xev_conn *c = cn->conn;
     if (xev__conn_is(c, XEV__CONN_CLOSING)) {

@@ -18,7 +18,8 @@ void xev__pipe_data(xev_conn *c, const void *data, size_t len_bytes) {
     }
     xev__conn_settle(peer);
     if (xev__conn_is(peer, XEV__CONN_MUTE)) {
-        /* By xev_conn_end_output. Who has sent it must not take it for delivered. */
+        /* The program has ended the peer's output. The sender must not believe that this was
+         * delivered, so both are reset. */
         xev__conn_close(c, XEV_CONN_PIPE_BROKEN, XEV_EPIPE);
         return;
     }

@@ -190,7 +190,7 @@ bool xev__serve_keep(struct xev__served *d, struct xev__admission *a);
 void xev__serve_enter(xev_serve *serve, uint32_t shard);
 void xev__serve_leave(xev_serve *serve, uint32_t shard, struct xev__peer *peer);
 
-/* Whether a connection of the served may begin that nobody needs now. */
+/* Whether a connection may be opened on this shard ahead of its use: no limit is met. */
 bool xev__serve_has_room(void *served);
 
 /* Room on a shard for a connection that is to move there, or has left it. */

@@ -205,7 +205,6 @@ static int listen_unix(struct xev__served *d, const char **step) {
     if (v->options.file_mode > MODE_MAX) {
         return XEV_EINVAL; /* the system would drop the bits above */
     }
-    v->send_bytes = local_send_bytes(v);
     *step = "socket";
     int rc = xev_unix_init(&sock, XEV_UNIX_STREAM);
     if (rc < 0) {
@@ -236,11 +235,7 @@ static int listen_fd(struct xev__served *d, const char **step) {
         rc = xev_shard_listen_fd(d->shard, &d->listener, v->fd, true, d, xev__serve_on_accept);
     }
     if (rc == 0) {
-        xev_addr addr;
         v->fd = XEV_INVALID_FD; /* the listener closes it */
-        bool is_unix =
-            xev_listener_addr(&d->listener, &addr) == 0 && xev_addr_family(&addr) == XEV_AF_UNIX;
-        v->send_bytes = is_unix ? local_send_bytes(v) : 0;
     }
     return rc;
 }
@@ -283,6 +278,7 @@ int xev__serve_listen(struct xev__served *d) {
     if (rc == 0 && first) { /* with port 0, where the others are to listen too */
         rc = xev_listener_addr(&d->listener, &v->addr);
         v->bound = rc == 0;
+        v->send_bytes = xev_addr_family(&v->addr) == XEV_AF_UNIX ? local_send_bytes(v) : 0;
     }
     if (rc == 0 && v->policy == XEV_SERVE_CPU) {
         spread_by_cpu(d);

@@ -281,8 +281,9 @@ extern _Thread_local xev_shard *xev__current_shard;
  * name of the option that is wrong. */
 int xev__options_fill(struct xev__runtime *rt, const xev_runtime_options *options,
                       const char **wrong);
-/* Bind the calling thread, which is s's, to s->cpu; XEV_NO_CPU stands there where the system binds
- * none. 0, or the code by which a CPU that was asked for cannot be had: *failure says it. */
+/* Bind the calling thread, which is s's, to s->cpu. Where the system binds no threads, s->cpu
+ * becomes XEV_NO_CPU. 0, or the code by which a CPU that was asked for cannot be had: *failure says
+ * it. */
 int xev__bind_shard(xev_shard *s, xev_runtime_failure *failure);
 
 /* alone.c */

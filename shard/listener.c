@@ -16,7 +16,7 @@
  * end give some back. */
 #define RETRY_DRAIN_MS 1
 #define RETRY_DRAIN_MAX_MS 64
-/* Most clients that a pause still accepts, where others come while it does. */
+/* The most clients that a pause accepts, in case new ones keep coming. */
 #define ANNOUNCED_MAX 4096
 
 static bool is_active(xev_completion *c) {
@@ -189,8 +189,8 @@ static void start_accepting(xev_listener *l) {
 
 /* The accept has ended by a pause, at a socket that other processes share. An accept on io_uring
  * waits as accept(2) does: a client wakes one waiter only. It may have been this one, so the others
- * know nothing of those that wait now. (On epoll each process is woken.) A loop that ends would
- * not serve them: the start has failed. */
+ * know nothing of those that wait now. (On epoll each process is woken.) A loop that is ending
+ * accepts nobody, since nobody would serve them: its start has failed. */
 static void accept_announced(xev_listener *l) {
     const xev_loop *loop = &l->shard->loop;
     for (int n = 0; n < ANNOUNCED_MAX && l->shared && l->paused && !l->draining && !loop->deinit &&

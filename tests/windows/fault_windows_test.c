@@ -361,6 +361,15 @@ static void cancel_many(void) {
     CHECK_EQ(many.result, XEV_ECANCELED);
 }
 
+/* Returns how many descriptors were open before. */
+static int begin_listening(xev_addr *addr, xev_tcp *at) {
+    begun = ended = 0;
+    CHECK_EQ(xev_loop_init(&loop), 0);
+    int before = test_open_descriptors();
+    CHECK_EQ(listen_at(addr, at), 0);
+    return before;
+}
+
 static xev_tcp client_of(const xev_addr *addr) {
     xev_tcp client;
     static struct op connect;
@@ -377,10 +386,7 @@ static xev_tcp client_of(const xev_addr *addr) {
 TEST(a_multishot_accept_has_several_sockets_waiting) {
     xev_tcp at;
     xev_addr addr;
-    begun = ended = 0;
-    CHECK_EQ(xev_loop_init(&loop), 0);
-    int before = test_open_descriptors();
-    CHECK_EQ(listen_at(&addr, &at), 0);
+    int before = begin_listening(&addr, &at);
     target = "WSASocketW";
     inject_plan(INT_MAX, INJECT_ONCE);
     accept_many(at);
@@ -409,10 +415,7 @@ TEST(a_cancelled_multishot_accept_loses_nobody) {
     enum { MANY = 12 };
     xev_tcp at, clients[MANY];
     xev_addr addr;
-    begun = ended = 0;
-    CHECK_EQ(xev_loop_init(&loop), 0);
-    int before = test_open_descriptors();
-    CHECK_EQ(listen_at(&addr, &at), 0);
+    int before = begin_listening(&addr, &at);
     CHECK_EQ(xev_tcp_listen(at, MANY), 0);
     accept_many(at);
     CHECK_EQ(xev_loop_run(&loop, XEV_RUN_NO_WAIT), 0);
@@ -472,10 +475,7 @@ TEST(connections_that_are_gone_do_not_end_an_accept) {
     enum { GONE = 40 };
     xev_tcp at;
     xev_addr addr;
-    begun = ended = 0;
-    CHECK_EQ(xev_loop_init(&loop), 0);
-    int before = test_open_descriptors();
-    CHECK_EQ(listen_at(&addr, &at), 0);
+    int before = begin_listening(&addr, &at);
     accept_many(at);
     CHECK_EQ(xev_loop_run(&loop, XEV_RUN_NO_WAIT), 0);
     fail("setsockopt", WSAENOTCONN, INJECT_FROM_THERE_ON);

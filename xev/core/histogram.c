@@ -47,7 +47,7 @@ static void add_number(uint64_t *number, uint64_t by) {
     __atomic_store_n(number, read_number(number) + by, __ATOMIC_RELAXED);
 }
 
-/* Who sees a value in its bucket finds max raised to it. */
+/* A reader that sees a value in its bucket sees a max that is not below it. */
 static void add_to_bucket(uint64_t *bucket, uint64_t by) {
     __atomic_store_n(bucket, read_number(bucket) + by, __ATOMIC_RELEASE);
 }
