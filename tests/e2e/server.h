@@ -227,6 +227,14 @@ static inline uint64_t server_rss_kib(const struct server *s) {
     return server_status_of(s, "VmRSS");
 }
 
+/* What one shard may take, in KiB, for a peer that is made to wait. On io_uring the kernel may have
+ * filled each buffer of the loop (8 MiB) when the shard says stop, and what it filled is kept in
+ * the connection's own memory once more; the rest is for tables, and for buffers lent meanwhile.
+ * A sanitizer has a shadow, and holds memory back. */
+static inline uint64_t server_wait_kib(void) {
+    return 24 * 1024 * (test_slowdown() > 1 ? 6 : 1);
+}
+
 /* ---- clients ---- */
 
 static inline int client_socket(const struct server *s) {
