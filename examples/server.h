@@ -22,7 +22,7 @@
 #include "examples/log.h"
 #include "xev/serve.h"
 
-enum { SERVER_FLAGS_MAX = 24 };
+enum { SERVER_FLAGS_MAX = 32 }; /* those that all servers have, and a server's own */
 
 /* One flag. It has a number from min to max, or a text, or (with on) no value; or text that add
  * takes, each time: where it returns false, what it takes is said by takes. */
@@ -202,10 +202,15 @@ static inline void server_parse(struct server *s, int argc, char **argv) {
     struct server_flag flags[SERVER_FLAGS_MAX];
     struct option options[SERVER_FLAGS_MAX + 1] = {{0}};
     size_t len = 0;
+    const size_t common_len = sizeof common / sizeof common[0];
     for (const struct server_flag *own = s->flags; own != NULL && own->name != NULL; own++) {
+        if (len + common_len == SERVER_FLAGS_MAX) {
+            fprintf(stderr, "%s: more flags of its own than SERVER_FLAGS_MAX leaves\n", s->program);
+            abort();
+        }
         flags[len++] = *own;
     }
-    for (size_t i = 0; i < sizeof common / sizeof common[0]; i++) {
+    for (size_t i = 0; i < common_len; i++) {
         flags[len++] = common[i];
     }
     for (size_t i = 0; i < len; i++) {
