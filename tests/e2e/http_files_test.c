@@ -656,8 +656,8 @@ TEST(a_drain_ends_what_was_asked) {
 static const char *curl(const char *arguments, const struct server *s, const char *target) {
     static char out[4096];
     char command[1024];
-    snprintf(command, sizeof command, "curl -s -m 30 %s 'http://127.0.0.1:%u%s'", arguments,
-             s->port, target);
+    snprintf(command, sizeof command, "curl -s %s 'http://127.0.0.1:%u%s'", arguments, s->port,
+             target);
     FILE *f = popen(command, "r");
     CHECK(f != NULL);
     out[fread(out, 1, sizeof out - 1, f)] = '\0';
@@ -695,7 +695,7 @@ TEST(curl_is_served) {
 static void ranges_of(char *out, size_t room, const char *server, const char *ranges) {
     char command[1024];
     snprintf(command, sizeof command,
-             "curl -s -m 30 -i -H 'Range: bytes=%s' %s | tr -d '\\r' |"
+             "curl -s -i -H 'Range: bytes=%s' %s | tr -d '\\r' |"
              " grep -aoE '^HTTP/1.1 [0-9]*|^Content-Range: .*'",
              ranges, server);
     FILE *f = popen(command, "r");
@@ -766,8 +766,8 @@ TEST_TIMEOUT(wrk_is_served, 60) {
         return;
     }
     start(&s);
-    snprintf(command, sizeof command, "wrk -t 1 -c 32 -d 1s http://127.0.0.1:%u/middle.bin",
-             s.port);
+    snprintf(command, sizeof command,
+             "wrk -t 1 -c 32 -d 1s --timeout 300s http://127.0.0.1:%u/middle.bin", s.port);
     FILE *f = popen(command, "r");
     CHECK(f != NULL);
     out[fread(out, 1, sizeof out - 1, f)] = '\0';
