@@ -332,7 +332,7 @@ TEST(a_start_does_not_wait_for_a_port_where_it_shall_not) {
     CHECK_EQ(clock_gettime(CLOCK_MONOTONIC, &start), 0);
     check_busy();
     CHECK_EQ(close(fd), 0);
-    CHECK_LT(millis_since(start), 10000); /* and not 49 days */
+    CHECK_LT(millis_since(start), HOUR_MS); /* and not 49 days */
 }
 
 TEST(a_start_waits_for_a_port_as_long_as_it_was_told) {

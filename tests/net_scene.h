@@ -226,7 +226,7 @@ static inline void wait_readable(int fd) {
     struct pollfd p = {.fd = fd, .events = POLLIN};
     int n;
     do { /* the kernel may interrupt poll to do a ring's work on this thread */
-        n = poll(&p, 1, 10000);
+        n = poll(&p, 1, -1);
     } while (n < 0 && errno == EINTR);
     CHECK_EQ(n, 1);
 }
