@@ -31,7 +31,7 @@ enum {
     WINDOW_MAX = 16 * 1024,
     SIZE_MAX_BYTES = 64 * 1024,
     ADDRESSES = 200,
-    STALL_S = 10,
+    STALL_S = 60,
     SAMPLES_MAX = 1024 * 1024,
 };
 

@@ -119,7 +119,7 @@ static inline void for_seeds(uint32_t count, void (*program)(uint64_t seed)) {
     int before = test_open_descriptors();
     for (uint64_t seed = first; seed < first + count; seed++) {
         running_seed = seed;
-        (void)alarm(25u * (unsigned)test_slowdown());
+        (void)alarm(50u * (unsigned)test_slowdown());
         program(seed);
         bool looks = count <= 1000 || seed % SEEDS_PER_COUNT == 0 || seed + 1 == first + count;
         if (looks && test_open_descriptors() != before) {

@@ -6,7 +6,7 @@
 
 #include "tests/runner.h"
 
-enum { DEFAULT_TIMEOUT_S = 30, SANITIZER_SLOWDOWN = 6 };
+enum { DEFAULT_TIMEOUT_S = 60, SANITIZER_SLOWDOWN = 6 };
 
 static struct test_case *first;
 
