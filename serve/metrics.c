@@ -203,6 +203,7 @@ static void tell_shard(xev_metrics *m, xev_shard *shard) {
     xev_metrics_counter(m, "xev_shard_asks_total", NULL, c.asks);
     xev_metrics_counter(m, "xev_shard_asks_waited_total", NULL, c.asks_waited);
     xev_metrics_counter(m, "xev_shard_asks_timed_out_total", NULL, c.asks_timed_out);
+    xev_metrics_counter(m, "xev_shard_asks_cancelled_total", NULL, c.asks_cancelled);
     xev_metrics_counter(m, "xev_shard_slow_total", NULL, c.slow);
     xev_metrics_counter(m, "xev_shard_sleeps_total", NULL, c.sleeps);
     xev_metrics_counter(m, "xev_shard_wakes_total", NULL, c.wakes);

@@ -2,9 +2,10 @@
  *
  * An ask is in one of three states. WAITS: the mailbox of its shard is full, and it stands in the
  * queue of those that wait for that shard. SENT: it is a request that is under way. OVER: its
- * callback has been called before there was an answer (the deadline, the end of the shard), and its
- * memory waits for the request to come back; or, where it had not been sent, for its turn in the
- * queue.
+ * callback has been called before there was an answer (the deadline, a cancel, the end of the
+ * shard), and its memory waits for the request to come back; or, where it had not been sent, for
+ * its turn in the queue. One that is cancelled is given up by the timer, at once, as one whose
+ * deadline has passed.
  *
  * A queue of waiting asks has a request of its own under way, which its shard answers when its
  * mailbox has room (xev__await_room). That request needs no room itself, and a shard that handles
@@ -12,11 +13,13 @@
  * some.
  *
  * Threads. Everything here is the asking shard's, except for the request, fn and the argument,
- * which are the asked shard's to read while the request is there, and the fields of the answer,
- * which are its to write; and but for a look at the state, which is a hint. Both change hands with
- * the request, by the mailboxes. An answer that does not fit behind the argument stands in a block
- * of the asked shard's pool. The asking shard gives it back by the queue `returned` of that shard,
- * which its owner empties when it needs blocks: a message would wake the owner for nothing.
+ * which are the asked shard's while the request is there, and the fields of the answer, which are
+ * its to write. They change hands with the request, by the mailboxes. Both write `watch`, whose
+ * bits decide whether the asked shard is sent a note when the ask is given up. The note is memory
+ * of the ask, so where one is to come the asked shard replies behind it. An answer that does not
+ * fit behind the argument stands in a block of the asked shard's pool. The asking shard gives it
+ * back by the queue `returned` of that shard, which its owner empties when it needs blocks: a
+ * message would wake the owner for nothing.
  */
 #include <assert.h>
 #include <ck_pr.h>
@@ -34,6 +37,16 @@
 
 enum { ASK_WAITS, ASK_SENT, ASK_OVER };
 
+/* Bits of watch. Each is set once, and none is cleared. A note is sent if the asking shard finds
+ * WATCHED and not ANSWERED when it sets GONE. The asked shard knows that from what it finds when it
+ * sets the other one of the two. */
+enum {
+    GONE = 1,     /* by the asking shard: nobody waits any more */
+    WATCHED = 2,  /* by the asked one, as are the others: it wants the note */
+    ANSWERED = 4, /* with WATCHED */
+    TOLD = 8,     /* it has the note, or had no need of it: the ask was gone when it was watched */
+};
+
 struct ring {
     struct ring *next, *prev;
 };
@@ -47,8 +60,11 @@ struct answer_block {
 };
 
 struct xev_ask {
-    xev_request request;
-    xev_ask_fn fn;
+    xev_request request; /* its arg: what over is given */
+    union {
+        xev_ask_fn fn;
+        xev_ask_over_fn over; /* once it is watched */
+    };
     uint32_t argument_bytes, block_bytes;
     /* The answer's. */
     uint8_t *answer; /* NULL: no room was asked for */
@@ -56,13 +72,24 @@ struct xev_ask {
     uint32_t answer_bytes, answer_room;
     /* The asking shard's. */
     struct ring order; /* of asks that are not over, or of those that are */
-    struct ring timed; /* in the wheel; next is NULL: in none */
-    uint64_t due_tick;
+    union {
+        struct {
+            struct ring timed; /* in the wheel, or of those cancelled; next is NULL: in none */
+            uint64_t due_tick;
+        };
+        xev_message note; /* OVER */
+    };
     xev_answer_fn answered;
     void *userdata;
-    uint32_t state;                       /* atomic: the asked shard looks whether it is over */
+    uint32_t watch;     /* atomic */
+    uint32_t name : 28; /* 0: it has no handle */
+    uint32_t state : 2;
+    uint32_t cancelled : 1;
+    uint32_t tells : 1;                   /* a note is to be sent */
     _Alignas(max_align_t) uint8_t data[]; /* the argument, and room for an answer */
 };
+
+_Static_assert(sizeof(void *) != 8 || sizeof(xev_ask) + 16 + ANSWER_ROOM <= 256, "a block of 256");
 
 /* Asks that wait for room in one mailbox. */
 struct waiting {
@@ -79,6 +106,8 @@ struct xev__asks {
     uint32_t count;        /* whose memory is in use */
     uint64_t answer_bytes; /* of answer blocks that are not taken back yet */
     struct ring going, over;
+    struct ring cancelled; /* which the timer gives up */
+    struct xev__chunks names;
     struct waiting *waiting[QUEUES];
     struct ring wheel[WHEEL];
     uint32_t timed;
@@ -106,6 +135,10 @@ static void ring_remove(struct ring *item) {
     item->next = item->prev = NULL;
 }
 
+static xev_ask *ask_of_request(xev_request *r) {
+    return (xev_ask *)(void *)((char *)r - offsetof(xev_ask, request));
+}
+
 static xev_ask *ask_of_order(struct ring *r) {
     return (xev_ask *)(void *)((char *)r - offsetof(xev_ask, order));
 }
@@ -131,6 +164,7 @@ static struct xev__asks *asks_of(xev_shard *s) {
     a->blocks.loop = &s->loop;
     ring_init(&a->going);
     ring_init(&a->over);
+    ring_init(&a->cancelled);
     for (uint32_t i = 0; i < WHEEL; i++) {
         ring_init(&a->wheel[i]);
     }
@@ -193,7 +227,7 @@ static void give_block_back(xev_ask *ask) {
 }
 
 static void free_ask(struct xev__asks *a, xev_ask *ask) {
-    assert(a->count > 0 && ask->timed.next == NULL);
+    assert(a->count > 0 && ask->name == 0);
     a->count--;
     ring_remove(&ask->order);
     give_block_back(ask);
@@ -216,6 +250,7 @@ void xev__asks_free(xev_shard *s) {
         while (take_back(a)) {
         }
         xev__blocks_free(&a->blocks);
+        xev__names_free(&a->names);
         xev__free(&s->rt->options.loop.allocator, a, sizeof *a);
         s->asks = NULL;
     }
@@ -223,32 +258,60 @@ void xev__asks_free(xev_shard *s) {
 
 /* ---- the end of an ask ---- */
 
+/* The asking shard does not find it any more, by its deadline or its handle. */
+static void forget_ask(struct xev__asks *a, xev_ask *ask) {
+    if (ask->timed.next != NULL) {
+        assert(ask->cancelled || a->timed > 0);
+        a->timed -= !ask->cancelled;
+        ring_remove(&ask->timed);
+    }
+    xev__name_forget(&a->names, ask->name);
+    ask->name = 0;
+}
+
 /* Call its callback. Its memory is freed by the caller, or when the request comes back. */
 static void end_ask(xev_shard *self, xev_ask *ask, int result, const void *answer, size_t len) {
     struct xev__asks *a = self->asks;
     assert(ask->state != ASK_OVER && xev__current_shard == self);
-    if (ask->timed.next != NULL) {
-        assert(a->timed > 0);
-        a->timed--;
-        ring_remove(&ask->timed);
-    }
-    ck_pr_store_32(&ask->state, ASK_OVER);
+    forget_ask(a, ask);
+    ask->state = ASK_OVER;
     ring_remove(&ask->order);
     ring_append(&a->over, &ask->order);
     xev__note_call(&self->loop, XEV__CODE(ask->answered));
     ask->answered(self, result, answer, len, ask->userdata);
 }
 
+static uint32_t set_watch(xev_ask *ask, uint32_t bit) {
+    return __atomic_fetch_or(&ask->watch, bit, __ATOMIC_RELAXED);
+}
+
+static uint32_t watch_of(const xev_ask *ask) {
+    return __atomic_load_n(&ask->watch, __ATOMIC_RELAXED);
+}
+
+/* The asked shard can see it from now on. */
+static void set_gone(xev_ask *ask) {
+    ask->tells = (set_watch(ask, GONE) & (WATCHED | ANSWERED)) == WATCHED;
+}
+
+static void take_note(xev_shard *self, xev_message *note, void *arg);
+
 /* End it before there is an answer. */
 static void give_up_ask(xev_shard *self, xev_ask *ask, int code) {
     self->replies_dropped += ask->state == ASK_SENT;
+    if (!ask->cancelled) {
+        set_gone(ask);
+    }
     end_ask(self, ask, code, NULL, 0);
+    if (ask->tells) {
+        /* Where that shard has ended by now it has nothing to give up. */
+        (void)xev__send_beyond(ask->request.to, &ask->note, take_note, ask);
+    }
 }
 
 static void on_ask_reply(xev_shard *self, xev_request *request, int result, void *arg) {
-    xev_ask *ask = arg;
-    assert(request == &ask->request);
-    (void)request;
+    xev_ask *ask = ask_of_request(request);
+    (void)arg;
     if (ask->state == ASK_SENT) {
         end_ask(self, ask, result, ask->answer_bytes > 0 ? ask->answer : NULL, ask->answer_bytes);
     } else {
@@ -327,12 +390,34 @@ static xev_cb_action on_ask_timer(xev_loop *loop, xev_completion *c, int result,
         }
     }
     a->looked_tick = now;
-    while (late.next != &late) { /* callbacks may ask, and do not end other asks */
-        xev__count_up(&self->asks_timed_out, 1);
-        give_up_ask(self, ask_of_timed(late.next), XEV_ETIMEDOUT);
+    while (a->cancelled.next != &a->cancelled) { /* not those that callbacks cancel now */
+        struct ring *r = a->cancelled.next;
+        ring_remove(r);
+        ring_append(&late, r);
+    }
+    while (late.next != &late) { /* callbacks may ask and cancel, and do not end other asks */
+        xev_ask *ask = ask_of_timed(late.next);
+        xev__count_up(ask->cancelled ? &self->asks_cancelled : &self->asks_timed_out, 1);
+        give_up_ask(self, ask, ask->cancelled ? XEV_ECANCELED : XEV_ETIMEDOUT);
     }
     arm_for_next(self);
     return XEV_DISARM;
+}
+
+bool xev_ask_cancel(xev_ask_handle handle) {
+    xev_shard *self = xev_shard_current();
+    struct xev__asks *a = self != NULL ? self->asks : NULL;
+    xev_ask *ask = a != NULL ? xev__name_find(&a->names, self, handle) : NULL;
+    if (ask == NULL) {
+        return false;
+    }
+    assert(ask->state != ASK_OVER && !ask->cancelled);
+    forget_ask(a, ask);
+    ask->cancelled = true;
+    set_gone(ask);
+    ring_append(&a->cancelled, &ask->timed);
+    arm_ask_timer(self, 1); /* in this turn, or the next one */
+    return true;
 }
 
 /* ---- waiting for room ---- */
@@ -457,13 +542,12 @@ void xev__asks_cancel(xev_shard *s) {
 
 /* ---- the asked shard ---- */
 
-static bool is_over(const xev_ask *ask) { return ck_pr_load_32(&ask->state) == ASK_OVER; }
+static bool is_over(const xev_ask *ask) { return (watch_of(ask) & GONE) != 0; }
 
 static void handle_ask(xev_shard *self, xev_request *request, void *arg) {
-    xev_ask *ask = arg;
-    assert(request == &ask->request);
-    if (is_over(
-            ask)) { /* a hint, so it needs no order: the work is spared where it shows in time */
+    xev_ask *ask = ask_of_request(request);
+    (void)arg;
+    if (is_over(ask)) { /* the work is spared where it shows in time */
         xev_shard_reply(request, XEV_ECANCELED);
         return;
     }
@@ -499,14 +583,42 @@ static void *make_answer_room(xev_ask *ask, size_t len, int *code) {
 }
 
 static void check_answer(const char *call, const xev_ask *ask) {
-    xev__shard_check(ask != NULL && ask->request.from != NULL, call,
-                     "ask is null or answered already");
+    xev__shard_check(ask != NULL && ask->request.from != NULL && (watch_of(ask) & ANSWERED) == 0,
+                     call, "ask is null or answered already");
     xev__shard_check_thread(call, ask->request.to);
 }
 
 bool xev_ask_is_over(const xev_ask *ask) {
     check_answer("xev_ask_is_over", ask);
     return is_over(ask);
+}
+
+bool xev_ask_watch(xev_ask *ask, void *userdata, xev_ask_over_fn over) {
+    check_answer("xev_ask_watch", ask);
+    xev__shard_check(over != NULL, "xev_ask_watch", "over is null");
+    ask->over = over;
+    ask->request.arg = userdata;
+    if ((set_watch(ask, WATCHED) & (GONE | WATCHED)) == GONE) {
+        (void)set_watch(ask, TOLD);
+    }
+    return (watch_of(ask) & TOLD) == 0;
+}
+
+/* The ask that is watched was given up. */
+static void take_note(xev_shard *self, xev_message *note, void *arg) {
+    xev_ask *ask = arg;
+    (void)note;
+    if ((set_watch(ask, TOLD) & ANSWERED) != 0) {
+        xev_shard_reply(&ask->request, ask->request.result);
+    } else {
+        xev__note_call(&self->loop, XEV__CODE(ask->over));
+        ask->over(self, ask, ask->request.arg);
+    }
+}
+
+/* Whether a note is still to come, so that the ask cannot be given back before. */
+static bool is_answered_early(xev_ask *ask) {
+    return (watch_of(ask) & (WATCHED | TOLD)) == WATCHED && (set_watch(ask, ANSWERED) & GONE) != 0;
 }
 
 void *xev_ask_room(xev_ask *ask, size_t len_bytes) {
@@ -536,7 +648,11 @@ void xev_ask_answer(xev_ask *ask, int result, const void *data, size_t len_bytes
         }
     }
     ask->answer_bytes = (uint32_t)len_bytes;
-    xev_shard_reply(&ask->request, result);
+    if (is_answered_early(ask)) {
+        ask->request.result = result;
+    } else {
+        xev_shard_reply(&ask->request, result);
+    }
 }
 
 /* ---- asking ---- */
@@ -577,10 +693,12 @@ static int make_ask(xev_shard *self, const xev_vec *vec, size_t count, xev_ask *
     return 0;
 }
 
-int xev_shard_ask(xev_shard *to, const xev_vec *vec, size_t count, uint32_t timeout_ms,
-                  xev_ask_fn fn, void *userdata, xev_answer_fn answered) {
+/* handle: NULL, or where to name it. */
+static int begin_ask(const char *call, xev_shard *to, const xev_vec *vec, size_t count,
+                     uint32_t timeout_ms, xev_ask_handle *handle, xev_ask_fn fn, void *userdata,
+                     xev_answer_fn answered) {
     xev__shard_check(to != NULL && (vec != NULL || count == 0) && fn != NULL && answered != NULL,
-                     "xev_shard_ask", "shard, vec, fn or answered is null");
+                     call, "shard, vec, fn or answered is null");
     xev_shard *self = xev_shard_current();
     if (self == NULL || self->rt != to->rt) {
         return XEV_EINVAL;
@@ -598,9 +716,11 @@ int xev_shard_ask(xev_shard *to, const xev_vec *vec, size_t count, uint32_t time
     ask->answered = answered;
     ask->request.handler = handle_ask;
     ask->request.reply = on_ask_reply;
-    ask->request.arg = ask;
-    rc = send_or_wait(self, to, ask);
+    uint32_t name = handle != NULL ? xev__name_new(&self->asks->names, self, ask, handle) : 0;
+    ask->name = name & XEV__NAMES;
+    rc = handle == NULL || name != 0 ? send_or_wait(self, to, ask) : XEV_ENOMEM;
     if (rc < 0) {
+        forget_ask(self->asks, ask);
         free_ask(self->asks, ask);
         return rc;
     }
@@ -609,4 +729,19 @@ int xev_shard_ask(xev_shard *to, const xev_vec *vec, size_t count, uint32_t time
         set_ask_deadline(self, ask, timeout_ms);
     }
     return 0;
+}
+
+int xev_shard_ask(xev_shard *to, const xev_vec *vec, size_t count, uint32_t timeout_ms,
+                  xev_ask_fn fn, void *userdata, xev_answer_fn answered) {
+    return begin_ask("xev_shard_ask", to, vec, count, timeout_ms, NULL, fn, userdata, answered);
+}
+
+int xev_shard_ask_with_handle(xev_shard *to, const xev_vec *vec, size_t count, uint32_t timeout_ms,
+                              xev_ask_handle *handle, xev_ask_fn fn, void *userdata,
+                              xev_answer_fn answered) {
+    const char *call = "xev_shard_ask_with_handle";
+    xev__shard_check(handle != NULL, call, "handle is null");
+    int rc = begin_ask(call, to, vec, count, timeout_ms, handle, fn, userdata, answered);
+    *handle = rc == 0 ? *handle : 0;
+    return rc;
 }

@@ -9,6 +9,7 @@
 
 #include "mpsc/visit.h"
 #include "shard/system.h"
+#include "xev/core/chunks.h"
 #include "xev/core/support.h"
 #include "xev/histogram.h"
 #include "xev/os/complain.h"
@@ -92,8 +93,8 @@ struct xev_shard {
     xev_completion reload_wait;
     int broken; /* why the loop cannot be run any more, or 0; also in rt->failure */
     xev_listener *listeners;
-    uint64_t accepted, sent, received, refused;  /* atomic for readers */
-    uint64_t asked, asks_waited, asks_timed_out; /* likewise */
+    uint64_t accepted, sent, received, refused;                  /* atomic for readers */
+    uint64_t asked, asks_waited, asks_timed_out, asks_cancelled; /* likewise */
     /* Written once, with a release; other threads read them with an acquire. */
     xev_histogram *times[XEV_SHARD_TIMES]; /* NULL: not measured */
     struct xev__delays *delays;            /* NULL: no message is measured */
@@ -189,6 +190,9 @@ void xev__mailbox_close(xev_shard *s);
 /* Send messages[i] to shard i, to all shards or to none. 0 or a code. */
 int xev__send_to_all(struct xev__runtime *rt, xev_message *messages, xev_message_fn handler,
                      void *arg);
+/* As xev_shard_send, also where the mailbox is full. Of a shard to one of the same runtime. 0 or
+ * XEV_ECANCELED. */
+int xev__send_beyond(xev_shard *to, xev_message *message, xev_message_fn handler, void *arg);
 /* Nothing is in its queues. Own thread. */
 static inline bool xev__mailbox_empty(const xev_shard *s) {
     return xev_mpsc_empty(&s->mail) && xev_mpsc_empty(&s->urgent);
@@ -226,6 +230,15 @@ bool xev__asks_left(const xev_shard *s, uint32_t n);
 void *xev__asks_get_block(xev_shard *s, size_t bytes, uint32_t *block_bytes);
 void xev__asks_put_block(xev_shard *s, void *block, uint32_t block_bytes);
 void xev__asks_free(xev_shard *s);
+
+/* names.c */
+#define XEV__NAMES 0x3fffffu /* at the same time */
+/* A handle of what, which belongs to s, whose names these are (zero at first). Not 0: to be given
+ * to forget. 0: there is no memory, or there are too many. */
+uint32_t xev__name_new(struct xev__chunks *names, xev_shard *s, void *what, uint64_t *handle);
+void *xev__name_find(const struct xev__chunks *names, const xev_shard *s, uint64_t handle);
+void xev__name_forget(struct xev__chunks *names, uint32_t name); /* 0: nothing */
+void xev__names_free(struct xev__chunks *names);
 
 /* listener.c */
 void xev__listeners_drain(xev_shard *s);

@@ -112,6 +112,12 @@ static void post_message(xev_shard *to, xev_message *m) {
     }
 }
 
+static void post_to_handler(xev_shard *to, xev_message *m, xev_message_fn handler, void *arg) {
+    m->handler = handler;
+    m->arg = arg;
+    post_message(to, m);
+}
+
 void xev__mailbox_flush(xev_shard *s) {
     while (s->listed != NULL) {
         struct xev__outbox *o = s->listed;
@@ -256,11 +262,17 @@ static int send_message(xev_shard *to, xev_message *m, xev_message_fn handler, v
     struct xev__visit visit = xev__visit_shard(to);
     int rc = take_credit(to);
     if (rc == 0) {
-        m->handler = handler;
-        m->arg = arg;
-        post_message(to, m);
+        post_to_handler(to, m, handler, arg);
     }
     xev__visit_leave(visit);
+    return rc;
+}
+
+int xev__send_beyond(xev_shard *to, xev_message *m, xev_message_fn handler, void *arg) {
+    int rc = take_credit_beyond(to);
+    if (rc == 0) {
+        post_to_handler(to, m, handler, arg);
+    }
     return rc;
 }
 
@@ -319,9 +331,7 @@ int xev__send_to_all(struct xev__runtime *rt, xev_message *messages, xev_message
         }
     }
     for (uint32_t i = 0; i < count; i++) {
-        messages[i].handler = handler;
-        messages[i].arg = arg;
-        post_message(&shards[i], &messages[i]);
+        post_to_handler(&shards[i], &messages[i], handler, arg);
     }
     return 0;
 }

@@ -84,6 +84,10 @@ static void ask_without_memory(xev_shard *self) {
     CHECK_EQ(ask_nothing(self, answer_without_memory, told_of_no_memory), 0);
     allowed = 0;
     CHECK_EQ(xev_shard_ask(self, &large, 1, 0, answer_nothing, NULL, no_answer), XEV_ENOMEM);
+    xev_ask_handle handle = 1; /* the ask has memory, its handle has none */
+    CHECK_EQ(xev_shard_ask_with_handle(self, NULL, 0, 0, &handle, answer_nothing, NULL, no_answer),
+             XEV_ENOMEM);
+    CHECK_EQ(handle, 0);
     CHECK_EQ(counters_of(self).asks, 1);
     allowed = INT32_MAX;
 }
@@ -137,8 +141,9 @@ static void ask_steady(xev_shard *self) {
     left = STEADY_ASKS;
     for (size_t i = 0; i < STEADY_ASKS; i++) {
         const xev_vec vec = {pattern, 1 + i * 61};
-        CHECK_EQ(xev_shard_ask(shard_number(self, i % 2), &vec, 1, HOUR_MS, answer_steady, NULL,
-                               take_steady),
+        xev_ask_handle handle;
+        CHECK_EQ(xev_shard_ask_with_handle(shard_number(self, i % 2), &vec, 1, HOUR_MS, &handle,
+                                           answer_steady, NULL, take_steady),
                  0);
     }
 }

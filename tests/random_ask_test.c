@@ -1,11 +1,13 @@
-/* Random programs of shards that ask each other, reduce over all shards, send urgent messages and
- * wait for room, through mailboxes that are often full.
+/* Random programs of shards that ask each other and cancel what they have asked, reduce over all
+ * shards, send urgent messages and wait for room, through mailboxes that are often full.
  *
  * Each shard has a budget of things to do, which it spends in its callbacks. The model: an ask that
  * was taken gets its callback once, on its shard, not inside the call: with the whole answer, or
- * with XEV_ETIMEDOUT where it had a deadline, or with XEV_ECANCELED where a stop was asked for. It
- * is handled at most once, with its whole argument, and asks of one shard to another one in the
- * order in which they were made. A reduction folds each shard's answer once, then is done. Urgent
+ * with XEV_ETIMEDOUT where it had a deadline, or with XEV_ECANCELED where it was cancelled or a
+ * stop was asked for. It can be cancelled once, until its callback. It is handled at most once,
+ * with its whole argument, and asks of one shard to another one in the order in which they were
+ * made. A shard that watches an ask is told once that it is over, unless it has answered by then. A
+ * reduction folds each shard's answer once, then is done. Urgent
  * messages arrive once, in the order of their sender. A program is over when nothing is under way:
  * one ask that stays behind makes it hang.
  */
@@ -21,13 +23,18 @@ enum mode { AT_ONCE, IN_ROOM, LATER, NEVER, MODES };
 
 struct shard;
 
-/* Written by its shard before the ask, then read by both; handled is the asked shard's. */
+/* Written by its shard before the ask, then read by both. */
 struct asked {
     struct shard *s;
     uint32_t to, number, id, argument_len, answer_len, timeout_ms;
     enum mode mode;
-    uint32_t handled, answered;
-    bool taken;
+    /* The asked shard's. */
+    uint32_t handled, told;
+    bool watched, replied;
+    /* The asking one's. */
+    xev_ask_handle handle;
+    uint32_t answered;
+    bool taken, named, cancelled, last; /* last: asked when the drain was over */
 };
 
 struct reduction {
@@ -58,7 +65,7 @@ struct timer {
 
 struct kept {
     xev_ask *ask;
-    const struct asked *a;
+    struct asked *a;
 };
 
 struct shard {
@@ -86,7 +93,7 @@ struct world {
     xev_runtime rt;
     uint32_t shards, asks;
     bool early, cut; /* is stopped in the middle; twice */
-    atomic_bool stop_asked;
+    atomic_bool stop_asked, drained;
     atomic_int work; /* under way */
     struct shard s[SHARDS];
 };
@@ -132,13 +139,15 @@ static void act(struct shard *s);
 static const uint32_t lengths[] = {0, 1, 30, 64, 100, 1000, 20000, 70000};
 static uint8_t bytes[SHARDS][70000]; /* of each shard's thread */
 
-static void answer_ask(struct shard *s, xev_ask *ask, const struct asked *a) {
+static void answer_ask(struct shard *s, xev_ask *ask, struct asked *a) {
     uint8_t *to = bytes[s->id];
     if (a->mode == IN_ROOM && a->answer_len > 0) {
         to = xev_ask_room(ask, a->answer_len);
         HOLDS(s->w, to != NULL);
     }
     pattern_fill(to, a->answer_len, a->id, 7);
+    HOLDS(s->w, !a->replied);
+    a->replied = true;
     xev_ask_answer(ask, (int)a->id, to, a->answer_len);
 }
 
@@ -171,6 +180,42 @@ static bool start_timer(struct shard *s) {
     return true;
 }
 
+static void keep(struct shard *s, xev_ask *ask, struct asked *a) {
+    HOLDS(s->w, s->kept_len < SHARDS * ASKS);
+    s->kept[s->kept_len++] = (struct kept){ask, a};
+}
+
+static void on_over(xev_shard *self, xev_ask *ask, void *userdata) {
+    struct shard *s = state_of(self);
+    struct asked *a = userdata;
+    HOLDS(s->w, a->to == s->id && a->watched && !a->replied && ++a->told == 1);
+    HOLDS(s->w, xev_ask_is_over(ask) && !xev_ask_watch(ask, a, on_over));
+    act(s);
+    uint32_t i = 0;
+    while (i < s->kept_len && s->kept[i].a != a) {
+        i++;
+    }
+    bool is_kept = i < s->kept_len;
+    if (is_kept && one_in(s, 2)) {
+        return; /* it is answered later all the same */
+    }
+    if (is_kept) {
+        s->kept[i] = s->kept[--s->kept_len];
+    }
+    if (!a->replied) { /* by what act has begun */
+        answer_ask(s, ask, a);
+    }
+}
+
+static void watch(struct shard *s, xev_ask *ask, struct asked *a) {
+    for (uint32_t i = below(s, 3); i > 0; i--) { /* a second call changes nothing */
+        bool watched;
+        CALL(s, watched = xev_ask_watch(ask, a, on_over));
+        HOLDS(s->w, watched || (xev_ask_is_over(ask) && !a->watched));
+        a->watched = watched;
+    }
+}
+
 static void on_ask(xev_shard *self, xev_ask *ask, const void *argument, size_t len) {
     struct shard *s = state_of(self);
     struct asked *a;
@@ -182,9 +227,11 @@ static void on_ask(xev_shard *self, xev_ask *ask, const void *argument, size_t l
     /* Those that were over before they were sent are left out. */
     HOLDS(s->w, a->number >= *seen);
     *seen = a->number + 1;
+    HOLDS(s->w, a->s != s || !a->cancelled);
+    watch(s, ask, a);
     act(s);
     if (a->mode == LATER && start_timer(s)) {
-        s->kept[s->kept_len++] = (struct kept){ask, a};
+        keep(s, ask, a);
     } else if (a->mode != NEVER) {
         answer_ask(s, ask, a);
     }
@@ -206,7 +253,9 @@ static void on_answer(xev_shard *self, int result, const void *answer, size_t le
         HOLDS(s->w, a->mode != NEVER && len == a->answer_len);
         HOLDS(s->w, (answer == NULL) == (len == 0) && pattern_is(answer, len, a->id, 7));
     } else {
-        HOLDS(s->w, is_end(s->w, result, a->timeout_ms) && answer == NULL && len == 0);
+        HOLDS(s->w,
+              is_end(s->w, result, a->timeout_ms) || (result == XEV_ECANCELED && a->cancelled));
+        HOLDS(s->w, answer == NULL && len == 0);
     }
     act(s);
     act(s);
@@ -228,6 +277,8 @@ static void ask(struct shard *s) {
         .answer_len = lengths[below(s, one_in(s, 8) ? 8 : 5)],
         .timeout_ms = timeouts[below(s, 5)],
         .mode = (enum mode)below(s, MODES),
+        .named = one_in(s, 2),
+        .last = atomic_load(&w->drained),
     };
     if (a->mode == NEVER && (a->timeout_ms == 0 || a->timeout_ms > 1000)) {
         a->mode = AT_ONCE;
@@ -239,10 +290,25 @@ static void ask(struct shard *s) {
     TRACE(w, "%u: asks %u: %u, mode %d, %u ms\n", s->id, a->to, a->id, a->mode, a->timeout_ms);
     atomic_fetch_add(&w->work, 1);
     int rc;
-    CALL(s, rc = xev_shard_ask(xev_runtime_shard(&w->rt, a->to), vec, 2, a->timeout_ms, on_ask, a,
-                               on_answer));
+    xev_shard *to = xev_runtime_shard(&w->rt, a->to);
+    CALL(s, rc = a->named ? xev_shard_ask_with_handle(to, vec, 2, a->timeout_ms, &a->handle, on_ask,
+                                                      a, on_answer)
+                          : xev_shard_ask(to, vec, 2, a->timeout_ms, on_ask, a, on_answer));
     a->taken = taken(s, rc, w->asks != 0);
+    HOLDS(w, (a->handle != 0) == (a->named && a->taken));
     s->next_ask[a->to] += a->taken;
+}
+
+static void cancel(struct shard *s) {
+    if (s->asks_len == 0) {
+        return;
+    }
+    struct asked *a = &s->asks[below(s, s->asks_len)];
+    bool open = a->taken && a->named && a->answered == 0 && !a->cancelled, was_open;
+    CALL(s, was_open = xev_ask_cancel(a->handle));
+    TRACE(s->w, "%u: cancels %u: %d\n", s->id, a->id, was_open);
+    HOLDS(s->w, was_open == open);
+    a->cancelled |= was_open;
 }
 
 /* ---- reductions ---- */
@@ -355,8 +421,10 @@ static void act(struct shard *s) {
     }
     s->budget--;
     uint32_t n = below(s, 32);
-    if (n < 20) {
+    if (n < 14) {
         ask(s);
+    } else if (n < 20) {
+        cancel(s);
     } else if (n < 22) {
         reduce(s);
     } else if (n < 26) {
@@ -394,6 +462,7 @@ static int ask_init(xev_shard *self, void *userdata) {
 static void ask_stop(xev_shard *self, void *userdata) {
     struct shard *s = state_of(self);
     (void)userdata;
+    atomic_store(&s->w->drained, true);
     s->budget += 2;
     act(s);
     act(s);
@@ -413,6 +482,7 @@ static void check_end(struct world *w) {
         for (uint32_t k = 0; k < s->asks_len; k++) {
             HOLDS(w, s->asks[k].answered == s->asks[k].taken);
             HOLDS(w, s->asks[k].handled <= s->asks[k].taken);
+            HOLDS(w, w->cut || s->asks[k].last || !s->asks[k].watched || s->asks[k].replied);
         }
         for (uint32_t k = 0; k < s->reductions_len; k++) {
             HOLDS(w, s->reductions[k].done == s->reductions[k].taken);

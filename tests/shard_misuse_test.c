@@ -181,6 +181,7 @@ static void on_ask(xev_shard *self, xev_ask *ask, const void *argument, size_t l
     (void)self;
     (void)argument;
     DIES(xev_ask_answer, data, ask, 0, NULL, 1);
+    DIES(xev_ask_watch, over, ask, NULL, NULL);
     CHECK(TAKES(xev_ask_room, len_bytes, ask, SIZE_MAX) == NULL);
     CHECK(TAKES(xev_ask_room, len_bytes, ask, XEV_ASK_BYTES_MAX) == NULL);
     char *room = xev_ask_room(ask, 100);
@@ -197,8 +198,17 @@ static void on_answer(xev_shard *self, int result, const void *answer, size_t le
     (void)answer;
     (void)len;
     (void)userdata;
+    static int left = 2;
     CHECK_EQ(result, INT32_MIN);
-    stop_all(self);
+    if (--left == 0) {
+        stop_all(self);
+    }
+}
+
+static void on_over(xev_shard *self, xev_ask *ask, void *userdata) {
+    (void)self;
+    (void)ask;
+    (void)userdata;
 }
 
 static void on_mapped(xev_shard *self, int result, void *userdata) {
@@ -208,6 +218,7 @@ static void on_mapped(xev_shard *self, int result, void *userdata) {
 }
 
 static void misuse_of_an_ask(xev_shard *self) {
+    xev_ask_handle handle;
     static const xev_map map = {on_ask, NULL};
     const xev_vec endless[] = {{memory, 1}, {memory, SIZE_MAX}};
     REFUSES(xev_shard_map_reduce, count, XEV_EMSGSIZE, &sc.rt, endless, 2, 0, &map, NULL,
@@ -216,6 +227,12 @@ static void misuse_of_an_ask(xev_shard *self) {
                    on_mapped),
              0);
     REFUSES(xev_shard_ask, count, XEV_EMSGSIZE, self, endless, 2, 0, on_ask, NULL, on_answer);
+    REFUSES(xev_shard_ask_with_handle, count, XEV_EMSGSIZE, self, endless, 2, 0, &handle, on_ask,
+            NULL, on_answer);
+    CHECK_EQ(TAKES(xev_shard_ask_with_handle, timeout_ms, self, &piece, 1, UINT32_MAX, &handle,
+                   on_ask, NULL, on_answer),
+             0);
+    CHECK(!TAKES(xev_ask_cancel, handle, UINT64_MAX));
     CHECK_EQ(TAKES(xev_shard_ask, timeout_ms, self, &piece, 1, UINT32_MAX, on_ask, NULL, on_answer),
              0);
 }
@@ -225,6 +242,13 @@ TEST(misuse_of_asks_is_caught) {
     DIES(xev_shard_ask, vec, shard, NULL, 1, 0, on_ask, NULL, on_answer);
     DIES(xev_shard_ask, fn, shard, &piece, 1, 0, NULL, NULL, on_answer);
     DIES(xev_shard_ask, answered, shard, &piece, 1, 0, on_ask, NULL, NULL);
+    xev_ask_handle handle;
+    DIES(xev_shard_ask_with_handle, to, NULL, &piece, 1, 0, &handle, on_ask, NULL, on_answer);
+    DIES(xev_shard_ask_with_handle, vec, shard, NULL, 1, 0, &handle, on_ask, NULL, on_answer);
+    DIES(xev_shard_ask_with_handle, handle, shard, &piece, 1, 0, NULL, on_ask, NULL, on_answer);
+    DIES(xev_shard_ask_with_handle, fn, shard, &piece, 1, 0, &handle, NULL, NULL, on_answer);
+    DIES(xev_shard_ask_with_handle, answered, shard, &piece, 1, 0, &handle, on_ask, NULL, NULL);
+    DIES(xev_ask_watch, ask, NULL, NULL, on_over);
     DIES(xev_ask_room, ask, NULL, 1);
     DIES(xev_ask_is_over, ask, NULL);
     DIES(xev_ask_answer, ask, NULL, 0, NULL, 0);

@@ -22,13 +22,27 @@
  *
  * For an ask that was taken the callback is called exactly once, on the asking shard, from its
  * loop, never inside the call. It is told the result and the answer of the function; or
- * XEV_ETIMEDOUT where there was none in time: an answer that comes later goes nowhere, and holds no
- * drain; or XEV_ECANCELED where the asked shard had ended, or the asking one ends. A shard does not
- * end before its asks are answered or have timed out, unless the drain is cut short; then those
- * that are left are cancelled in the order in which they were made.
+ * XEV_ETIMEDOUT where there was none in time; or XEV_ECANCELED where the ask was cancelled, the
+ * asked shard had ended, or the asking one ends. After these two an answer that comes later goes
+ * nowhere, and holds no drain. A shard does not end before its asks are answered or have timed out,
+ * unless the drain is cut short; then those that are left are cancelled in the order in which they
+ * were made.
  *
  * Misuse (a null pointer, userdata and vec of no pieces excepted; in builds without NDEBUG a call
  * on another shard) ends the program, as in completion.h.
+ *
+ * An ask that waits for news may be given up, by xev_ask_cancel. The function that keeps it learns
+ * of that by xev_ask_watch:
+ *
+ *     static void on_over(xev_shard *self, xev_ask *ask, void *poll) {
+ *         remove_poll(poll);
+ *         xev_ask_answer(ask, XEV_ECANCELED, NULL, 0); // goes nowhere, and frees the ask
+ *     }
+ *
+ *     static void on_poll(xev_shard *self, xev_ask *ask, const void *argument, size_t len_bytes) {
+ *         struct poll *poll = add_poll(ask, argument, len_bytes); // answered when there is news
+ *         if (!xev_ask_watch(ask, poll, on_over)) on_over(self, ask, poll);
+ *     }
  *
  * To answer a peer, reserve a slot of its connection (xev_conn_reserve in conn.h), ask with the
  * slot as userdata, and fill it in the answer. Slots are sent in their order, whatever the order of
@@ -50,6 +64,13 @@ typedef void (*xev_ask_fn)(xev_shard *self, xev_ask *ask, const void *argument, 
  * aligned for any type, valid until this returns; NULL for 0 bytes. */
 typedef void (*xev_answer_fn)(xev_shard *self, int result, const void *answer, size_t len_bytes,
                               void *userdata);
+
+/* On the shard that is asked: nobody waits for the answer any more. userdata: what xev_ask_watch
+ * was given. */
+typedef void (*xev_ask_over_fn)(xev_shard *self, xev_ask *ask, void *userdata);
+
+/* The asking shard's name of an ask: a plain value. 0 names none. */
+typedef uint64_t xev_ask_handle;
 
 /* On the asking shard, once for each shard that was asked, in the order in which they answer:
  * result and answer as for xev_answer_fn. */
@@ -79,10 +100,31 @@ XEV_NODISCARD int xev_shard_ask(xev_shard *to, const xev_vec *vec, size_t count,
                                 uint32_t timeout_ms, xev_ask_fn fn, void *userdata,
                                 xev_answer_fn answered);
 
-/* Whether nobody waits for the answer any more, since the deadline has passed or the asking shard
- * has ended: the work can be spared, the ask is answered all the same. An ask that is over before
- * it is handled, as far as that shows by then, is not handled at all. Shard that is asked. */
+/* The same, of an ask that can be cancelled: *handle names it from the call until its callback; 0
+ * where the call fails. */
+XEV_NODISCARD int xev_shard_ask_with_handle(xev_shard *to, const xev_vec *vec, size_t count,
+                                            uint32_t timeout_ms, xev_ask_handle *handle,
+                                            xev_ask_fn fn, void *userdata, xev_answer_fn answered);
+
+/* Give an ask up. Its callback is called all the same, once, in this turn of the loop or the next
+ * one: with XEV_ECANCELED, or with the answer if that is there by then. The ask is over at once, as
+ * xev_ask_is_over says. Its place among options.asks is free when the asked shard has answered, or
+ * has seen that it need not. False: handle names no ask, since its callback has been called, it was
+ * cancelled before, it is another shard's, or it is 0; nothing is done then. Shard that has asked,
+ * also from its callbacks. */
+bool xev_ask_cancel(xev_ask_handle handle);
+
+/* Whether nobody waits for the answer any more, since the ask was cancelled, its deadline has
+ * passed, or the asking shard has ended: the work can be spared, the ask is answered all the same.
+ * An ask that is over before it is handled, as far as that shows by then, is not handled at all.
+ * Shard that is asked. */
 bool xev_ask_is_over(const xev_ask *ask);
+
+/* Have over called when nobody waits any more: once, from this shard's loop, never inside the call,
+ * and not after the ask was answered. It is to be answered all the same, in over or later. False:
+ * it is over already, and over is not called. A second call replaces userdata and over. Watching
+ * costs nothing until the ask is given up, then a message. Shard that is asked. */
+XEV_NODISCARD bool xev_ask_watch(xev_ask *ask, void *userdata, xev_ask_over_fn over);
 
 /* Memory for an answer of up to len_bytes (> 0), aligned for any type, which saves a copy: write
  * there and give it to xev_ask_answer, from its first byte on. It is the ask's until that. A second

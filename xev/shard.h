@@ -237,6 +237,7 @@ typedef struct xev_shard_counters {
     uint64_t asks;             /* taken by xev_shard_ask */
     uint64_t asks_waited;      /* of these, those that waited for room */
     uint64_t asks_timed_out;   /* of these, those that were not answered in time */
+    uint64_t asks_cancelled;   /* of these, those that xev_ask_cancel has ended */
     uint64_t slow;             /* turns that lasted for slow_ms */
     uint64_t sleeps;           /* times the loop went to sleep */
     uint64_t wakes;            /* times another thread had to wake it */
