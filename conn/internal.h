@@ -127,8 +127,14 @@ struct xev_conn_slot {
     uint8_t kind;
     bool filled; /* SLOT */
     xev_fd file; /* FILE */
-    uint64_t offset;
-    xev_conn_release_fn release; /* LENT, FILE */
+    union {
+        uint64_t offset;    /* FILE */
+        uint64_t gone_what; /* SLOT */
+    };
+    union {
+        xev_conn_release_fn release; /* LENT, FILE */
+        void (*gone)(uint64_t what); /* SLOT; or NULL */
+    };
     union {
         void *userdata;
         xev_conn *conn; /* SLOT; NULL: gone */

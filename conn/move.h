@@ -50,6 +50,10 @@ struct xev__conn_move *xev__conn_move_of(const xev_conn *conn);
 void xev__conn_bind(xev_conn *conn);
 void xev__conn_unbind(xev_conn *conn);
 
+/* Have gone called, with what, if the connection ends before the slot is filled: once, before its
+ * closed handler; at once where it has ended. It does nothing with connections. */
+void xev__conn_slot_watch(xev_conn_slot *slot, uint64_t what, void (*gone)(uint64_t what));
+
 /* Do not call its data handler before unhold, whatever the program pauses and resumes. It has a
  * slot that is reserved, or is bound, until then. */
 void xev__conn_hold(xev_conn *conn);

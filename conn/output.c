@@ -310,6 +310,9 @@ void xev__conn_output_free(xev_conn *c) {
             out->head = seg->next; /* whoever is to fill it has it, and frees it so */
             seg->conn = NULL;
             c->service->count.orphans++;
+            if (seg->gone != NULL) {
+                seg->gone(seg->gone_what);
+            }
         } else {
             drop_head(c, out);
         }
@@ -691,10 +694,8 @@ xev_conn_slot *xev_conn_reserve(xev_conn *c) {
     xev__conn_check_own("xev_conn_reserve", c);
     xev_conn_service *s = c->service;
     if (xev__conn_is(c, XEV__CONN_MUTE) ||
-        (c->more != NULL && c->more->slots >= s->options.slots_max)) {
-        return NULL;
-    }
-    if (xev__conn_is(c, XEV__CONN_MOVING) && c->more->move->leaving) {
+        (c->more != NULL && c->more->slots >= s->options.slots_max) ||
+        (xev__conn_is(c, XEV__CONN_MOVING) && c->more->move->leaving)) {
         return NULL;
     }
     xev_conn_slot *slot = xev__seg_new(s, XEV__SEG_SLOT, 0);
@@ -718,6 +719,15 @@ xev_conn *xev_conn_slot_conn(const xev_conn_slot *slot) {
     xev__conn_check("xev_conn_slot_conn", slot);
     assert(slot->kind == XEV__SEG_SLOT && !slot->filled);
     return slot->conn;
+}
+
+void xev__conn_slot_watch(xev_conn_slot *slot, uint64_t what, void (*gone)(uint64_t what)) {
+    assert(slot->kind == XEV__SEG_SLOT && !slot->filled);
+    slot->gone_what = what;
+    slot->gone = gone;
+    if (slot->conn == NULL) {
+        gone(what);
+    }
 }
 
 /* It has one slot less to wait for. */

@@ -16,6 +16,8 @@
 /* An ask under way. */
 struct part {
     xev_gather *gather;
+    struct part *next, **at; /* at: what points to it */
+    xev_ask_handle ask;
     uint32_t bytes;
 };
 
@@ -24,6 +26,7 @@ struct xev_gather {
     xev_conn_slot *slot; /* NULL: filled; then the connection is named by these: */
     xev_conn_service *service;
     xev_conn_handle conn;
+    struct part *parts;
     uint32_t left; /* answers that are to come */
     bool ended;
     bool bound;        /* the connection does not move before the last answer */
@@ -72,6 +75,28 @@ bool xev_gather_may_ask(xev_gatherer *gatherer, xev_conn *conn, size_t bytes) {
     return false;
 }
 
+static void cancel_ask(uint64_t handle) { (void)xev_ask_cancel(handle); }
+
+static void cancel_parts(uint64_t gather) {
+    const xev_gather *g = (const xev_gather *)(uintptr_t)gather;
+    for (const struct part *p = g->parts; p != NULL; p = p->next) {
+        cancel_ask(p->ask);
+    }
+}
+
+int xev_conn_ask(xev_conn_slot *slot, xev_shard *to, const xev_vec *vec, size_t count,
+                 uint32_t timeout_ms, xev_ask_fn fn, void *userdata, xev_answer_fn answered) {
+    xev_ask_handle ask;
+    xev__serve_check(slot != NULL && to != NULL && (vec != NULL || count == 0) && fn != NULL &&
+                         answered != NULL,
+                     "xev_conn_ask", "slot, shard, vec, fn or answered is null");
+    int rc = xev_shard_ask_with_handle(to, vec, count, timeout_ms, &ask, fn, userdata, answered);
+    if (rc == 0) {
+        xev__conn_slot_watch(slot, ask, cancel_ask);
+    }
+    return rc;
+}
+
 xev_gather *xev_gather_new(xev_gatherer *gatherer, xev_conn *conn, size_t user_bytes) {
     xev__serve_check(gatherer != NULL && gatherer->ask != NULL && gatherer->part != NULL &&
                          conn != NULL,
@@ -84,6 +109,9 @@ xev_gather *xev_gather_new(xev_gatherer *gatherer, xev_conn *conn, size_t user_b
     }
     *g = (xev_gather){.gatherer = gatherer, .slot = slot};
     memset(g->user, 0, user_bytes);
+    if (!gatherer->detached) {
+        xev__conn_slot_watch(slot, (uintptr_t)g, cancel_parts);
+    }
     return g;
 }
 
@@ -123,6 +151,10 @@ static void gather_answered(xev_shard *self, int result, const void *answer, siz
             xev__conn_unhold(conn);
         }
     }
+    *part->at = part->next;
+    if (part->next != NULL) {
+        part->next->at = part->at;
+    }
     if (part == &g->first) {
         part->gather = NULL;
     } else {
@@ -144,15 +176,22 @@ void xev_gather_ask(xev_gather *gather, xev_shard *to, const xev_vec *vec, size_
         of->part(gather, XEV_ENOMEM, NULL, 0);
         return;
     }
-    *part = (struct part){gather, counted(bytes)};
+    *part = (struct part){gather, gather->parts, &gather->parts, 0, counted(bytes)};
+    if (part->next != NULL) {
+        part->next->at = &part->next;
+    }
+    gather->parts = part;
     if (conn != NULL) {
         share_of(of, conn)->bytes += part->bytes;
     }
     of->under_way_bytes += part->bytes;
     gather->left++;
-    int rc = xev_shard_ask(to, vec, count, of->timeout_ms, of->ask, part, gather_answered);
+    int rc = xev_shard_ask_with_handle(to, vec, count, of->timeout_ms, &part->ask, of->ask, part,
+                                       gather_answered);
     if (rc < 0) {
         gather_answered(NULL, rc, NULL, 0, part);
+    } else if (conn == NULL && !of->detached) {
+        cancel_ask(part->ask);
     }
 }
 

@@ -38,10 +38,37 @@ static void stop(xev_gather *g) {
 static xev_gatherer good = {.ask = answer_nothing, .part = count_part, .all = stop};
 static xev_gatherer no_ask = {.part = count_part}, no_part = {.ask = answer_nothing};
 
+static void never_answered(xev_shard *self, int result, const void *answer, size_t len,
+                           void *userdata) {
+    (void)self;
+    (void)answer;
+    (void)len;
+    (void)userdata;
+    CHECK_FAIL("answered with %d", result);
+}
+
+static void misuse_of_a_slot(xev_conn_slot *slot, xev_shard *to) {
+    const xev_vec vec = {&parts, sizeof parts}, long_vec = {&parts, SIZE_MAX};
+    CHECK(slot != NULL);
+    DIES(xev_conn_ask, slot, NULL, to, &vec, 1, 0, answer_nothing, NULL, never_answered);
+    DIES(xev_conn_ask, to, slot, NULL, &vec, 1, 0, answer_nothing, NULL, never_answered);
+    DIES(xev_conn_ask, vec, slot, to, NULL, 1, 0, answer_nothing, NULL, never_answered);
+    DIES(xev_conn_ask, fn, slot, to, &vec, 1, 0, NULL, NULL, never_answered);
+    DIES(xev_conn_ask, answered, slot, to, &vec, 1, 0, answer_nothing, NULL, NULL);
+    CHECK_EQ(
+        TAKES(xev_conn_ask, count, slot, to, &long_vec, 1, 0, answer_nothing, NULL, never_answered),
+        XEV_EMSGSIZE);
+    CHECK_EQ(TAKES(xev_conn_ask, timeout_ms, slot, to, &long_vec, 1, UINT32_MAX, answer_nothing,
+                   NULL, never_answered),
+             XEV_EMSGSIZE);
+    xev_conn_fill(slot, NULL, 0);
+}
+
 static ptrdiff_t misuse(xev_conn *conn, const void *data, size_t len) {
     xev_shard *to = xev_runtime_shard(&sc.rt, 1);
     const xev_vec vec = {&parts, sizeof parts}, long_vec = {&parts, SIZE_MAX};
     (void)data;
+    misuse_of_a_slot(xev_conn_reserve(conn), to);
     DIES(xev_gather_may_ask, gatherer, NULL, conn, 1);
     DIES(xev_gather_may_ask, conn, &good, NULL, 1);
     CHECK(TAKES(xev_gather_may_ask, bytes, &good, conn, SIZE_MAX));

@@ -291,6 +291,7 @@ static void zero_sends_a_byte(xev_shard *self) {
 static const xev_conn_handlers leaving = {.data = ask_and_abort, .closed = end_it};
 
 TEST(answers_for_a_connection_that_has_gone_are_counted_and_dropped) {
+    gatherer.detached = true;
     gatherer.ask = keep_ask;
     gatherer.part = count_part;
     gatherer.all = fill_and_stop;
@@ -305,6 +306,127 @@ TEST(one_that_the_end_of_the_loop_leaves_is_dropped) {
     never_drains = true;
     CHECK_EQ(run(&leaving, zero_sends_a_byte), XEV_ETIMEDOUT);
     CHECK_EQ(parts, 3);
+}
+
+/* ---- the connection goes away, and what it has asked is cancelled ---- */
+
+static xev_conn *to_abort;
+static xev_message abort_now;
+static int told;
+
+/* On shard 0: shard 1 keeps all. */
+static void abort_conn(xev_shard *self, xev_message *message, void *arg) {
+    (void)self;
+    (void)message;
+    (void)arg;
+    xev_conn_abort(to_abort);
+}
+
+static void forget_ask(xev_shard *self, xev_ask *ask, void *userdata) {
+    CHECK_EQ(xev_shard_id(self), 1);
+    CHECK(userdata == &kept && xev_ask_is_over(ask));
+    told++;
+    xev_ask_answer(ask, 0, "nobody", 6);
+}
+
+/* Nothing is answered before it is over. */
+static void watch_ask(xev_shard *self, xev_ask *ask, const void *argument, size_t len) {
+    keep_ask(self, ask, argument, len);
+    CHECK(xev_ask_watch(ask, &kept, forget_ask));
+    if (kept_len == 3) {
+        CHECK_EQ(xev_shard_send(xev_runtime_shard(&sc.rt, 0), &abort_now, abort_conn, NULL), 0);
+    }
+}
+
+static void never_asked(xev_shard *self, xev_ask *ask, const void *argument, size_t len) {
+    (void)self;
+    (void)ask;
+    (void)argument;
+    (void)len;
+    CHECK_FAIL("the connection has gone");
+}
+
+static void never_part(xev_gather *g, int result, const void *answer, size_t len) {
+    CHECK_EQ(result, XEV_ECANCELED);
+    count_part(g, result, answer, len);
+    if (parts == 3) { /* one more, for nobody */
+        gatherer.ask = never_asked;
+        xev_gather_ask(g, xev_runtime_shard(&sc.rt, 0), NULL, 0, 10);
+        xev_gather_end(g);
+    }
+}
+
+static void fill_for_nobody(xev_gather *g) {
+    CHECK_EQ(parts, 4);
+    CHECK(xev_gather_conn(g) == NULL);
+    xev_runtime_stop(&sc.rt);
+}
+
+static ptrdiff_t ask_and_wait(xev_conn *c, const void *data, size_t len) {
+    (void)data;
+    to_abort = c;
+    xev_gather *g = xev_gather_new(&gatherer, c, 0);
+    CHECK(g != NULL);
+    for (int i = 0; i < 3; i++) {
+        xev_gather_ask(g, xev_runtime_shard(&sc.rt, 1), NULL, 0, 10);
+    }
+    return (ptrdiff_t)len;
+}
+
+static void close_peer(xev_conn *c, xev_conn_reason reason, int code) {
+    on_closed(c, reason, code);
+    CHECK_EQ(close(peer), 0);
+}
+
+TEST(what_a_connection_has_asked_is_cancelled_when_it_ends) {
+    static const xev_conn_handlers h = {.data = ask_and_wait, .closed = close_peer};
+    gatherer.ask = watch_ask;
+    gatherer.part = never_part;
+    gatherer.all = fill_for_nobody;
+    CHECK_EQ(run(&h, zero_sends_a_byte), 0);
+    CHECK_EQ(parts, 4);
+    CHECK_EQ(told, 3);
+}
+
+static xev_conn_slot *late_slot;
+
+static void fill_slot(xev_shard *self, int result, const void *answer, size_t len, void *userdata) {
+    (void)self;
+    CHECK_EQ(result, XEV_ECANCELED);
+    CHECK_EQ(len, 0);
+    CHECK(xev_conn_slot_conn(userdata) == NULL);
+    xev_conn_fill(userdata, answer, len);
+    if (++parts == 4) {
+        xev_runtime_stop(&sc.rt);
+    }
+}
+
+static ptrdiff_t ask_for_slots(xev_conn *c, const void *data, size_t len) {
+    (void)data;
+    to_abort = c;
+    for (int i = 0; i < 3; i++) {
+        xev_conn_slot *slot = xev_conn_reserve(c);
+        CHECK(slot != NULL);
+        CHECK_EQ(xev_conn_ask(slot, xev_runtime_shard(&sc.rt, 1), NULL, 0, 0, watch_ask, slot,
+                              fill_slot),
+                 0);
+    }
+    late_slot = xev_conn_reserve(c);
+    CHECK(late_slot != NULL);
+    return (ptrdiff_t)len;
+}
+
+static void ask_too_late(xev_conn *c, xev_conn_reason reason, int code) {
+    close_peer(c, reason, code);
+    xev_shard *to = xev_runtime_shard(&sc.rt, 0);
+    CHECK_EQ(xev_conn_ask(late_slot, to, NULL, 0, 0, never_asked, late_slot, fill_slot), 0);
+}
+
+TEST(the_ask_for_a_slot_is_cancelled_when_its_connection_ends) {
+    static const xev_conn_handlers h = {.data = ask_for_slots, .closed = ask_too_late};
+    CHECK_EQ(run(&h, zero_sends_a_byte), 0);
+    CHECK_EQ(parts, 4);
+    CHECK_EQ(told, 3);
 }
 
 /* ---- a shard that is late ---- */

@@ -44,9 +44,9 @@
  *         if (!xev_ask_watch(ask, poll, on_over)) on_over(self, ask, poll);
  *     }
  *
- * To answer a peer, reserve a slot of its connection (xev_conn_reserve in conn.h), ask with the
- * slot as userdata, and fill it in the answer. Slots are sent in their order, whatever the order of
- * the answers; one whose connection has gone is only freed by that.
+ * To answer a peer, reserve a slot of its connection (xev_conn_reserve in conn.h), ask by
+ * xev_conn_ask (gather.h), and fill the slot in the answer. Slots are sent in their order, whatever
+ * the order of the answers. When the connection ends the ask is cancelled, and the slot only freed.
  */
 #ifndef XEV_ASK_H
 #define XEV_ASK_H

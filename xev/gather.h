@@ -19,6 +19,10 @@
  *     for each part: xev_gather_ask(g, to, vec, count, bytes);
  *     xev_gather_end(g);
  *
+ * When the connection ends its asks are cancelled, those of a reply that is given already excepted.
+ * part is told XEV_ECANCELED. Those that no shard has begun to handle are not handled then, unless
+ * detached says otherwise.
+ *
  * Memory. A peer that asks and does not read must not hold more than some memory. Each ask counts
  * so many bytes as its argument has, and its answer may have at most, by the caller's estimate. A
  * connection has conn_max_bytes under way and no more, or one ask; all connections of a shard
@@ -61,12 +65,21 @@ typedef struct xev_gatherer {
     uint32_t conn_max_bytes; /* 0: 256 KiB */
     uint64_t max_bytes;      /* 0: 256 MiB */
     uint32_t timeout_ms;     /* of each ask, as of xev_shard_ask; 0: none */
+    bool detached; /* asks go on when the connection has ended: for those that change something */
     void *userdata;
     /* ---- */
     uint64_t under_way_bytes; /* now, of all connections */
 } xev_gatherer;
 
 XEV_BEGIN_DECLS
+
+/* Without a gather: ask one shard, as by xev_shard_ask, for what is to fill slot. answered fills
+ * it, whatever the result. When the connection ends before that the ask is cancelled, and the slot
+ * goes nowhere. 0 or a code of xev_shard_ask: then the slot is still to be filled. One at a time
+ * for a slot. */
+XEV_NODISCARD int xev_conn_ask(xev_conn_slot *slot, xev_shard *to, const xev_vec *vec, size_t count,
+                               uint32_t timeout_ms, xev_ask_fn fn, void *userdata,
+                               xev_answer_fn answered);
 
 /* May the connection have an ask of so many bytes more (0: a part that is done here, whose reply is
  * only written)? False: its data handler is not called until there is room. Data handler. */

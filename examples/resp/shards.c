@@ -150,6 +150,7 @@ static void on_all(xev_gather *g) {
 
 void resp_prepare(resp_server *server) {
     server->gatherer = (xev_gatherer){.ask = on_ask,
+                                      .detached = true, /* a client may SET and go away */
                                       .part = on_part,
                                       .all = on_all,
                                       .share_offset = offsetof(resp_client, share),
