@@ -180,3 +180,60 @@ TEST(a_folder_is_not_read_as_a_file) {
     close_file(&s, fd);
     scene_end(&s);
 }
+
+TEST(an_empty_path_names_nothing) {
+    struct scene s;
+    struct freq f;
+    scene_start(&s);
+    xev_loop *l = &s.loop;
+    put_file(&s, "a", "x", 1);
+    const char *a = long_path(&s, "a"), *b = long_path(&s, "b");
+    CHECK_EQ(RUN(&s, xev_file_open(l, &f.r, "", XEV_OPEN_READ, 0, ARG)), XEV_ENOENT);
+    CHECK_EQ(RUN(&s, xev_file_open(l, &f.r, "", XEV_OPEN_READ | XEV_OPEN_DIRECTORY, 0, ARG)),
+             XEV_ENOENT);
+    CHECK_EQ(RUN(&s, xev_file_open(l, &f.r, "", XEV_OPEN_WRITE | XEV_OPEN_CREATE, 0600, ARG)),
+             XEV_ENOENT);
+    CHECK_EQ(RUN(&s, xev_file_stat_path(l, &f.r, "", ARG)), XEV_ENOENT);
+    CHECK_EQ(RUN(&s, xev_file_lstat_path(l, &f.r, "", ARG)), XEV_ENOENT);
+    CHECK_EQ(RUN(&s, xev_file_truncate_path(l, &f.r, "", 0, ARG)), XEV_ENOENT);
+    CHECK_EQ(RUN(&s, xev_file_unlink(l, &f.r, "", ARG)), XEV_ENOENT);
+    CHECK_EQ(RUN(&s, xev_file_mkdir(l, &f.r, "", 0700, ARG)), XEV_ENOENT);
+    CHECK_EQ(RUN(&s, xev_file_rmdir(l, &f.r, "", ARG)), XEV_ENOENT);
+    CHECK_EQ(RUN(&s, xev_file_rename(l, &f.r, "", b, ARG)), XEV_ENOENT);
+    CHECK_EQ(RUN(&s, xev_file_rename(l, &f.r, a, "", ARG)), XEV_ENOENT);
+    CHECK_EQ(RUN(&s, xev_file_link(l, &f.r, "", b, ARG)), XEV_ENOENT);
+    CHECK_EQ(RUN(&s, xev_file_link(l, &f.r, a, "", ARG)), XEV_ENOENT);
+    CHECK_EQ(RUN(&s, xev_file_symlink(l, &f.r, "", b, ARG)), XEV_ENOENT);
+    CHECK_EQ(RUN(&s, xev_file_symlink(l, &f.r, "a", "", ARG)), XEV_ENOENT);
+    CHECK_EQ(RUN(&s, xev_file_copy(l, &f.r, "", b, 0, ARG)), XEV_ENOENT);
+    CHECK_EQ(RUN(&s, xev_file_copy(l, &f.r, a, "", 0, ARG)), XEV_ENOENT);
+    CHECK_EQ(type_in(&s, "a"), XEV_FILE_REGULAR);
+    CHECK_EQ(type_in(&s, "b"), XEV_ENOENT);
+    scene_end(&s);
+}
+
+TEST(a_link_is_followed_unless_it_is_not_to_be) {
+    struct scene s;
+    struct freq f;
+    scene_start(&s);
+    xev_loop *l = &s.loop;
+    put_file(&s, "a", "x", 1);
+    CHECK_EQ(RUN(&s, xev_file_symlink(l, &f.r, "a", long_path(&s, "to_a"), ARG)), 0);
+    CHECK_EQ(RUN(&s, xev_file_symlink(l, &f.r, "b", long_path(&s, "to_b"), ARG)), 0);
+    close_file(&s, open_long(&s, "to_a", XEV_OPEN_READ));
+    close_file(&s, open_long(&s, "a", XEV_OPEN_READ | XEV_OPEN_NOFOLLOW));
+    for (int i = 0; i < 4; i++) {
+        const uint32_t flags[] = {XEV_OPEN_READ, XEV_OPEN_WRITE, XEV_OPEN_WRITE | XEV_OPEN_TRUNCATE,
+                                  XEV_OPEN_WRITE | XEV_OPEN_CREATE};
+        for (int k = 0; k < 2; k++) {
+            CHECK_EQ(RUN(&s, xev_file_open(l, &f.r, long_path(&s, k == 0 ? "to_a" : "to_b"),
+                                           flags[i] | XEV_OPEN_NOFOLLOW, 0600, ARG)),
+                     XEV_ELOOP);
+        }
+    }
+    CHECK_EQ(type_in(&s, "b"), XEV_ENOENT);
+    CHECK_EQ(RUN(&s, xev_file_stat_path(l, &f.r, long_path(&s, "a"), ARG)), 0);
+    CHECK_EQ(f.r.stat.size_bytes, 1);
+    close_file(&s, open_long(&s, "b", XEV_OPEN_WRITE | XEV_OPEN_CREATE | XEV_OPEN_NOFOLLOW));
+    scene_end(&s);
+}

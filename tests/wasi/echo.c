@@ -25,6 +25,10 @@ int main(void) {
     const xev_runtime_options two = {.shards = 2};
     xev_serve *serve;
     xev_service *service;
+    /* A pipe, of which Node says that it is a socket; nothing here closes a standard stream. */
+    if (xev_tcp_close_now(xev_tcp_from_fd(1)) != XEV_EBADF) {
+        return 2;
+    }
     int rc = xev_serve_new(&serve);
     if (rc == 0) {
         rc = xev_serve_add(serve, &echo, &service);

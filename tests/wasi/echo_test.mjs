@@ -1,6 +1,6 @@
 // echo_test.mjs RUN PROGRAM: the server PROGRAM, run by RUN, echoes what COUNT clients send at the
 // same time, byte for byte, each in pieces of its own sizes; and it ends in order when told.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import net from 'node:net';
 
@@ -41,8 +41,25 @@ function stop(port) {
   });
 }
 
+// What a wrong command line ends with: a line that names it.
+const wrong = [
+  [['--listen', '127.0.0.1:99999', program], 'run.mjs: --listen 127.0.0.1:99999: '],
+  [['--dir', '/in=/no/such/folder', program], 'run.mjs: --dir /in=/no/such/folder: ENOENT: '],
+  [['/no/such/program'], 'run.mjs: /no/such/program: ENOENT: '],
+  [[run], `run.mjs: ${run}: WebAssembly.Module(): `],
+];
+for (const [args, text] of wrong) {
+  const { status, stderr } = spawnSync(process.execPath, ['--no-warnings', run, ...args],
+    { encoding: 'utf8' });
+  if (status !== 1 || !stderr.startsWith(text) || stderr.trim().includes('\n')) {
+    console.log(`${args}: status ${status}, ${stderr}`);
+    process.exit(1);
+  }
+}
+
 const server = spawn(process.execPath, ['--no-warnings', run, '--listen', '127.0.0.1:0', program],
-  { stdio: ['ignore', 'inherit', 'pipe'] });
+  { stdio: ['ignore', 'pipe', 'pipe'] });
+server.stdout.pipe(process.stdout);
 const ended = new Promise((resolve) => { server.on('exit', resolve); });
 const port = await new Promise((resolve, reject) => {
   let text = '';

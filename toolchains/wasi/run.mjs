@@ -10,7 +10,9 @@
 // tests/test_main.c. The last line is then the sum, as tests/test_check.c prints it. A case may end
 // because it needs what WASI lacks: a call of POSIX, or one of xev that says XEV_ENOTSUP. Then it has to be in tests/wasi/left_out.txt, as
 // "TEST CASE REASON"; one that is there and runs, or gives another reason, is a failure.
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import {
+  closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { FIRST_SOCKET, Host } from './host.mjs';
@@ -27,6 +29,20 @@ function usage() {
   process.exit(2);
 }
 
+// What the call throws ends the run with a line, and no stack.
+function orFail(what, call) {
+  const fail = (error) => {
+    console.error(`run.mjs: ${what}: ${error.message}`);
+    process.exit(1);
+  };
+  try {
+    const result = call();
+    return result instanceof Promise ? result.catch(fail) : result;
+  } catch (error) {
+    return fail(error);
+  }
+}
+
 function parse(words) {
   const options = { dirs: {}, listen: [], pairs: false };
   while (words.length > 0 && words[0].startsWith('--')) {
@@ -35,6 +51,7 @@ function parse(words) {
       options.pairs = true;
     } else if (word === '--dir' && words[0]?.includes('=')) {
       const [, guest, host] = words.shift().match(/^([^=]*)=(.*)$/);
+      orFail(`--dir ${guest}=${host}`, () => readdirSync(host));
       options.dirs[guest] = host;
     } else if (word === '--listen' && /^.+:\d+$/.test(words[0] ?? '')) {
       const [, host, port] = words.shift().match(/^(.+):(\d+)$/);
@@ -56,7 +73,8 @@ async function run(module, options) {
   if (input) host.set(0, new Connection(process.stdin, host.changed));
   for (const { host: name, port } of listen) {
     const listener = new Listener(host.changed);
-    console.error(`listening on ${await listener.listen(name, port)}`);
+    const bound = await orFail(`--listen ${name}:${port}`, () => listener.listen(name, port));
+    console.error(`listening on ${bound}`);
     host.add(listener);
   }
   if (pairs) host.add(new PairListener(host.changed));
@@ -162,7 +180,8 @@ async function runCases(module, options) {
 }
 
 const options = parse(process.argv.slice(2));
-const module = new WebAssembly.Module(readFileSync(options.program));
+const module = orFail(options.program,
+  () => new WebAssembly.Module(readFileSync(options.program)));
 const isTest = process.env.TEST_TMPDIR !== undefined && options.listen.length === 0;
 process.exit(isTest
   ? await runCases(module, { ...options, input: false })

@@ -17,6 +17,7 @@
 
 #if defined(O_DIRECT)
 const int xev__sys_o_direct = O_DIRECT;
+const bool xev__sys_follows = false;
 #else
 const int xev__sys_o_direct = 0;
 #endif

@@ -32,6 +32,7 @@ void xev__sys_times(const struct stat *st, xev_file_stat *out) {
 }
 
 const int xev__sys_o_direct = O_DIRECT;
+const bool xev__sys_follows = false;
 
 /* ---- without waiting ---- */
 

@@ -22,9 +22,15 @@ _Static_assert(sizeof(off_t) == 8, "large files");
 
 static bool is_beyond_off_t(uint64_t offset) { return offset > INT64_MAX; }
 
+/* WASI's C library takes an empty path for the folder ".". */
+static bool is_path(const char *path) { return path[0] != '\0'; }
+
 int xev__sys_open(const char *path, int how, mode_t mode) {
-    int rc;
+    int rc = XEV_ENOENT;
     how |= O_NONBLOCK;
+    if (!is_path(path)) {
+        return rc;
+    }
     do {
         rc = xev__sys_new_fd(open(path, how, mode));
         if (rc == XEV_EAGAIN) {
@@ -55,6 +61,11 @@ int xev__os_file_open(const char *path, uint32_t flags, uint32_t mode) {
     }
     bool read = (flags & XEV_OPEN_READ) != 0, write = (flags & XEV_OPEN_WRITE) != 0;
     how |= read && write ? O_RDWR : write ? O_WRONLY : O_RDONLY;
+    struct stat st;
+    if (xev__sys_follows && (how & O_NOFOLLOW) != 0 && lstat(path, &st) == 0 &&
+        S_ISLNK(st.st_mode)) {
+        return XEV_ELOOP;
+    }
     int fd = xev__sys_open(path, how, (mode_t)mode);
     int rc = fd < 0 ? fd : xev__os_set_nonblocking(fd, false);
     if (rc < 0 && fd >= 0) {
@@ -172,6 +183,9 @@ static int stat_result(int rc, const struct stat *st, xev_file_stat *out) {
 
 int xev__os_file_stat(const char *path, bool follow, xev_file_stat *out) {
     struct stat st;
+    if (!is_path(path)) {
+        return XEV_ENOENT;
+    }
     return stat_result(fstatat(AT_FDCWD, path, &st, follow ? 0 : AT_SYMLINK_NOFOLLOW), &st, out);
 }
 
@@ -183,7 +197,9 @@ int xev__os_file_stat_fd(xev_fd fd, xev_file_stat *out) {
 int xev__os_file_truncate(const char *path, uint64_t size) {
     int rc;
     do {
-        rc = is_beyond_off_t(size) ? XEV_EFBIG : xev__sys_result(truncate(path, (off_t)size));
+        rc = is_beyond_off_t(size) ? XEV_EFBIG
+             : is_path(path)       ? xev__sys_result(truncate(path, (off_t)size))
+                                   : XEV_ENOENT;
     } while (rc == XEV_EINTR);
     return rc;
 }
@@ -197,17 +213,24 @@ int xev__os_file_truncate_fd(xev_fd fd, uint64_t size) {
 }
 
 int xev__os_file_rename(const char *from, const char *to) {
-    return xev__sys_result(rename(from, to));
+    return is_path(from) && is_path(to) ? xev__sys_result(rename(from, to)) : XEV_ENOENT;
 }
-int xev__os_file_unlink(const char *path) { return xev__sys_result(unlink(path)); }
+int xev__os_file_unlink(const char *path) {
+    return is_path(path) ? xev__sys_result(unlink(path)) : XEV_ENOENT;
+}
 int xev__os_file_mkdir(const char *path, uint32_t mode) {
-    return xev__sys_result(mkdir(path, (mode_t)mode));
+    return is_path(path) ? xev__sys_result(mkdir(path, (mode_t)mode)) : XEV_ENOENT;
 }
-int xev__os_file_rmdir(const char *path) { return xev__sys_result(rmdir(path)); }
+int xev__os_file_rmdir(const char *path) {
+    return is_path(path) ? xev__sys_result(rmdir(path)) : XEV_ENOENT;
+}
 int xev__os_file_symlink(const char *target, const char *link_path) {
-    return xev__sys_result(symlink(target, link_path));
+    return is_path(target) && is_path(link_path) ? xev__sys_result(symlink(target, link_path))
+                                                 : XEV_ENOENT;
 }
-int xev__os_file_link(const char *from, const char *to) { return xev__sys_result(link(from, to)); }
+int xev__os_file_link(const char *from, const char *to) {
+    return is_path(from) && is_path(to) ? xev__sys_result(link(from, to)) : XEV_ENOENT;
+}
 
 int xev__os_leave_blocking(xev_fd fd) {
     assert(fd >= 0);

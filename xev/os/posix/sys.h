@@ -35,6 +35,8 @@ struct stat;
 void xev__sys_times(const struct stat *st, xev_file_stat *out);
 /* O_DIRECT, or 0: the system has no such flag. */
 extern const int xev__sys_o_direct;
+/* Whether O_NOFOLLOW follows a link all the same, so that an open has to look before. */
+extern const bool xev__sys_follows;
 
 /* Copy a piece without the data passing through the program, from the positions of both files on.
  * Bytes; 0: the end; XEV_ENOTSUP: these files have no such way, or the system has none. */

@@ -17,6 +17,9 @@ int xev__os_above_std(int fd) {
 }
 
 int xev__os_close(xev_fd fd) {
+    if (fd < 0) {
+        return XEV_EBADF; /* hosts say EINVAL */
+    }
     int rc = xev__sys_result(close(fd));
     xev__wasi_directory_closed(fd);
     return rc;

@@ -11,6 +11,7 @@
 #include "xev/os/wasi/wasi.h"
 
 const int xev__sys_o_direct = 0;
+const bool xev__sys_follows = true; /* node:wasi does */
 
 int xev__sys_sync(int fd, bool data_only) {
     return xev__sys_result(data_only ? fdatasync(fd) : fsync(fd));

@@ -4,6 +4,7 @@
  * operation starts. */
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "xev/os/descriptor.h"
 #include "xev/os/socket.h"
@@ -134,11 +135,13 @@ static __wasi_filetype_t filetype_of(xev_fd fd) {
     return __wasi_fd_fdstat_get(fd, &stat) == 0 ? stat.fs_filetype : __WASI_FILETYPE_UNKNOWN;
 }
 
-/* A listener and a connection cannot be told apart. */
+/* A listener and a connection cannot be told apart; nor can a pipe, in a host like Node, so the
+ * standard streams are none of them. */
 int xev__os_check_endpoint(xev_fd fd) {
-    return filetype_of(fd) == __WASI_FILETYPE_SOCKET_STREAM ? 0
-           : xev__os_is_open(fd)                            ? XEV_ENOTSOCK
-                                                            : XEV_EBADF;
+    bool is_std = fd >= 0 && fd <= STDERR_FILENO;
+    return !is_std && filetype_of(fd) == __WASI_FILETYPE_SOCKET_STREAM ? 0
+           : xev__os_is_open(fd)                                       ? XEV_ENOTSOCK
+                                                                       : XEV_EBADF;
 }
 
 bool xev__os_is_stream(xev_fd fd) { return filetype_of(fd) == __WASI_FILETYPE_SOCKET_STREAM; }
