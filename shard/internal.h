@@ -290,10 +290,10 @@ void xev__shard_busy(xev_shard *s);
 extern _Thread_local xev_shard *xev__current_shard;
 
 /* options.c */
-/* Copy the options, with what they leave open, and choose the CPUs. 0, or a code and in *wrong the
- * name of the option that is wrong. */
+/* Copy the options, with what they leave open, and choose the CPUs. 0, or a code, the name of the
+ * option that is wrong, and why it is. */
 int xev__options_fill(struct xev__runtime *rt, const xev_runtime_options *options,
-                      const char **wrong);
+                      const char **option, const char **why);
 /* Bind the calling thread, which is s's, to s->cpu. Where the system binds no threads, s->cpu
  * becomes XEV_NO_CPU. 0, or the code by which a CPU that was asked for cannot be had: *failure says
  * it. */

@@ -44,21 +44,52 @@ static void choose_cpus(struct xev__runtime *rt, const xev_runtime_options *o) {
     }
 }
 
-/* The option that is out of range, or that does not go with another; NULL: none. */
-static const char *wrong_option(const struct xev__runtime *rt) {
+/* Each option that is out of range, or does not go with another, is told with the reason. */
+static int check_options(const struct xev__runtime *rt, const char **option, const char **why) {
+    static const char *const caps[] = {
+        "pool_lane_caps[XEV_LANE_CPU]", "pool_lane_caps[XEV_LANE_FS]",
+        "pool_lane_caps[XEV_LANE_FSYNC]", "pool_lane_caps[XEV_LANE_DNS]",
+        "pool_lane_caps[XEV_LANE_PROCESS]"};
+    _Static_assert(sizeof caps / sizeof caps[0] == XEV_LANE_COUNT, "a name for each");
     const xev_runtime_options *o = &rt->options;
-    return o->alone && rt->count > 1               ? "shards with alone"
-           : o->alone && o->slow_ms > 0            ? "slow_ms with alone"
-           : o->alone && o->stuck != NULL          ? "stuck with alone"
-           : rt->count > XEV_SHARDS_MAX            ? "shards"
-           : o->mailbox >= XEV__MAILBOX_CLOSED / 2 ? "mailbox"
-           : o->urgent >= XEV__MAILBOX_CLOSED / 2  ? "urgent"
-           : o->ask_bytes > XEV_ASK_BYTES_MAX      ? "ask_bytes"
-                                                   : NULL;
+    const struct {
+        bool wrong;
+        const char *option, *why;
+    } rules[] = {
+        {o->alone && rt->count > 1, "shards with alone", "alone is for one shard"},
+        {o->alone && o->slow_ms > 0, "slow_ms with alone", "no other thread looks at the shard"},
+        {o->alone && o->stuck != NULL, "stuck with alone", "no other thread looks at the shard"},
+        {rt->count > XEV_SHARDS_MAX, "shards", "it is above 1024"},
+        {o->mailbox >= XEV__MAILBOX_CLOSED / 2, "mailbox", "it is 2^30 or more"},
+        {o->urgent >= XEV__MAILBOX_CLOSED / 2, "urgent", "it is 2^30 or more"},
+        {o->ask_bytes > XEV_ASK_BYTES_MAX, "ask_bytes", "it is above 256 MiB"},
+        {o->pool_threads > XEV_THREADPOOL_MAX_THREADS, "pool_threads", "it is above 1024"},
+    };
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        if (rules[i].wrong) {
+            *option = rules[i].option;
+            *why = rules[i].why;
+            return XEV_EINVAL;
+        }
+    }
+    for (int lane = 0; lane < XEV_LANE_COUNT; lane++) {
+        uint32_t most = o->pool_threads != 0 ? o->pool_threads : XEV_THREADPOOL_MAX_THREADS;
+        if (o->pool_lane_caps[lane] > most) {
+            *option = caps[lane];
+            *why = o->pool_threads != 0 ? "it is above pool_threads" : "it is above 1024";
+            return XEV_EINVAL;
+        }
+    }
+    if (rt->alone && rt->count > 1) {
+        *option = "shards";
+        *why = "the system has no threads";
+        return XEV_ENOTSUP;
+    }
+    return 0;
 }
 
 int xev__options_fill(struct xev__runtime *rt, const xev_runtime_options *options,
-                      const char **wrong) {
+                      const char **option, const char **why) {
     rt->options = *options;
     xev_runtime_options *o = &rt->options;
     o->drain_ms = o->drain_ms != 0 ? o->drain_ms : 10000;
@@ -77,15 +108,7 @@ int xev__options_fill(struct xev__runtime *rt, const xev_runtime_options *option
     if (o->answers_max_bytes == 0) {
         o->answers_max_bytes = xev_memory_limit() / 8 / rt->count;
     }
-    *wrong = wrong_option(rt);
-    if (*wrong != NULL) {
-        return XEV_EINVAL;
-    }
-    if (rt->alone && rt->count > 1) {
-        *wrong = "shards";
-        return XEV_ENOTSUP; /* the system has no threads */
-    }
-    return 0;
+    return check_options(rt, option, why);
 }
 
 /* Of a bind: the system, or a rule of a container, does not let threads be bound. */

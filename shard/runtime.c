@@ -566,6 +566,12 @@ static int run_with_pool(xev_runtime *handle, struct xev__runtime *rt) {
     if (rt->options.pool_threads > 1) { /* the pool does so by itself only by its own default */
         xev_threadpool_config_set_lane_cap(&config, XEV_LANE_CPU, rt->options.pool_threads - 1);
     }
+    for (int lane = 0; lane < XEV_LANE_COUNT; lane++) {
+        if (rt->options.pool_lane_caps[lane] != 0) {
+            xev_threadpool_config_set_lane_cap(&config, (xev_threadpool_lane)lane,
+                                               rt->options.pool_lane_caps[lane]);
+        }
+    }
     int rc = xev_threadpool_init(&rt->pool, &config);
     if (rc < 0) {
         return note_failure(rt, rc, XEV_NO_SHARD, "xev_threadpool_init");
@@ -602,7 +608,7 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     rt->failure = (xev_runtime_failure){.shard = XEV_NO_SHARD, .call = "", .why = ""};
     rt->refs = 1;
     int rc = xev__visits_watch_forks();
-    const char *wrong;
+    const char *option, *why;
     rt->forks = xev__os_forks;
     ck_pr_store_ptr(&handle->impl, NULL);
     pthread_mutex_init(&rt->lock, NULL);
@@ -610,9 +616,9 @@ int xev_runtime_run(xev_runtime *handle, const xev_runtime_options *options) {
     (void)xev_async_init(&rt->news_async);
     if (rc < 0) {
         (void)note_failure(rt, rc, XEV_NO_SHARD, "pthread_atfork");
-    } else if ((rc = xev__options_fill(rt, options, &wrong)) < 0) {
-        xev_runtime_failure f = {.code = rc, .shard = XEV_NO_SHARD, .call = "options"};
-        snprintf(f.object, sizeof f.object, "%s", wrong);
+    } else if ((rc = xev__options_fill(rt, options, &option, &why)) < 0) {
+        xev_runtime_failure f = {.code = rc, .shard = XEV_NO_SHARD, .call = "options", .why = why};
+        snprintf(f.object, sizeof f.object, "%s", option);
         note_whole_failure(rt, &f);
     } else {
         rc = run_with_pool(handle, rt);

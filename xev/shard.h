@@ -142,6 +142,10 @@ typedef struct xev_runtime_options {
     /* Of the shared thread pool; 0: the pool's default (threadpool.h). Computation (XEV_LANE_CPU)
      * takes all but one of them; or the only one. */
     uint32_t pool_threads;
+    /* Most tasks of a lane of it that run at once: {[XEV_LANE_FSYNC] = 2}. 0: the lane's default,
+     * see xev_threadpool_config_set_lane_cap. To pool_threads, or XEV_THREADPOOL_MAX_THREADS where
+     * that is 0; as many as there are threads is no limit of its own. */
+    uint32_t pool_lane_caps[XEV_LANE_COUNT];
     uint64_t key_seed; /* of xev_shard_of_key; secret and random where peers choose keys */
     /* Of each shard. thread_pool, turn_times and callback_times are set by the runtime: turns are
      * measured always, callbacks with time_callbacks. */
@@ -290,12 +294,13 @@ uint64_t xev_memory_limit(void);
 
 /* Run the shards; returns when all have ended. 0: stopped in order. XEV_ETIMEDOUT: the drain's
  * deadline passed and what was left was cancelled, or what a stop callback asked has no answer yet.
- * XEV_EINTR: the same by a second stop: SIGTERM, SIGINT or xev_runtime_stop. XEV_EINVAL: shards,
- * mailbox or urgent (each below 2^30), ask_bytes or an option of the loop out of range, what does
- * not go with alone, or a CPU of cpus that cannot be had. XEV_ENOTSUP: several shards, where the
- * system has no threads. Or the code that an init callback or the set-up of a loop, thread or
- * mailbox gave; what had been started was ended in order. rt is initialised here (before the first
- * callback), and belongs to the caller. One thread, which is no shard's (misuse).
+ * XEV_EINTR: the same by a second stop: SIGTERM, SIGINT or xev_runtime_stop. XEV_EINVAL: an option
+ * out of its range (mailbox and urgent: below 2^30), or of the loop's, one that does not go with
+ * another, or a CPU of cpus that cannot be had; xev_runtime_failure_get says which and why.
+ * XEV_ENOTSUP: several shards, where the system has no threads. Or the code that an init callback
+ * or the set-up of a loop, thread or mailbox gave; what had been started was ended in order. rt is
+ * initialised here (before the first callback), and belongs to the caller. One thread, which is no
+ * shard's (misuse).
  *
  * Where shards are bound: those of options.cpus always. Else those that are as many as the CPUs of
  * the process's affinity, or more; and without a cgroup's quota those that are as many as their
