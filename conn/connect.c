@@ -185,6 +185,17 @@ static void set_options(xev_conn_connect_options *to, const xev_conn_connect_opt
     to->delay_max_ms = to->delay_max_ms > 0 ? to->delay_max_ms : 10000;
 }
 
+const char *xev__wrong_addrs(const xev_addr *addrs, size_t count, size_t most) {
+    for (size_t i = 0; i < count && count <= most; i++) {
+        if (xev_addr_family(&addrs[i]) == XEV_AF_UNSPEC) {
+            return "an address is none";
+        }
+    }
+    return count == 0     ? "there is no address"
+           : count > most ? "there are too many addresses"
+                          : NULL;
+}
+
 int xev_conn_connect(xev_conn_service *s, const xev_addr *addrs, size_t count,
                      const xev_conn_connect_options *options, xev_conn **conn) {
     xev__conn_check_service("xev_conn_connect", s);
@@ -204,13 +215,12 @@ int xev__conn_dial(xev_conn_service *s, const xev_addr *addrs, size_t count,
     if (conn != NULL) {
         *conn = NULL;
     }
-    bool good = count > 0 && count <= XEV_CONN_ADDRS_MAX;
-    for (size_t i = 0; i < count && good; i++) {
-        enum xev_family family = xev_addr_family(&addrs[i]);
-        good = family != XEV_AF_UNSPEC && (family != XEV_AF_UNIX || count == 1);
+    const char *why = xev__wrong_addrs(addrs, count, XEV_CONN_ADDRS_MAX);
+    for (size_t i = 0; i < count && count > 1 && why == NULL; i++) {
+        why = xev_addr_family(&addrs[i]) == XEV_AF_UNIX ? "a Unix address beside others" : NULL;
     }
-    if (!good) {
-        return XEV_EINVAL;
+    if (why != NULL) {
+        return xev__refuse(why, NULL);
     }
     if (role != XEV__UPSTREAM_USE && s->count.connections >= s->options.connections_max) {
         s->count.refused++; /* nobody needs it now, so none that is kept is given up for it */

@@ -547,6 +547,8 @@ bool xev__transport_wait(xev_conn *c, xev_completion *k, xev_cb cb);
 /* It is closing: stop. Its end is told by xev__conn_gone or a close. */
 void xev__connect_stop(xev_conn *c);
 void xev__connect_free(xev_conn *c);
+/* What is wrong with addresses of which there may be at most so many; NULL: nothing. */
+const char *xev__wrong_addrs(const xev_addr *addrs, size_t count, size_t most);
 /* As xev_conn_connect; upstream: whose address that is, or NULL. */
 int xev__conn_dial(xev_conn_service *s, const xev_addr *addrs, size_t count,
                    const xev_conn_connect_options *options, struct xev__upstream *upstream,

@@ -1,5 +1,5 @@
 /* For serve/: moving a connection to a service of another loop, which serve/ carries there; the
- * connections to upstreams that it may give up; and what is wrong with options.
+ * connections to upstreams that it may give up.
  *
  *     loop of the connection                         loop that it goes to
  *
@@ -72,9 +72,6 @@ bool xev__conn_is_given_up(const xev_conn *conn);
 /* For who keeps account: connections are opened ahead of their use only where has_room, given
  * account_userdata, says that one more may be. */
 void xev__conn_ask_room(xev_conn_service *service, bool (*has_room)(void *account_userdata));
-
-/* What xev_conn_service_new refuses of options, in words of static storage; NULL: nothing. */
-const char *xev__conn_wrong_option(const xev_conn_options *options);
 
 /* On the other loop. NULL and *code: from is to go back. */
 xev_conn *xev__conn_take(xev_conn_service *service, struct xev__conn_move *move, int *code);

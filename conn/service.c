@@ -300,12 +300,6 @@ static const char *what_is_wrong(const xev_conn_options *o) {
                : NULL;
 }
 
-const char *xev__conn_wrong_option(const xev_conn_options *options) {
-    xev_conn_options o = *options;
-    set_defaults(&o);
-    return what_is_wrong(&o);
-}
-
 int xev_conn_service_new(xev_conn_service **service, xev_loop *loop,
                          const xev_conn_options *options) {
     const char *call = "xev_conn_service_new";
@@ -317,8 +311,9 @@ int xev_conn_service_new(xev_conn_service **service, xev_loop *loop,
     *service = NULL;
     xev_conn_options o = *options;
     set_defaults(&o);
-    if (what_is_wrong(&o) != NULL) {
-        return XEV_EINVAL;
+    const char *why = what_is_wrong(&o);
+    if (why != NULL) {
+        return xev__refuse(why, NULL);
     }
     const xev_allocator *a = &loop->options.allocator;
     xev_conn_service *s = xev__alloc_zeroed(a, sizeof *s, 64);

@@ -226,7 +226,7 @@ void xev__upstream_gone(xev_conn *c) {
 
 /* ---- the calls ---- */
 
-static bool set_upstream_defaults(xev_upstreams_options *o, size_t count) {
+static void set_upstream_defaults(xev_upstreams_options *o, size_t count) {
     o->tries = o->tries != 0 ? o->tries : (uint32_t)count;
     o->connect_ms = o->connect_ms != 0 ? o->connect_ms : 3000;
     o->fails_max = o->fails_max != 0 ? o->fails_max : 1;
@@ -234,8 +234,18 @@ static bool set_upstream_defaults(xev_upstreams_options *o, size_t count) {
     o->out_max_ms = o->out_max_ms != 0 ? o->out_max_ms : 60000;
     o->check_ms = o->check_ms != 0 ? o->check_ms : 5000;
     o->idle_ms = o->idle_ms != 0 ? o->idle_ms : 60000;
-    return o->out_ms <= o->out_max_ms && (o->ahead == 0 || o->check_ms != UINT32_MAX) &&
-           (unsigned)o->policy <= XEV_UPSTREAM_LEAST_CONNECTIONS;
+}
+
+/* NULL: nothing is wrong. */
+static const char *wrong_upstreams(const xev_addr *addrs, size_t count,
+                                   const xev_upstreams_options *o) {
+    const char *why = xev__wrong_addrs(addrs, count, XEV_UPSTREAMS_MAX);
+    return why != NULL                                            ? why
+           : (unsigned)o->policy > XEV_UPSTREAM_LEAST_CONNECTIONS ? "policy is none that there is"
+           : o->out_ms > o->out_max_ms
+               ? "out_ms (1000 if it is not set) is above out_max_ms (60000)"
+           : o->ahead > 0 && o->check_ms == UINT32_MAX ? "ahead is set, and check_ms says no checks"
+                                                       : NULL;
 }
 
 int xev_upstreams_new(xev_upstreams **group, xev_conn_service *service, const xev_addr *addrs,
@@ -249,12 +259,10 @@ int xev_upstreams_new(xev_upstreams **group, xev_conn_service *service, const xe
     }
     *group = NULL;
     xev_upstreams_options o = *options;
-    bool good = count > 0 && count <= XEV_UPSTREAMS_MAX && set_upstream_defaults(&o, count);
-    for (size_t i = 0; i < count && good; i++) {
-        good = xev_addr_family(&addrs[i]) != XEV_AF_UNSPEC;
-    }
-    if (!good) {
-        return XEV_EINVAL;
+    set_upstream_defaults(&o, count);
+    const char *why = wrong_upstreams(addrs, count, &o);
+    if (why != NULL) {
+        return xev__refuse(why, NULL);
     }
     xev_allocator a = service->loop->options.allocator;
     xev_upstreams *g = xev__alloc_zeroed(&a, sizeof *g + count * sizeof g->upstream[0], 64);

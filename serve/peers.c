@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "serve/internal.h"
+#include "xev/core/support.h"
 
 #define FIRST_BUCKETS 16u
 
@@ -199,16 +200,16 @@ int xev__serve_parse_operators(xev_serve *serve, const char *text) {
     for (const char *p = text + strspn(text, " ,"); *p != '\0'; p += strspn(p, " ,")) {
         char word[64];
         size_t n = strcspn(p, " ,");
-        if (n >= sizeof word) {
-            return XEV_EINVAL;
-        }
-        memcpy(word, p, n);
-        word[n] = '\0';
+        size_t kept = n < sizeof word ? n : sizeof word - 1;
+        memcpy(word, p, kept);
+        word[kept] = '\0';
         p += n;
         if (strcmp(word, "unix") == 0) {
             with_unix = true;
-        } else if (len == XEV__NETWORKS_MAX || parse_network(word, &networks[len++]) < 0) {
-            return XEV_EINVAL;
+        } else if (len == XEV__NETWORKS_MAX) {
+            return xev__refuse("operators: more than 64", word);
+        } else if (kept < n || parse_network(word, &networks[len++]) < 0) {
+            return xev__refuse("operators: no address, network or \"unix\"", word);
         }
     }
     memcpy(serve->networks, networks, len * sizeof *networks);

@@ -174,8 +174,7 @@ static int start_service(xev_service *v, xev_shard *shard) {
     }
     int rc = xev_conn_service_new(&d->conns, xev_shard_loop(shard), &conns);
     if (rc < 0) {
-        const char *why = xev__conn_wrong_option(&conns);
-        return xev__serve_fail_why(v, shard, rc, "conns", why != NULL ? why : "");
+        return xev__serve_fail_why(v, shard, rc, "conns", rc == XEV_EINVAL ? xev_err_why() : "");
     }
     xev__conn_ask_room(d->conns, xev__serve_has_room);
     return xev__serve_listen(d);
@@ -372,6 +371,18 @@ bool xev__serve_has(const xev_serve *serve, const char *name) {
     return v != NULL;
 }
 
+/* NULL: nothing is wrong. */
+static const char *wrong_service(const xev_serve *serve, const xev_service_options *o) {
+    const size_t name_max = sizeof((xev_runtime_failure *)0)->part - 1;
+    return o->name == NULL || o->name[0] == '\0' ? "there is no name"
+           : strlen(o->name) > name_max          ? "name is longer than 31 bytes"
+           : xev__serve_has(serve, o->name)
+               ? "name is another service's" /* failures and metrics could not be told apart */
+           : o->address == NULL               ? "address is null"
+           : o->shard_bytes > SHARD_BYTES_MAX ? "shard_bytes is above 1 GiB"
+                                              : NULL;
+}
+
 int xev_serve_add(xev_serve *serve, const xev_service_options *options, xev_service **service) {
     const char *call = "xev_serve_add";
     xev__serve_check(serve != NULL && options != NULL, call, "services or options are null");
@@ -379,13 +390,9 @@ int xev_serve_add(xev_serve *serve, const xev_service_options *options, xev_serv
     if (service != NULL) {
         *service = NULL;
     }
-    const size_t name_max = sizeof((xev_runtime_failure *)0)->part - 1;
-    if (options->name == NULL || options->address == NULL || options->name[0] == '\0' ||
-        strlen(options->name) > name_max || options->shard_bytes > SHARD_BYTES_MAX) {
-        return XEV_EINVAL;
-    }
-    if (xev__serve_has(serve, options->name)) {
-        return XEV_EINVAL; /* their failures and metrics could not be told apart */
+    const char *why = wrong_service(serve, options);
+    if (why != NULL) {
+        return xev__refuse(why, NULL);
     }
     xev_service *v = calloc(1, sizeof *v);
     if (v == NULL) {

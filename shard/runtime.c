@@ -113,8 +113,7 @@ static int set_up_shard(xev_shard *s) {
     rc = xev_loop_init_options(&s->loop, &loop);
     if (rc < 0) {
         f = (xev_runtime_failure){.code = rc, .shard = s->id, .call = "xev_loop_init"};
-        bool unexplained = rc == XEV_EINVAL && s->loop.fallback[0] == '\0';
-        f.why = unexplained ? "an option of the loop is out of its range" : "";
+        f.why = rc == XEV_EINVAL && s->loop.fallback[0] == '\0' ? xev_err_why() : "";
         snprintf(f.object, sizeof f.object, "%.127s", s->loop.fallback); /* what it lacks */
         note_whole_failure(s->rt, &f);
         return rc;

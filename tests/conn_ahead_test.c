@@ -267,6 +267,7 @@ TEST(without_checks_there_are_none) {
     CHECK_EQ(xev_addr_from_text(&addr, "127.0.0.1:1"), 0);
     const xev_upstreams_options options = {.ahead = 1, .check_ms = UINT32_MAX};
     CHECK_EQ(xev_upstreams_new(&group, s.service, &addr, 1, &options), XEV_EINVAL);
+    CHECK_STR_EQ(xev_err_why(), "ahead is set, and check_ms says no checks");
     CHECK(group == NULL);
     scene_close(&s);
 }

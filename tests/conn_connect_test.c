@@ -282,15 +282,19 @@ TEST(addresses_that_are_none_are_refused) {
     xev_addr addrs[XEV_CONN_ADDRS_MAX + 1] = {{0}}, path;
     out_open(&o);
     CHECK_EQ(xev_conn_connect(o.scene.service, NULL, 0, NULL, NULL), XEV_EINVAL);
+    CHECK_STR_EQ(xev_err_why(), "there is no address");
     CHECK_EQ(xev_conn_connect(o.scene.service, addrs, 1, NULL, NULL), XEV_EINVAL);
+    CHECK_STR_EQ(xev_err_why(), "an address is none");
     for (size_t i = 0; i <= XEV_CONN_ADDRS_MAX; i++) {
         addrs[i] = dead_addr();
     }
     CHECK_EQ(xev_conn_connect(o.scene.service, addrs, XEV_CONN_ADDRS_MAX + 1, NULL, NULL),
              XEV_EINVAL);
+    CHECK_STR_EQ(xev_err_why(), "there are too many addresses");
     CHECK_EQ(xev_addr_unix(&path, "/a", 2), 0);
     addrs[1] = path;
     CHECK_EQ(xev_conn_connect(o.scene.service, addrs, 2, NULL, NULL), XEV_EINVAL);
+    CHECK_STR_EQ(xev_err_why(), "a Unix address beside others");
     CHECK_EQ(counters_of(&o.scene).connections, 0);
     out_close(&o);
 }

@@ -148,9 +148,13 @@ TEST(misuse_of_upstreams_is_caught) {
                                 worse = {.out_ms = 2, .out_max_ms = 1};
     CHECK_EQ(xev_addr_from_text(&addrs[0], "127.0.0.1:1"), 0);
     REFUSES(xev_upstreams_new, count, XEV_EINVAL, &group, service, NULL, 0, &good);
+    CHECK_STR_EQ(xev_err_why(), "there is no address");
     REFUSES(xev_upstreams_new, addrs, XEV_EINVAL, &group, service, addrs, 2, &good);
+    CHECK_STR_EQ(xev_err_why(), "an address is none");
     REFUSES(xev_upstreams_new, options, XEV_EINVAL, &group, service, addrs, 1, &bad);
+    CHECK_STR_EQ(xev_err_why(), "policy is none that there is");
     REFUSES(xev_upstreams_new, options, XEV_EINVAL, &group, service, addrs, 1, &worse);
+    CHECK_STR_EQ(xev_err_why(), "out_ms (1000 if it is not set) is above out_max_ms (60000)");
     CHECK(group == NULL);
     CHECK_EQ(xev_upstreams_new(&group, service, addrs, 1, &good), 0);
     DIES(xev_upstreams_new, group, NULL, service, addrs, 1, &good);
@@ -260,9 +264,21 @@ TEST(bad_arguments_of_connections_are_refused) {
         {.handlers = &recording, .queued_max_bytes = UINT32_MAX},
         {.handlers = &recording, .unconsumed_max_bytes = UINT32_MAX},
     };
+    static const char *const why[] = {
+        "handlers is null",
+        "there is no data handler",
+        "id is above 1023",
+        "user_bytes is above 1 MiB",
+        "connections_max is above 4194303",
+        "low_bytes is above high_bytes (256 KiB if it is not set)",
+        "high_bytes (256 KiB if it is not set) is above queued_max_bytes",
+        "queued_max_bytes is above 2147483647",
+        "unconsumed_max_bytes is above 1 GiB",
+    };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         xev_conn_service *s = service;
         REFUSES(xev_conn_service_new, options, XEV_EINVAL, &s, &t.scene.net.loop, &bad[i]);
+        CHECK_STR_EQ(xev_err_why(), why[i]);
         CHECK(s == NULL);
     }
     REFUSES(xev_conn_adopt, fd, XEV_EBADF, service, -1, NULL);

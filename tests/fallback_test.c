@@ -1,6 +1,7 @@
 /* Which backend a loop gets: by its options, by the environment, and by what the system refuses.
  * Linux only. */
 #include <linux/capability.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
 
@@ -119,14 +120,18 @@ TEST(bad_options_are_refused) {
         {.cq_entries = 100},    {.entries = 64, .cq_entries = 32},
         {.buffer_bytes = 63},   {.buffer_bytes = (1 << 20) + 1},
         {.buffers = 3},         {.buffers = 65536},
-        {.buffers_max = 32769},
+        {.buffers_max = 32769}, {.backend = (xev_backend_kind)77},
     };
+    static const char *const names[] = {"entries",      "entries",      "cq_entries", "cq_entries",
+                                        "buffer_bytes", "buffer_bytes", "buffers",    "buffers",
+                                        "buffers",      "backend"};
     int before = open_fds();
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         xev_loop loop;
         if (xev_loop_init_options(&loop, &bad[i]) != XEV_EINVAL) {
             CHECK_FAIL("options %zu are taken", i);
         }
+        CHECK(strstr(xev_err_why(), names[i]) == xev_err_why());
     }
     static const xev_loop_options good[] = {
         {.entries = 1, .cq_entries = 1, .buffer_bytes = 64, .buffers = 1, .buffers_max = 1},
@@ -141,6 +146,22 @@ TEST(bad_options_are_refused) {
     CHECK_EQ(open_fds(), before);
 }
 
+static void *ask_why(void *arg) {
+    (void)arg;
+    CHECK_STR_EQ(xev_err_why(), "");
+    return NULL;
+}
+
+TEST(why_options_were_refused_is_told_to_the_thread_that_gave_them) {
+    xev_loop loop;
+    pthread_t other;
+    CHECK_STR_EQ(xev_err_why(), "");
+    CHECK_EQ(xev_loop_init_options(&loop, &(xev_loop_options){.entries = 3}), XEV_EINVAL);
+    CHECK_EQ(pthread_create(&other, NULL, ask_why, NULL), 0);
+    CHECK_EQ(pthread_join(other, NULL), 0);
+    CHECK_STR_EQ(xev_err_why(), "entries is no power of two to 4096");
+}
+
 TEST(disable_takes_known_features_only) {
     xev_loop loop;
     static const char *const bad[] = {
@@ -152,6 +173,7 @@ TEST(disable_takes_known_features_only) {
             CHECK_FAIL("XEV_DISABLE=%s is taken", bad[i]);
         }
         CHECK_EQ(xev_loop_init_options(&loop, &by_epoll), XEV_EINVAL);
+        CHECK(strstr(xev_err_why(), "XEV_DISABLE: no such feature: ") != NULL);
     }
     CHECK_EQ(setenv("XEV_DISABLE", "", 1), 0);
     CHECK_EQ(xev_loop_init(&loop), 0);

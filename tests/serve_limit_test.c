@@ -674,11 +674,15 @@ TEST(lists_of_operators_that_are_wrong) {
     static const char *const wrong[] = {"host",       "1.2.3",     "1.2.3.4/33", "::/129",
                                         "1.2.3.4/",   "1.2.3.4/x", "1.2.3.4/-1", "::1 nobody",
                                         "1.2.3.4:80", "/8"};
-    char many[1024] = "";
+    char many[1024] = "", why[128];
     CHECK_EQ(xev_serve_new(&serve), 0);
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         limits.operators = wrong[i];
         CHECK_EQ(xev_serve_set_limits(serve, &limits), XEV_EINVAL);
+        const char *word = strrchr(wrong[i], ' ');
+        snprintf(why, sizeof why, "operators: no address, network or \"unix\": %s",
+                 word != NULL ? word + 1 : wrong[i]);
+        CHECK_STR_EQ(xev_err_why(), why);
     }
     for (int i = 0; i < 64; i++) {
         strcat(many, "1.2.3.4 ");
@@ -687,6 +691,7 @@ TEST(lists_of_operators_that_are_wrong) {
     CHECK_EQ(xev_serve_set_limits(serve, &limits), 0);
     strcat(many, "::1");
     CHECK_EQ(xev_serve_set_limits(serve, &limits), XEV_EINVAL);
+    CHECK_STR_EQ(xev_err_why(), "operators: more than 64: ::1");
     memset(many, '1', 100);
     CHECK_EQ(xev_serve_set_limits(serve, &limits), XEV_EINVAL);
     CHECK(is_operator("1.2.3.4", "1.2.3.4"));

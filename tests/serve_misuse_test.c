@@ -84,6 +84,9 @@ TEST(bad_options_of_a_service_are_refused) {
     CHECK_EQ(xev_serve_new(&serve), 0);
     good = service_options("a", "127.0.0.1:0");
     CHECK_EQ(xev_serve_add(serve, &good, NULL), 0);
+    static const char *const why[] = {
+        "there is no name", "there is no name",           "name is longer than 31 bytes",
+        "address is null",  "shard_bytes is above 1 GiB", "name is another service's"};
     for (int i = 0; i < 6; i++) {
         xev_service_options bad = good;
         bad.name = i == 0 ? NULL : i == 1 ? "" : i == 2 ? name : i == 5 ? "a" : "b";
@@ -92,6 +95,7 @@ TEST(bad_options_of_a_service_are_refused) {
         service = (xev_service *)(void *)&addr;
         REFUSES(xev_serve_add, options, XEV_EINVAL, serve, &bad, &service);
         CHECK(service == NULL);
+        CHECK_STR_EQ(xev_err_why(), why[i]);
     }
     xev_serve_free(serve);
 }

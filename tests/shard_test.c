@@ -204,7 +204,7 @@ TEST(bad_options_are_refused_without_a_callback) {
     CHECK_EQ(sc.log_len, 0);
     xev_runtime_failure f;
     xev_runtime_failure_get(&sc.rt, &f);
-    CHECK_STR_EQ(f.why, "an option of the loop is out of its range");
+    CHECK_STR_EQ(f.why, "entries is no power of two to 4096");
 }
 
 TEST(a_backend_that_is_not_there_is_named) {

@@ -184,7 +184,8 @@ XEV_BEGIN_DECLS
 /* ---- service ---- */
 
 /* A service for a loop that is initialised. 0, XEV_EINVAL (an option out of its range, no data
- * handler), XEV_ENOMEM. Memory comes from the loop's allocator. On failure *service is NULL. */
+ * handler: xev_err_why says it), XEV_ENOMEM. Memory comes from the loop's allocator. On failure
+ * *service is NULL. */
 XEV_NODISCARD int xev_conn_service_new(xev_conn_service **service, xev_loop *loop,
                                        const xev_conn_options *options);
 

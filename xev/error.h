@@ -241,6 +241,17 @@ const char *xev_err_name(int code);
  * static storage. Any thread. */
 const char *xev_strerror(int code);
 
+/* Which option is wrong, and why, in words, where one of these calls of this thread has just
+ * returned XEV_EINVAL: xev_loop_init_options, xev_conn_service_new, xev_conn_connect,
+ * xev_upstreams_new, xev_serve_add, xev_serve_set_limits.
+ *
+ *     "user_bytes is above 1 MiB"
+ *     "operators: no address, network or \"unix\": 10.0.0.0/33"
+ *
+ * Of xev_runtime_run, xev_runtime_failure_get tells it. Valid until the thread's next such failure;
+ * never NULL, "" before the first one. Any thread. */
+const char *xev_err_why(void);
+
 XEV_END_DECLS
 
 #endif

@@ -195,7 +195,7 @@ struct xev_loop {
     uint64_t write_signals_thread; /* where SIGPIPE and SIGXFSZ are blocked, 0: no need yet */
     /* Finished, callback not yet run; and those of them whose turn it is. */
     struct xev__list pending, delivering;
-    struct xev__list tries; /* file operations that are tried without waiting first */
+    struct xev__list tries;   /* file operations that are tried without waiting first */
     struct xev__list to_pool; /* what the turn gives to the thread pool when it is over */
     uint32_t to_pool_len;
     struct xev__file_hint file_hints[XEV__FILE_HINTS];
@@ -250,10 +250,11 @@ struct xev_loop {
 XEV_BEGIN_DECLS
 
 /* Initialise a loop, with the defaults or with options. 0, or XEV_ENOMEM, XEV_EMFILE, XEV_EINVAL (a
- * bad option or value of the environment), or the reason why a backend that was asked for by name
- * cannot be had: XEV_EPERM, XEV_ENOSYS, XEV_ENOLOCKMEM (io_uring: `ulimit -l` is too low), ... If
- * no backend was asked for by name, one that cannot be had is passed over, whatever the reason, and
- * a code is that of the last one. After an error there is nothing to deinitialise. Any thread. */
+ * bad option or value of the environment: xev_err_why says it), or the reason why a backend that
+ * was asked for by name cannot be had: XEV_EPERM, XEV_ENOSYS, XEV_ENOLOCKMEM (io_uring: `ulimit -l`
+ * is too low), ... If no backend was asked for by name, one that cannot be had is passed over,
+ * whatever the reason, and a code is that of the last one. After an error there is nothing to
+ * deinitialise. Any thread. */
 XEV_NODISCARD int xev_loop_init(xev_loop *loop);
 XEV_NODISCARD int xev_loop_init_options(xev_loop *loop, const xev_loop_options *options);
 

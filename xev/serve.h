@@ -208,8 +208,9 @@ XEV_NODISCARD int xev_serve_new(xev_serve **serve);
 void xev_serve_free(xev_serve *serve);
 
 /* Add a service, which is in *service (NULL: not wanted) and belongs to serve. 0; XEV_EINVAL (no
- * name or address, name too long or another one's, shard_bytes), XEV_ENOMEM: *service is NULL. What
- * else is wrong is told by the start. The thread that made serve, while it does not run. */
+ * name or address, name too long or another one's, shard_bytes: xev_err_why says it), XEV_ENOMEM:
+ * *service is NULL. What else is wrong is told by the start. The thread that made serve, while it
+ * does not run. */
 XEV_NODISCARD int xev_serve_add(xev_serve *serve, const xev_service_options *options,
                                 xev_service **service);
 
@@ -227,7 +228,8 @@ XEV_NODISCARD int xev_serve_add(xev_serve *serve, const xev_service_options *opt
  * makes it itself does so before. Any thread. */
 int xev_serve_inherited(xev_serve_socket *sockets, uint32_t max);
 
-/* Limits of the next run. operators is copied. 0, or XEV_EINVAL (operators): they are as before.
+/* Limits of the next run. operators is copied. 0, or XEV_EINVAL (operators; xev_err_why says
+ * which word): they are as before.
  * The thread that made serve, while it does not run. */
 XEV_NODISCARD int xev_serve_set_limits(xev_serve *serve, const xev_serve_limits *limits);
 

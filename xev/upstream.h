@@ -101,8 +101,9 @@ typedef struct xev_upstream_counters {
 XEV_BEGIN_DECLS
 
 /* A group of count addresses, whose connections are the service's. 0; XEV_EINVAL (no address, too
- * many, one that is none, an unknown policy, out_ms above out_max_ms, ahead without checks);
- * XEV_ENOMEM. Memory comes from the loop's allocator. On failure *group is NULL. */
+ * many, one that is none, an unknown policy, out_ms above out_max_ms, ahead without checks:
+ * xev_err_why says it); XEV_ENOMEM. Memory comes from the loop's allocator. On failure *group is
+ * NULL. */
 XEV_NODISCARD int xev_upstreams_new(xev_upstreams **group, xev_conn_service *service,
                                     const xev_addr *addrs, size_t count,
                                     const xev_upstreams_options *options);

@@ -1,5 +1,11 @@
-/* Names and texts of the error codes, made from the one list in error.h. */
+/* Names and texts of the error codes, made from the one list in error.h; and why options were
+ * refused. */
 #include "xev/error.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "xev/core/support.h"
 
 const char *xev_err_name(int code) {
     if (code >= 0) {
@@ -40,3 +46,18 @@ const char *xev_strerror(int code) {
         return "unknown error";
     }
 }
+
+static _Thread_local const char *refused = "";
+
+int xev__refuse(const char *why, const char *value) {
+    static _Thread_local char text[240];
+    assert(why != NULL);
+    refused = why;
+    if (value != NULL) {
+        snprintf(text, sizeof text, "%s: %s", why, value);
+        refused = text;
+    }
+    return XEV_EINVAL;
+}
+
+const char *xev_err_why(void) { return refused; }

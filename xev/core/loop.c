@@ -26,13 +26,19 @@ static int fill_defaults(xev_loop_options *o) {
     if (o->buffers_max < o->buffers) {
         o->buffers_max = o->buffers;
     }
-    if (!power_of_two(o->entries) || o->entries > 4096 || !power_of_two(o->cq_entries) ||
-        o->cq_entries < o->entries || o->buffer_bytes < 64 || o->buffer_bytes > 1024 * 1024 ||
-        !power_of_two(o->buffers) || o->buffers_max > 32768 || o->backend > XEV_BACKEND_LAST ||
-        (o->allocator.allocate == NULL) != (o->allocator.release == NULL)) {
-        return XEV_EINVAL;
-    }
-    return 0;
+    const char *why = !power_of_two(o->entries) || o->entries > 4096
+                          ? "entries is no power of two to 4096"
+                      : !power_of_two(o->cq_entries) || o->cq_entries < o->entries
+                          ? "cq_entries is no power of two, or below entries"
+                      : o->buffer_bytes < 64 || o->buffer_bytes > 1024 * 1024
+                          ? "buffer_bytes is below 64 or above 1 MiB"
+                      : !power_of_two(o->buffers)     ? "buffers is no power of two"
+                      : o->buffers_max > 32768        ? "buffers or buffers_max is above 32768"
+                      : o->backend > XEV_BACKEND_LAST ? "backend is none that there is"
+                      : (o->allocator.allocate == NULL) != (o->allocator.release == NULL)
+                          ? "allocator has one function without the other"
+                          : NULL;
+    return why != NULL ? xev__refuse(why, NULL) : 0;
 }
 
 static void free_parts(xev_loop *loop) {
@@ -81,6 +87,7 @@ int xev_loop_init_options(xev_loop *loop, const xev_loop_options *options) {
     xev__starts_init(loop);
     rc = xev__backend_choose(loop);
     if (rc < 0) {
+        rc = rc == XEV_EINVAL ? xev__refuse("backend", loop->fallback) : rc;
         free_parts(loop);
     } else if (loop->fallback[0] != '\0') {
         static xev_log_kind kind = {.name = "backend", .level = XEV_LOG_INFO};

@@ -87,6 +87,12 @@ void xev__settle(xev_loop *loop, const void *owner);
 /* Whether data is in the loan of the callback that is running. */
 bool xev__is_loaned(const xev_loop *loop, const void *data);
 
+/* ---- errors (error.c) ---- */
+
+/* XEV_EINVAL, of which xev_err_why says why (static storage); and of what, where value is not NULL,
+ * which is copied. */
+int xev__refuse(const char *why, const char *value);
+
 /* ---- memory (memory.c) ---- */
 void *xev__alloc(const xev_allocator *a, size_t bytes, size_t alignment);
 /* So many bytes and more are whole pages where the program gives no allocator. */
