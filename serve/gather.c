@@ -28,7 +28,7 @@ struct xev_gather {
     xev_conn_handle conn;
     struct part *parts;
     uint32_t left; /* answers that are to come */
-    bool ended;
+    bool ended, in_part;
     bool bound;        /* the connection does not move before the last answer */
     struct part first; /* many replies have one part: that takes no memory of its own */
     _Alignas(max_align_t) unsigned char user[];
@@ -116,7 +116,7 @@ xev_gather *xev_gather_new(xev_gatherer *gatherer, xev_conn *conn, size_t user_b
 }
 
 static void check_all(xev_gather *g) {
-    if (g->left > 0 || !g->ended) {
+    if (g->left > 0 || !g->ended || g->in_part) {
         return;
     }
     if (g->gatherer->all != NULL) {
@@ -130,6 +130,15 @@ static void check_all(xev_gather *g) {
         xev__conn_unbind(conn);
     }
     free(g);
+}
+
+/* It may end the gather, which is gone when this returns then. */
+static void tell_part(xev_gather *g, int result, const void *answer, size_t len_bytes) {
+    bool nested = g->in_part;
+    g->in_part = true;
+    g->gatherer->part(g, result, answer, len_bytes);
+    g->in_part = nested;
+    check_all(g);
 }
 
 /* Back on the shard that has asked. */
@@ -161,8 +170,7 @@ static void gather_answered(xev_shard *self, int result, const void *answer, siz
         free(part);
     }
     g->left--;
-    of->part(g, result, answer, len_bytes);
-    check_all(g);
+    tell_part(g, result, answer, len_bytes);
 }
 
 void xev_gather_ask(xev_gather *gather, xev_shard *to, const xev_vec *vec, size_t count,
@@ -173,7 +181,7 @@ void xev_gather_ask(xev_gather *gather, xev_shard *to, const xev_vec *vec, size_
     struct part *part = gather->first.gather == NULL ? &gather->first : malloc(sizeof *part);
     xev_conn *conn = conn_of(gather);
     if (part == NULL) {
-        of->part(gather, XEV_ENOMEM, NULL, 0);
+        tell_part(gather, XEV_ENOMEM, NULL, 0);
         return;
     }
     *part = (struct part){gather, gather->parts, &gather->parts, 0, counted(bytes)};
@@ -190,7 +198,7 @@ void xev_gather_ask(xev_gather *gather, xev_shard *to, const xev_vec *vec, size_
                                        gather_answered);
     if (rc < 0) {
         gather_answered(NULL, rc, NULL, 0, part);
-    } else if (conn == NULL && !of->detached) {
+    } else if (conn == NULL && gather->slot != NULL && !of->detached) {
         cancel_ask(part->ask);
     }
 }

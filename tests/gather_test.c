@@ -429,6 +429,66 @@ TEST(the_ask_for_a_slot_is_cancelled_when_its_connection_ends) {
     CHECK_EQ(told, 3);
 }
 
+/* ---- one ask after the other ---- */
+
+enum { CHAIN = 20 }; /* the last one is too long */
+static bool leaves;
+
+static void ask_next(xev_gather *g) {
+    static char a[] = "a";
+    const xev_vec vec = {a, parts + 1 < CHAIN ? 1 : SIZE_MAX};
+    xev_gather_ask(g, xev_runtime_shard(&sc.rt, (uint32_t)parts % SHARDS), &vec, 1, 10);
+}
+
+static void ask_next_or_end(xev_gather *g, int result, const void *answer, size_t len) {
+    CHECK_EQ(result, parts + 1 < CHAIN ? '0' + parts % SHARDS : XEV_EMSGSIZE);
+    if (parts++ == 0) {
+        xev_conn *c = xev_gather_conn(g);
+        xev_gather_fill(g, answer, len);
+        if (leaves) {
+            xev_conn_abort(c); /* and what is asked now goes on: there is no reply to wait for */
+        }
+    }
+    if (parts < CHAIN) {
+        ask_next(g);
+    } else {
+        xev_gather_end(g);
+        CHECK(xev_gather_user(g) != NULL); /* it stays until this returns */
+    }
+}
+
+static void end_chain(xev_gather *g) {
+    CHECK_EQ(parts, CHAIN);
+    CHECK(xev_gather_conn(g) == NULL);
+    CHECK_EQ(close(peer), 0);
+    xev_runtime_stop(&sc.rt);
+}
+
+static ptrdiff_t begin_chain(xev_conn *c, const void *data, size_t len) {
+    (void)data;
+    xev_gather *g = xev_gather_new(&gatherer, c, 0);
+    CHECK(g != NULL);
+    ask_next(g);
+    return (ptrdiff_t)len;
+}
+
+static void run_chain(void) {
+    static const xev_conn_handlers h = {.data = begin_chain, .closed = on_closed};
+    ask_bytes = 1;
+    gatherer.ask = answer_byte;
+    gatherer.part = ask_next_or_end;
+    gatherer.all = end_chain;
+    CHECK_EQ(run(&h, zero_sends_a_byte), 0);
+    CHECK_EQ(parts, CHAIN);
+}
+
+TEST(a_part_asks_the_next_one_and_ends_the_gather) { run_chain(); }
+
+TEST(what_is_asked_behind_a_reply_is_not_cancelled) {
+    leaves = true;
+    run_chain();
+}
+
 /* ---- a shard that is late ---- */
 
 static xev_conn *asking_conn;

@@ -56,7 +56,7 @@ typedef struct xev_gather_share {
 typedef struct xev_gatherer {
     xev_ask_fn ask; /* on the shard that is asked */
     /* An answer, as of xev_answer_fn; or, inside xev_gather_ask, the code where that could not ask.
-     * Called once for each ask. */
+     * Called once for each ask. It may ask again, and may end the gather. */
     void (*part)(xev_gather *gather, int result, const void *answer, size_t len_bytes);
     /* All have answered, and xev_gather_end was called. NULL: nothing is left to be done then. A
      * reply that was not filled by the end of this is empty. */
@@ -96,8 +96,9 @@ XEV_NODISCARD xev_gather *xev_gather_new(xev_gatherer *gatherer, xev_conn *conn,
 void xev_gather_ask(xev_gather *gather, xev_shard *to, const xev_vec *vec, size_t count,
                     size_t bytes);
 
-/* No more is asked. Where all have answered already, all is called at once. The gather is gone
- * after all. One that a connection which has gone leaves in the middle is ended, too. */
+/* No more is asked. Where all have answered already, all is called at once; in part, when that
+ * returns. The gather is gone after all. One that a connection which has gone leaves in the middle
+ * is ended, too. */
 void xev_gather_end(xev_gather *gather);
 
 /* In the closed handler with XEV_CONN_LOOP_ENDED, in the place of xev_gather_end, as the reply can
