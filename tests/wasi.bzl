@@ -12,6 +12,7 @@ WITHOUT_WASI = {
     "accept_error_test": _WRAPS,
     "accept_test": _SOCKETS,
     "alarm_test": _WRAPS,
+    "ask_cancel_test": _SHARDS,
     "ask_conn_test": _SHARDS,
     "ask_memory_test": _SHARDS,
     "capacity_test": _SOCKETS,
