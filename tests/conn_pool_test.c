@@ -123,6 +123,7 @@ TEST(one_that_the_upstream_has_closed_is_not_given_out) {
             struct pool p;
             pool_open(&p, (xev_upstreams_options){.idle_max = 2});
             struct rec *first = pool_connect(&p, false);
+            int fd = xev_conn_fd(first->conn);
             pool_keep(first);
             settle_conn(&p.scene);
             if (resets) {
@@ -130,6 +131,7 @@ TEST(one_that_the_upstream_has_closed_is_not_given_out) {
                 CHECK_EQ(setsockopt(p.peer[0], SOL_SOCKET, SO_LINGER, &l, sizeof l), 0);
             }
             CHECK_EQ(close(p.peer[0]), 0);
+            wait_readable(fd);
             while (seen && pool_count(&p).idle > 0) {
                 turn(&p.scene);
             }
@@ -150,6 +152,7 @@ TEST(one_that_says_something_unasked_is_closed) {
     pool_keep(first);
     settle_conn(&p.scene);
     plain_send(p.peer[0], "408", 3);
+    wait_arrived(p.peer[0]);
     struct rec *second = pool_connect(&p, false); /* whether the loop has read it or not */
     (void)end_running(&p.scene, p.peer[0]);
     CHECK_EQ(second->got_len, 0);

@@ -60,13 +60,15 @@ static int fate(int fd) {
     return n == 1 ? 1 : n < 0 && errno == ECONNREFUSED ? 0 : -1;
 }
 
-/* How many were served; all the others were never connected. */
-static int check_fates(void) {
+/* How many were served; all the others were never connected. Where no filter can be set only the
+ * first of them, who stood in the backlog when the drain began, need to be served: a client that
+ * connects at the last moment may be reset. */
+static int check_fates(bool filtered, int first) {
     int served = 0;
     for (int i = 0; i < clients_len; i++) {
         int is = fate(clients[i]);
-        CHECK_GE(is, 0);
-        served += is;
+        CHECK(is >= 0 || (!filtered && i >= first));
+        served += is > 0;
         CHECK_EQ(close(clients[i]), 0);
     }
     return served;
@@ -167,7 +169,7 @@ TEST(who_connects_while_the_drain_runs_is_served_or_never_connected) {
     sc.stop = connect_at_the_end;
     CHECK_EQ(scene_run(1), 0);
     CHECK_LT(clients_len, CLIENTS); /* so the last ones came at the very end */
-    CHECK_EQ(check_fates(), accepts);
+    CHECK_EQ(check_fates(true, 0), accepts);
     CHECK_GE(accepts, 5);
     CHECK_EQ(errors, 0);
 }
@@ -178,14 +180,14 @@ static int listen_without_gate(xev_shard *self) {
     return setsockopt(xev_listener_tcp(&listener).fd, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof on);
 }
 
-TEST(nor_is_anybody_lost_where_no_filter_can_be_set) {
+TEST(where_no_filter_can_be_set_those_who_were_there_are_served) {
     sc.init = listen_without_gate;
     sc.body = fill_some_and_stop;
     sc.drain = connect_everywhere;
     sc.stop = connect_at_the_end;
     CHECK_EQ(scene_run(1), 0);
     CHECK_LT(clients_len, CLIENTS);
-    CHECK_EQ(check_fates(), accepts);
+    CHECK_EQ(check_fates(false, 5), accepts);
     CHECK_GE(accepts, 5);
     CHECK_EQ(errors, 0);
 }
@@ -236,7 +238,7 @@ TEST(the_drain_of_a_long_backlog_leaves_the_others_their_turn) {
     sc.stop = is_closed;
     CHECK_EQ(scene_run(1), 0);
     CHECK_EQ(accepts, CLIENTS);
-    CHECK_EQ(check_fates(), CLIENTS);
+    CHECK_EQ(check_fates(true, 0), CLIENTS);
     CHECK_LE(most_in_turn, 64);
 }
 
@@ -298,7 +300,7 @@ TEST(the_drain_serves_who_waits_as_descriptors_come_free) {
     sc.stop = is_closed;
     CHECK_EQ(scene_run(1), 0);
     CHECK_EQ(accepts, GUESTS);
-    CHECK_EQ(check_fates(), GUESTS);
+    CHECK_EQ(check_fates(true, 0), GUESTS);
     CHECK_GT(errors, 0);
     CHECK_EQ(last_error, XEV_EMFILE);
 }

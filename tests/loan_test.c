@@ -353,6 +353,7 @@ TEST(a_receive_that_waits_for_a_buffer_says_so) {
     plain_send(fd[1], "held", 4);
     run_until_sum(&op, 4);
     plain_send(fd[1], "wait", 4);
+    wait_readable(fd[0]);
     settle(&n);
     xev_loop_walk(&n.loop, state, keep_state);
     CHECK_STR_EQ(state, "waits for a loaned buffer");

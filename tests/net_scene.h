@@ -21,6 +21,10 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__linux__)
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#endif
 
 #include "tests/system.h"
 #include "tests/test.h"
@@ -240,6 +244,19 @@ static inline void wait_connections(int listener, uint32_t count) {
         CHECK_EQ(getsockopt(listener, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
         usleep(info.tcpi_unacked < count ? 100 : 0);
     } while (info.tcpi_unacked < count);
+}
+
+/* Wait until the peer's system has all that fd has sent, and its end. TCP takes its time where the
+ * kernel is busy, as above. */
+static inline void wait_arrived(int fd) {
+#if defined(__linux__)
+    for (int left = 1; left > 0;) {
+        CHECK_EQ(ioctl(fd, SIOCOUTQ, &left), 0);
+        usleep(left > 0 ? 100 : 0);
+    }
+#else
+    (void)fd;
+#endif
 }
 
 /* The next close of fd resets the connection. */

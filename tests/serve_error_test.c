@@ -249,7 +249,10 @@ TEST(without_descriptors) {
     xev_service_options o = service_options("bad", address);
     (void)add_service(&o);
     bool seen = false;
-    for (low.rlim_max = limit.rlim_max, low.rlim_cur = descriptors(); !seen; low.rlim_cur++) {
+    int first = dup(STDIN_FILENO); /* the lowest number that is free */
+    CHECK_EQ(close(first), 0);
+    low.rlim_max = limit.rlim_max;
+    for (low.rlim_cur = (rlim_t)first; !seen; low.rlim_cur++) {
         xev_runtime_failure f;
         CHECK_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
         int rc = run_services(1);

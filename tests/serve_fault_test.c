@@ -173,7 +173,7 @@ static void connect_without_memory(void) {
     char text[2];
     for (bool served = false; !served; refusals += !served) {
         mallocs_left = refusals;
-        int fd = connect_to(service);
+        int fd = connect_to_full(service);
         served = send(fd, "?", 1, MSG_NOSIGNAL) == 1 && recv(fd, text, 2, MSG_WAITALL) == 2;
         mallocs_left = INT32_MAX;
         CHECK_EQ(close(fd), 0);

@@ -24,7 +24,7 @@ static void connect_beyond_memory(void) {
     CHECK(is_served(clients[count++] = connect_to(service)));
     inject_plan(1, INJECT_FROM_THERE_ON);
     while (unserved < 10 && count < MOST) {
-        int fd = connect_to(service);
+        int fd = connect_to_full(service);
         if (is_served(fd)) {
             clients[count++] = fd;
         } else {

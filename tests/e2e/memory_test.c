@@ -141,7 +141,7 @@ static uint64_t ask_without_reading(const struct server *s, int *fds) {
                 resets++;
                 reset_close(fds[i]);
                 fds[i] = client_socket(s);
-                connect_fd(s, fds[i]);
+                (void)try_connect(s, fds[i]); /* it may be reset again before that returns */
                 moved = true;
             }
             p[i] = (struct pollfd){.fd = fds[i], .events = POLLOUT};

@@ -231,9 +231,7 @@ static inline uint64_t server_rss_kib(const struct server *s) {
  * filled each buffer of the loop (8 MiB) when the shard says stop, and what it filled is kept in
  * the connection's own memory once more; the rest is for tables, and for buffers lent meanwhile.
  * A sanitizer has a shadow, and holds memory back. */
-static inline uint64_t server_wait_kib(void) {
-    return 24 * 1024 * (test_slowdown() > 1 ? 6 : 1);
-}
+static inline uint64_t server_wait_kib(void) { return 24 * 1024 * (test_slowdown() > 1 ? 6 : 1); }
 
 /* ---- clients ---- */
 
@@ -261,6 +259,18 @@ static inline int client(const struct server *s) {
     int fd = client_socket(s);
     connect_fd(s, fd);
     return fd;
+}
+
+/* One that the server resets: at once, maybe before the connect returns. */
+static inline void check_client_is_reset(const struct server *s) {
+    char byte;
+    ssize_t n = -1;
+    int fd = client_socket(s), rc = try_connect(s, fd);
+    while (rc == 0 && (n = recv(fd, &byte, 1, 0)) > 0) {
+    }
+    CHECK_EQ(n, -1);
+    CHECK_EQ(rc == 0 ? -errno : rc, -ECONNRESET);
+    CHECK_EQ(close(fd), 0);
 }
 
 static inline void put(int fd, const void *data, size_t len) {

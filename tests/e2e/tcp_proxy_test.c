@@ -151,9 +151,7 @@ TEST(where_no_upstream_answers_the_client_is_reset) {
     struct proxy p;
     proxy_start(&p, 1, 2, 0, quiet);
     for (int i = 0; i < 3; i++) {
-        int fd = client(&p.server);
-        check_reset(fd);
-        close_fd(fd);
+        check_client_is_reset(&p.server);
     }
     CHECK_EQ(listen(p.listener[1], 4), 0); /* though it is left out, it is the last resort */
     int fd = client(&p.server);
@@ -458,12 +456,10 @@ TEST(a_pool_follows_its_upstream) {
     struct proxy p;
     struct ups u = {.len = 0};
     proxy_start(&p, 2, 1, 0, flags);
-    int fd = client(&p.server);
-    check_reset(fd);
-    close_fd(fd);
+    check_client_is_reset(&p.server);
     CHECK_EQ(listen(p.listener[0], 64), 0);
     for (int i = 0; i < 20; i++) {
-        fd = client(&p.server);
+        int fd = client(&p.server);
         put(fd, "x", 1);
         int up = next_served(&p, &u);
         char byte;
@@ -484,9 +480,7 @@ TEST(a_pool_follows_its_upstream) {
     while (u.len > 1) {
         close_fd(u.polls[--u.len].fd);
     }
-    fd = client(&p.server);
-    check_reset(fd);
-    close_fd(fd);
+    check_client_is_reset(&p.server);
     proxy_stop(&p);
     CHECK(strstr(p.server.err_text, "is left out: ") != NULL);
     CHECK(strstr(p.server.err_text, "is back") != NULL);
