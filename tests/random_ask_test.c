@@ -211,8 +211,15 @@ static void watch(struct shard *s, xev_ask *ask, struct asked *a) {
     for (uint32_t i = below(s, 3); i > 0; i--) { /* a second call changes nothing */
         bool watched;
         CALL(s, watched = xev_ask_watch(ask, a, on_over));
-        HOLDS(s->w, watched || (xev_ask_is_over(ask) && !a->watched));
-        a->watched = watched;
+        HOLDS(s->w, watched || (xev_ask_is_over(ask) && (!a->watched || a->told == 1)));
+        a->watched |= watched;
+    }
+}
+
+static void watch_kept(struct shard *s) {
+    if (s->kept_len > 0) {
+        const struct kept *k = &s->kept[below(s, s->kept_len)];
+        watch(s, k->ask, k->a);
     }
 }
 
@@ -431,8 +438,10 @@ static void act(struct shard *s) {
         send_urgent(s);
     } else if (n < 28) {
         await_room(s);
-    } else if (n < 30) {
+    } else if (n < 29) {
         (void)start_timer(s);
+    } else if (n < 30) {
+        watch_kept(s);
     } else if (s->w->early && one_in(s, 4)) {
         ask_to_stop(s->w);
     }
@@ -516,6 +525,8 @@ static void one_program(uint64_t seed) {
         .asks = w->asks,
         .ask_bytes = 80000,
         .pool_threads = 1,
+        .alone = w->shards == 1 && one_in(w, 2),
+        .sample_messages = one_in(w, 3) ? 1 + below(w, 3) : 0,
         .loop = {.entries = 8, .buffers = 1, .buffers_max = 1, .buffer_bytes = 64},
         .init = ask_init,
         .stop = ask_stop,
