@@ -274,6 +274,9 @@ static void end_ask(xev_shard *self, xev_ask *ask, int result, const void *answe
     struct xev__asks *a = self->asks;
     assert(ask->state != ASK_OVER && xev__current_shard == self);
     forget_ask(a, ask);
+    if (ask->cancelled && result == XEV_ECANCELED) {
+        xev__count_up(&self->asks_cancelled, 1);
+    }
     ask->state = ASK_OVER;
     ring_remove(&ask->order);
     ring_append(&a->over, &ask->order);
@@ -397,7 +400,7 @@ static xev_cb_action on_ask_timer(xev_loop *loop, xev_completion *c, int result,
     }
     while (late.next != &late) { /* callbacks may ask and cancel, and do not end other asks */
         xev_ask *ask = ask_of_timed(late.next);
-        xev__count_up(ask->cancelled ? &self->asks_cancelled : &self->asks_timed_out, 1);
+        xev__count_up(&self->asks_timed_out, !ask->cancelled);
         give_up_ask(self, ask, ask->cancelled ? XEV_ECANCELED : XEV_ETIMEDOUT);
     }
     arm_for_next(self);

@@ -182,6 +182,53 @@ TEST(one_that_waits_for_room_is_cancelled_and_not_handled) {
     CHECK_EQ(ended, 2);
 }
 
+/* Shard 1 has spared itself the work, and says so before the timer of shard 0 can. */
+static xev_message flushed;
+
+static void tell_flushed(xev_shard *self, xev_message *m, void *arg) {
+    (void)self;
+    (void)m;
+    (void)arg;
+    sem_give(&entered);
+}
+
+static void hold_until_cancelled(xev_shard *self, xev_message *m, void *arg) {
+    (void)m;
+    (void)arg;
+    sem_give(&entered);
+    sem_take(&release);
+    CHECK_EQ(xev_shard_send(self, &flushed, tell_flushed, NULL), 0); /* behind this turn */
+}
+
+static void cancel_and_wait_for_reply(xev_shard *self, xev_message *m, void *arg) {
+    (void)self;
+    (void)m;
+    (void)arg;
+    sem_take(&entered);
+    CHECK(xev_ask_cancel(handle));
+    sem_give(&release);
+    sem_take(&entered);
+}
+
+static void zero_is_told_so(xev_shard *self) {
+    static xev_message hold_it, cancel_it;
+    if (xev_shard_id(self) == 0) {
+        xev_shard *to = shard_number(self, 1);
+        CHECK_EQ(xev_shard_send(to, &hold_it, hold_until_cancelled, NULL), 0);
+        CHECK_EQ(ask_named(to, 0, never_handled, ends_and_stops), 0);
+        CHECK_EQ(xev_shard_send(self, &cancel_it, cancel_and_wait_for_reply, NULL), 0);
+    }
+}
+
+TEST(a_cancel_that_the_asked_shard_answers_is_counted) {
+    sem_new(&entered);
+    sem_new(&release);
+    sc.body = zero_is_told_so;
+    sc.deinit = check_one_cancelled;
+    CHECK_EQ(scene_run(2), 0);
+    CHECK_EQ(ended, 1);
+}
+
 /* Each callback asks and cancels once more. Nothing else may wait for the end of this. */
 enum { CHAIN = 1000 };
 static bool passed;

@@ -83,6 +83,7 @@ struct shard {
     uint32_t asks_len, reductions_len, letters_len, rooms_len, timers_len;
     struct kept kept[SHARDS * ASKS];
     uint32_t kept_len;
+    uint32_t cancelled, timed_out; /* asks whose callback was told so */
     uint32_t in_call;
     xev_message begin;
 };
@@ -263,6 +264,8 @@ static void on_answer(xev_shard *self, int result, const void *answer, size_t le
         HOLDS(s->w,
               is_end(s->w, result, a->timeout_ms) || (result == XEV_ECANCELED && a->cancelled));
         HOLDS(s->w, answer == NULL && len == 0);
+        s->cancelled += result == XEV_ECANCELED && a->cancelled;
+        s->timed_out += result == XEV_ETIMEDOUT;
     }
     act(s);
     act(s);
@@ -339,6 +342,7 @@ static void on_fold(xev_shard *self, uint32_t shard, int result, const void *ans
         HOLDS(s->w, len == sizeof shard && memcmp(answer, &shard, len) == 0);
     } else {
         HOLDS(s->w, is_end(s->w, result, r->timeout_ms) && len == 0);
+        s->timed_out += result == XEV_ETIMEDOUT;
     }
     act(s);
 }
@@ -479,7 +483,10 @@ static void ask_stop(xev_shard *self, void *userdata) {
 
 static void ask_deinit(xev_shard *self, void *userdata) {
     struct shard *s = state_of(self);
+    xev_shard_counters c;
     (void)userdata;
+    xev_shard_count(self, &c);
+    HOLDS(s->w, c.asks_cancelled == s->cancelled && c.asks_timed_out == s->timed_out);
     if (one_in(s, 2)) {
         answer_kept(s); /* of a drain that was cut short; else they are never answered */
     }

@@ -69,7 +69,7 @@ typedef void (*xev_answer_fn)(xev_shard *self, int result, const void *answer, s
  * was given. */
 typedef void (*xev_ask_over_fn)(xev_shard *self, xev_ask *ask, void *userdata);
 
-/* The asking shard's name of an ask: a plain value. 0 names none. */
+/* The asking shard's name of an ask: a plain value, in one run of a runtime. 0 names none. */
 typedef uint64_t xev_ask_handle;
 
 /* On the asking shard, once for each shard that was asked, in the order in which they answer:
@@ -121,7 +121,8 @@ bool xev_ask_cancel(xev_ask_handle handle);
 bool xev_ask_is_over(const xev_ask *ask);
 
 /* Have over called when nobody waits any more: once, from this shard's loop, never inside the call,
- * and not after the ask was answered. It is to be answered all the same, in over or later. False:
+ * and not after the ask was answered. It is to be answered all the same, in over or later. What a
+ * shard still keeps when its loop ends, in a drain that was cut short, it is not told about. False:
  * it is over already, and over is not called. A second call replaces userdata and over. Watching
  * costs nothing until the ask is given up, then a message. Shard that is asked. */
 XEV_NODISCARD bool xev_ask_watch(xev_ask *ask, void *userdata, xev_ask_over_fn over);
