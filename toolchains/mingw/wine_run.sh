@@ -1,5 +1,6 @@
 #!/bin/sh
-# wine_run.sh PROGRAM ARGS...: runs a Windows program under Wine. bazel test --run_under=this.
+# wine_run.sh PROGRAM ARGS...: runs a Windows program under Wine; a script, such as one that tests one,
+# as it is. bazel test --run_under=this.
 #
 # Bazel kills every process that a test leaves behind, the wineserver included, so tests must not
 # share a prefix (Wine's C: and registry). A template is made once, which takes some ten seconds. It
@@ -9,6 +10,7 @@
 #
 # All of it is in the folder $XEV_WINE_PREFIXES.
 set -eu
+if [ -f "$1" ] && [ "$(head -c 2 "$1" | tr -d '\0')" = '#!' ]; then exec "$@"; fi
 base="${XEV_WINE_PREFIXES:-/tmp/xev-wine-$(id -u)}"
 export LC_ALL=C.UTF-8 # of names of files
 export WINEDEBUG="${WINEDEBUG:--all}"
