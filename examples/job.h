@@ -86,7 +86,7 @@ static inline xev_cb_action job_on_timer(xev_loop *loop, xev_completion *c, int 
         job_close_pipe(job);
     } else {
         job->why = job->step == 0 ? " late" : job->why;
-        (void)xev_process_kill_group(&job->process, job->step == 0 ? SIGTERM : SIGKILL);
+        (void)xev_process_kill_group(&job->process, job->step == 0 ? SIGTERM : XEV_SIGKILL);
     }
     job->step++;
     xev_timer_run(NULL, loop, c, job->grace_ms, job, job_on_timer);
@@ -112,7 +112,7 @@ static inline xev_cb_action job_on_exit(xev_loop *loop, xev_completion *c, int r
     }
     job->ended = true;
     job->result = result;
-    (void)xev_process_kill_group(&job->process, SIGKILL);
+    (void)xev_process_kill_group(&job->process, XEV_SIGKILL);
     if (job->step < 2) {
         job->step = 2;
         xev_timer_reset(NULL, loop, &job->timer, NULL, job->grace_ms, job, job_on_timer);
@@ -195,7 +195,7 @@ static inline int job_begin(struct job *job) {
 /* Where the loop ends before it does: nothing of it goes on. */
 static inline void job_kill(struct job *job) {
     if (job->running && !job->ended) {
-        (void)xev_process_kill_group(&job->process, SIGKILL);
+        (void)xev_process_kill_group(&job->process, XEV_SIGKILL);
     }
 }
 

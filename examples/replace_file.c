@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "examples/args.h"
 #include "xev/xev.h"
 
 enum step { LOOK, OPEN, WRITE, SYNC, RENAME, UNLINK, CLOSE, END };
@@ -71,6 +72,7 @@ static xev_cb_action on_done(xev_loop *loop, xev_completion *c, int result, void
 }
 
 int main(int argc, char **argv) {
+    args_to_utf8(&argc, &argv);
     if (argc != 3 || argv[2][0] == '\0') {
         fprintf(stderr, "usage: replace_file PATH TEXT\n");
         return 2;

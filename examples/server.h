@@ -19,6 +19,7 @@
 #include <sys/resource.h>
 #endif
 
+#include "examples/args.h"
 #include "examples/log.h"
 #include "xev/serve.h"
 
@@ -218,6 +219,7 @@ static inline void server_parse(struct server *s, int argc, char **argv) {
             (struct option){flags[i].name, flags[i].on != NULL ? no_argument : required_argument,
                             NULL, (int)i + 256};
     }
+    args_to_utf8(&argc, &argv);
     int flag, at = 1;
     for (; (flag = getopt_long(argc, argv, "+:", options, NULL)) != -1; at = optind) {
         if (flag < 256) {

@@ -29,4 +29,15 @@
 typedef int xev_fd;
 #define XEV_INVALID_FD ((xev_fd)-1)
 
+/* Signals, by the numbers that all systems give them, since not every <signal.h> has all of them
+ * (that of Windows, for instance): for process.h and signal.h. */
+enum xev_signal_number {
+    XEV_SIGHUP = 1,
+    XEV_SIGINT = 2,
+    XEV_SIGQUIT = 3,
+    XEV_SIGKILL = 9,
+    XEV_SIGPIPE = 13,
+    XEV_SIGTERM = 15,
+};
+
 #endif

@@ -1,4 +1,6 @@
 /* Child processes on Windows. The common tests of them start programs that only Unix has. */
+#include <signal.h>
+
 #include "tests/loop_scene.h"
 
 struct child {
@@ -203,6 +205,26 @@ TEST(a_killed_child_reports_the_signal) {
     xev_loop_deinit(&loop);
 }
 
+/* As <signal.h> has them, or xev. */
+TEST(signals_that_end_a_process_have_their_names) {
+    static const int numbers[] = {SIGINT, XEV_SIGQUIT, SIGABRT, XEV_SIGKILL, SIGTERM};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        xev_loop loop;
+        struct child c;
+        loop_start(&loop);
+        spawn(&c, (const char *[]){"child", "sleep", NULL}, (xev_process_options){0});
+        CHECK_EQ(xev_process_kill(&c.process, numbers[i]), 0);
+        int result = end_of(&loop, &c);
+        CHECK_EQ(xev_process_exit_code(result), -1);
+        CHECK_EQ(xev_process_signal(result), numbers[i]);
+        close_child(&loop, &c);
+        xev_loop_deinit(&loop);
+    }
+    /* What __fastfail ends a process with, and abort() in some of Microsoft's libraries. */
+    CHECK_EQ(xev_process_signal(result_of((const char *[]){"child", "exit", "0xC0000409", NULL})),
+             SIGABRT);
+}
+
 TEST(a_group_is_killed_with_what_its_leader_has_started) {
     xev_loop loop;
     struct child c;
@@ -295,6 +317,57 @@ TEST(what_cannot_be_started_is_told) {
     const char *argv[] = {program(), "exit", "0", NULL};
     CHECK_EQ(xev_process_spawn(&p, &(xev_process_options){.argv = argv, .set_uid = true}),
              XEV_ENOTSUP);
+}
+
+/* Beyond what the system takes without a prefix; in folders with blanks and other letters. */
+TEST(the_path_of_a_program_may_be_long) {
+    enum { PARTS = 6 };
+    static wchar_t whole[4096], part[8][4096], slashes[4096];
+    static char path[4096];
+    wchar_t from[MAX_PATH];
+    char name[] = "xev-XXXXXX";
+    CHECK(MultiByteToWideChar(CP_UTF8, 0, program(), -1, slashes, MAX_PATH) > 0);
+    CHECK(GetFullPathNameW(slashes, MAX_PATH, from, NULL) < MAX_PATH);
+    CHECK(mkdtemp(name) != NULL);
+    CHECK(MultiByteToWideChar(CP_UTF8, 0, name, -1, slashes, MAX_PATH) > 0);
+    wcscpy(whole, L"\\\\?\\");
+    CHECK(GetFullPathNameW(slashes, MAX_PATH, whole + 4, NULL) < MAX_PATH);
+    strcpy(path, name);
+    for (int i = 0; i < PARTS; i++) {
+        wcscat(whole, L"\\a folder of many letters, a folder of many letters, \u00fc\u65e5");
+        strcat(path, "/a folder of many letters, a folder of many letters, \xc3\xbc\xe6\x97\xa5");
+        wcscpy(part[i], whole);
+        CHECK(CreateDirectoryW(whole, NULL));
+    }
+    wcscpy(part[PARTS], whole);
+    wcscat(part[PARTS], L"\\my child.exe");
+    CHECK(CopyFileW(from, part[PARTS], TRUE));
+    CHECK_GT(strlen(path), 300);
+    for (int with_suffix = 0; with_suffix < 2; with_suffix++) {
+        xev_process p;
+        xev_loop loop;
+        struct op wait = {0};
+        char file[4096];
+        const char *argv[] = {"child", "exit", "7", NULL};
+        snprintf(file, sizeof file, "%s/my child%s", path, with_suffix ? ".exe" : "");
+        loop_start(&loop);
+        CHECK_EQ(xev_process_spawn(&p, &(xev_process_options){.file = file, .argv = argv}), 0);
+        xev_process_wait(&p, &loop, &wait.c, &wait, op_cb);
+        run_for(&loop, &wait, 1);
+        CHECK_EQ(wait.result, 7);
+        wait = (struct op){0};
+        xev_process_close(&p, &loop, &wait.c, &wait, op_cb);
+        run_for(&loop, &wait, 1);
+        xev_loop_deinit(&loop);
+        snprintf(file, sizeof file, "%s/no child%s", path, with_suffix ? ".exe" : "");
+        CHECK_EQ(failure_of(file, NULL), XEV_ENOENT);
+    }
+    CHECK_EQ(failure_of(path, NULL), XEV_EACCES);
+    CHECK(DeleteFileW(part[PARTS]));
+    for (int i = PARTS; i-- > 0;) {
+        CHECK(RemoveDirectoryW(part[i]));
+    }
+    (void)rmdir(name);
 }
 
 /* The command interpreter, to which the system gives batch files, does not quote as programs do:

@@ -9,6 +9,10 @@
 #include "xev/os/posix/posix.h"
 #include "xev/os/signal.h"
 
+_Static_assert(XEV_SIGHUP == SIGHUP && XEV_SIGINT == SIGINT && XEV_SIGQUIT == SIGQUIT &&
+                   XEV_SIGKILL == SIGKILL && XEV_SIGPIPE == SIGPIPE && XEV_SIGTERM == SIGTERM,
+               "the system's numbers");
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* Under the lock: its holder's signal mask before; the dispositions that our handler replaced. */
 static sigset_t holders_mask;

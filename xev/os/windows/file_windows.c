@@ -29,18 +29,17 @@ static bool has_long_part(const wchar_t *path) {
     return false;
 }
 
-int xev__win_path(const char *text, wchar_t *out, size_t len) {
+int xev__win_any_length(wchar_t *path, size_t len) {
     /* A folder's name has room for a file's of the old form (8.3) behind it. */
     enum { OLD_MAX = MAX_PATH - 12 };
-    int rc = xev__win_wide(text, out, len);
-    if (rc == 0 && has_long_part(out)) {
-        rc = XEV_ENAMETOOLONG;
+    if (has_long_part(path)) {
+        return XEV_ENAMETOOLONG;
     }
-    if (rc < 0 || wcsncmp(out, L"\\\\?\\", 4) == 0) {
-        return rc;
+    if (wcsncmp(path, L"\\\\?\\", 4) == 0) {
+        return 0;
     }
     wchar_t whole[XEV__WIN_PATH];
-    DWORD n = GetFullPathNameW(out, XEV__WIN_PATH, whole, NULL);
+    DWORD n = GetFullPathNameW(path, XEV__WIN_PATH, whole, NULL);
     if (n < OLD_MAX || wcsncmp(whole, L"\\\\.\\", 4) == 0) {
         return n > 0 ? 0 : xev__win_last_code();
     }
@@ -49,9 +48,14 @@ int xev__win_path(const char *text, wchar_t *out, size_t len) {
     if (n >= XEV__WIN_PATH || wcslen(before) + n >= len) {
         return XEV_ENAMETOOLONG;
     }
-    wcscpy(out, before);
-    wcscat(out, of_share ? whole + 1 : whole);
+    wcscpy(path, before);
+    wcscat(path, of_share ? whole + 1 : whole);
     return 0;
+}
+
+int xev__win_path(const char *text, wchar_t *out, size_t len) {
+    int rc = xev__win_wide(text, out, len);
+    return rc == 0 ? xev__win_any_length(out, len) : rc;
 }
 
 /* A path in the system's form, on the stack. */

@@ -3,6 +3,7 @@
  * whether their end was reported, and the job that holds their group. */
 #include "xev/os/process.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <wchar.h>
@@ -11,8 +12,8 @@
 #include "xev/os/descriptor.h"
 #include "xev/os/windows/windows_base.h"
 
-enum { NUMBER_INT = 2, NUMBER_QUIT = 3, NUMBER_ABORT = 6, NUMBER_KILL = 9, NUMBER_TERM = 15 };
-enum { NUMBER_ILL = 4, NUMBER_TRAP = 5, NUMBER_BUS = 7, NUMBER_FPE = 8, NUMBER_SEGV = 11 };
+/* Of these <signal.h> has none. */
+enum { NUMBER_TRAP = 5, NUMBER_BUS = 7 };
 #define NUMBERS 64
 
 /* With the number of a signal added: how a process ends that was killed by it here. The bits say
@@ -237,11 +238,15 @@ static int find_program(const wchar_t *file, const wchar_t *cwd, wchar_t *out) {
     wcscpy(out, before);
     wcscat(out, before[0] != 0 ? L"/" : L"");
     wcscat(out, file);
+    int rc = xev__win_any_length(out, PATH_CHARS);
+    if (rc < 0) {
+        return rc;
+    }
     DWORD attributes = GetFileAttributesW(out);
     if (attributes != INVALID_FILE_ATTRIBUTES) {
         return (attributes & FILE_ATTRIBUTE_DIRECTORY) != 0 ? XEV_EACCES : 0;
     }
-    int rc = xev__win_last_code();
+    rc = xev__win_last_code();
     wcscat(out, L".exe");
     return is_file(out) ? 0 : rc;
 }
@@ -490,11 +495,11 @@ static int number_of(DWORD code) {
         DWORD code;
         int number;
     } ends[] = {
-        {STATUS_CONTROL_C_EXIT, NUMBER_INT},        {STATUS_ACCESS_VIOLATION, NUMBER_SEGV},
-        {STATUS_STACK_OVERFLOW, NUMBER_SEGV},       {STATUS_IN_PAGE_ERROR, NUMBER_BUS},
-        {STATUS_ILLEGAL_INSTRUCTION, NUMBER_ILL},   {STATUS_PRIVILEGED_INSTRUCTION, NUMBER_ILL},
-        {STATUS_BREAKPOINT, NUMBER_TRAP},           {STATUS_INTEGER_DIVIDE_BY_ZERO, NUMBER_FPE},
-        {0xC0000409 /* fail fast */, NUMBER_ABORT},
+        {STATUS_CONTROL_C_EXIT, SIGINT},       {STATUS_ACCESS_VIOLATION, SIGSEGV},
+        {STATUS_STACK_OVERFLOW, SIGSEGV},      {STATUS_IN_PAGE_ERROR, NUMBER_BUS},
+        {STATUS_ILLEGAL_INSTRUCTION, SIGILL},  {STATUS_PRIVILEGED_INSTRUCTION, SIGILL},
+        {STATUS_BREAKPOINT, NUMBER_TRAP},      {STATUS_INTEGER_DIVIDE_BY_ZERO, SIGFPE},
+        {0xC0000409 /* fail fast */, SIGABRT},
     };
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
         if (ends[i].code == code) {
@@ -525,8 +530,8 @@ static int check_number(int number) {
     if (number < 0 || number > NUMBERS) {
         return XEV_EINVAL;
     }
-    return number == 0 || number == NUMBER_INT || number == NUMBER_QUIT || number == NUMBER_ABORT ||
-                   number == NUMBER_KILL || number == NUMBER_TERM
+    return number == 0 || number == SIGINT || number == XEV_SIGQUIT || number == SIGABRT ||
+                   number == XEV_SIGKILL || number == SIGTERM
                ? 0
                : XEV_ENOTSUP;
 }

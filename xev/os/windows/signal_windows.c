@@ -10,19 +10,17 @@
 #include "xev/os/signal.h"
 #include "xev/os/windows/windows_base.h"
 
-enum { NUMBER_HUP = 1, NUMBER_PIPE = 13 };
-
 static SRWLOCK lock = SRWLOCK_INIT;
 static void (*handlers_by_number[XEV__SIGNALS + 1])(int); /* atomic */
 static bool installed;                                    /* under the lock */
 
 static bool is_known(int number) {
-    return number == SIGINT || number == SIGTERM || number == NUMBER_HUP || number == NUMBER_PIPE;
+    return number == SIGINT || number == SIGTERM || number == XEV_SIGHUP || number == XEV_SIGPIPE;
 }
 
 /* What no system lets a program wait for: SIGKILL, SIGSTOP, and those of a faulty instruction. */
 static bool is_never_known(int number) {
-    return number == 9 || number == 19 || number == SIGSEGV || number == SIGFPE ||
+    return number == XEV_SIGKILL || number == 19 || number == SIGSEGV || number == SIGFPE ||
            number == SIGILL || number == 7;
 }
 
@@ -36,7 +34,7 @@ static BOOL WINAPI on_control(DWORD event) {
     if (event == CTRL_LOGOFF_EVENT) {
         return TRUE;
     }
-    int number = event == CTRL_C_EVENT ? SIGINT : event == CTRL_CLOSE_EVENT ? NUMBER_HUP : SIGTERM;
+    int number = event == CTRL_C_EVENT ? SIGINT : event == CTRL_CLOSE_EVENT ? XEV_SIGHUP : SIGTERM;
     void (*handler)(int) = __atomic_load_n(&handlers_by_number[number], __ATOMIC_ACQUIRE);
     if (handler == NULL) {
         return FALSE;

@@ -89,5 +89,7 @@ int xev__win_wide(const char *text, wchar_t *out, size_t len);
 /* The same of a path: a long one in the form that the system takes at any length. Another code also
  * where the system cannot tell the current folder. */
 int xev__win_path(const char *text, wchar_t *out, size_t len);
+/* Put a path, which has room for len units, into that form. */
+int xev__win_any_length(wchar_t *path, size_t len);
 
 #endif
