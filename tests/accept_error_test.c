@@ -23,8 +23,12 @@ int __wrap_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags);
 int __wrap_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags) {
     struct pollfd p = {.fd = fd, .events = POLLIN};
     accepts_tried++;
-    if (errors_left == 0 || poll(&p, 1, 0) != 1) {
+    if (errors_left == 0) {
         return __real_accept4(fd, addr, len, flags);
+    }
+    if (poll(&p, 1, 0) != 1) { /* one that comes now is the next to fail */
+        errno = EAGAIN;
+        return -1;
     }
     errors_left--;
     if (!connection_stays) {
@@ -66,7 +70,10 @@ unsigned __wrap_io_uring_peek_batch_cqe(struct io_uring *ring, struct io_uring_c
             CHECK(sqe != NULL);
             io_uring_prep_cancel64(sqe, cqes[i]->user_data, 0);
             io_uring_sqe_set_data64(sqe, UINT32_MAX); /* no slot's */
-            CHECK_GE(io_uring_submit(ring), 1);       /* before another connection comes */
+            /* It is carried out before another connection comes, and before another accept waits:
+             * a connection wakes one of them only, and may choose the one that is cancelled. */
+            CHECK_GE(io_uring_submit(ring), 1);
+            CHECK_GE(io_uring_get_events(ring), 0);
         }
         if (connection_stays) {
             CHECK_EQ(close(plain_connect(stays_at)), 0);

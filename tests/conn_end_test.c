@@ -91,6 +91,7 @@ TEST(input_that_is_to_be_shown_again_is_part_of_a_drain) {
     p.rec.data = yields;
     settle_conn(&p.scene);
     plain_send(p.peer, "question", 8);
+    wait_arrived(p.peer);
     xev_conn_drain(p.rec.conn);
     CHECK_EQ(end_running(&p.scene, p.peer), 0);
     CHECK_EQ(p.rec.got_len, 8);
@@ -662,6 +663,7 @@ TEST(a_drain_waits_for_who_is_busy) {
         p.rec.data = becomes_busy;
         run_to(&p.scene, &p.rec.opened, 1);
         plain_send(p.peer, "do it", 5);
+        wait_arrived(p.peer);
         if (when == 0) {
             run_to_got(&p.rec, 5);
         }
@@ -693,6 +695,7 @@ TEST(a_drain_keeps_the_loop_going_until_no_connection_is_left) {
         xev_completion_unref(&p.scene.ticker);
         if (paused) {
             plain_send(p.peer, "hello!", 6);
+            wait_arrived(p.peer);
             xev_conn_pause(p.rec.conn);
         } else {
             xev_conn_set_busy(p.rec.conn, true);

@@ -119,6 +119,9 @@ TEST(an_echo_costs_two_calls_or_a_sixteenth_beside_the_turns) {
         for (int i = 0; i < crowd.count; i++) {
             plain_send(crowd.peer[i], "x", 1);
         }
+        for (int i = 0; i < crowd.count; i++) { /* else there are more turns with output */
+            wait_arrived(crowd.peer[i]);
+        }
         for (int i = 0; i < crowd.count; i++) {
             while (crowd.rec[i].got_len < (size_t)round) {
                 run(&crowd.scene);

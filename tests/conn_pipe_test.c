@@ -337,6 +337,7 @@ TEST(a_pipe_that_is_made_in_a_drain_goes_on_to_its_ends) {
     p.r[0].data = joins;
     p.r[0].other = &p.r[1];
     plain_send(p.client[0], "CONNECT\nask", 11);
+    wait_arrived(p.client[0]);
     xev_conn_drain(p.r[0].conn);
     recv_running(&p.scene, p.client[1], back, 3);
     CHECK_MEM_EQ(back, "ask", 3);
