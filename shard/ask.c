@@ -525,6 +525,8 @@ static int send_or_wait(xev_shard *self, xev_shard *to, xev_ask *ask) {
             return rc;
         }
         *at = w;
+    } else if (xev__mailbox_closed(to)) {
+        return XEV_ECANCELED; /* as those that wait are to be told */
     }
     ask->state = ASK_WAITS;
     stand_in_queue(w, ask);

@@ -199,6 +199,10 @@ static inline bool xev__mailbox_empty(const xev_shard *s) {
 }
 /* Messages accepted and not yet handled. */
 uint32_t xev__mailbox_depth(const xev_shard *s);
+/* It takes none any more. */
+static inline bool xev__mailbox_closed(const xev_shard *s) {
+    return (ck_pr_load_32(&s->depth) & XEV__MAILBOX_CLOSED) != 0;
+}
 /* As xev_shard_submit_to, of a request whose handler, reply and arg are set. beyond: also where the
  * mailbox is full. Own shard's thread. */
 int xev__request_send(xev_shard *to, xev_request *request, bool beyond);

@@ -174,7 +174,7 @@ static void on_room_wanted(xev_shard *self, xev_request *r, void *arg) {
 }
 
 static void tell_room(xev_shard *s) {
-    int result = (ck_pr_load_32(&s->depth) & XEV__MAILBOX_CLOSED) != 0 ? XEV_ECANCELED : 0;
+    int result = xev__mailbox_closed(s) ? XEV_ECANCELED : 0;
     for (xev_request *r = s->room_first; r != NULL;) {
         const xev_mpsc_node *next = r->message.node.next;
         xev_shard_reply(r, result);
@@ -290,7 +290,7 @@ static int send_urgent(xev_shard *to, xev_message *m, xev_message_fn handler, vo
     int rc = before < to->rt->options.urgent ? take_credit_beyond(to) : refusal_of(0);
     if (rc < 0) {
         (void)ck_pr_faa_32(&to->urgent_depth, 0u - 1u);
-        return (ck_pr_load_32(&to->depth) & XEV__MAILBOX_CLOSED) != 0 ? XEV_ECANCELED : rc;
+        return xev__mailbox_closed(to) ? XEV_ECANCELED : rc;
     }
     xev_shard *self = xev_shard_current();
     if (self != NULL && self->rt == to->rt) {

@@ -697,3 +697,58 @@ TEST(asks_of_a_start_that_fails_are_cancelled) {
     CHECK_EQ(scene_run(2), XEV_ENOSPC);
     CHECK_EQ(cancelled, 3);
 }
+
+/* Shard 1 ends when asks of shard 0 wait for it. Who is told so and asks again is refused. */
+static sem_t asked_three;
+static xev_message ask_now;
+
+static void refused_again(xev_shard *self, int result, const void *answer, size_t len,
+                          void *userdata) {
+    (void)answer;
+    (void)userdata;
+    CHECK_EQ(len, 0);
+    left--;
+    if (result == XEV_ECANCELED) {
+        cancelled++;
+        CHECK_EQ(ask_text(shard_number(self, 1), "", 0, answer_nothing, NULL, refused_again),
+                 XEV_ECANCELED);
+    }
+}
+
+static void ask_three(xev_shard *self, xev_message *m, void *arg) {
+    (void)m;
+    (void)arg;
+    left = 3;
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(ask_text(shard_number(self, 1), "", 0, answer_nothing, NULL, refused_again), 0);
+    }
+    sem_give(&asked_three);
+}
+
+/* In the end of shard 1, whose mailbox is to be closed next. */
+static void have_it_asked(xev_shard *self, int result, const void *answer, size_t len,
+                          void *userdata) {
+    (void)answer;
+    (void)len;
+    (void)userdata;
+    CHECK_EQ(result, XEV_ECANCELED);
+    CHECK_EQ(xev_shard_send_urgent(shard_number(self, 0), &ask_now, ask_three, NULL), 0);
+    sem_take(&asked_three);
+}
+
+static void one_asks_in_vain(xev_shard *self) {
+    if (xev_shard_id(self) == 1) {
+        CHECK_EQ(ask_text(shard_number(self, 0), "", 0, keep, NULL, have_it_asked), 0);
+        stop_all(self);
+    }
+}
+
+TEST(a_shard_that_has_ended_takes_no_ask_behind_those_that_wait) {
+    sem_new(&asked_three);
+    sc.o.mailbox = 1;
+    sc.o.drain_ms = 100;
+    sc.body = one_asks_in_vain;
+    CHECK_EQ(scene_run(2), XEV_ETIMEDOUT);
+    CHECK_EQ(left, 0);
+    CHECK_EQ(cancelled, 2);
+}
