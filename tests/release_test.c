@@ -283,6 +283,53 @@ TEST(a_number_is_another_files_in_a_callback_of_a_later_turn) {
     }
 }
 
+/* The kernel was never asked to report on the old one: what was read was there already. */
+TEST(a_number_is_another_files_in_the_callback_of_what_was_there) {
+    for (int kind = 0; kind < KINDS; kind++) {
+        struct reuse r = {.kind = (enum kind)kind};
+        net_open(&r.n, NULL);
+        r.old = file_new(READ);
+        file_make_ready(READ, &r.old);
+        begin(&r.recv, &r.n, READ, r.old.fd);
+        r.recv.then = close_and_reuse;
+        r.recv.user = &r;
+        run_op(&r.recv);
+        CHECK_GT(r.recv.result, 0);
+        end_reuse(&r);
+        CHECK_EQ(close(r.old.peer), 0);
+        net_close(&r.n);
+    }
+}
+
+static xev_cb_action close_twice_and_reuse(struct op *op, int result) {
+    struct reuse *r = op->user;
+    (void)result;
+    CHECK_EQ(close(r->old.fd), 0);
+    xev_fd_close(r->old.fd, &r->n.loop, &op_new(&r->op, &r->n)->c, &r->op, op_called);
+    r->fresh = file_new(READ);
+    CHECK_EQ(r->fresh.fd, r->old.fd); /* the lowest that is free */
+    return XEV_DISARM;
+}
+
+/* By then it was closed, and it is not the other file that is closed instead. */
+TEST(a_number_that_its_callback_has_closed_is_not_closed_again) {
+    struct reuse r = {.kind = READ};
+    net_open(&r.n, NULL);
+    r.old = file_new(READ);
+    file_make_ready(READ, &r.old);
+    begin(&r.recv, &r.n, READ, r.old.fd);
+    r.recv.then = close_twice_and_reuse;
+    r.recv.user = &r;
+    run_op(&r.recv);
+    run_op(&r.op);
+    CHECK_EQ(r.op.result, XEV_EBADF);
+    CHECK(is_open(r.fresh.fd));
+    CHECK_EQ(close(r.old.peer), 0);
+    CHECK_EQ(close(r.fresh.peer), 0);
+    CHECK_EQ(close(r.fresh.fd), 0);
+    net_close(&r.n);
+}
+
 /* The number has no file at all. */
 TEST(an_operation_on_a_number_that_was_closed_reports_ebadf) {
     for (int last = 0; last < LASTS; last++) {

@@ -158,8 +158,8 @@ static struct xev__fd *closing_entry(xev_loop *loop, struct xev__fd *e, int *cod
 }
 
 struct xev__fd *xev__entry_for(xev_loop *loop, xev_fd fd, int *code) {
-    struct xev__fd *e = xev__fds_get(loop->fds, fd);
-    if (e == NULL) {
+    struct xev__fd *e = xev__fds_find(loop->fds, fd);
+    if (e == NULL && (e = xev__fds_get(loop->fds, fd)) == NULL) {
         *code = no_entry_code(fd);
         return NULL;
     }
@@ -240,7 +240,7 @@ void xev__dequeue(xev_loop *loop, struct xev__fd *e, xev_completion *c) {
     bool was_head = e->head[d] == c && d != XEV__POLLS;
     queue_remove(e, d, c);
     c->state = XEV__PENDING;
-    if (was_head) {
+    if (was_head && e->head[d] != NULL) {
         start_next(loop, e, d);
     }
 }
@@ -256,26 +256,30 @@ static bool is_in_queue(const xev_completion *c) {
                                         c->state == XEV__STARVED || c->state == XEV__STEPPING);
 }
 
-/* c no longer uses its descriptor, whose entry is e. */
-static void release_entry(xev_loop *loop, struct xev__fd *e, xev_completion *c, int result) {
+/* c no longer uses its descriptor, whose entry is e. True: nor does anything else, and e is like a
+ * new entry. */
+static bool release_entry(xev_loop *loop, struct xev__fd *e, xev_completion *c, int result) {
     assert(e->fd == c->fd && e->ops > 0);
     c->flags &= (uint16_t)~XEV__F_COUNTED;
     if (c->op == XEV__OP_REQUEST) {
         xev__request_detach(loop, e, c);
     }
     if (--e->ops > 0) {
-        return;
+        return false;
     }
     if (e->closer != NULL) {
         xev__pend(loop, e->closer, 0);
     } else if (!xev__registered(e) || !e->ours) {
-        /* The program closes it, and the kernel may then reuse the number: forget the entry. */
+        /* The program closes it, and the kernel may then reuse the number: nothing that was known
+         * of the file holds any more. */
         loop->ops->forget(loop, e);
-        xev__fds_drop(loop->fds, e);
+        xev__fds_renew(e);
+        return true;
     } else {
         /* After an end or an error the program may close it at once: no turn is this one. */
         e->idle_turn = (uint32_t)loop->count.turns - (result < 0);
     }
+    return false;
 }
 
 /* ---- delivery ---- */
@@ -294,7 +298,9 @@ static void leave_queue(xev_loop *loop, struct xev__fd *e, xev_completion *c, in
         enum xev__dir d = xev__dir(c);
         assert((e->undelivered_result & xev__bit(d)) != 0);
         e->undelivered_result &= (uint8_t)~xev__bit(d);
-        start_next(loop, e, d);
+        if (e->head[d] != NULL) {
+            start_next(loop, e, d);
+        }
     }
 }
 
@@ -400,9 +406,8 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
         result = leave_timers_and_pool(loop, c, result);
     }
     const struct xev__kind *kind = &xev__kinds[c->op];
-    bool is_request = c->op == XEV__OP_REQUEST;
     /* A request that was refused by a loop that ends was never filled in. */
-    if (result >= 0 && (kind->makes_fd || (is_request && xev__request_makes_fd(c)))) {
+    if (result >= 0 && (kind->makes_fd || xev__request_makes_fd(c))) {
         forget_closed(loop, result);
     }
     if (kind->ended != NULL) {
@@ -412,10 +417,9 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
     if (c->at.link.cancels != NULL) {
         release_cancels(loop, c->at.link.cancels, result);
     }
-    if (e != NULL) {
-        /* After the cancels: a close is the last to be reported. */
-        release_entry(loop, e, c, result);
-    }
+    /* After the cancels: a close is the last to be reported. */
+    const bool unused = e != NULL && release_entry(loop, e, c, result);
+    const uint32_t gen = unused ? e->gen : 0;
 #if !defined(NDEBUG)
     struct xev__start start = xev__starts_take(loop, c);
 #endif
@@ -439,6 +443,10 @@ void xev__finish(xev_loop *loop, xev_completion *c, int result, bool more) {
             xev__starts_put(loop, start); /* where it was the first time */
         }
 #endif
+    }
+    /* Dropped only now: as a rule the callback goes on with the descriptor. */
+    if (unused && e->gen == gen && xev__is_unused(e)) {
+        xev__fds_drop(loop->fds, e);
     }
 }
 
@@ -679,7 +687,8 @@ void xev__close(const char *call_name, xev_loop *loop, xev_completion *c, xev_fd
         xev__pend(loop, c, XEV_EBADF);
         return;
     }
-    if (xev__fds_find(loop->fds, fd) == NULL && !xev__os_is_open(fd)) {
+    const struct xev__fd *known = xev__fds_find(loop->fds, fd);
+    if ((known == NULL || xev__is_unused(known)) && !xev__os_is_open(fd)) {
         /* Checked now: when c is delivered, another file may have the number. */
         xev__pend(loop, c, XEV_EBADF);
         return;

@@ -168,6 +168,11 @@ _Static_assert(sizeof(void *) != 8 || sizeof(struct xev__fd) == 64, "one cache l
 /* Whether the kernel reports on a descriptor, in some direction. */
 static inline bool xev__registered(const struct xev__fd *e) { return e->reports != 0; }
 
+/* Whether e is only there until the callback of its last operation has returned. */
+static inline bool xev__is_unused(const struct xev__fd *e) {
+    return e->ops == 0 && e->closer == NULL && !xev__registered(e);
+}
+
 /* The requests on the pool of one descriptor: those that run side by side; those that run in order
  * of submission, of which in_order_now runs. Few descriptors have any, so this record is apart from
  * the entry, and is free again when the last request has ended. */
@@ -565,6 +570,16 @@ struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd); /* NULL: no memor
 struct xev__fd *xev__fds_check(xev_loop *loop, struct xev__fd *e);
 /* Forget fd, which stays open. 0, or XEV_EBUSY: it has operations. */
 int xev__fds_release(xev_loop *loop, xev_fd fd);
+/* e, which has no operation and on which the kernel does not report, is like a new entry, also for
+ * those who remember its generation. */
+static inline void xev__fds_renew(struct xev__fd *e) {
+    assert(e->ops == 0 && e->closer == NULL && !xev__registered(e) && !e->has_requests);
+    assert(e->undelivered_result == 0 && !e->changing);
+    e->gen++;
+    e->ready = 1u << XEV__READ | 1u << XEV__WRITE;
+    e->short_read = XEV__SHORT_NOT_KNOWN;
+    e->ours = e->nonblocking = e->lent_nonblocking = e->writes_once = false;
+}
 /* Drop an entry, since another file may have its number from now on. It is free for reuse once no
  * list holds it, so code that takes an entry out of a list calls reclaim. */
 void xev__fds_drop(struct xev__fds *fds, struct xev__fd *fd);
@@ -711,7 +726,10 @@ struct xev__request {
     xev_completion c;
     struct xev__request_link link;
 };
-bool xev__request_makes_fd(const xev_completion *c);
+static inline bool xev__request_makes_fd(const xev_completion *c) {
+    return c->op == XEV__OP_REQUEST &&
+           ((const struct xev__request *)(const void *)c)->link.makes_fd;
+}
 /* Ask a request that is running to end early. */
 void xev__request_stop_running(xev_completion *c);
 void xev__requests_stop(xev_loop *loop, struct xev__fd *e);

@@ -311,11 +311,6 @@ void xev__requests_stop(xev_loop *loop, struct xev__fd *e) {
 
 void xev__request_stop_running(xev_completion *c) { ck_pr_store_32(&request_of(c)->link.stop, 1); }
 
-bool xev__request_makes_fd(const xev_completion *c) {
-    return c->op == XEV__OP_REQUEST &&
-           ((const struct xev__request *)(const void *)c)->link.makes_fd;
-}
-
 /* ---- submission ---- */
 
 void xev__work_init(xev_completion *c, enum xev_threadpool_lane lane, xev_work_fn fn) {
