@@ -111,11 +111,19 @@ void xev__os_udp_describe(xev_datagram *d, uint32_t len_bytes, const void *name,
                           const void *control, size_t control_bytes, bool truncated) {
     d->len_bytes = len_bytes;
     d->truncated = truncated;
-    memset(&d->peer, 0, sizeof d->peer);
+    /* In two pieces, which are plain stores: for one, gcc takes a string instruction, which is slow
+     * to start. */
+    enum { HALF = sizeof d->peer / 2 };
+    memset(&d->peer, 0, HALF);
+    memset((char *)&d->peer + HALF, 0, sizeof d->peer - HALF);
     /* An address that did not fit is of another family than IP. Its whole length is counted. */
     if (name_bytes <= sizeof d->priv.name) {
         d->peer.len_bytes = (uint32_t)name_bytes;
         memcpy(d->peer.storage, name, name_bytes);
+    }
+    d->segment_bytes = 0;
+    if (control_bytes == 0) {
+        return;
     }
     uint64_t aligned[sizeof d->priv.control / sizeof(uint64_t)];
     control_bytes = control_bytes < sizeof aligned ? control_bytes : sizeof aligned;
