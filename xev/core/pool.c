@@ -70,8 +70,10 @@ static void run_work(xev_threadpool_task *task) {
  */
 #define PIECE_MAX 64u
 
-/* The list has the work of all lanes, in order of submission. */
-static void to_batches(xev_loop *loop, xev_threadpool_batch *batches) {
+/* The list has the work of all lanes, in order of submission. Returns the lanes with work, as bits;
+ * their batches are set. */
+static uint32_t to_batches(xev_loop *loop, xev_threadpool_batch *batches) {
+    uint32_t lanes = 0;
     for (xev_completion *c = loop->to_pool.head, *next; c != NULL; c = next) {
         assert(c->state == XEV__TO_POOL && c->at.link.cancels == NULL);
         next = c->at.link.next;
@@ -80,10 +82,15 @@ static void to_batches(xev_loop *loop, xev_threadpool_batch *batches) {
             xev__work_link(loop, c);
         }
         xev_threadpool_task_init(&c->at.task, run_work);
+        if ((lanes >> c->slot & 1) == 0) {
+            batches[c->slot] = (xev_threadpool_batch){NULL, NULL, 0};
+            lanes |= 1u << c->slot;
+        }
         xev_threadpool_batch_push_task(&batches[c->slot], &c->at.task);
     }
     loop->to_pool = (struct xev__list){NULL, NULL};
     loop->to_pool_len = 0;
+    return lanes;
 }
 
 /* The pool has not taken the tasks of the batch. */
@@ -101,15 +108,13 @@ void xev__hand_over(xev_loop *loop) {
     if (loop->to_pool.head == NULL) {
         return;
     }
-    xev_threadpool_batch batches[XEV_LANE_COUNT] = {{NULL, NULL, 0}};
-    to_batches(loop, batches);
-    for (int lane = 0; lane < XEV_LANE_COUNT; lane++) {
-        if (batches[lane].len > 0) {
-            int rc = xev_threadpool_schedule_lane(loop->options.thread_pool, &batches[lane],
-                                                  (enum xev_threadpool_lane)lane);
-            if (rc < 0) {
-                pend_batch(loop, &batches[lane], rc);
-            }
+    xev_threadpool_batch batches[XEV_LANE_COUNT];
+    for (uint32_t lanes = to_batches(loop, batches); lanes != 0; lanes &= lanes - 1) {
+        int lane = __builtin_ctz(lanes);
+        int rc = xev_threadpool_schedule_lane(loop->options.thread_pool, &batches[lane],
+                                              (enum xev_threadpool_lane)lane);
+        if (rc < 0) {
+            pend_batch(loop, &batches[lane], rc);
         }
     }
 }
@@ -133,12 +138,12 @@ static void schedule_work(xev_loop *loop, xev_completion *c) {
 
 /* The limits of one turn, so that timers, messages and connections are not kept waiting: the number
  * of tries; the bytes copied, to which each try adds EACH_BYTES for its own cost; the time since
- * the turn read the clock, callbacks included. The clock is read once in TRIES_PER_LOOK tries. */
+ * the turn read the clock, callbacks included. The clock is read once in LOOK_BYTES of that. */
 #define TURN_TRIES 32u
 #define TURN_BYTES ((uint64_t)256 << 10)
 #define EACH_BYTES 4096u
 #define TURN_NS 50000u
-#define TRIES_PER_LOOK 4u
+#define LOOK_BYTES ((uint64_t)64 << 10)
 
 static void list_try(xev_loop *loop, xev_completion *c) {
     c->state = XEV__TRY;
@@ -168,17 +173,22 @@ static bool is_tried_first(const xev_loop *loop, xev_completion *c) {
 
 static bool request_attach(xev_loop *loop, xev_completion *c);
 
-/* Whether a turn that has made n tries and copied so many bytes may make another try. */
-static bool may_try(const xev_loop *loop, uint32_t n, uint64_t bytes) {
+/* Whether a turn that has made n tries and copied so many bytes may make another try. *look: how
+ * many bytes it may have copied before the clock is read. */
+static bool may_try(const xev_loop *loop, uint32_t n, uint64_t bytes, uint64_t *look) {
     if (n >= TURN_TRIES || bytes >= TURN_BYTES || ck_pr_load_32(&loop->stop) != 0) {
         return false;
     }
-    return n == 0 || n % TRIES_PER_LOOK != 0 || xev__os_now_ns() - loop->now_ns < TURN_NS;
+    if (bytes < *look) {
+        return true;
+    }
+    *look = bytes + LOOK_BYTES;
+    return xev__os_now_ns() - loop->now_ns < TURN_NS;
 }
 
 void xev__run_tries(xev_loop *loop) {
-    uint64_t bytes = 0;
-    for (uint32_t n = 0; loop->tries.head != NULL && may_try(loop, n, bytes); n++) {
+    uint64_t bytes = 0, look = LOOK_BYTES;
+    for (uint32_t n = 0; loop->tries.head != NULL && may_try(loop, n, bytes, &look); n++) {
         xev_completion *c = loop->tries.head;
         const struct xev__request_link *link = &request_of(c)->link;
         assert(c->state == XEV__TRY && c->at.link.cancels == NULL);
