@@ -464,6 +464,7 @@ static xev_cb_action on_readable(xev_loop *loop, xev_completion *k, int result, 
 
 void xev__conn_read(xev_conn *c) {
     if (!wants_input(c)) {
+        xev__wheel_deaf(c);
         return;
     }
     if (xev__conn_is(c, XEV__CONN_TRANSPORT) && c->more->recv_again) {

@@ -149,6 +149,7 @@ struct xev__conn_output {
     uint64_t queued_bytes;
     uint64_t sent_bytes;   /* since the output began to wait */
     int64_t taken_bytes;   /* of these, by the peer, when it was last looked at */
+    uint32_t looked_tick;  /* when the connection was last looked at for a reset */
     uint32_t since_tick;   /* when the peer last took something */
     uint32_t flight_bytes; /* in the kernel's hands */
     bool in_flight;
@@ -360,6 +361,8 @@ static inline void xev__block_put(xev_conn_service *s, void *block, uint32_t blo
 /* ---- wheel.c: deadlines ---- */
 /* A deadline of the kind that lies ms ahead may now be the next one. */
 void xev__wheel_sooner(xev_conn *c);
+/* It reads nothing now: have it looked at for a reset, if nothing else would tell of one. */
+void xev__wheel_deaf(xev_conn *c);
 void xev__wheel_leave(xev_conn *c);
 /* Output begins to wait for the peer: the time of its deadline runs from now. */
 void xev__conn_begin_to_wait(xev_conn *c, struct xev__conn_output *out);

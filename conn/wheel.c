@@ -14,6 +14,7 @@
 
 #define TICK_NS (UINT64_C(1) << 26)
 #define NEVER UINT32_MAX
+#define LOOK_TICKS 15 /* 1 s: how often a connection that reads nothing looks for a reset */
 
 /* The tick at which ms have certainly passed since the tick since. */
 static uint32_t after(uint32_t since, uint32_t ms) {
@@ -42,7 +43,17 @@ static bool waits_for_peer(const struct xev__conn_more *m) {
                            (out->head != NULL && out->head->kind != XEV__SEG_SLOT));
 }
 
-/* The next deadline of c, NEVER: none; and what it is. */
+/* Nothing would tell of a reset: neither a receive nor a send is under way, and what it waits for
+ * is an answer of the program's, which may take long. Two pipes cannot be reset. */
+static bool is_deaf(const xev_conn *c) {
+    const struct xev__conn_more *m = c->more;
+    return m != NULL && m->out != NULL && m->slots > 0 && m->write_fd == XEV_INVALID_FD &&
+           !waits_for_peer(m) &&
+           !xev__conn_is(c, XEV__CONN_READING | XEV__CONN_CONNECTING | XEV__CONN_OPENING |
+                                XEV__CONN_PIPED | XEV__CONN_MOVING | XEV__CONN_CLOSING);
+}
+
+/* The next deadline of c, NEVER: none; and what it is. XEV_CONN_FAILED: a look for a reset. */
 static uint32_t next_deadline(const xev_conn *c, xev_conn_reason *reason) {
     const xev_conn_deadlines *d = &c->service->options.deadlines;
     const struct xev__conn_more *m = c->more;
@@ -55,6 +66,9 @@ static uint32_t next_deadline(const xev_conn *c, xev_conn_reason *reason) {
     if (m != NULL && waits_for_peer(m) && !xev__conn_is(c, XEV__CONN_MOVING)) {
         earlier(after(m->out->since_tick, choose(c, own->write_ms, d->write_ms)),
                 XEV_CONN_WRITE_LATE, &next, reason);
+    }
+    if (is_deaf(c)) {
+        earlier(m->out->looked_tick + LOOK_TICKS, XEV_CONN_FAILED, &next, reason);
     }
     if (xev__conn_is(c, XEV__CONN_FINISHING)) {
         if (xev__conn_is(c, XEV__CONN_OUTPUT_ENDED)) {
@@ -227,8 +241,34 @@ static void expire(xev_conn *c, xev_conn_reason reason) {
     xev__conn_finish_for(c, reason, 0);
 }
 
+void xev__wheel_deaf(xev_conn *c) {
+    uint32_t now = xev__conn_tick(c->service);
+    if (is_deaf(c)) {
+        if (now - c->more->out->looked_tick > LOOK_TICKS) {
+            c->more->out->looked_tick = now;
+        }
+        xev__wheel_sooner(c);
+    }
+}
+
+/* Has the peer reset the connection? Then it is closed. */
+static bool was_reset(xev_conn *c) {
+    int rc = xev__os_connect_result(c->fd); /* an error of the socket, without a wait */
+    if (rc >= 0 || rc == XEV_EAGAIN || rc == XEV_EINTR || rc == XEV_ENOMEM) {
+        return false;
+    }
+    xev__conn_close(c, XEV_CONN_FAILED, rc);
+    return true;
+}
+
 static void look_at(xev_conn *c) {
     uint32_t now = xev__conn_tick(c->service);
+    if (is_deaf(c) && c->more->out->looked_tick + LOOK_TICKS <= now) {
+        c->more->out->looked_tick = now;
+        if (was_reset(c)) {
+            return;
+        }
+    }
     xev_conn_reason reason = XEV_CONN_ENDED;
     uint32_t deadline = next_deadline(c, &reason);
     bool asks = reason == XEV_CONN_WRITE_LATE || reason == XEV_CONN_IDLE_LATE;

@@ -121,6 +121,45 @@ TEST(reading_stops_at_the_limit_of_slots) {
     pair_close(&p);
 }
 
+/* Nobody reads, so nobody is told; and no answer goes out that would fail. */
+TEST(a_reset_is_noticed_at_the_limit_of_slots) {
+    struct pair p;
+    reserved = 0;
+    pair_open(&p, NULL, (xev_conn_options){.slots_max = 3});
+    p.rec.data = asks;
+    plain_send(p.peer, "12345678", 8);
+    run_to(&p.scene, &reserved, 3);
+    settle_conn(&p.scene);
+    reset_close(p.peer);
+    run_to(&p.scene, &p.rec.closeds, 1);
+    CHECK_EQ(p.rec.reason, XEV_CONN_FAILED);
+    CHECK_EQ(p.rec.code, XEV_ECONNRESET);
+    for (int i = 0; i < 3; i++) {
+        xev_conn_fill(slots[i], "x", 1);
+    }
+    CHECK_EQ(counters_of(&p.scene).orphans, 0);
+    pair_close(&p);
+}
+
+TEST(a_reset_is_noticed_behind_the_end_of_the_input) {
+    struct pair p;
+    reserved = 0;
+    pair_open(&p, NULL, (xev_conn_options){0});
+    p.rec.data = asks;
+    plain_send(p.peer, "1", 1);
+    CHECK_EQ(shutdown(p.peer, SHUT_WR), 0);
+    run_to(&p.scene, &p.rec.endeds, 1);
+    settle_conn(&p.scene);
+    CHECK_EQ(p.rec.closeds, 0);
+    reset_close(p.peer);
+    run_to(&p.scene, &p.rec.closeds, 1);
+    CHECK_EQ(p.rec.reason, XEV_CONN_FAILED);
+    CHECK_EQ(p.rec.code, XEV_EPIPE);
+    xev_conn_fill(slots[0], "x", 1);
+    CHECK_EQ(counters_of(&p.scene).orphans, 0);
+    pair_close(&p);
+}
+
 TEST(a_waiting_slot_is_no_fault_of_the_peers) {
     struct pair p;
     reserved = 0;

@@ -26,7 +26,9 @@
  *
  * The end. A connection ends in order (xev_conn_finish: queued output, then the end of the stream,
  * then the peer's end), or at once (xev_conn_abort, errors, limits). Either way the closed handler
- * is called once, last, with the reason. The connection is gone when it returns.
+ * is called once, last, with the reason. The connection is gone when it returns. A reset by the
+ * peer is noticed also where nothing is read, since slots_max are reserved or the peer's end was
+ * read: a connection with reserved slots looks for it once a second.
  *
  * Memory. An idle connection takes 160 bytes and its part for the user, besides the loop's entry
  * of the descriptor. What is needed while output waits, or while input is incomplete, comes from
@@ -111,7 +113,9 @@ typedef struct xev_conn_handlers {
 /* Milliseconds; 0: the default, UINT32_MAX: none. Deadlines are looked at every 67 ms: never early,
  * up to 134 ms late. */
 typedef struct xev_conn_deadlines {
-    uint32_t idle_ms; /* nothing is read, sent, or taken by the peer's system; 300 000 */
+    /* Nothing is read, sent, or taken by the peer's system; 300 000. It runs also while an answer
+     * is waited for, in a slot or by xev_conn_set_busy: let it be longer than a long poll. */
+    uint32_t idle_ms;
     /* Input is there and incomplete: from its first byte until the data handler consumes some; does
      * not run while the connection holds its reading back itself; 30 000. */
     uint32_t read_ms;
