@@ -135,9 +135,20 @@ static bool take_shard(struct xev__served *d, uint32_t max, uint32_t *shard) {
 
 /* ---- admission ---- */
 
+const struct xev__rules *xev__serve_rules(xev_serve *serve, uint32_t self) {
+    struct xev__rules_seen *seen = &serve->seen[self];
+    if (seen->version != ck_pr_load_32(&serve->rules_version)) {
+        pthread_mutex_lock(&serve->rules_lock);
+        seen->rules = serve->rules;
+        seen->version = ck_pr_load_32(&serve->rules_version);
+        pthread_mutex_unlock(&serve->rules_lock);
+    }
+    return &seen->rules;
+}
+
 /* The limit of one who is no operator, or is one. */
-static uint32_t limit_for(const xev_serve *serve, uint32_t max, bool is_operator) {
-    uint32_t reserve = serve->limits.reserve;
+static uint32_t limit_for(const xev_serve_limits *limits, uint32_t max, bool is_operator) {
+    uint32_t reserve = limits->reserve;
     if (max == UINT32_MAX || is_operator) {
         return max;
     }
@@ -147,24 +158,24 @@ static uint32_t limit_for(const xev_serve *serve, uint32_t max, bool is_operator
 bool xev__serve_admit(struct xev__served *d, xev_fd fd, struct xev__admission *a,
                       xev_serve_refusal *why) {
     xev_serve *serve = d->service->serve;
-    const xev_serve_limits *l = &serve->limits;
+    uint32_t self = xev_shard_id(d->shard);
+    const struct xev__rules *rules = xev__serve_rules(serve, self);
+    const xev_serve_limits *l = &rules->limits;
     uint8_t key[XEV__PEER_BYTES];
     bool has_address = false;
     *a = (struct xev__admission){0};
-    if (serve->looks_at_peers) {
+    if (rules->looks_at_peers) {
         /* Of TCP a peer that has reset its connection has no address any more. */
         bool is_unix = xev_addr_family(&d->service->addr) == XEV_AF_UNIX;
         has_address = !is_unix && xev__serve_peer_address(fd, key);
         a->is_operator =
-            (is_unix || has_address) && xev__serve_is_operator(serve, has_address ? key : NULL);
+            (is_unix || has_address) && xev__serve_is_operator(rules, has_address ? key : NULL);
     }
-    uint32_t self = xev_shard_id(d->shard);
-    if (!take_or_free(serve, self, &serve->total,
-                      limit_for(serve, l->process_max, a->is_operator))) {
+    if (!take_or_free(serve, self, &serve->total, limit_for(l, l->process_max, a->is_operator))) {
         *why = XEV_SERVE_FULL_PROCESS;
         return false;
     }
-    uint32_t shard_max = limit_for(serve, l->shard_max, a->is_operator);
+    uint32_t shard_max = limit_for(l, l->shard_max, a->is_operator);
     while (!take_shard(d, shard_max, &a->shard)) {
         if (!free_room(serve, self, &serve->live[self], shard_max)) {
             give_room(&serve->total);
@@ -186,15 +197,16 @@ bool xev__serve_admit(struct xev__served *d, xev_fd fd, struct xev__admission *a
 
 bool xev__serve_has_room(void *served) {
     const struct xev__served *d = served;
-    const xev_serve *serve = d->service->serve;
-    const xev_serve_limits *l = &serve->limits;
-    return ck_pr_load_32(&serve->total) < limit_for(serve, l->process_max, false) &&
-           ck_pr_load_32(&serve->live[xev_shard_id(d->shard)]) <
-               limit_for(serve, l->shard_max, false);
+    xev_serve *serve = d->service->serve;
+    uint32_t self = xev_shard_id(d->shard);
+    const xev_serve_limits *l = &xev__serve_rules(serve, self)->limits;
+    return ck_pr_load_32(&serve->total) < limit_for(l, l->process_max, false) &&
+           ck_pr_load_32(&serve->live[self]) < limit_for(l, l->shard_max, false);
 }
 
-bool xev__serve_take_shard(xev_serve *serve, uint32_t shard) {
-    return take_room(&serve->live[shard], limit_for(serve, serve->limits.shard_max, false));
+bool xev__serve_take_shard(xev_serve *serve, uint32_t self, uint32_t shard) {
+    const xev_serve_limits *l = &xev__serve_rules(serve, self)->limits;
+    return take_room(&serve->live[shard], limit_for(l, l->shard_max, false));
 }
 
 void xev__serve_give_shard(xev_serve *serve, uint32_t shard) { give_room(&serve->live[shard]); }
@@ -203,7 +215,8 @@ bool xev__serve_keep(struct xev__served *d, struct xev__admission *a) {
     xev_serve *serve = d->service->serve;
     uint32_t self = xev_shard_id(d->shard);
     assert(a->shard != self);
-    uint32_t max = limit_for(serve, serve->limits.shard_max, a->is_operator);
+    const xev_serve_limits *l = &xev__serve_rules(serve, self)->limits;
+    uint32_t max = limit_for(l, l->shard_max, a->is_operator);
     if (!take_or_free(serve, self, &serve->live[self], max)) {
         xev__serve_leave(serve, a->shard, a->peer);
         return false;

@@ -1,8 +1,8 @@
 /* Internal: services, and their parts on the shards.
  *
  * What stands in xev_serve and xev_service is written while shard 0 starts, before any connection
- * is served, and only read from then on. What a service has on a shard belongs to that shard's
- * thread; but for counters, which every thread may read.
+ * is served, and only read from then on; but for the rules. What a service has on a shard belongs
+ * to that shard's thread; but for counters, which every thread may read.
  */
 #ifndef SERVE_INTERNAL_H
 #define SERVE_INTERNAL_H
@@ -99,6 +99,21 @@ struct xev__life {
     bool round_again;
 };
 
+/* Who is let in. */
+struct xev__rules {
+    xev_serve_limits limits;                         /* none of them 0 */
+    bool looks_at_peers;                             /* their addresses matter */
+    struct xev__network networks[XEV__NETWORKS_MAX]; /* of operators */
+    uint32_t networks_len;
+    bool unix_operators;
+};
+
+/* A shard's copy of them, so that an accept takes no lock. */
+struct xev__rules_seen {
+    uint32_t version; /* 0: none yet */
+    struct xev__rules rules;
+};
+
 struct xev_serve {
     xev_service *services, **last;
     bool running;
@@ -107,14 +122,15 @@ struct xev_serve {
     /* Per shard: connections of all services, outgoing ones and those on their way there included.
      * Atomic; 16 shards to a cache line, so that a look at all of them is short. */
     uint32_t *live;
-    uint32_t total;                  /* their sum; atomic */
-    uint64_t memory;                 /* that the process may have; UINT64_MAX: not known */
-    xev_serve_limits wanted, limits; /* as set; of this run, none of them 0 */
-    bool looks_at_peers;             /* their addresses matter */
+    uint32_t total;               /* their sum; atomic */
+    uint64_t memory;              /* that the process may have; UINT64_MAX: not known */
+    pthread_mutex_t rules_lock;   /* of what follows */
+    xev_serve_limits wanted;      /* as set */
+    struct xev__rules rules;      /* of this run */
+    bool rules_used;              /* it has begun to look at them */
+    uint32_t rules_version;       /* > 0; atomic: read without the lock, too */
+    struct xev__rules_seen *seen; /* per shard */
     struct xev__peers peers;
-    struct xev__network networks[XEV__NETWORKS_MAX]; /* of operators */
-    uint32_t networks_len;
-    bool unix_operators;
     bool up;                       /* all shards have started: messages reach them */
     uint32_t cpus[XEV_SHARDS_MAX]; /* that the runtime may use, in the order of the shards */
     uint32_t cpus_len;
@@ -177,6 +193,9 @@ void xev__life_drain(xev_serve *serve, xev_shard *shard);
 void xev__life_stop(xev_serve *serve);
 
 /* ---- choose.c: who is admitted, and to which shard ---- */
+/* The rules as they are now: on the thread of a shard, for which they stay until the next call. */
+const struct xev__rules *xev__serve_rules(xev_serve *serve, uint32_t self);
+
 /* The shard with the fewest connections, and their number in *least. Of several: first, if it is
  * one of them, else the lowest. */
 uint32_t xev__serve_least(const uint32_t *live, uint32_t shards, uint32_t first, uint32_t *least);
@@ -193,8 +212,8 @@ void xev__serve_leave(xev_serve *serve, uint32_t shard, struct xev__peer *peer);
 /* Whether a connection may be opened on this shard ahead of its use: no limit is met. */
 bool xev__serve_has_room(void *served);
 
-/* Room on a shard for a connection that is to move there, or has left it. */
-bool xev__serve_take_shard(xev_serve *serve, uint32_t shard);
+/* Room on a shard for a connection that is to move there from self, or has left it. */
+bool xev__serve_take_shard(xev_serve *serve, uint32_t self, uint32_t shard);
 void xev__serve_give_shard(xev_serve *serve, uint32_t shard);
 
 /* ---- move.c ---- */
@@ -211,9 +230,9 @@ void xev__peer_give(struct xev__peers *p, struct xev__peer *peer);
 /* Of an address what is counted together: of IPv6 the first 64 bits. */
 void xev__peer_network(uint8_t *key);
 /* NULL: a peer of a Unix socket. */
-bool xev__serve_is_operator(const xev_serve *serve, const uint8_t *key);
+bool xev__serve_is_operator(const struct xev__rules *rules, const uint8_t *key);
 /* 0, or XEV_EINVAL: the list is as it was. */
-int xev__serve_parse_operators(xev_serve *serve, const char *text);
+int xev__serve_parse_operators(struct xev__rules *rules, const char *text);
 
 /* ---- accept.c: what becomes of a connection ---- */
 void xev__serve_on_accept(xev_listener *listener, int result, void *userdata);

@@ -145,7 +145,7 @@ int xev_serve_move(xev_conn *conn, uint32_t shard) {
     if (m == NULL) {
         return XEV_ENOMEM;
     }
-    if (!xev__serve_take_shard(serve, shard)) {
+    if (!xev__serve_take_shard(serve, xev_shard_id(d->shard), shard)) {
         free(m);
         return XEV_ENOBUFS;
     }

@@ -152,12 +152,12 @@ static bool in_network(const struct xev__network *n, const uint8_t *key) {
            (rest == 0 || (n->key[whole] ^ key[whole]) >> (8 - rest) == 0);
 }
 
-bool xev__serve_is_operator(const xev_serve *serve, const uint8_t *key) {
+bool xev__serve_is_operator(const struct xev__rules *rules, const uint8_t *key) {
     if (key == NULL) {
-        return serve->unix_operators;
+        return rules->unix_operators;
     }
-    for (uint32_t i = 0; i < serve->networks_len; i++) {
-        if (in_network(&serve->networks[i], key)) {
+    for (uint32_t i = 0; i < rules->networks_len; i++) {
+        if (in_network(&rules->networks[i], key)) {
             return true;
         }
     }
@@ -193,7 +193,7 @@ static int parse_network(const char *word, struct xev__network *n) {
     return 0;
 }
 
-int xev__serve_parse_operators(xev_serve *serve, const char *text) {
+int xev__serve_parse_operators(struct xev__rules *rules, const char *text) {
     struct xev__network networks[XEV__NETWORKS_MAX];
     uint32_t len = 0;
     bool with_unix = false;
@@ -212,8 +212,8 @@ int xev__serve_parse_operators(xev_serve *serve, const char *text) {
             return xev__refuse("operators: no address, network or \"unix\"", word);
         }
     }
-    memcpy(serve->networks, networks, len * sizeof *networks);
-    serve->networks_len = len;
-    serve->unix_operators = with_unix;
+    memcpy(rules->networks, networks, len * sizeof *networks);
+    rules->networks_len = len;
+    rules->unix_operators = with_unix;
     return 0;
 }

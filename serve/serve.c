@@ -40,10 +40,11 @@ static uint32_t default_process_max(uint32_t shards, uint32_t own) {
 
 static uint32_t limit_or(uint32_t limit, uint32_t when_0) { return limit != 0 ? limit : when_0; }
 
-/* On shard 0: the number of shards is known. */
-static void set_limits(xev_serve *serve) {
+/* The number of shards is known. With the lock. */
+static void make_rules(xev_serve *serve) {
     const xev_serve_limits *w = &serve->wanted;
-    xev_serve_limits *l = &serve->limits;
+    struct xev__rules *rules = &serve->rules;
+    xev_serve_limits *l = &rules->limits;
     l->process_max =
         limit_or(w->process_max, default_process_max(serve->shards, w->own_descriptors));
     l->shard_max = limit_or(w->shard_max, 65536);
@@ -54,19 +55,25 @@ static void set_limits(xev_serve *serve) {
         w->reserve == UINT32_MAX ? 0 : limit_or(w->reserve, least / 4 < 16 ? least / 4 : 16);
     l->operators = w->operators;
     l->own_descriptors = w->own_descriptors;
-    serve->looks_at_peers = l->peer_max != UINT32_MAX || (l->reserve > 0 && least != UINT32_MAX);
+    rules->looks_at_peers = l->peer_max != UINT32_MAX || (l->reserve > 0 && least != UINT32_MAX);
+    uint32_t version = ck_pr_load_32(&serve->rules_version) + 1;
+    ck_pr_store_32(&serve->rules_version, version != 0 ? version : 1);
 }
 
 int xev_serve_set_limits(xev_serve *serve, const xev_serve_limits *limits) {
     const char *call = "xev_serve_set_limits";
     xev__serve_check(serve != NULL && limits != NULL, call, "services or limits are null");
-    xev__serve_check(!serve->running, call, "it is running");
-    int rc = xev__serve_parse_operators(serve,
+    pthread_mutex_lock(&serve->rules_lock);
+    int rc = xev__serve_parse_operators(&serve->rules,
                                         limits->operators != NULL ? limits->operators : OPERATORS);
     if (rc == 0) {
         serve->wanted = *limits;
         serve->wanted.operators = NULL;
+        if (serve->rules_used) {
+            make_rules(serve);
+        }
     }
+    pthread_mutex_unlock(&serve->rules_lock);
     return rc;
 }
 
@@ -79,7 +86,10 @@ void xev_serve_set_notify(xev_serve *serve, bool notify) {
 void xev_serve_limits_get(const xev_serve *serve, xev_serve_limits *out) {
     xev__serve_check(serve != NULL && out != NULL, "xev_serve_limits_get",
                      "services or room are null");
-    *out = serve->limits;
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&serve->rules_lock;
+    pthread_mutex_lock(lock);
+    *out = serve->rules.limits;
+    pthread_mutex_unlock(lock);
 }
 
 uint32_t xev_serve_live(const xev_serve *serve, uint32_t id) {
@@ -119,17 +129,28 @@ static int make_served(xev_service *v, uint32_t shards) {
     return 0;
 }
 
+static void use_rules(xev_serve *serve, bool used) {
+    pthread_mutex_lock(&serve->rules_lock);
+    serve->rules_used = used;
+    if (used) {
+        make_rules(serve);
+    }
+    pthread_mutex_unlock(&serve->rules_lock);
+}
+
 /* On shard 0, before the first service starts. */
 static int prepare(xev_serve *serve, xev_shard *shard) {
     uint32_t shards = xev_runtime_shards(xev_shard_runtime(shard));
     serve->user_began = calloc(shards, 1);
     serve->user_inited = calloc(shards, 1);
     serve->live = calloc(shards, sizeof *serve->live);
-    if (serve->user_began == NULL || serve->user_inited == NULL || serve->live == NULL) {
+    serve->seen = calloc(shards, sizeof *serve->seen);
+    if (serve->user_began == NULL || serve->user_inited == NULL || serve->live == NULL ||
+        serve->seen == NULL) {
         return xev_shard_fail(shard, XEV_ENOMEM, "memory", "", "");
     }
     serve->shards = shards;
-    set_limits(serve);
+    use_rules(serve, true);
     if (xev__life_prepare(serve) < 0) {
         return xev_shard_fail(shard, XEV_ENOMEM, "memory", "", "");
     }
@@ -271,8 +292,10 @@ static void forget_run(xev_serve *serve) {
     free(serve->user_began);
     free(serve->user_inited);
     free(serve->live);
+    free(serve->seen);
     serve->user_began = serve->user_inited = NULL;
     serve->live = NULL;
+    serve->seen = NULL;
     serve->shards = 0;
     serve->up = false;
 }
@@ -315,6 +338,7 @@ int xev_serve_run(xev_serve *serve, xev_runtime *rt, const xev_runtime_options *
     xev__life_open(serve);
     int rc = xev_runtime_run(rt, &o);
     xev__life_close(serve);
+    use_rules(serve, false);
     xev__peers_deinit(&serve->peers);
     for (xev_service *v = serve->services; v != NULL; v = v->next) {
         for (uint32_t i = 0; v->on != NULL && i < serve->shards; i++) {
@@ -338,7 +362,8 @@ int xev_serve_new(xev_serve **serve) {
         return XEV_ENOMEM;
     }
     (*serve)->last = &(*serve)->services;
-    return xev__serve_parse_operators(*serve, OPERATORS);
+    pthread_mutex_init(&(*serve)->rules_lock, NULL);
+    return xev__serve_parse_operators(&(*serve)->rules, OPERATORS);
 }
 
 static void free_service(xev_service *v) {
@@ -360,6 +385,7 @@ void xev_serve_free(xev_serve *serve) {
         next = v->next;
         free_service(v);
     }
+    pthread_mutex_destroy(&serve->rules_lock);
     free(serve);
 }
 

@@ -611,6 +611,46 @@ TEST(the_defaults_leave_descriptors_for_the_program) {
     xev_serve_free(serve);
 }
 
+/* From the clients' thread: any may do that. */
+static void change_limits(void) {
+    int fds[6];
+    for (uint32_t i = 0; i < 3; i++) {
+        fds[i] = connect_from(2);
+        CHECK_EQ(is_served(fds[i]), i < 2);
+    }
+    const xev_serve_limits wrong = {.peer_max = 3, .operators = "127.0.0.9/33"};
+    CHECK_EQ(xev_serve_set_limits(serve, &wrong), XEV_EINVAL);
+    fds[3] = connect_from(2);
+    CHECK(!is_served(fds[3])); /* as before */
+    const xev_serve_limits more = {.peer_max = 3, .operators = "127.0.0.9"};
+    CHECK_EQ(xev_serve_set_limits(serve, &more), 0);
+    for (uint32_t i = 4; i < 6; i++) {
+        fds[i] = connect_from(2);
+        CHECK_EQ(is_served(fds[i]), i < 5);
+    }
+    for (int i = 0; i < 5; i++) {
+        int fd = connect_from(9);
+        CHECK(is_served(fd));
+        CHECK_EQ(close(fd), 0);
+    }
+    const xev_serve_limits fewer = {.peer_max = 1};
+    CHECK_EQ(xev_serve_set_limits(serve, &fewer), 0);
+    CHECK(is_served(fds[0])); /* who is there stays */
+    for (int i = 0; i < 6; i++) {
+        CHECK_EQ(close(fds[i]), 0);
+    }
+}
+
+TEST(limits_change_while_the_services_run) {
+    xev_serve_limits is;
+    limits = (xev_serve_limits){.peer_max = 2, .operators = ""};
+    add_limited("127.0.0.1:0", XEV_SERVE_HASH);
+    run_with_clients(2, change_limits);
+    xev_serve_limits_get(serve, &is);
+    CHECK_EQ(is.peer_max, 1);
+    xev_serve_free(serve);
+}
+
 TEST(there_may_be_no_limits) {
     xev_serve_limits is;
     limits = (xev_serve_limits){.process_max = UINT32_MAX,
@@ -625,7 +665,7 @@ TEST(there_may_be_no_limits) {
     CHECK_EQ(is.shard_max, UINT32_MAX);
     CHECK_EQ(is.peer_max, UINT32_MAX);
     CHECK_EQ(is.reserve, 0);
-    CHECK(!serve->looks_at_peers);
+    CHECK(!serve->rules.looks_at_peers);
     xev_serve_free(serve);
 }
 
@@ -647,8 +687,8 @@ static void key_of(const char *host, uint8_t *key) {
 static bool is_operator(const char *list, const char *host) {
     uint8_t key[XEV__PEER_BYTES];
     key_of(host, key);
-    CHECK_EQ(xev__serve_parse_operators(serve, list), 0);
-    return xev__serve_is_operator(serve, key);
+    CHECK_EQ(xev__serve_parse_operators(&serve->rules, list), 0);
+    return xev__serve_is_operator(&serve->rules, key);
 }
 
 TEST(operators_are_addresses_and_networks) {
@@ -665,9 +705,9 @@ TEST(operators_are_addresses_and_networks) {
     CHECK(is_operator(" ,2001:db8::/33 , 1.2.3.4,, ", "1.2.3.4"));
     CHECK(is_operator("1.2.3.4/32", "::ffff:1.2.3.4"));
     CHECK(!is_operator("", "127.0.0.1"));
-    CHECK(!xev__serve_is_operator(serve, NULL));
-    CHECK_EQ(xev__serve_parse_operators(serve, "::1 unix"), 0);
-    CHECK(xev__serve_is_operator(serve, NULL));
+    CHECK(!xev__serve_is_operator(&serve->rules, NULL));
+    CHECK_EQ(xev__serve_parse_operators(&serve->rules, "::1 unix"), 0);
+    CHECK(xev__serve_is_operator(&serve->rules, NULL));
     xev_serve_free(serve);
 }
 

@@ -63,7 +63,6 @@ static int run_again(xev_shard *self, void *userdata) {
     (void)userdata;
     DIES(xev_serve_free, serve, serve);
     DIES(xev_serve_add, serve, serve, &good, NULL);
-    DIES(xev_serve_set_limits, serve, serve, &limits);
     DIES(xev_serve_set_notify, serve, serve, true);
     DIES(xev_serve_run, serve, serve, &runtime, &options);
     return XEV_EPERM;

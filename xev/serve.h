@@ -228,9 +228,11 @@ XEV_NODISCARD int xev_serve_add(xev_serve *serve, const xev_service_options *opt
  * makes it itself does so before. Any thread. */
 int xev_serve_inherited(xev_serve_socket *sockets, uint32_t max);
 
-/* Limits of the next run. operators is copied. 0, or XEV_EINVAL (operators; xev_err_why says
- * which word): they are as before.
- * The thread that made serve, while it does not run. */
+/* Limits from now on, of this run and of the next ones. operators is copied. 0, or XEV_EINVAL
+ * (operators; xev_err_why says which word): they are as before. What is 0 has its default again. In
+ * a run they hold for who is accepted later; who is connected stays, also above a limit that has
+ * become lower. Who was let in while peer_max and the reserve did not matter is not counted for
+ * peer_max. Any thread; on one shard in a hangup callback, say. */
 XEV_NODISCARD int xev_serve_set_limits(xev_serve *serve, const xev_serve_limits *limits);
 
 /* Whether the next runs tell the service manager how they are (see above, "The service manager").
