@@ -204,6 +204,7 @@ static void tell_shard(xev_metrics *m, xev_shard *shard) {
     xev_metrics_counter(m, "xev_shard_asks_waited_total", NULL, c.asks_waited);
     xev_metrics_counter(m, "xev_shard_asks_timed_out_total", NULL, c.asks_timed_out);
     xev_metrics_counter(m, "xev_shard_asks_cancelled_total", NULL, c.asks_cancelled);
+    xev_metrics_gauge(m, "xev_shard_asks", NULL, c.asks_now);
     xev_metrics_counter(m, "xev_shard_slow_total", NULL, c.slow);
     xev_metrics_counter(m, "xev_shard_sleeps_total", NULL, c.sleeps);
     xev_metrics_counter(m, "xev_shard_wakes_total", NULL, c.wakes);
@@ -257,6 +258,7 @@ static void tell_pool(xev_metrics *m, xev_shard *shard) {
         snprintf(labels, sizeof labels, "lane=\"%s\"", lanes[i]);
         xev_metrics_gauge(m, "xev_pool_queued", labels, (double)c.lane[i].queued);
         xev_metrics_gauge(m, "xev_pool_running", labels, c.lane[i].running);
+        xev_metrics_gauge(m, "xev_pool_cap", labels, c.lane[i].cap);
         xev_metrics_counter(m, "xev_pool_finished_total", labels, c.lane[i].finished);
         xev_metrics_gauge(m, "xev_pool_queued_peak", labels, (double)c.lane[i].peak_queued);
         xev_metrics_counter(m, "xev_pool_waits_total", labels, c.lane[i].waits);

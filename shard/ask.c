@@ -226,9 +226,10 @@ static void give_block_back(xev_ask *ask) {
     }
 }
 
-static void free_ask(struct xev__asks *a, xev_ask *ask) {
+static void free_ask(xev_shard *s, xev_ask *ask) {
+    struct xev__asks *a = s->asks;
     assert(a->count > 0 && ask->name == 0);
-    a->count--;
+    ck_pr_store_32(&s->asks_now, --a->count);
     ring_remove(&ask->order);
     give_block_back(ask);
     xev__blocks_put(&a->blocks, ask, ask->block_bytes);
@@ -240,7 +241,7 @@ void xev__asks_give_back(xev_shard *s) {
     for (struct ring *r = a != NULL ? a->over.next : NULL; r != NULL && r != &a->over;) {
         xev_ask *ask = ask_of_order(r);
         r = r->next;
-        free_ask(a, ask);
+        free_ask(s, ask);
     }
 }
 
@@ -321,7 +322,7 @@ static void on_ask_reply(xev_shard *self, xev_request *request, int result, void
         assert(self->replies_dropped > 0);
         self->replies_dropped--;
     }
-    free_ask(self->asks, ask);
+    free_ask(self, ask);
 }
 
 /* ---- deadlines ---- */
@@ -466,7 +467,7 @@ static void send_waiting(xev_shard *self, struct waiting *w) {
     while (w->first != NULL) {
         xev_ask *ask = w->first;
         if (ask->state == ASK_OVER) {
-            free_ask(self->asks, take_waiting(w));
+            free_ask(self, take_waiting(w));
             continue;
         }
         /* The link of the queue is the node that is sent. */
@@ -481,7 +482,7 @@ static void send_waiting(xev_shard *self, struct waiting *w) {
             ask->state = ASK_SENT;
         } else {
             give_up_ask(self, ask, rc);
-            free_ask(self->asks, ask);
+            free_ask(self, ask);
         }
     }
 }
@@ -692,7 +693,7 @@ static int make_ask(xev_shard *self, const xev_vec *vec, size_t count, xev_ask *
             at += vec[i].len_bytes;
         }
     }
-    a->count++;
+    ck_pr_store_32(&self->asks_now, ++a->count);
     ring_append(&a->going, &ask->order);
     *out = ask;
     return 0;
@@ -726,7 +727,7 @@ static int begin_ask(const char *call, xev_shard *to, const xev_vec *vec, size_t
     rc = handle == NULL || name != 0 ? send_or_wait(self, to, ask) : XEV_ENOMEM;
     if (rc < 0) {
         forget_ask(self->asks, ask);
-        free_ask(self->asks, ask);
+        free_ask(self, ask);
         return rc;
     }
     xev__count_up(&self->asked, 1);

@@ -95,6 +95,7 @@ struct xev_shard {
     xev_listener *listeners;
     uint64_t accepted, sent, received, refused;                  /* atomic for readers */
     uint64_t asked, asks_waited, asks_timed_out, asks_cancelled; /* likewise */
+    uint32_t asks_now;                                           /* likewise */
     /* Written once, with a release; other threads read them with an acquire. */
     xev_histogram *times[XEV_SHARD_TIMES]; /* NULL: not measured */
     struct xev__delays *delays;            /* NULL: no message is measured */

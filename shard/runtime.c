@@ -778,6 +778,7 @@ void xev_shard_count(xev_shard *s, xev_shard_counters *out) {
         .asks_waited = ck_pr_load_64(&s->asks_waited),
         .asks_timed_out = ck_pr_load_64(&s->asks_timed_out),
         .asks_cancelled = ck_pr_load_64(&s->asks_cancelled),
+        .asks_now = ck_pr_load_32(&s->asks_now),
         .slow = ck_pr_load_64(&s->slow),
         .sleeps = loop.sleeps,
         .wakes = loop.wakes,

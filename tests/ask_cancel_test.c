@@ -74,6 +74,7 @@ static void zero_asks_and_cancels(xev_shard *self) {
     if (xev_shard_id(self) == 0) {
         CHECK_EQ(ask_named(shard_number(self, 1), HOUR_MS, keep, ends_outside), 0);
         CHECK_NE(handle, 0);
+        CHECK_EQ(counters_of(self).asks_now, 1);
         CHECK(!xev_ask_cancel(0));
         CHECK(!xev_ask_cancel(handle ^ 1));
         in_call = true;
@@ -87,6 +88,7 @@ static void check_one_cancelled(xev_shard *self) {
     xev_shard_counters c = counters_of(self);
     CHECK_EQ(c.asks_cancelled, xev_shard_id(self) == 0);
     CHECK_EQ(c.asks_timed_out, 0);
+    CHECK_EQ(c.asks_now, 0); /* the place is free */
 }
 
 TEST(a_cancel_is_told_to_the_callback_and_holds_no_drain) {

@@ -238,6 +238,7 @@ typedef struct xev_shard_counters {
     uint64_t messages_sent; /* requests and replies included */
     uint64_t messages_received;
     uint64_t messages_refused; /* sends that got XEV_EAGAIN, and asks that found no room */
+    uint32_t asks_now;         /* places of options.asks that are taken now */
     uint64_t asks;             /* taken by xev_shard_ask */
     uint64_t asks_waited;      /* of these, those that waited for room */
     uint64_t asks_timed_out;   /* of these, those that were not answered in time */
