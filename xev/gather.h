@@ -45,7 +45,9 @@
 
 typedef struct xev_gather xev_gather;
 
-/* What a connection has under way: in its user's part, zeroed as that is at the beginning. */
+/* What a connection has under way: in its user's part, zeroed as that is at the beginning. Several
+ * gatherers (one with a deadline, one that is detached) have one each, or one together: then
+ * conn_max_bytes is for the sum. */
 typedef struct xev_gather_share {
     uint32_t bytes; /* private, as is held */
     bool held;
