@@ -246,7 +246,7 @@ static void tell_log(xev_metrics *m) {
 static void tell_pool(xev_metrics *m, xev_shard *shard) {
     static const char *const lanes[] = {"cpu", "fs", "fsync", "dns", "process"};
     _Static_assert(sizeof lanes / sizeof lanes[0] == XEV_LANE_COUNT, "a name for each");
-    xev_threadpool *pool = xev_shard_loop(shard)->options.thread_pool;
+    xev_threadpool *pool = xev_loop_thread_pool(xev_shard_loop(shard));
     xev_threadpool_counters c;
     if (pool == NULL || m->shard != 0) {
         return;

@@ -159,6 +159,7 @@ TEST(misuse_of_loops_is_caught) {
     ON_LOOP(xev_loop_backend, loop, L);
     ON_LOOP(xev_loop_features, loop, L);
     ON_LOOP(xev_loop_fallback_reason, loop, L);
+    ON_LOOP(xev_loop_thread_pool, loop, L);
     ON_LOOP(xev_loop_backend_fd, loop, L);
     ON_LOOP(xev_loop_prepare_wait_ns, loop, L);
     ON_LOOP(xev_loop_walk, loop, L, NULL, ignore_active);

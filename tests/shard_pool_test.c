@@ -12,7 +12,7 @@ static atomic_int computed;
 
 static uint32_t cap_of(xev_shard *self, xev_threadpool_lane lane) {
     xev_threadpool_counters c;
-    xev_threadpool_stats(xev_shard_loop(self)->options.thread_pool, &c);
+    xev_threadpool_stats(xev_loop_thread_pool(xev_shard_loop(self)), &c);
     CHECK(sc.o.pool_threads == 0 || c.max_threads == sc.o.pool_threads);
     return c.lane[lane].cap;
 }

@@ -312,6 +312,10 @@ uint32_t xev_loop_features(const xev_loop *loop);
  * preferred. Valid until deinit. Any thread, until deinit. */
 const char *xev_loop_fallback_reason(const xev_loop *loop);
 
+/* Its pool: that of its options; of a shard's loop the runtime's; NULL: none. Take
+ * it for xev_threadpool_stats. Any thread, until deinit. */
+xev_threadpool *xev_loop_thread_pool(const xev_loop *loop);
+
 /* Call hook->callback on every turn; hooks of one time are called in the order of adding. A hook
  * does not keep the loop going. It may submit operations, and add and remove hooks. The caller owns
  * it and keeps it at one address until it is removed. Adding a hook twice, or removing one that was

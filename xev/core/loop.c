@@ -656,6 +656,11 @@ const char *xev_loop_fallback_reason(const xev_loop *loop) {
     return loop->fallback[0] != '\0' ? loop->fallback : NULL;
 }
 
+xev_threadpool *xev_loop_thread_pool(const xev_loop *loop) {
+    xev__check_loop("xev_loop_thread_pool", loop);
+    return loop->options.thread_pool;
+}
+
 static bool is_added(const xev_loop *loop, const xev_hook *hook) {
     for (int when = XEV_HOOK_BEFORE_POLL; when < XEV_HOOK_TIMES; when++) {
         const xev_hook *end = &loop->hooks[when];
