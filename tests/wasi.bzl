@@ -18,6 +18,7 @@ WITHOUT_WASI = {
     "capacity_test": _SOCKETS,
     "chat_sharded_test": _PROGRAMS,
     "conn_ahead_test": _SOCKETS,
+    "conn_ask_load_test": _SHARDS,
     "conn_connect_test": _SOCKETS,
     "conn_joint_test": _WRAPS,
     "conn_misuse_test": _MISUSE,
