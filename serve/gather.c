@@ -8,6 +8,7 @@
 
 #include "conn/move.h"
 #include "serve/internal.h"
+#include "shard/ask.h"
 
 #define CONN_MAX_BYTES (256u << 10)
 #define MAX_BYTES (256u << 20)
@@ -17,7 +18,7 @@
 struct part {
     xev_gather *gather;
     struct part *next, **at; /* at: what points to it */
-    xev_ask_handle ask;
+    xev_ask *ask;
     uint32_t bytes;
 };
 
@@ -80,7 +81,7 @@ static void cancel_ask(uint64_t handle) { (void)xev_ask_cancel(handle); }
 static void cancel_parts(uint64_t gather) {
     const xev_gather *g = (const xev_gather *)(uintptr_t)gather;
     for (const struct part *p = g->parts; p != NULL; p = p->next) {
-        cancel_ask(p->ask);
+        xev__ask_cancel(p->ask);
     }
 }
 
@@ -184,7 +185,7 @@ void xev_gather_ask(xev_gather *gather, xev_shard *to, const xev_vec *vec, size_
         tell_part(gather, XEV_ENOMEM, NULL, 0);
         return;
     }
-    *part = (struct part){gather, gather->parts, &gather->parts, 0, counted(bytes)};
+    *part = (struct part){gather, gather->parts, &gather->parts, NULL, counted(bytes)};
     if (part->next != NULL) {
         part->next->at = &part->next;
     }
@@ -194,12 +195,11 @@ void xev_gather_ask(xev_gather *gather, xev_shard *to, const xev_vec *vec, size_
     }
     of->under_way_bytes += part->bytes;
     gather->left++;
-    int rc = xev_shard_ask_with_handle(to, vec, count, of->timeout_ms, &part->ask, of->ask, part,
-                                       gather_answered);
+    int rc = xev__ask(to, vec, count, of->timeout_ms, &part->ask, of->ask, part, gather_answered);
     if (rc < 0) {
         gather_answered(NULL, rc, NULL, 0, part);
     } else if (conn == NULL && gather->slot != NULL && !of->detached) {
-        cancel_ask(part->ask);
+        xev__ask_cancel(part->ask);
     }
 }
 

@@ -26,6 +26,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "shard/ask.h"
 #include "shard/internal.h"
 #include "xev/ask.h"
 
@@ -266,8 +267,10 @@ static void forget_ask(struct xev__asks *a, xev_ask *ask) {
         a->timed -= !ask->cancelled;
         ring_remove(&ask->timed);
     }
-    xev__name_forget(&a->names, ask->name);
-    ask->name = 0;
+    if (ask->name != 0) {
+        xev__name_forget(&a->names, ask->name);
+        ask->name = 0;
+    }
 }
 
 /* Call its callback. Its memory is freed by the caller, or when the request comes back. */
@@ -408,6 +411,18 @@ static xev_cb_action on_ask_timer(xev_loop *loop, xev_completion *c, int result,
     return XEV_DISARM;
 }
 
+void xev__ask_cancel(xev_ask *ask) {
+    xev_shard *self = xev__current_shard;
+    if (ask->state == ASK_OVER || ask->cancelled) {
+        return;
+    }
+    forget_ask(self->asks, ask);
+    ask->cancelled = true;
+    set_gone(ask);
+    ring_append(&self->asks->cancelled, &ask->timed);
+    arm_ask_timer(self, 1); /* in this turn, or the next one */
+}
+
 bool xev_ask_cancel(xev_ask_handle handle) {
     xev_shard *self = xev_shard_current();
     struct xev__asks *a = self != NULL ? self->asks : NULL;
@@ -416,11 +431,7 @@ bool xev_ask_cancel(xev_ask_handle handle) {
         return false;
     }
     assert(ask->state != ASK_OVER && !ask->cancelled);
-    forget_ask(a, ask);
-    ask->cancelled = true;
-    set_gone(ask);
-    ring_append(&a->cancelled, &ask->timed);
-    arm_ask_timer(self, 1); /* in this turn, or the next one */
+    xev__ask_cancel(ask);
     return true;
 }
 
@@ -701,8 +712,8 @@ static int make_ask(xev_shard *self, const xev_vec *vec, size_t count, xev_ask *
 
 /* handle: NULL, or where to name it. */
 static int begin_ask(const char *call, xev_shard *to, const xev_vec *vec, size_t count,
-                     uint32_t timeout_ms, xev_ask_handle *handle, xev_ask_fn fn, void *userdata,
-                     xev_answer_fn answered) {
+                     uint32_t timeout_ms, xev_ask_handle *handle, xev_ask **begun, xev_ask_fn fn,
+                     void *userdata, xev_answer_fn answered) {
     xev__shard_check(to != NULL && (vec != NULL || count == 0) && fn != NULL && answered != NULL,
                      call, "shard, vec, fn or answered is null");
     xev_shard *self = xev_shard_current();
@@ -734,12 +745,20 @@ static int begin_ask(const char *call, xev_shard *to, const xev_vec *vec, size_t
     if (timeout_ms != 0) {
         set_ask_deadline(self, ask, timeout_ms);
     }
+    *begun = ask;
     return 0;
+}
+
+int xev__ask(xev_shard *to, const xev_vec *vec, size_t count, uint32_t timeout_ms, xev_ask **ask,
+             xev_ask_fn fn, void *userdata, xev_answer_fn answered) {
+    return begin_ask("xev_shard_ask", to, vec, count, timeout_ms, NULL, ask, fn, userdata,
+                     answered);
 }
 
 int xev_shard_ask(xev_shard *to, const xev_vec *vec, size_t count, uint32_t timeout_ms,
                   xev_ask_fn fn, void *userdata, xev_answer_fn answered) {
-    return begin_ask("xev_shard_ask", to, vec, count, timeout_ms, NULL, fn, userdata, answered);
+    xev_ask *ask;
+    return xev__ask(to, vec, count, timeout_ms, &ask, fn, userdata, answered);
 }
 
 int xev_shard_ask_with_handle(xev_shard *to, const xev_vec *vec, size_t count, uint32_t timeout_ms,
@@ -747,7 +766,8 @@ int xev_shard_ask_with_handle(xev_shard *to, const xev_vec *vec, size_t count, u
                               xev_answer_fn answered) {
     const char *call = "xev_shard_ask_with_handle";
     xev__shard_check(handle != NULL, call, "handle is null");
-    int rc = begin_ask(call, to, vec, count, timeout_ms, handle, fn, userdata, answered);
+    xev_ask *ask;
+    int rc = begin_ask(call, to, vec, count, timeout_ms, handle, &ask, fn, userdata, answered);
     *handle = rc == 0 ? *handle : 0;
     return rc;
 }
