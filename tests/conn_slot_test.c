@@ -111,6 +111,8 @@ TEST(reading_stops_at_the_limit_of_slots) {
     settle_conn(&p.scene);
     CHECK_EQ(reserved, 3);
     CHECK(xev_conn_reserve(p.rec.conn) == NULL);
+    (void)run_for(&p.scene.net, 2000); /* meanwhile it is looked at for a reset */
+    CHECK_EQ(p.rec.closeds, 0);
     for (int i = 0; i < 8; i++) {
         run_to(&p.scene, &reserved, i + 3 < 8 ? i + 3 : 8);
         xev_conn_fill(slots[i], &"abcdefgh"[i], 1);

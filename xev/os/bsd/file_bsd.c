@@ -17,10 +17,10 @@
 
 #if defined(O_DIRECT)
 const int xev__sys_o_direct = O_DIRECT;
-const bool xev__sys_follows = false;
 #else
 const int xev__sys_o_direct = 0;
 #endif
+const bool xev__sys_follows = false;
 
 #if defined(__APPLE__)
 int xev__sys_sync(int fd, bool data_only) {
