@@ -251,10 +251,10 @@ void xev__wheel_deaf(xev_conn *c) {
     }
 }
 
-/* Has the peer reset the connection? Then it is closed. Not every system can tell (ENOTSUP). */
+/* Has the peer reset the connection? Then it is closed. Not every system can tell. */
 static bool was_reset(xev_conn *c) {
-    int rc = xev__os_connect_result(c->fd); /* an error of the socket, without a wait */
-    if (rc >= 0 || rc == XEV_EAGAIN || rc == XEV_EINTR || rc == XEV_ENOMEM || rc == XEV_ENOTSUP) {
+    int rc = xev__os_pending_error(c->fd);
+    if (rc == 0 || rc == XEV_ENOMEM || rc == XEV_ENOBUFS) {
         return false;
     }
     xev__conn_close(c, XEV_CONN_FAILED, rc);

@@ -28,7 +28,8 @@
  * then the peer's end), or at once (xev_conn_abort, errors, limits). Either way the closed handler
  * is called once, last, with the reason. The connection is gone when it returns. A reset by the
  * peer is noticed also where nothing is read, since slots_max are reserved or the peer's end was
- * read: a connection with reserved slots looks for it once a second.
+ * read: a connection with reserved slots looks for it once a second; but not on Windows and WASI,
+ * which tell only those who read.
  *
  * Memory. An idle connection takes 160 bytes and its part for the user, besides the loop's entry
  * of the descriptor. What is needed while output waits, or while input is incomplete, comes from

@@ -22,8 +22,11 @@ bool xev__os_is_of_connection(xev_fd listener, int code);
 /* Whether a code says that a rule of the system (seccomp, a security module) refuses the call. The
  * connection then stays in the backlog. The rule may never be taken away. */
 bool xev__os_is_refused(int code);
-int xev__os_connect(xev_fd fd, const xev_addr *addr);     /* XEV_EINPROGRESS: under way */
-int xev__os_connect_result(xev_fd fd);                    /* XEV_EAGAIN: still under way */
+int xev__os_connect(xev_fd fd, const xev_addr *addr); /* XEV_EINPROGRESS: under way */
+int xev__os_connect_result(xev_fd fd);                /* XEV_EAGAIN: still under way */
+/* The error that waits at a socket, a reset for instance, as a code, and takes it. 0: none, or only
+ * who reads is told on this system (Windows, WASI). */
+int xev__os_pending_error(xev_fd fd);
 int xev__os_recv(xev_fd fd, void *buf, size_t len_bytes); /* never waits; 0: end of stream */
 int xev__os_send(xev_fd fd, const void *buf, size_t len_bytes);
 /* The same, but XEV_EINTR is a result. A caller that repeats the call itself need not keep the

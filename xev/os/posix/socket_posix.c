@@ -66,26 +66,29 @@ int xev__os_connect(xev_fd fd, const xev_addr *addr) {
     return rc == XEV_EINTR ? XEV_EINPROGRESS : rc;
 }
 
+int xev__os_pending_error(xev_fd fd) {
+    int error = 0;
+    socklen_t len = sizeof error;
+    int rc = xev__sys_result(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len));
+    assert(error >= 0);
+    return rc < 0 ? rc : -error;
+}
+
 int xev__os_connect_result(xev_fd fd) {
     struct pollfd p = {.fd = fd, .events = POLLOUT};
     int rc = xev__sys_poll(&p);
     if (rc <= 0) {
         return rc == 0 ? XEV_EAGAIN : rc;
     }
-    int error = 0;
-    socklen_t len = sizeof error;
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0) {
-        return -errno;
-    }
-    if (error == 0 && (p.revents & POLLHUP) != 0) {
+    rc = xev__os_pending_error(fd);
+    if (rc == 0 && (p.revents & POLLHUP) != 0) {
         /* The connection is closed. A receive may have run before this function, and the kernel has
          * reported the error there. */
         struct sockaddr_storage peer;
-        len = sizeof peer;
+        socklen_t len = sizeof peer;
         return xev__sys_result(getpeername(fd, (struct sockaddr *)(void *)&peer, &len));
     }
-    assert(error >= 0);
-    return -error;
+    return rc;
 }
 
 int xev__os_recv_once(xev_fd fd, void *buf, size_t len_bytes) {

@@ -66,6 +66,11 @@ int xev__os_connect_result(xev_fd fd) {
     return XEV_ENOTSUP;
 }
 
+int xev__os_pending_error(xev_fd fd) {
+    (void)fd;
+    return 0;
+}
+
 /* ---- data ---- */
 
 int xev__os_recvv(xev_fd fd, const void *vec, uint32_t count) {

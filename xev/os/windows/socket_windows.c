@@ -126,6 +126,11 @@ int xev__os_connect_result(xev_fd fd) {
                                  : 0;
 }
 
+int xev__os_pending_error(xev_fd fd) {
+    (void)fd;
+    return 0;
+}
+
 /* ---- data ---- */
 
 uint32_t xev__win_buffers(WSABUF *out, uint32_t room, const void *vec, uint32_t count) {
