@@ -191,8 +191,8 @@ void xev__mailbox_close(xev_shard *s);
 /* Send messages[i] to shard i, to all shards or to none. 0 or a code. */
 int xev__send_to_all(struct xev__runtime *rt, xev_message *messages, xev_message_fn handler,
                      void *arg);
-/* As xev_shard_send, also where the mailbox is full. Of a shard to one of the same runtime. 0 or
- * XEV_ECANCELED. */
+/* Send as xev_shard_send does, from one shard to another of its runtime, even if the mailbox is
+ * full. 0, or XEV_ECANCELED: the mailbox is closed. */
 int xev__send_beyond(xev_shard *to, xev_message *message, xev_message_fn handler, void *arg);
 /* Nothing is in its queues. Own thread. */
 static inline bool xev__mailbox_empty(const xev_shard *s) {
@@ -200,7 +200,7 @@ static inline bool xev__mailbox_empty(const xev_shard *s) {
 }
 /* Messages accepted and not yet handled. */
 uint32_t xev__mailbox_depth(const xev_shard *s);
-/* It takes none any more. */
+/* Whether it takes no message any more. */
 static inline bool xev__mailbox_closed(const xev_shard *s) {
     return (ck_pr_load_32(&s->depth) & XEV__MAILBOX_CLOSED) != 0;
 }
@@ -237,9 +237,9 @@ void xev__asks_put_block(xev_shard *s, void *block, uint32_t block_bytes);
 void xev__asks_free(xev_shard *s);
 
 /* names.c */
-#define XEV__NAMES 0x3fffffu /* at the same time */
-/* A handle of what, which belongs to s, whose names these are (zero at first). Not 0: to be given
- * to forget. 0: there is no memory, or there are too many. */
+#define XEV__NAMES 0x3fffffu /* the most that a shard has at the same time */
+/* Make a handle of what, on the shard s. names is that shard's table, zero before its first use.
+ * Returns the name, for xev__name_forget; or 0: there is no memory, or there are too many. */
 uint32_t xev__name_new(struct xev__chunks *names, xev_shard *s, void *what, uint64_t *handle);
 void *xev__name_find(const struct xev__chunks *names, const xev_shard *s, uint64_t handle);
 void xev__name_forget(struct xev__chunks *names, uint32_t name); /* 0: nothing */

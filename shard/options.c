@@ -44,7 +44,7 @@ static void choose_cpus(struct xev__runtime *rt, const xev_runtime_options *o) {
     }
 }
 
-/* Each option that is out of range, or does not go with another, is told with the reason. */
+/* 0, or a code, with the first option that is out of range or does not go with another, and why. */
 static int check_options(const struct xev__runtime *rt, const char **option, const char **why) {
     static const char *const caps[] = {
         "pool_lane_caps[XEV_LANE_CPU]", "pool_lane_caps[XEV_LANE_FS]",

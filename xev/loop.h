@@ -312,8 +312,8 @@ uint32_t xev_loop_features(const xev_loop *loop);
  * preferred. Valid until deinit. Any thread, until deinit. */
 const char *xev_loop_fallback_reason(const xev_loop *loop);
 
-/* Its pool: that of its options; of a shard's loop the runtime's; NULL: none. Take
- * it for xev_threadpool_stats. Any thread, until deinit. */
+/* The thread pool of its options; a shard's loop has that of the runtime. NULL: it has none. It is
+ * what xev_threadpool_stats takes. Any thread, until deinit. */
 xev_threadpool *xev_loop_thread_pool(const xev_loop *loop);
 
 /* Call hook->callback on every turn; hooks of one time are called in the order of adding. A hook

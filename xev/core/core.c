@@ -256,8 +256,9 @@ static bool is_in_queue(const xev_completion *c) {
                                         c->state == XEV__STARVED || c->state == XEV__STEPPING);
 }
 
-/* c no longer uses its descriptor, whose entry is e. True: nor does anything else, and e is like a
- * new entry. */
+/* c no longer uses its descriptor, whose entry is e. Returns true if it was the last operation
+ * there and the program may close the descriptor now. Then e has forgotten what it knew of the
+ * file. */
 static bool release_entry(xev_loop *loop, struct xev__fd *e, xev_completion *c, int result) {
     assert(e->fd == c->fd && e->ops > 0);
     c->flags &= (uint16_t)~XEV__F_COUNTED;

@@ -570,8 +570,8 @@ struct xev__fd *xev__fds_get(struct xev__fds *fds, xev_fd fd); /* NULL: no memor
 struct xev__fd *xev__fds_check(xev_loop *loop, struct xev__fd *e);
 /* Forget fd, which stays open. 0, or XEV_EBUSY: it has operations. */
 int xev__fds_release(xev_loop *loop, xev_fd fd);
-/* e, which has no operation and on which the kernel does not report, is like a new entry, also for
- * those who remember its generation. */
+/* Make e, which has no operation and on which the kernel does not report, the same as a new entry.
+ * Its generation changes, so whoever remembers the old one finds that it is stale. */
 static inline void xev__fds_renew(struct xev__fd *e) {
     assert(e->ops == 0 && e->closer == NULL && !xev__registered(e) && !e->has_requests);
     assert(e->undelivered_result == 0 && !e->changing);
